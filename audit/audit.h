@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * audit: the record. JSON Lines, one event per decision and per flow end, each
+ * chained to the one before by SHA-256, and packet capture to pcapng.
+ *
+ *   gateway, tlsproxy ── event text (no seq, no hash) ──► supervisor
+ *   supervisor: audit_log_append() checks it, numbers it, chains it, writes it
+ *
+ * The process that parses hostile bytes can therefore add events but never
+ * change or drop what was recorded. Never a secret, never a body.
+ */
+#ifndef WEIR_AUDIT_H
+#define WEIR_AUDIT_H
+
+#include "base/base.h"
+
+#include <stdio.h>
+
+#define AUDIT_SCHEMA "weir.audit/v1"
+#define AUDIT_EVENT_MAX 8192 /* bytes of one event text; longer strings are cut */
+
+/* ---- building one event ------------------------------------------------------ */
+
+/*
+ * audit_event_begin(&e, "flow"); audit_str(&e, "verdict", "deny"); ...
+ * const char *text = audit_event_end(&e, &len);
+ * Strings are JSON-escaped; bytes that are not UTF-8 are written as \u00NN. A string that would
+ * overflow is cut and "truncated":true added. Members with NULL or empty values are left out.
+ */
+struct audit_event {
+	char text[AUDIT_EVENT_MAX];
+	size_t len;
+	bool truncated;
+};
+void audit_event_begin(struct audit_event *e, const char *kind);
+void audit_str(struct audit_event *e, const char *key, const char *value);
+void audit_strn(struct audit_event *e, const char *key, const char *value, size_t len);
+void audit_u64(struct audit_event *e, const char *key, uint64_t value);
+void audit_bool(struct audit_event *e, const char *key, bool value);
+void audit_ip(struct audit_event *e, const char *key, const struct ip_addr *a);
+/* Nested arrays of strings: begin, any number of audit_str with key NULL, end. */
+void audit_array_begin(struct audit_event *e, const char *key);
+void audit_array_end(struct audit_event *e);
+const char *audit_event_end(struct audit_event *e, size_t *ret_len);
+
+/*
+ * Event kinds and their members (audit/schema.json is the normative text):
+ *   run       begin | end of a sandbox: name, backend, command[0], policy digest, status
+ *   flow      decision: id, dir, proto, guest, dst, port, name, name_from
+ *             (virtual|answer|sni|http), verdict (allow|deny|fail), rule, reason, denial, detail
+ *   flow_end  id, end, bytes_up, bytes_down, packets_up, packets_down, ms
+ *   dns       name, qtype, transport, verdict, result, rule, reason, denial, answers[], given[]
+ *   tls       id, sni, verdict, detail, rule, denial
+ *   http      id, method, host, path (placeholders only), status, outcome, rule, denial, bytes_*
+ *   secret    id, secret (its name), event (used|violation), place, encoding, host, action, denial
+ */
+
+/* ---- writing ------------------------------------------------------------------- */
+
+struct audit_log;
+/* path NULL with fd >= 0: write there (taken over). run: id of this run; name: the sandbox's. */
+must_check int audit_log_open(const char *path, int fd, const char *run, const char *name,
+			      struct audit_log **ret);
+/*
+ * Takes one event text, refuses what is not one JSON object of known kind
+ * (-EINVAL), adds _schema, seq, time (RFC 3339, UTC, ns), run, sandbox, from,
+ * prev and hash, and writes one line. `from` is the process: "gateway", "tlsproxy", "weir".
+ */
+must_check int audit_log_append(struct audit_log *l, const char *from, const char *text, size_t len);
+must_check int audit_log_flush(struct audit_log *l);
+/* Counts of what was written, for the summary. */
+struct audit_totals {
+	uint64_t events, allowed, denied, failed, violations, secrets_used;
+	uint64_t bytes_up, bytes_down;
+};
+void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
+void audit_log_close(struct audit_log *l);
+
+/* ---- reading -------------------------------------------------------------------- */
+
+struct audit_view {
+	bool color;
+	bool json; /* events as they are, filtered */
+	bool only_denied;
+	const char *kind; /* NULL: all */
+	unsigned width;	  /* terminal columns, 0: 100 */
+};
+/*
+ * A table a person can read, then a summary; checks schema and hash chain and
+ * says where it breaks. Returns 0, -EBADMSG when the chain is broken (after
+ * printing), -EINVAL for a file that is not a record (err says line and why).
+ */
+must_check int audit_print(const char *path, const struct audit_view *v, FILE *out, char *err,
+			   size_t err_size);
+/* Everything about a denial id (or flow id): the decision, the rule, what would change it. -ENOENT: not in there. */
+must_check int audit_why(const char *path, const char *id, const struct audit_view *v, FILE *out,
+			 char *err, size_t err_size);
+
+/* ---- capture -------------------------------------------------------------------- */
+
+/* pcapng: section, one Ethernet interface with ns time stamps, enhanced packet blocks. */
+struct audit_capture;
+must_check int audit_capture_open(int fd, struct audit_capture **ret); /* fd taken over */
+void audit_capture_frame(struct audit_capture *c, bool from_guest, const void *head,
+			 size_t head_len, const void *payload, size_t payload_len);
+/* Decryption Secrets Block with TLS key log lines of the guest leg. */
+void audit_capture_keys(struct audit_capture *c, const char *lines, size_t len);
+void audit_capture_close(struct audit_capture *c);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dns: the sandbox's resolver. Every query is judged before a packet leaves,
+ * answered from static records, or asked upstream through c-ares; what was
+ * answered is remembered, so that a later flow has a name.
+ *
+ * virtual answers: one address of weir's own per name, stable for the
+ * sandbox's life; real answers: the addresses themselves, remembered for the
+ * TTL plus a grace. Wire behaviour per RFC 1035, 2181, 2308, 6891, 7766, 8906,
+ * 8914 (extended errors).
+ *
+ * It does not know policy: it asks through dns_ops. Guest bytes are hostile.
+ */
+#ifndef WEIR_DNS_H
+#define WEIR_DNS_H
+
+#include "base/base.h"
+
+struct dns;
+
+enum dns_mode { DNS_VIRTUAL = 0, DNS_REAL = 1 };
+enum dns_transport { DNS_UDP = 0, DNS_TCP = 1 };
+
+/* A name with fixed addresses (--dns-record NAME=IP); several lines may share a name. */
+struct dns_record {
+	struct name name;
+	struct ip_addr addr;
+};
+
+struct dns_config {
+	enum dns_mode mode;
+	const struct endpoint *upstreams; /* copied */
+	size_t n_upstreams;
+	const struct dns_record *records; /* copied; answered as they are, never virtual */
+	size_t n_records;
+	struct ip_prefix virtual4, virtual6;
+	uint32_t timeout_ms;  /* per upstream attempt; 0: 5000 */
+	uint32_t max_names;   /* names remembered; 0: 65536 */
+	uint32_t max_pending; /* queries under way; 0: 512 */
+	uint32_t pin_grace_s; /* real mode, beyond the TTL; 0: 300 */
+};
+
+/* One query as it was understood; name is canonical. */
+struct dns_question {
+	struct name name;
+	uint16_t type;
+	enum dns_transport transport;
+	struct endpoint guest;	/* who asked */
+	struct endpoint server; /* whom it thought it asked */
+};
+
+enum dns_result {
+	DNS_ANSWERED = 1, /* addresses were given */
+	DNS_EMPTY = 2,	  /* NODATA: the type is not served, or upstream had none */
+	DNS_NXDOMAIN = 3, /* upstream said so */
+	DNS_DENIED = 4,	  /* policy: NXDOMAIN with EDE 15 Blocked */
+	DNS_REBIND = 5,	  /* every answer was filtered: NXDOMAIN with EDE 17 Filtered */
+	DNS_FAILED = 6,	  /* upstream failed: SERVFAIL with EDE 22/23 */
+	DNS_REFUSED = 7,  /* malformed or over a limit: FORMERR, NOTIMP, REFUSED */
+};
+
+struct dns_event {
+	const struct dns_question *q; /* name.len 0 when it could not be read */
+	enum dns_result result;
+	const struct ip_addr *answers; /* real addresses */
+	size_t n_answers;
+	const struct ip_addr *given; /* what the guest got, when virtual; else NULL */
+	const char *denial_id;	     /* for DENIED and REBIND */
+	const char *detail;	     /* static text: why refused or failed; may be NULL */
+	void *decision;		     /* from judge, opaque */
+};
+
+/* A refusal's texts, which end up in the extended error. */
+struct dns_denial {
+	char id[40];	/* denial id */
+	char text[160]; /* short, printable: "denied by rule no-evil" */
+};
+
+struct dns_ops {
+	/* May this name be asked? False: *ret_denial is filled. */
+	bool (*judge_query)(void *ctx, const struct dns_question *q, struct dns_denial *ret_denial);
+	/* May this address be an answer (rebinding)? False: *ret_denial is filled. */
+	bool (*judge_answer)(void *ctx, const struct dns_question *q, const struct ip_addr *a,
+			     struct dns_denial *ret_denial);
+	/* One per query that was answered or refused. */
+	void (*event)(void *ctx, const struct dns_event *e);
+};
+
+must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_ops *ops,
+		       void *ctx, struct dns **ret);
+void dns_free(struct dns *d);
+
+/*
+ * One query message from the guest. reply is called exactly once, now or
+ * later, with the response message (len 0: nothing is to be sent, which only
+ * happens for messages that may not be answered, RFC 8906). Truncated to what the
+ * transport and the query's EDNS size allow. Returns a handle for
+ * dns_query_cancel() while the reply is outstanding, else NULL.
+ */
+struct dns_query;
+typedef void dns_reply_fn(void *user, const uint8_t *msg, size_t len);
+struct dns_query *dns_query(struct dns *d, const uint8_t *msg, size_t len, enum dns_transport t,
+			    const struct endpoint *guest, const struct endpoint *server,
+			    dns_reply_fn *reply, void *user);
+void dns_query_cancel(struct dns_query *q); /* reply will not be called */
+
+/*
+ * One TCP connection from the guest (RFC 7766: length-prefixed, pipelined,
+ * idle timeout 30 s). fd is a non-blocking stream socket, taken over.
+ */
+must_check int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest,
+			     const struct endpoint *server);
+
+/* ---- names of addresses -------------------------------------------------- */
+
+/* True when a lies in the virtual ranges (whether or not it was handed out). */
+bool dns_is_virtual(const struct dns *d, const struct ip_addr *a);
+/* The name a virtual address stands for; false: never handed out. */
+bool dns_virtual_name(const struct dns *d, const struct ip_addr *a, struct name *ret);
+/* Real mode: names this sandbox was given `a` for and that have not expired. */
+size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, size_t max);
+
+/*
+ * The real addresses behind a name, for dialling: remembered while the TTL
+ * lasts, else asked again. cb gets addresses that passed judge_answer, IPv4
+ * and IPv6, upstream's order; n 0 with error -ENOENT (no such name),
+ * -ENODATA (none allowed), -ETIMEDOUT, -EIO. May be called before return.
+ */
+typedef void dns_addrs_fn(void *user, int error, const struct ip_addr *addrs, size_t n);
+struct dns_lookup;
+struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn *cb, void *user);
+void dns_resolve_cancel(struct dns_lookup *l);
+
+#endif

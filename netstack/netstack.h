@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * netstack: the sandbox's link, from Ethernet to TCP, and the relay of each
+ * guest flow to a file descriptor. It knows nothing of policy or names: it
+ * reports a new flow and waits to be told what to do with it.
+ *
+ *    guest ── frames ──► flow_new(f) ──► the owner decides, now or later:
+ *        netstack_flow_refuse   answered at once (RST, ICMP)
+ *        netstack_flow_attach   here is a connected descriptor: relay
+ *        netstack_flow_accept   (TCP) shake hands first, report the first bytes
+ *        netstack_flow_local    (UDP, ICMP) the owner answers datagrams itself
+ *
+ * One loop, one thread. A flow handle is valid from flow_new (or
+ * netstack_connect) until flow_end returns. All calls below may be made from
+ * inside any callback, flow_end excepted.
+ *
+ * Bytes from the guest are hostile; nothing of the guest's can make these
+ * functions fail other than by ending its own flow. TCP follows RFC 9293,
+ * 7323, 5681, 6298, 6582, 5961 and 6528; IP 791/8200/815/5722; ICMP 792/4443;
+ * ARP 826; NDP 4861.
+ */
+#ifndef WEIR_NETSTACK_H
+#define WEIR_NETSTACK_H
+
+#include "base/base.h"
+
+struct netstack;
+struct netstack_flow;
+
+enum netstack_proto {
+	NETSTACK_TCP = 1,
+	NETSTACK_UDP = 2,
+	NETSTACK_ICMP = 3, /* echo; guest.port is the identifier, remote.port 0 */
+};
+
+struct netstack_tuple {
+	enum netstack_proto proto;
+	struct endpoint guest;	/* the sandbox's end */
+	struct endpoint remote; /* the other end, as the guest names it */
+	bool inbound;		/* opened from outside (published port) */
+};
+
+/* How a flow that does not get through is answered. */
+enum netstack_refusal {
+	NETSTACK_DENIED = 1,	  /* TCP: RST. Else ICMP 3/13, ICMPv6 1/1 */
+	NETSTACK_NO_HOST = 2,	  /* ICMP 3/1, ICMPv6 1/3 (TCP as well) */
+	NETSTACK_NO_NET = 3,	  /* ICMP 3/0, ICMPv6 1/0 (TCP as well) */
+	NETSTACK_PORT_CLOSED = 4, /* TCP: RST. Else ICMP 3/3, ICMPv6 1/4 */
+	NETSTACK_SILENT = 5,	  /* nothing: what a silent peer looks like */
+	NETSTACK_LIMIT = 6,	  /* flow table full; answered like DENIED */
+};
+
+enum netstack_end {
+	NETSTACK_END_CLOSED = 1, /* both directions finished in order */
+	NETSTACK_END_GUEST_RESET = 2,
+	NETSTACK_END_REMOTE_RESET = 3, /* descriptor failed: errno in counts */
+	NETSTACK_END_REFUSED = 4,
+	NETSTACK_END_TIMEOUT = 5, /* idle UDP/ICMP; TCP retransmissions ran out */
+	NETSTACK_END_ABORTED = 6, /* netstack_flow_abort() */
+	NETSTACK_END_LIMIT = 7,
+};
+
+/* Exact: payload bytes in order that were handed to the other side. */
+struct netstack_counts {
+	uint64_t bytes_up;   /* guest to remote */
+	uint64_t bytes_down; /* remote to guest */
+	uint64_t packets_up, packets_down;
+	uint64_t start_ns; /* monotonic */
+	int error;	   /* errno of the descriptor, or 0 */
+};
+
+struct netstack_ops {
+	/* A flow begins. The owner may already decide inside the call. */
+	void (*flow_new)(void *ctx, struct netstack_flow *f);
+	/*
+	 * Held TCP flow (accepted, or attached with hold): the in-order bytes
+	 * the guest has sent so far, all of them from its first, each time more
+	 * arrive; eof when it has closed its side. At most NETSTACK_HOLD_MAX;
+	 * the window closes there.
+	 */
+	void (*flow_bytes)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len,
+			   bool eof);
+	/* Held and attached: the descriptor has bytes (or eof) and the guest has sent none yet. */
+	void (*flow_server_first)(void *ctx, struct netstack_flow *f);
+	/* Local UDP/ICMP flow: one datagram (payload) from the guest. */
+	void (*flow_datagram)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len);
+	/* The flow is over; every flow that began ends here exactly once. */
+	void (*flow_end)(void *ctx, struct netstack_flow *f, enum netstack_end how,
+			 const struct netstack_counts *c);
+	/* May be NULL. Every frame on the link, without virtio header, for captures. */
+	void (*frame)(void *ctx, bool from_guest, const void *head, size_t head_len,
+		      const void *payload, size_t payload_len);
+	/* May be NULL. A packet refused before a flow existed (limit, protocol). */
+	void (*packet_refused)(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
+			       enum netstack_refusal how);
+};
+
+#define NETSTACK_HOLD_MAX 65536
+
+struct netstack_config {
+	uint8_t gateway_mac[6];
+	struct ip_addr gateway4, gateway6; /* answered by ARP/NDP; everything else goes via them */
+	struct ip_addr guest4, guest6;	   /* other sources are dropped and counted */
+	uint16_t mtu;			   /* of the link, 1280..65520 */
+	uint32_t max_tcp, max_udp, max_icmp; /* concurrent flows */
+	uint32_t udp_timeout_s;		     /* idle, both directions refresh; 0: 180 */
+};
+
+/* Links. The descriptor is taken over and closed by netstack_free(). */
+enum netstack_link_kind {
+	NETSTACK_LINK_TAP =
+		1, /* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+};
+
+must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
+			    const struct netstack_config *cfg, const struct netstack_ops *ops,
+			    void *ctx, struct netstack **ret);
+/* Ends every flow (flow_end is called) and closes the link. */
+void netstack_free(struct netstack *ns);
+
+const struct netstack_tuple *netstack_flow_tuple(const struct netstack_flow *f);
+void netstack_flow_set_user(struct netstack_flow *f, void *user);
+void *netstack_flow_user(const struct netstack_flow *f);
+struct netstack_counts netstack_flow_counts(const struct netstack_flow *f);
+
+/* Answer the flow's first packet with a refusal; flow_end follows (also before return). */
+void netstack_flow_refuse(struct netstack_flow *f, enum netstack_refusal how);
+/* TCP: SYN-ACK now, hold what the guest sends. */
+void netstack_flow_accept(struct netstack_flow *f);
+/*
+ * Relay to fd, which is taken over: a connected non-blocking stream socket
+ * (TCP flows; any SOCK_STREAM), a connected UDP or ping socket (UDP, ICMP).
+ * TCP: sends the SYN-ACK if it was not sent. hold: bytes from the guest are
+ * held and reported until netstack_flow_release(); bytes to the guest flow.
+ */
+void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold);
+/* Let held bytes go to the attached descriptor, in order, and relay from here on. */
+void netstack_flow_release(struct netstack_flow *f);
+/*
+ * Take the descriptor back (it becomes the caller's); the flow is held again
+ * and no byte is lost: nothing read from it has been dropped, nothing held was
+ * written. Only while held and before any byte was read from the descriptor.
+ */
+int netstack_flow_detach(struct netstack_flow *f);
+/* UDP, ICMP: datagrams go to ops->flow_datagram; the first one right away. */
+void netstack_flow_local(struct netstack_flow *f);
+/* One datagram (payload) to the guest on a local flow; dropped and counted when it cannot go. */
+void netstack_flow_send(struct netstack_flow *f, const void *p, size_t len);
+/* End it now: RST for TCP, nothing for the others. flow_end follows before return. */
+void netstack_flow_abort(struct netstack_flow *f);
+
+/*
+ * A flow towards the guest, for published ports: from is what the guest sees
+ * as its peer. TCP: fd is the accepted connection, taken over; handshake with
+ * the guest, then relay; the guest's refusal resets the peer. UDP: fd is NULL
+ * (-1) and the flow is local: netstack_flow_send() in, flow_datagram out.
+ */
+must_check int netstack_connect(struct netstack *ns, enum netstack_proto proto,
+				const struct endpoint *from, const struct endpoint *guest, int fd,
+				void *user, struct netstack_flow **ret);
+
+/* Totals since start, for the record and the tests. */
+struct netstack_stats {
+	uint64_t frames_in, frames_out;
+	uint64_t bytes_in, bytes_out;
+	uint64_t dropped_malformed; /* length, checksum, header */
+	uint64_t dropped_spoofed;   /* source is not the guest's */
+	uint64_t dropped_link_full;
+	uint64_t refused_limit;
+	uint64_t fragments_dropped;
+	uint64_t retransmits; /* TCP segments sent again */
+	uint32_t tcp_flows, udp_flows, icmp_flows;
+};
+void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret);
+
+#endif

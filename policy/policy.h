@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policy: one ordered list of rules, judged three-valued over what is known of
+ * a flow. The first rule that matches wins, per direction; else the default.
+ *
+ * A policy is immutable once loaded and may be read by several processes. It
+ * does no I/O but reading its file. Strings in verdicts belong to the policy.
+ */
+#ifndef WEIR_POLICY_H
+#define WEIR_POLICY_H
+
+#include "base/base.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* ---- JSON files with positions ---------------------------------------- */
+
+/*
+ * Reading a JSON configuration so that every complaint names file, line and
+ * column: jansson parses (duplicate keys and trailing text refused, depth
+ * bounded), and a value's place is found again in the text when it is needed.
+ * weir/'s configuration reader uses the same.
+ */
+struct conf_error {
+	char text[768]; /* "FILE:LINE:COL: what is wrong; what to do", or without place */
+};
+void conf_error_set(struct conf_error *e, const char *fmt, ...) printf_like(2, 3);
+
+struct conf_doc;
+must_check int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err);
+must_check int conf_doc_parse(const char *text, size_t len, const char *file, struct conf_doc **ret,
+			      struct conf_error *err);
+void conf_doc_free(struct conf_doc *d);
+
+/* A value and how we came to it; lives on the caller's stack, up-linked. */
+struct conf {
+	const struct conf_doc *doc;
+	const struct conf *up; /* NULL at the top */
+	const char *key;       /* member name, or NULL in an array */
+	size_t index;	       /* position in an array */
+	json_t *v;
+};
+struct conf conf_root(const struct conf_doc *d);
+/* Member / element; v is NULL when absent. */
+struct conf conf_member(const struct conf *up, const char *key);
+struct conf conf_element(const struct conf *up, size_t index);
+/* Sets err to "FILE:LINE:COL: <text>" for this value; returns -EINVAL. */
+int conf_fail(const struct conf *c, struct conf_error *err, const char *fmt, ...) printf_like(3, 4);
+/* -EINVAL with place and suggestion when an object has a key not in the list. */
+must_check int conf_only_keys(const struct conf *c, const char *const *keys, size_t n,
+			      struct conf_error *err);
+/* Typed reads. Absent: 0, *ret untouched. Wrong type or range: -EINVAL, err set. */
+must_check int conf_str(const struct conf *c, const char **ret, struct conf_error *err);
+must_check int conf_bool(const struct conf *c, bool *ret, struct conf_error *err);
+must_check int conf_uint(const struct conf *c, uint64_t min, uint64_t max, uint64_t *ret,
+			 struct conf_error *err);
+
+/* ---- groups ------------------------------------------------------------ */
+
+/*
+ * Disjoint and complete, from one generated table (policy/groups.tsv). IPv6
+ * that wraps IPv4 is judged as the address inside. `host` is the sandbox's
+ * gateway and is told by the caller, since only it knows the address.
+ */
+enum policy_group {
+	POLICY_GROUP_HOST = 0,
+	POLICY_GROUP_METADATA = 1,
+	POLICY_GROUP_LOOPBACK = 2,
+	POLICY_GROUP_PRIVATE = 3,
+	POLICY_GROUP_LINK_LOCAL = 4,
+	POLICY_GROUP_MULTICAST = 5,
+	POLICY_GROUP_RESERVED = 6,
+	POLICY_GROUP_PUBLIC = 7,
+};
+#define POLICY_GROUPS 8
+const char *policy_group_name(enum policy_group g);
+/* Never POLICY_GROUP_HOST. */
+enum policy_group policy_group_of(const struct ip_addr *a);
+/*
+ * The IPv4 address inside mapped, compatible, translated, NAT64 (64:ff9b::/96),
+ * 6to4, Teredo (client) and ISATAP forms. False: nothing inside.
+ */
+bool policy_embedded_v4(const struct ip_addr *a, struct ip_addr *ret);
+
+/* ---- facts and verdicts ------------------------------------------------ */
+
+enum policy_action { POLICY_DENY = 0, POLICY_ALLOW = 1 };
+enum policy_dir { POLICY_EGRESS = 1, POLICY_INGRESS = 2, POLICY_ANY_DIR = 3 };
+enum policy_proto {
+	POLICY_TCP = 1,
+	POLICY_UDP = 2,
+	POLICY_ICMPV4 = 4,
+	POLICY_ICMPV6 = 8,
+};
+
+enum policy_fact {
+	POLICY_UNKNOWN = 0, /* could still be learned from the flow */
+	POLICY_NONE = 1,    /* there is none, or it will never be known */
+	POLICY_KNOWN = 2,
+};
+
+/*
+ * What is known of a flow.
+ *
+ * name UNKNOWN: `names` are the candidates this sandbox was given the address
+ *   for. An allow by name is unknown when a candidate matches and no match
+ *   otherwise (it needs evidence); a deny by name is always unknown.
+ * name KNOWN: the flow's names are `names` (one for a TLS name, HTTP authority
+ *   or virtual address; several for UDP or ICMP to a real address). A rule by
+ *   name matches when any of them does.
+ * name NONE: never satisfies an allow by name, never escapes a deny by name.
+ *
+ * http likewise, for method and path of one request: NONE never satisfies an
+ * allow with HTTP conditions and never escapes a deny with them.
+ */
+struct policy_facts {
+	enum policy_dir dir;
+	enum policy_proto proto;
+	struct ip_addr addr; /* real destination (peer for ingress); family 0: unknown */
+	bool is_host;	     /* addr is the sandbox's gateway */
+	uint16_t port;	     /* service port; 0: none (ICMP) */
+	enum policy_fact name;
+	const struct name *names;
+	size_t n_names;
+	enum policy_fact http;
+	const char *method; /* as sent */
+	const char *path;   /* normalised (policy_path_normalise), no query */
+};
+
+enum policy_answer {
+	POLICY_ANSWER_DENY = 0,
+	POLICY_ANSWER_ALLOW = 1,
+	POLICY_ANSWER_NEED_NAME = 2,
+	POLICY_ANSWER_NEED_HTTP = 3,
+};
+
+struct policy_verdict {
+	enum policy_answer answer;
+	int rule;	     /* index in the list; -1 = the direction's default */
+	const char *rule_id; /* the rule's id, or NULL */
+	const char *reason;  /* the rule's reason, or NULL */
+};
+
+struct policy;
+void policy_free(struct policy *p);
+struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
+
+/*
+ * A DNS query for this name, before any packet leaves. Rules by name match by
+ * the name alone: a deny counts when it is not limited to ports, protocols or
+ * HTTP; an allow always. "any" and "group host" rules match when they cover
+ * port 53; addresses and other groups never. Then the egress default.
+ */
+struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n);
+
+/*
+ * Rebinding filter: may this address be an answer for a name? Public addresses
+ * always; any other only when some rule or default would allow a connection
+ * to the bare address (any port, no name).
+ */
+bool policy_answer_ok(const struct policy *p, const struct ip_addr *a);
+
+/* True when some rule has HTTP conditions / is by name (flows may need reading). */
+bool policy_has_http(const struct policy *p);
+bool policy_has_names(const struct policy *p);
+/* Refuse denied packets (RST, ICMP) or drop them silently: "on_deny". */
+bool policy_drops_denied(const struct policy *p);
+
+/*
+ * Path of a request target in one form before it is matched: percent-decoded
+ * unreserved characters, upper-case escapes, dot segments removed, query and
+ * fragment cut. -EINVAL for a path two servers could read differently (encoded
+ * slash, backslash or NUL, malformed escape, dot segment above the root).
+ */
+must_check int policy_path_normalise(const char *s, size_t len, struct buf *ret);
+
+/* ---- loading and composing ---------------------------------------------- */
+
+/* The file's top is {"policy": {...}} (other configuration sections may stand beside it) or the policy itself. */
+must_check int policy_load_file(const char *path, struct policy **ret, struct conf_error *err);
+must_check int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err);
+/* none, public_only, non_local, allow_all and their aliases; NULL policy and -ENOENT when unknown. */
+must_check int policy_preset(const char *name, struct policy **ret);
+/* File when it names one that exists or contains '/' or '.', else preset; error suggests. */
+must_check int policy_load_file_or_preset(const char *arg, struct policy **ret,
+					  struct conf_error *err);
+
+/* What the command line adds; NULL members are absent. Texts are as the user typed them. */
+struct policy_flags {
+	const char *net;	      /* "public,private" | "all" | "none" */
+	const char *const *net_rules; /* rule tokens, each maybe comma-separated */
+	size_t n_net_rules;
+	const char *default_egress; /* "allow" | "deny" */
+	const char *default_ingress;
+	bool no_net;
+};
+/*
+ * base (may be NULL: then profile public, the default) with the flags on top,
+ * as parity 1.4: token rules come first, then base's or the profiles' rules;
+ * defaults replaced; no_net: both defaults deny and only token rules remain.
+ * Takes over base, frees it on failure too.
+ */
+must_check int policy_compose(struct policy *base, const struct policy_flags *flags,
+			      struct policy **ret, struct conf_error *err);
+
+/* ---- showing and explaining --------------------------------------------- */
+
+/* Expanded to plain rules, as JSON that loads to the same policy. */
+must_check int policy_print(const struct policy *p, FILE *out);
+
+struct policy_step {
+	int rule;
+	const char *rule_id;
+	enum policy_action action;
+	const char *outcome; /* "match", "no match", "unknown" */
+	char why[160];	     /* "port 80 is not in 443", "name is not known yet" */
+};
+/*
+ * Why: every rule up to the one that decided, each with its outcome. steps has
+ * room for max; *ret_n is how many were written. Same verdict as policy_decide.
+ */
+struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
+				     struct policy_step *steps, size_t max, size_t *ret_n);
+size_t policy_rule_count(const struct policy *p);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The HTTP/1 filter (internal to tlsproxy): one per intercepted flow. Bytes in,
+ * bytes out, no I/O. Requests are parsed strictly and written anew from the
+ * parsed form; secrets are put in, violations found, denials answered.
+ *
+ *   guest bytes ──► http_from_guest() ──► to_upstream      (requests)
+ *                                    └──► to_guest         (403, 400, 421)
+ *   upstream bytes ──► http_from_upstream() ──► to_guest   (responses)
+ */
+#ifndef WEIR_TLSPROXY_HTTP_H
+#define WEIR_TLSPROXY_HTTP_H
+
+#include "tlsproxy/tlsproxy.h"
+
+/* ---- secrets, loaded ------------------------------------------------------- */
+
+/*
+ * All secrets of the sandbox with their placeholders and one automaton that
+ * finds any placeholder in plain and encoded forms. Values sit in locked
+ * memory that is not dumped and is wiped by secret_set_free().
+ */
+struct secret_set;
+must_check int secret_set_new(const struct tlsproxy_secret *s, size_t n, struct secret_set **ret,
+			      char *err, size_t err_size);
+void secret_set_free(struct secret_set *set);
+size_t secret_set_count(const struct secret_set *set);
+const char *secret_set_placeholder(const struct secret_set *set, size_t i);
+
+/* ---- filter ------------------------------------------------------------------ */
+
+enum http_state {
+	HTTP_OK = 0,
+	HTTP_CLOSE = 1,	 /* flush to_guest, then close both sides in order */
+	HTTP_ABORT = 2,	 /* close both sides at once */
+	HTTP_TUNNEL = 3, /* 101: the filter passes bytes on, still looking for placeholders */
+};
+
+struct http_filter;
+struct http_filter_config {
+	const struct secret_set *secrets; /* may be NULL */
+	const struct tlsproxy_ops *ops;
+	void *ctx;
+	const struct tlsproxy_flow *flow; /* outlives the filter */
+	bool tls;			  /* upstream certificate verified for this name */
+	bool has_sni;
+	struct name sni;
+	bool judge_each; /* ask judge_http for every request */
+};
+must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
+void http_filter_free(struct http_filter *f);
+
+/*
+ * Consume up to n bytes; append what is to be sent to the two buffers. Stops
+ * early (consumed < n) when a buffer is full (its cap) or a request has to wait
+ * for the response before it (the filter never has more requests open than
+ * HTTP_MAX_PIPELINE); call again when there is room. now for timeouts.
+ */
+#define HTTP_MAX_PIPELINE 32
+must_check enum http_state http_from_guest(struct http_filter *f, const uint8_t *p, size_t n,
+					   size_t *ret_consumed, struct buf *to_upstream,
+					   struct buf *to_guest);
+must_check enum http_state http_from_upstream(struct http_filter *f, const uint8_t *p, size_t n,
+					      size_t *ret_consumed, struct buf *to_guest);
+must_check enum http_state http_guest_eof(struct http_filter *f, struct buf *to_upstream,
+					  struct buf *to_guest);
+/* Upstream closed: a response without length ends here; an unfinished one aborts, an unanswered request gets 502. */
+must_check enum http_state http_upstream_eof(struct http_filter *f, struct buf *to_guest);
+/*
+ * The upstream could not be reached or verified: the next request is read and
+ * answered 502/504 with Proxy-Status error token (RFC 9209 2.3, e.g.
+ * "tls_certificate_error") and detail; nothing is ever sent upstream.
+ */
+void http_filter_fail_upstream(struct http_filter *f, unsigned status, const char *error_token,
+			       const char *detail);
+/* The TLS name was denied by policy: the next request is answered 403 with this verdict. */
+void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *v);
+/* Nothing is open: neither a request half read nor a response owed. */
+bool http_filter_idle(const struct http_filter *f);
+
+#endif

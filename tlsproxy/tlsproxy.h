@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tlsproxy: reads intercepted flows. TLS towards the sandbox with the
+ * sandbox's own CA, verified TLS towards the world, HTTP/1 in between;
+ * placeholders become secrets on the way out.
+ *
+ * It runs as its own process: it holds the secrets and the CA key, gets each
+ * flow as two connected descriptors and opens no socket itself. Policy is
+ * asked through callbacks. Bytes from both ends are hostile.
+ *
+ * HTTP per RFC 9110/9112; denials RFC 9457 (problem+json) and RFC 9209
+ * (Proxy-Status); TLS 1.2 and 1.3; certificates RFC 5280.
+ */
+#ifndef WEIR_TLSPROXY_H
+#define WEIR_TLSPROXY_H
+
+#include "base/base.h"
+
+/* ---- first bytes ----------------------------------------------------------- */
+
+/*
+ * What a client's first bytes are: a pure function over what has arrived,
+ * used by the gateway before it decides whom a flow belongs to. A ClientHello is
+ * read across records; SNI in canonical form.
+ */
+enum tlsproxy_sniff_kind {
+	TLSPROXY_SNIFF_MORE = 0,    /* undecided: call again with more */
+	TLSPROXY_SNIFF_TLS = 1,	    /* a complete ClientHello */
+	TLSPROXY_SNIFF_HTTP = 2,    /* looks like an HTTP/1 request line (leading CRLF tolerated) */
+	TLSPROXY_SNIFF_OTHER = 3,   /* neither */
+	TLSPROXY_SNIFF_BAD_TLS = 4, /* a TLS record, but no ClientHello we can read */
+	TLSPROXY_SNIFF_H2C = 5,	    /* HTTP/2 prior-knowledge preface */
+};
+struct tlsproxy_sniff {
+	enum tlsproxy_sniff_kind kind;
+	bool has_sni;
+	struct name sni;
+	bool sni_invalid; /* present but not a host name (an address, NUL, ...) */
+	bool has_ech;	  /* real or GREASE: cannot be told apart */
+	char alpn[64];	  /* comma-separated, printable, may be cut */
+};
+void tlsproxy_sniff(const uint8_t *p, size_t len, bool eof, struct tlsproxy_sniff *ret);
+
+/* ---- secrets ------------------------------------------------------------------ */
+
+enum tlsproxy_place {
+	TLSPROXY_IN_HEADER = 1,
+	TLSPROXY_IN_BASIC = 2,
+	TLSPROXY_IN_QUERY = 4,
+	TLSPROXY_IN_PATH = 8,
+	TLSPROXY_IN_BODY = 16,
+};
+#define TLSPROXY_PLACES_DEFAULT (TLSPROXY_IN_HEADER | TLSPROXY_IN_BASIC)
+
+enum tlsproxy_violation {
+	TLSPROXY_BLOCK = 0,
+	TLSPROXY_BLOCK_AND_LOG = 1, /* default */
+	TLSPROXY_BLOCK_AND_TERMINATE = 2,
+	TLSPROXY_PASSTHROUGH = 3, /* forward the placeholder as it is */
+};
+
+/* NAME or .suffix (apex and below) or *.suffix (below only). */
+struct tlsproxy_host_pattern {
+	struct name name;
+	bool is_suffix;
+	bool apex;
+};
+/* -EINVAL with *ret_why. */
+must_check int tlsproxy_host_pattern_parse(const char *s, size_t len,
+					   struct tlsproxy_host_pattern *ret, const char **ret_why);
+bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct name *n);
+
+/*
+ * One secret. The value is at most TLSPROXY_SECRET_MAX bytes of visible ASCII
+ * (no space, control, or non-ASCII: it must fit a header) and at least 8 bytes.
+ * tlsproxy_new() copies it into its own locked, wiped memory.
+ */
+#define TLSPROXY_SECRET_MIN 8
+#define TLSPROXY_SECRET_MAX 4096
+struct tlsproxy_secret {
+	const char *env; /* variable name, also the secret's name in the record */
+	const char *value;
+	size_t value_len;
+	const struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+	unsigned places; /* enum tlsproxy_place bits */
+	enum tlsproxy_violation on_violation;
+};
+/* -EINVAL with *ret_why when a value cannot be used. */
+must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);
+
+/* ---- the proxy ------------------------------------------------------------------ */
+
+struct tlsproxy;
+
+/* A flow as the gateway hands it over. */
+struct tlsproxy_flow {
+	uint64_t id;		  /* the gateway's, names the flow in the record */
+	bool tls;		  /* expect a ClientHello; else plain HTTP/1 */
+	struct endpoint remote;	  /* as the guest dialled it */
+	struct endpoint upstream; /* what was dialled for it */
+	bool has_name;		  /* the flow's name is known (virtual address) */
+	struct name name;
+	/* Real mode: names the address was handed out for; SNI must be one of them
+	 * for an allow by name. Policy is told through judge; these are facts for it. */
+	struct name candidates[8];
+	size_t n_candidates;
+};
+
+/* What policy says of a TLS name or a request; texts are copied by the proxy. */
+struct tlsproxy_verdict {
+	bool allow;
+	bool need_http;	    /* only for judge_tls: go on and judge every request */
+	char rule[64];	    /* id or index, "default" */
+	char reason[160];   /* the rule's reason, or "" */
+	char denial_id[40]; /* when denied; also when allowed it may be set */
+};
+
+struct tlsproxy_request {
+	const struct tlsproxy_flow *flow;
+	bool tls; /* arrived over TLS and upstream is verified */
+	bool has_sni;
+	struct name sni;	    /* when tls and sent */
+	struct authority authority; /* Host or absolute-form target */
+	const char *method;
+	const char *target; /* path and query as sent, NUL-terminated; may hold placeholders */
+};
+
+enum tlsproxy_http_outcome {
+	TLSPROXY_HTTP_FORWARDED = 1,
+	TLSPROXY_HTTP_DENIED = 2,	   /* 403 */
+	TLSPROXY_HTTP_BAD_REQUEST = 3,	   /* 400: framing, syntax */
+	TLSPROXY_HTTP_MISDIRECTED = 4,	   /* 421: Host, SNI and flow name disagree */
+	TLSPROXY_HTTP_UPSTREAM_FAILED = 5, /* 502/504 */
+	TLSPROXY_HTTP_VIOLATION = 6,	   /* 403: a secret where it may not be */
+};
+
+struct tlsproxy_http_event {
+	const struct tlsproxy_request *req; /* fields that were not read are empty */
+	enum tlsproxy_http_outcome outcome;
+	unsigned status;			/* what the guest was answered */
+	const char *detail;			/* static text, may be NULL */
+	const struct tlsproxy_verdict *verdict; /* may be NULL */
+	uint64_t bytes_up, bytes_down;		/* body bytes */
+};
+
+struct tlsproxy_tls_event {
+	const struct tlsproxy_flow *flow;
+	bool ok;
+	bool has_sni;
+	struct name sni;
+	const char *detail; /* why it failed: "upstream certificate: ...", "client rejected our certificate" */
+	const struct tlsproxy_verdict *verdict;
+};
+
+struct tlsproxy_secret_event {
+	const struct tlsproxy_flow *flow;
+	const char *env; /* name of the secret, never its value */
+	bool violation;
+	enum tlsproxy_place place; /* where it was put in or seen */
+	const char *encoding;	   /* "plain", "percent", "base64", ... for violations */
+	const char *detail;	   /* "host not allowed", "plain http", "TRACE", ... */
+	enum tlsproxy_violation action;
+	const char *denial_id;
+	char host[NAME_MAX_LEN + 1];
+	const char *method;
+};
+
+struct tlsproxy_ops {
+	/* Before the upstream handshake: may the flow with this TLS name go on? */
+	void (*judge_tls)(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
+			  const struct name *sni, struct tlsproxy_verdict *ret);
+	/* Each request, after Host/SNI/flow agreement was checked by the proxy. */
+	void (*judge_http)(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret);
+	/* Fresh denial id, for refusals that are the proxy's own (400, 421, violation). */
+	void (*new_denial_id)(void *ctx, char ret[static 40]);
+	void (*tls_event)(void *ctx, const struct tlsproxy_tls_event *e);
+	void (*http_event)(void *ctx, const struct tlsproxy_http_event *e);
+	void (*secret_event)(void *ctx, const struct tlsproxy_secret_event *e);
+	/* The flow is over; reset: end it with RST rather than FIN. Descriptors are closed. */
+	void (*flow_done)(void *ctx, uint64_t id, bool reset);
+	/* on_violation block_and_terminate. */
+	void (*terminate)(void *ctx, const char *env);
+	/* May be NULL: one NSS key-log line of the guest leg, for captures. */
+	void (*keylog)(void *ctx, const char *line);
+};
+
+struct tlsproxy_config {
+	const struct tlsproxy_secret *secrets;
+	size_t n_secrets;
+	const char *const *upstream_ca_files; /* in addition to the system store */
+	size_t n_upstream_ca_files;
+	/* Name constraints for the CA (RFC 5280 4.2.1.10); none: unconstrained. */
+	const struct name *permitted;
+	size_t n_permitted;
+	uint32_t max_flows; /* 0: 4096 */
+	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
+};
+
+/* err gets a sentence (which secret, which file, why). */
+must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg,
+			    const struct tlsproxy_ops *ops, void *ctx, struct tlsproxy **ret,
+			    char *err, size_t err_size);
+void tlsproxy_free(struct tlsproxy *tp); /* wipes */
+/* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
+const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
+/* Placeholder of secret i: random, of the value's length and alphabet. */
+const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
+/* Both descriptors are non-blocking stream sockets, taken over (also on failure). */
+must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,
+				   int upstream_fd);
+
+#endif
