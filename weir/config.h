@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `weir run` was asked to do: the configuration file and the flags on top
+ * of it, fully checked before anything starts. Internal to weir/.
+ */
+#ifndef WEIR_CONFIG_H
+#define WEIR_CONFIG_H
+
+#include "base/base.h"
+#include "dns/dns.h"
+#include "policy/policy.h"
+#include "tlsproxy/tlsproxy.h"
+
+enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
+
+enum secret_source {
+	SECRET_FROM_ENV = 1,	 /* arg: variable of weir's own environment */
+	SECRET_FROM_FILE = 2,	 /* arg: path; one trailing newline is cut */
+	SECRET_FROM_FD = 3,	 /* arg: descriptor number, read to its end */
+	SECRET_FROM_COMMAND = 4, /* arg: run by /bin/sh -c, standard output, 30 s */
+};
+
+/* One secret as configured; the value is read later, by the tlsproxy process only. */
+struct secret_config {
+	char *env; /* variable in the sandbox */
+	enum secret_source source;
+	char *arg;
+	struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+	unsigned places;
+	enum tlsproxy_violation on_violation;
+};
+
+struct publish_config {
+	bool udp;
+	struct endpoint bind; /* 127.0.0.1 unless given */
+	uint16_t guest_port;
+};
+
+struct weir_config {
+	enum weir_backend backend;
+	char *name; /* [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}; NULL: made up */
+	bool json;
+	enum log_level log_level;
+
+	struct policy *policy;
+
+	enum dns_mode dns_mode;
+	struct endpoint *dns_servers; /* none: those of /etc/resolv.conf */
+	size_t n_dns_servers;
+	struct dns_record *dns_records;
+	size_t n_dns_records;
+	uint32_t dns_timeout_ms;
+
+	bool tls_intercept;  /* asked for, or needed by a secret or an HTTP rule */
+	uint16_t *tls_ports; /* {443} unless given */
+	size_t n_tls_ports;
+	struct tlsproxy_host_pattern *tls_bypass;
+	size_t n_tls_bypass;
+	char **upstream_cas; /* PEM files */
+	size_t n_upstream_cas;
+
+	struct secret_config *secrets;
+	size_t n_secrets;
+
+	struct publish_config *publish;
+	size_t n_publish;
+
+	uint32_t max_connections; /* TCP; 4096 unless given */
+
+	char *audit_path;   /* NULL: the default place */
+	char *capture_path; /* NULL: none */
+
+	char **command; /* NULL-terminated, points into argv */
+};
+
+/*
+ * argv: what follows `run`. On failure err says which flag or FILE:LINE:COL,
+ * what is wrong and what to do; *ret is untouched. -ECANCELED: --help was asked for.
+ */
+must_check int weir_config_load(int argc, char **argv, struct weir_config **ret,
+				struct conf_error *err);
+void weir_config_free(struct weir_config *c);
+/* The text of `weir run --help`. */
+extern const char weir_run_help[];
+
+#endif
