@@ -288,7 +288,8 @@ def test_passthrough_forwards_the_placeholder(weir, lab):
 
 
 @pytest.mark.parametrize("value", ["short", "has space in it", "tab\there-and-more", "x" * 5000,
-                                   "non-ascii-é-value"])
+                                   "non-ascii-é-value"],
+                         ids=["short", "space", "tab", "long", "non-ascii"])
 def test_values_that_cannot_be_used_are_refused(weir, value):
     r = weir.run("true", flags=["--secret", "BAD@api.example.com"], env={"BAD": value})
     assert r.rc == 125 and "BAD" in r.err and value not in r.err, r
