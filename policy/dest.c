@@ -135,11 +135,14 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 		if (policy_group_suggest(s))
 			return why_set(why, "unknown destination \"%.64s\"; did you mean \"%s\"?",
 				       s, policy_group_suggest(s));
-		return why_set(
-			why,
-			"unknown destination \"%.64s\": not a group, and a name of one label "
-			"must be called a domain explicitly",
-			s);
+		if (str_eq(s, "localhost"))
+			return why_set(why, "\"localhost\": the sandbox's own loopback never gets "
+					    "here; the group is \"loopback\", the gateway is "
+					    "\"host\"");
+		return why_set(why,
+			       "unknown destination \"%.64s\": no group; a name of one label is "
+			       "written {\"domain\": \"%.64s\"} or domain=%.64s",
+			       s, s, s);
 	}
 	return parse_name(s, DEST_NAME, r, why);
 }

@@ -192,3 +192,28 @@ struct policy_verdict policy_explain(const struct policy *p, const struct policy
 	*ret_n = n;
 	return policy_decide(p, f);
 }
+
+struct ip_addr policy_public_sample(const struct policy *p)
+{
+	struct ip_addr best = { 0 };
+	size_t best_hits = SIZE_MAX;
+
+	/* Spread over the address space, so that no one network holds them all. */
+	for (unsigned i = 0; i < 64 && best_hits; i++) {
+		struct ip_addr a = ip4((uint8_t)(93 + 67 * i), (uint8_t)(184 + 29 * i),
+				       (uint8_t)(215 + 101 * i), (uint8_t)(14 + 3 * i));
+		struct policy_facts f = { .dir = POLICY_EGRESS, .addr = a };
+		size_t hits = 0;
+
+		if (policy_group_of(&a) != POLICY_GROUP_PUBLIC)
+			continue;
+		for (size_t r = 0; r < p->n_rules; r++)
+			if (p->rules[r].dest == DEST_PREFIX)
+				hits += policy_rule_covers_address(&p->rules[r], &f);
+		if (hits < best_hits) {
+			best_hits = hits;
+			best = a;
+		}
+	}
+	return best;
+}

@@ -131,7 +131,7 @@ static int net_word(const char *s, size_t len, unsigned *profiles, const char **
 
 	snprintf(word, sizeof(word), "%.*s", (int)MIN(len, sizeof(word) - 1), s);
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		if (!str_ieq(s, len, words[i]) || !str_eq(word, words[i]))
+		if (len != strlen(words[i]) || !str_eq(word, words[i]))
 			continue;
 		if (i < 3)
 			*profiles |= 1u << i;

@@ -60,6 +60,8 @@ static int check_target_form(const char *s, const char *end, struct why *why)
 	if (memmem(s, n, "://", 3))
 		return why_set(why, "a target is no URL: give the host name alone, as in "
 				    "\"allow@example.com:tcp:443\"");
+	if (memchr(s, '%', n))
+		return why_set(why, "zone ids are not accepted in an address");
 	if (colons >= 2 && s[0] != '[' &&
 	    (s[strspn(s, "0123456789abcdefABCDEF")] == ':' || memmem(s, n, "::", 2)) &&
 	    strspn(s, "0123456789abcdefABCDEF:./") >= n)
@@ -149,7 +151,7 @@ static int parse_target(const char *s, struct policy_rule *r, struct why *why)
 		return policy_dest_parse(s + strlen("domain="), DEST_HINT_DOMAIN, r, why);
 	if (str_starts(s, "suffix="))
 		return policy_dest_parse(s + strlen("suffix="), DEST_HINT_SUFFIX, r, why);
-	if (!strpbrk(s, ".:*/") && !policy_group_suggest(s) && str_suggest(s, words, 2))
+	if (!str_eq(s, "any") && !policy_group_suggest(s) && str_suggest(s, words, 2))
 		return policy_unknown(why, "target", s, words, 2);
 	if (strchr(s, '='))
 		return why_set(why,
