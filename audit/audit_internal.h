@@ -127,7 +127,8 @@ void audit_row_fill(const json_t *event, struct audit_row *ret);
 void audit_row_target(const json_t *event, char *out, size_t size);
 /* n as "999", "1.2k", "34.1M". Returns out. */
 const char *audit_bytes(uint64_t n, char out[16]);
-const char *audit_mark(enum audit_verdict v);
+const char *audit_mark(enum audit_verdict v); /* for a person */
+const char *audit_word(enum audit_verdict v); /* for a program */
 const char *audit_color(const struct audit_view *v, enum audit_verdict verdict);
 const char *audit_color_end(const struct audit_view *v);
 bool audit_view_wants(const struct audit_view *v, const json_t *event);

@@ -38,6 +38,13 @@ const char *audit_mark(enum audit_verdict v)
 	return marks[v];
 }
 
+const char *audit_word(enum audit_verdict v)
+{
+	static const char *const words[] = { "none", "allow", "deny", "fail", "used", "violation" };
+
+	return words[v];
+}
+
 const char *audit_color(const struct audit_view *v, enum audit_verdict verdict)
 {
 	static const char *const colors[] = { "",	  "\033[32m", "\033[1;31m",

@@ -162,7 +162,7 @@ static int print_json(const struct found *f, const char *id, const struct audit_
 	if (a->flag[0])
 		json_object_set_new(advice, "flag", json_string(a->flag));
 	json_object_set_new(top, "id", json_string(id));
-	json_object_set_new(top, "verdict", json_string(audit_mark(audit_verdict_of(f->decision))));
+	json_object_set_new(top, "verdict", json_string(audit_word(audit_verdict_of(f->decision))));
 	json_object_set(top, "decision", f->decision);
 	json_object_set(top, "events", f->events);
 	json_object_set_new(top, "advice", advice);
