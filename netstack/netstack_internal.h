@@ -248,7 +248,7 @@ struct netstack_flow {
 
 	/* TCP */
 	struct tcp *tcp;
-	struct loop_timer aux; /* reset linger, memory retry */
+	struct loop_timer aux; /* reset linger */
 	uint32_t notes;	       /* 1 << enum tcp_note */
 	bool accepted, established, hold;
 	bool up_done, down_done; /* that direction's end has been passed on */
@@ -256,6 +256,7 @@ struct netstack_flow {
 	bool resetting;		 /* the descriptor failed; RST once the guest has what was read */
 	bool tcp_closed;
 	bool want_out, hup, server_first, read_any;
+	bool no_room; /* the engine owes a TCP_WRITABLE */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;

@@ -45,8 +45,6 @@
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */
 #define LIMIT_RESET_LINGER_NS (10 * NS_PER_S)
-/* How soon a connection that got no buffer memory asks again. */
-#define LIMIT_MEM_RETRY_NS (50 * NS_PER_MS)
 
 /* Flow objects beyond the configured limits: ended ones live until the loop's next task run. */
 #define LIMIT_FLOW_SLACK 1024

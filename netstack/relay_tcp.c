@@ -111,6 +111,13 @@ int relay_tcp_open(struct netstack_flow *f)
 
 /* ---- segments from the guest ------------------------------------------ */
 
+/* The headers are what a refusal answers to; data on a SYN is not needed for it. */
+static void keep_syn(struct netstack_flow *f, const struct ip_pkt *k, const struct tcp_seg *s)
+{
+	flow_drop_pending(f);
+	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4, k->l4_len - s->len, 0);
+}
+
 static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k,
 		      const struct tcp_seg *s)
 {
@@ -124,8 +131,7 @@ static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const
 		return;
 	}
 	f->c.packets_up++;
-	/* The header is what a refusal answers to; data on a SYN is not needed for it. */
-	flow_keep(f, k->l3, (size_t)(k->l4 - k->l3) + (k->l4_len - s->len), NULL, 0, 0);
+	keep_syn(f, k, s);
 	tcp_syn_received(f->tcp, s, ns_now(ns));
 	ns->ops->flow_new(ns->ctx, f);
 }
@@ -171,6 +177,9 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 		return;
 	}
 	f->c.packets_up++;
+	/* The engine goes by the newest SYN until one is answered; so does a refusal. */
+	if (f->state == FLOW_NEW && opening)
+		keep_syn(f, k, &s);
 	tcp_input(f->tcp, &s, ns_now(ns));
 	/* An acknowledgement may be all that a finished direction waits for. */
 	if (f->down_done || f->resetting)
@@ -184,24 +193,15 @@ void relay_tcp_rst(struct netstack_flow *f)
 	struct netstack *ns = f->ns;
 	struct tcp_seg s;
 	struct tcp_out rst;
-	size_t ip;
+	const uint8_t *syn;
 
 	if (f->accepted || !f->pending) {
 		tcp_abort(f->tcp, ns_now(ns));
 		return;
 	}
 	/* The SYN was never answered: refuse it as a closed port would. */
-	ip = f->t.guest.addr.family == 4 ? (f->pending->bytes[0] & 15u) * 4 : 0;
-	if (!ip) {
-		/* The chain was walked when it came: the transport header is at the end. */
-		for (ip = IP6_HEAD; ip < f->pending->len; ip += 8)
-			if (tcp_seg_parse(f->pending->bytes + ip, f->pending->len - ip, &s) == 0 &&
-			    s.src_port == f->t.guest.port && s.dst_port == f->t.remote.port)
-				break;
-	}
-	if (ip < f->pending->len &&
-	    tcp_seg_parse(f->pending->bytes + ip, f->pending->len - ip, &s) == 0 &&
-	    tcp_refuse(&s, &rst))
+	syn = f->pending->bytes + f->pending->payload;
+	if (tcp_seg_parse(syn, f->pending->len - f->pending->payload, &s) == 0 && tcp_refuse(&s, &rst))
 		(void)send_segment(ns, &f->t, &rst);
 }
 
@@ -236,12 +236,13 @@ static bool check_end(struct netstack_flow *f)
 		flow_finish(f, NETSTACK_END_CLOSED);
 		return true;
 	}
-	/* The engine is through, we are not, and nothing more can come of it. */
-	if (f->tcp_closed && !f->down_done) {
-		flow_finish(f, NETSTACK_END_GUEST_RESET);
-		return true;
-	}
-	return false;
+	if (!f->tcp_closed)
+		return false;
+	/* The engine is through and we are not: what comes from the guest has no reader. */
+	if (f->down_done && !f->up_done && tcp_rx_eof(f->tcp))
+		return false;
+	flow_finish(f, f->down_done ? NETSTACK_END_REMOTE_RESET : NETSTACK_END_GUEST_RESET);
+	return true;
 }
 
 /* ---- up: guest to descriptor ------------------------------------------ */
@@ -330,8 +331,10 @@ static bool read_once(struct netstack_flow *f)
 	int n = 0;
 	ssize_t r;
 
-	if (!room)
+	if (!room) {
+		f->no_room = true;
 		return false;
+	}
 	for (unsigned i = 0; i < 2; i++)
 		if (len[i])
 			iov[n++] = (struct iovec){ p[i], len[i] };
@@ -348,7 +351,8 @@ static bool read_once(struct netstack_flow *f)
 		f->read_any = true;
 		f->committed += (size_t)r;
 		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
-		return true;
+		f->no_room = tcp_tx_room(f->tcp) == 0;
+		return !f->no_room;
 	}
 	if (r == 0)
 		down_end(f);
@@ -362,7 +366,7 @@ static void drain_broken(struct netstack_flow *f)
 {
 	while (may_read(f) && read_once(f))
 		;
-	if (f->resetting || (may_read(f) && tcp_tx_room(f->tcp) == 0))
+	if (f->resetting || (may_read(f) && f->no_room))
 		return;
 	remote_failed(f, f->c.error);
 }
@@ -397,18 +401,14 @@ static void on_io(struct loop_io *io, uint32_t revents);
 static void set_interest(struct netstack_flow *f)
 {
 	uint32_t ev = 0;
-	bool room = may_read(f) && tcp_tx_room(f->tcp) > 0;
 	int r;
 
 	if (f->fd < 0 || f->resetting)
 		return;
-	if (room)
+	if (may_read(f) && !f->no_room)
 		ev |= EPOLLIN;
 	if (f->want_out)
 		ev |= EPOLLOUT;
-	/* No buffer memory and nothing under way that would free some: ask again later. */
-	if (may_read(f) && !room && all_acked(f) && !loop_timer_armed(&f->aux))
-		loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_MEM_RETRY_NS);
 	if (!ev && f->hup) {
 		loop_io_del(&f->io);
 	} else if (f->io.loop) {
@@ -436,6 +436,8 @@ void relay_tcp_run(struct netstack_flow *f)
 		return;
 	if (notes & 1u << TCP_ESTABLISHED)
 		f->established = true;
+	if (notes & 1u << TCP_WRITABLE)
+		f->no_room = false;
 	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {
 		f->tcp_closed = true;
 		flow_finish(f, notes & 1u << TCP_RESET_BY_PEER ? NETSTACK_END_GUEST_RESET
@@ -449,8 +451,11 @@ void relay_tcp_run(struct netstack_flow *f)
 	relay_up(f);
 	if (f->up_broken && !f->resetting)
 		drain_broken(f);
-	if (!check_end(f))
-		set_interest(f);
+	if (check_end(f))
+		return;
+	set_interest(f);
+	if (f->resetting)
+		(void)check_end(f);
 }
 
 /* The descriptor speaks first, and nobody has decided yet. */
@@ -469,8 +474,12 @@ static void check_error(struct netstack_flow *f)
 	socklen_t n = sizeof(err);
 
 	f->hup = true;
-	if (f->down_done && getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err)
+	if (!f->down_done)
+		return; /* reading will tell, when there is room */
+	if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err)
 		remote_failed(f, err);
+	else if (!f->up_done && !f->hold)
+		tcp_close(f->tcp, ns_now(f->ns)); /* nobody is there who would read */
 }
 
 static void on_io(struct loop_io *io, uint32_t revents)
