@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir: the program. Each command is a function of its own file. */
+#include "base/base.h"
 #include "weir/cmd_audit.h"
 #include "weir/cmd_policy.h"
 #include "weir/doctor.h"
