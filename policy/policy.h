@@ -223,5 +223,10 @@ struct policy_step {
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n);
 size_t policy_rule_count(const struct policy *p);
+/*
+ * A public address that as few address rules as possible speak of: stands for
+ * "some public address" when one explains a flow whose address is not known.
+ */
+struct ip_addr policy_public_sample(const struct policy *p);
 
 #endif
