@@ -12,15 +12,6 @@ static bool has_flag(const struct config_builder *b, enum option o)
 	return b->o.of[o].n > 0;
 }
 
-static int contradict(struct config_builder *b, enum option one, enum option other)
-{
-	if (!has_flag(b, one) || !has_flag(b, other))
-		return 0;
-	conf_error_set(b->err, "%s: contradicts %s; give one of them", option_name(one),
-		       option_name(other));
-	return -EINVAL;
-}
-
 /* Whether every host of a is one of b. */
 static bool pattern_covers(const struct tlsproxy_host_pattern *b,
 			   const struct tlsproxy_host_pattern *a)
@@ -82,18 +73,14 @@ static int check_intercept_off(struct config_builder *b)
 
 int config_check(struct config_builder *b)
 {
-	static const enum option pairs[][2] = {
-		{ OPTION_NO_NET, OPTION_NET },
-		{ OPTION_NO_NET, OPTION_NET_DEFAULT_EGRESS },
-		{ OPTION_NO_NET, OPTION_NET_DEFAULT_INGRESS },
-		{ OPTION_QUIET, OPTION_VERBOSE },
-	};
 	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
 	struct weir_config *c = b->c;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(pairs); i++)
-		r = contradict(b, pairs[i][0], pairs[i][1]);
+	if (has_flag(b, OPTION_QUIET) && has_flag(b, OPTION_VERBOSE)) {
+		conf_error_set(b->err, "--quiet: contradicts --verbose; give one of them");
+		return -EINVAL;
+	}
 	for (size_t i = 0; r == 0 && i < c->n_secrets; i++)
 		r = check_secret(b, i);
 	if (r == 0)

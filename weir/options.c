@@ -103,6 +103,18 @@ static int add(struct options *o, enum option i, const char *value, struct conf_
 	return 0;
 }
 
+static int looks_like_flag(const char *flag, const char *value, struct conf_error *err)
+{
+	char quoted[80];
+
+	log_quote(value, strlen(value), quoted, sizeof(quoted));
+	conf_error_set(
+		err,
+		"%s: needs a value, and \"%s\" looks like a flag; if it is the value, write %s=%s",
+		flag, quoted, flag, quoted);
+	return -EINVAL;
+}
+
 /* One flag at argv[*at]; leaves *at on its last word. */
 static int parse_one(struct options *o, int argc, char **argv, int *at, struct conf_error *err)
 {
@@ -123,6 +135,8 @@ static int parse_one(struct options *o, int argc, char **argv, int *at, struct c
 		value = arg + len + 1;
 	else if (*at + 1 < argc && argv[*at + 1][0] != '-')
 		value = argv[++*at];
+	else if (*at + 1 < argc && !str_eq(argv[*at + 1], "--"))
+		return looks_like_flag(flags[i].name, argv[*at + 1], err);
 	if (!value[0]) {
 		conf_error_set(err, "%s: needs a value", flags[i].name);
 		return -EINVAL;
