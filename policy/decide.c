@@ -63,6 +63,8 @@ static enum tri judge_name(const struct policy_rule *r, const struct policy_fact
 {
 	switch (f->name) {
 	case POLICY_KNOWN:
+		if (f->name_unproven && r->action == POLICY_ALLOW)
+			return TRI_NO;
 		return any_name_match(r, f) ? TRI_YES : TRI_NO;
 	case POLICY_UNKNOWN:
 		/* An allow needs evidence, a deny needs none. */

@@ -123,6 +123,9 @@ struct policy_facts {
 	enum policy_fact name;
 	const struct name *names;
 	size_t n_names;
+	/* KNOWN, but the guest only claims it (an SNI or Host for an address that this
+	 * sandbox was never given for it): matches a deny by name, never an allow. */
+	bool name_unproven;
 	enum policy_fact http;
 	const char *method; /* as sent */
 	const char *path;   /* normalised (policy_path_normalise), no query */
