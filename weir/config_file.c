@@ -36,7 +36,7 @@ static int element_str(const struct conf *c, const char **ret, struct conf_error
 static int add_each(struct config_builder *b, const struct conf *list,
 		    int (*fn)(struct config_builder *b, const struct where *w, const char *text))
 {
-	size_t n;
+	size_t n = 0;
 	int r = list_size(list, &n, b->err);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -63,7 +63,7 @@ static int read_record(struct config_builder *b, const struct conf *c, const cha
 {
 	struct where w = { .conf = c };
 	const char *addr = "";
-	size_t n;
+	size_t n = 0;
 	int r;
 
 	if (json_is_string(c->v)) {
@@ -138,7 +138,7 @@ static int add_ca(struct config_builder *b, const struct where *w, const char *p
 
 static int read_ports(struct config_builder *b, const struct conf *list)
 {
-	size_t n;
+	size_t n = 0;
 	int r = list_size(list, &n, b->err);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
@@ -220,7 +220,7 @@ static int read_source(struct config_builder *b, const struct conf *c, struct se
 static int read_secret_lists(struct config_builder *b, const struct conf *c, struct secret_draft *d)
 {
 	struct conf hosts = conf_member(c, "hosts"), at = conf_member(c, "at");
-	size_t n;
+	size_t n = 0;
 	int r;
 
 	if (!hosts.v)
@@ -294,7 +294,7 @@ static int read_secret(struct config_builder *b, const struct conf *c)
 
 static int read_secrets(struct config_builder *b, const struct conf *list)
 {
-	size_t n;
+	size_t n = 0;
 	int r = list_size(list, &n, b->err);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
