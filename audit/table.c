@@ -33,7 +33,7 @@ static int what_width(const struct audit_view *v)
 
 const char *audit_mark(enum audit_verdict v)
 {
-	static const char *const marks[] = { "", "allow", "DENY", "fail", "used", "LEAK" };
+	static const char *const marks[] = { "", "allow", "deny", "fail", "used", "leak" };
 
 	return marks[v];
 }

@@ -141,7 +141,7 @@ static int parse_args(const char *cmd, int argc, char **argv, struct view_args *
 	bool only_words = false;
 	int r;
 
-	for (int i = 0; i < argc; i++) {
+	for (int i = 1; i < argc; i++) {
 		if (!only_words && (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))) {
 			fputs(str_eq(cmd, "why") ? why_help : audit_help, stdout);
 			return 1;

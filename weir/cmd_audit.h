@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands that read records. argv starts behind the command's name. Internal to weir/. */
+/* The commands that read records. argv[0] is the command's name. Internal to weir/. */
 #ifndef WEIR_CMD_AUDIT_H
 #define WEIR_CMD_AUDIT_H
 

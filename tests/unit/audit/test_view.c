@@ -161,7 +161,7 @@ static void test_filters(void **state)
 
 	(void)state;
 	has(t, "d-meta");
-	has(t, "LEAK");
+	has(t, "leak");
 	has_not(t, "GET api");
 	free(t);
 	t = show(&kind, 0);
@@ -174,7 +174,7 @@ static void test_filters(void **state)
 	has_not(t, "\"kind\":\"dns\"");
 	free(t);
 	t = show(&color, 0);
-	has(t, "\033[1;31mDENY");
+	has(t, "\033[1;31mdeny");
 	free(t);
 }
 
