@@ -264,12 +264,11 @@ static void read_and_answer(struct dns_query *q, int rcode, const char *why)
 		finish_refused(q, (uint16_t)rcode, DNS_EDE_OTHER, why);
 		return;
 	}
-	q->q.type = q->rq.qtype;
 	/*
 	 * No policy names it and no host has it. NXDOMAIN ends a client's search;
 	 * of the root, that would deny everything below, so the root is empty.
 	 */
-	if (dns_wname_to(&q->rq.qname, &q->q.name) < 0) {
+	if (!q->q.name.len) {
 		bool root = q->rq.qname.len == 1;
 		struct ending e = ending(
 			DNS_REFUSED, root ? DNS_RCODE_NOERROR : DNS_RCODE_NXDOMAIN, DNS_EDE_BLOCKED,
@@ -319,11 +318,12 @@ struct dns_query *dns_query(struct dns *d, const uint8_t *msg, size_t len, enum 
 		reply(user, NULL, 0);
 		return NULL;
 	}
+	/* As far as it could be read: a refusal's record says what was asked. */
+	question.type = rq.qtype;
+	if (!rq.question_len || dns_wname_to(&rq.qname, &question.name) < 0)
+		question.name.len = 0;
 	q = pool_get(&d->query_pool);
 	if (!q) {
-		question.type = rq.qtype;
-		if (r > 0 || dns_wname_to(&rq.qname, &question.name) < 0)
-			question.name.len = 0;
 		refuse_at_limit(d, &rq, &question, reply, user);
 		return NULL;
 	}
