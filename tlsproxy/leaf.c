@@ -126,8 +126,11 @@ static int add_authority_key_id(X509 *cert, const X509 *issuer)
 static X509 *leaf_mint(struct leaf_cache *lc, const struct identity *id, time_t not_after)
 {
 	const struct ca *ca = lc->ca;
-	/* A common name has at most 64 bytes; clients read the alternative name. */
-	const char *cn = strlen(id->text) <= 64 ? id->text : "weir sandbox";
+	/*
+	 * A common name has at most 64 bytes; clients read the alternative name. An
+	 * address there would be held against the dNSName constraints.
+	 */
+	const char *cn = !id->is_addr && strlen(id->text) <= 64 ? id->text : "weir sandbox";
 	X509 *cert = X509_new();
 
 	if (cert && cert_start(cert, lc->key, cn, ca->not_before, not_after) == 0 &&
