@@ -71,6 +71,14 @@ static void trim(struct buf *b)
 		buf_fini_wiped(b);
 }
 
+int leg_reserve(struct leg *leg)
+{
+	uint8_t *p;
+
+	return leg->out.size < leg->out.cap ? buf_reserve(&leg->out, leg->out.cap - leg->out.len, &p)
+					    : 0;
+}
+
 void leg_arm(struct leg *leg, bool want_in)
 {
 	trim(&leg->in);

@@ -72,8 +72,7 @@ static void upstream_ended(struct session *s, bool cut)
 		return;
 	}
 	apply(s, http_upstream_eof(s->filter, &s->guest.out));
-	/* A tunnel's other direction may go on; a request's has nowhere to go. */
-	if (s->state == SESSION_RELAY && !s->tunnel)
+	if (s->state == SESSION_RELAY && http_filter_idle(s->filter))
 		session_set_state(s, SESSION_CLOSING);
 }
 
@@ -140,6 +139,10 @@ static bool relay_up(struct session *s)
 		guest_ended(s, st == LEG_CUT);
 		return true;
 	}
+	if (secret_set_count(s->tp->secrets) && leg_reserve(&s->upstream) < 0) {
+		session_end(s, true);
+		return true;
+	}
 	hs = http_from_guest(s->filter, p, n, &used, &s->upstream.out, &s->guest.out);
 	s->from_guest += used;
 	keep_rest(s, g, p, n, used);
@@ -161,9 +164,28 @@ static bool flush(struct session *s)
 	return leg_flush(&s->guest) || moved;
 }
 
+/*
+ * Room was made, or the other side moved on: what the filter holds back may go
+ * now. Without new bytes, so it is cheap.
+ */
+static void nudge(struct session *s)
+{
+	size_t used = 0;
+
+	apply(s, http_from_upstream(s->filter, NULL, 0, &used, &s->guest.out));
+	if (s->state == SESSION_RELAY)
+		apply(s, http_from_guest(s->filter, NULL, 0, &used, &s->upstream.out, &s->guest.out));
+}
+
+static size_t waiting(const struct session *s)
+{
+	return s->upstream.out.len + s->guest.out.len;
+}
+
 bool relay_step(struct session *s)
 {
 	bool moved = flush(s);
+	size_t before;
 
 	if (s->guest.wr_dead) {
 		session_end(s, true);
@@ -172,16 +194,15 @@ bool relay_step(struct session *s)
 	moved |= relay_down(s);
 	if (s->state == SESSION_RELAY)
 		moved |= relay_up(s);
+	before = waiting(s);
+	if (s->state == SESSION_RELAY && moved)
+		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;
 	/* Half-closes, once what was before them is written. */
 	if (s->guest.ended && !s->guest.in.len && !s->upstream.out.len)
 		leg_shutdown(&s->upstream);
-	if (s->tunnel && s->upstream.ended && !s->upstream.in.len && !s->guest.out.len)
-		leg_shutdown(&s->guest);
-	if (s->guest.ended && s->upstream.ended && !s->guest.in.len && !s->upstream.in.len)
-		session_set_state(s, SESSION_CLOSING);
-	return moved || s->state != SESSION_RELAY;
+	return moved || waiting(s) != before;
 }
 
 /* Wait for the guest's FIN, so that our last bytes are not lost to a reset. */

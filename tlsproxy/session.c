@@ -92,7 +92,7 @@ int session_start_filter(struct session *s)
 		.ops = &s->tp->ops,
 		.ctx = s->tp->ctx,
 		.flow = &s->flow,
-		.tls = s->flow.tls && !s->refused,
+		.tls = s->flow.tls,
 		.has_sni = s->has_sni,
 		.sni = s->sni,
 		.judge_each = !s->flow.tls || s->verdict.need_http,
@@ -104,7 +104,8 @@ int session_start_filter(struct session *s)
 	if (s->fail_status)
 		http_filter_fail_upstream(s->filter, s->fail_status, s->fail_token, s->detail);
 	else if (s->mismatch)
-		http_filter_fail_upstream(s->filter, 421, "destination_unavailable", s->detail);
+		/* The filter sees the disagreement itself, and says 421; this is the net. */
+		http_filter_fail_upstream(s->filter, 502, "destination_unavailable", s->detail);
 	else if (s->refused)
 		http_filter_deny_all(s->filter, &s->verdict);
 	return 0;

@@ -47,10 +47,10 @@
 #define TLSPROXY_LEAVES 1000
 /* Upstream sessions kept for resumption; the same attack. */
 #define TLSPROXY_RESUME 512
-/* One serialised head or one scrubbed piece must fit; also what one flow can
- * make us hold per direction when its reader is slow. */
-#define TLSPROXY_OUT_MAX ((size_t)1 << 20)
-/* Above this, no more is read for that direction: back-pressure. */
+/* What one flow can make us hold per direction when its reader is slow. */
+#define TLSPROXY_OUT_MAX ((size_t)256 << 10)
+/* Above this, no more is read for that direction: back-pressure. What is left
+ * to the maximum takes a whole head (HTTP_BUF_MIN). */
 #define TLSPROXY_OUT_HIGH ((size_t)128 << 10)
 /* One read; and what of it the HTTP filter may leave for later. */
 #define TLSPROXY_READ ((size_t)64 << 10)
@@ -209,6 +209,8 @@ must_check int leg_start_tls(struct leg *leg, SSL *ssl);
 /* 0 done, -EAGAIN, or -EPROTO: see OpenSSL's queue and the leg's flags. */
 must_check int leg_handshake(struct leg *leg);
 must_check enum leg_status leg_read(struct leg *leg, void *p, size_t n, size_t *ret_n);
+/* All of out's storage at once: growing would leave copies of what is in it. */
+must_check int leg_reserve(struct leg *leg);
 /* Write what out holds, as far as it goes. True when something moved. */
 bool leg_flush(struct leg *leg);
 /* After out is empty: close_notify and FIN. True when done. */
