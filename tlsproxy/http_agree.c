@@ -24,7 +24,9 @@ static void authority_from_flow(const struct http_filter *f, struct authority *r
 {
 	const struct tlsproxy_flow *flow = f->cfg.flow;
 
-	*ret = (struct authority){ .port = flow->remote.port };
+	*ret = (struct authority){ 0 };
+	if (flow->remote.port != (f->cfg.tls ? 443 : 80))
+		ret->port = flow->remote.port;
 	if (f->cfg.has_sni) {
 		ret->name = f->cfg.sni;
 	} else if (flow->has_name) {
