@@ -195,6 +195,7 @@ struct tlsproxy_config {
 	size_t n_permitted;
 	uint32_t max_flows; /* 0: 4096 */
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
+	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
 };
 
 /* err gets a sentence (which secret, which file, why). */
