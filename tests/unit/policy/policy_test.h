@@ -35,14 +35,17 @@ static inline struct policy *must_load(const char *text)
 /* The caller frees it. */
 static inline char *printed(const struct policy *p)
 {
-	char *text = NULL;
+	char *text = NULL, *copy;
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
 
 	assert_non_null(f);
 	assert_int_equal(policy_print(p, f), 0);
 	fclose(f);
-	return text;
+	copy = strdup(text);
+	free(text);
+	assert_non_null(copy);
+	return copy;
 }
 
 static inline struct name must_name(const char *s)
