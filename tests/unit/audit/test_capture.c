@@ -21,9 +21,10 @@ static uint32_t u32(const uint8_t *p)
 
 /* Ethernet, IPv4 and UDP headers; the payload is the caller's. */
 static const uint8_t head[42] = {
-	0x02, 0,    0, 0,  0, 1,  0x02, 0, 0,  0,  0, 2, 0x08, 0x00, /* Ethernet */
-	0x45, 0,    0, 33, 0, 0,  0,	0, 64, 17, 0, 0, 10,   0,    2, 15, 10, 0, 2, 2, /* IPv4 */
-	0x9c, 0x40, 0, 7,  0, 13, 0,	0, /* UDP to 4444 */
+	0x02, 0,    0,	  0,	0, 1,  0x02, 0, 0,  0,	0, 2, 0x08, 0x00, /* Ethernet */
+	0x45, 0,    0,	  33,	0, 0,  0,    0, 64, 17, 0, 0, 10,   0,
+	2,    15,   10,	  0,	2, 2,		/* IPv4 */
+	0x9c, 0x40, 0x11, 0x5c, 0, 13, 0,    0, /* UDP to 4444 */
 };
 
 static int make(void **state)
