@@ -41,8 +41,12 @@ static int find(struct audit_record *r, const char *id, struct found *f, char *e
 		if (!is_decision(line.event, id))
 			continue;
 		denial = str_eq(audit_get(line.event, "denial"), id);
-		/* The first event with a denial id decided; later ones only carry it. */
-		if (denial && f->decision && str_eq(audit_get(f->decision, "denial"), id))
+		/*
+		 * The first event with a denial id decided, later ones only carry it;
+		 * but a leaked secret says more than the refused request around it.
+		 */
+		if (denial && f->decision && str_eq(audit_get(f->decision, "denial"), id) &&
+		    audit_verdict_of(line.event) != AUDIT_V_VIOLATION)
 			continue;
 		json_decref(f->decision);
 		f->decision = json_incref(line.event);
