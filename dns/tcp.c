@@ -68,7 +68,7 @@ static void conn_free(struct conn *c)
 
 static void touch(struct conn *c)
 {
-	loop_timer_set(c->d->loop, &c->idle, loop_now(c->d->loop) + DNS_TCP_IDLE_NS);
+	loop_timer_set(c->d->loop, &c->idle, loop_now(c->d->loop) + c->d->tcp_idle_ns);
 }
 
 static void on_reply(void *user, const uint8_t *msg, size_t len)
