@@ -280,6 +280,35 @@ static void test_bad(void **state)
 	assert_int_equal(T.d->n_conns, 0);
 }
 
+/* Silence ends a connection, and so does one byte at a time; a slow upstream does not. */
+static void test_idle(void **state)
+{
+	uint64_t end;
+
+	(void)state;
+	T.d->tcp_idle_ns = 60 * NS_PER_MS;
+	say(1, "denied.example");
+	run();
+	assert_int_equal(hear(), 1);
+	say(2, "a.example");
+	run();
+	end = time_mono_ns() + 150 * NS_PER_MS;
+	while (time_mono_ns() < end)
+		assert_int_equal(loop_step(T.loop, 10), 0);
+	assert_int_equal(T.d->n_conns, 1);
+	answer(0);
+	run();
+	assert_int_equal(hear(), 2);
+	end = time_mono_ns() + 2 * NS_PER_S;
+	while (T.d->n_conns && time_mono_ns() < end) {
+		assert_int_equal(loop_step(T.loop, 10), 0);
+		(void)!send(T.guest, "\1", 1, MSG_NOSIGNAL);
+	}
+	assert_int_equal(T.d->n_conns, 0);
+	/* It was the time, not the 257 bytes of a message. */
+	assert_int_equal(T.events, 2);
+}
+
 static void test_too_many(void **state)
 {
 	struct endpoint e = { ip4(10, 0, 0, 2), 1 };
@@ -306,8 +335,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pipelined),   T(test_in_pieces), T(test_half_close), T(test_gone),
-		T(test_outstanding), T(test_deaf),	T(test_bad),	    T(test_too_many),
+		T(test_pipelined), T(test_in_pieces),	T(test_half_close),
+		T(test_gone),	   T(test_outstanding), T(test_deaf),
+		T(test_bad),	   T(test_idle),	T(test_too_many),
 	};
 #undef T
 
