@@ -12,8 +12,8 @@
  * message or a byte written end the connection, unless a query is still being
  * worked on: one byte at a time keeps nothing open.
  *
- * Everything that can end a connection runs from its socket, its timer or its
- * task, never from inside a reply, so a reply may come at any depth.
+ * A connection ends from its socket's event or its task only, never from inside
+ * a reply or a timer, so a reply may come at any depth.
  */
 #include "dns/dns_int.h"
 
@@ -190,10 +190,12 @@ static void on_idle(struct loop_timer *t)
 	struct conn *c = container_of(t, struct conn, idle);
 
 	/* Upstream is slow, not the guest: its own timeouts end this. */
-	if (c->n_reqs && !c->out.len)
+	if (c->n_reqs && !c->out.len) {
 		touch(c);
-	else
-		conn_free(c);
+		return;
+	}
+	c->broken = true;
+	loop_task_queue(c->d->loop, &c->task);
 }
 
 int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const struct endpoint *server)
