@@ -114,8 +114,8 @@ void dns_query_cancel(struct dns_query *q); /* reply will not be called */
 
 /*
  * One TCP connection from the guest (RFC 7766: length-prefixed, pipelined,
- * idle timeout 30 s). fd is a non-blocking stream socket, taken over; on
- * failure it stays the caller's.
+ * idle timeout 30 s). fd is a non-blocking stream socket, taken over: on
+ * failure (-EMFILE at 128 connections) it is closed.
  */
 must_check int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest,
 			     const struct endpoint *server);

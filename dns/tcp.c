@@ -203,11 +203,15 @@ int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const str
 	struct conn *c;
 	int r;
 
-	if (d->n_conns >= DNS_TCP_CONNS)
+	if (d->n_conns >= DNS_TCP_CONNS) {
+		fd_close(fd);
 		return -EMFILE;
+	}
 	c = calloc(1, sizeof(*c));
-	if (!c)
+	if (!c) {
+		fd_close(fd);
 		return -ENOMEM;
+	}
 	c->d = d;
 	c->guest = *guest;
 	c->server = *server;
@@ -218,6 +222,7 @@ int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const str
 	list_init(&c->reqs);
 	r = loop_io_add(d->loop, &c->io, fd, EPOLLIN, on_io);
 	if (r < 0) {
+		fd_close(fd);
 		free(c);
 		return r;
 	}
