@@ -970,6 +970,41 @@ static void test_truncation(void **state)
 	}
 }
 
+/* Two requests on one connection, the second one after the first answer. */
+static void client_twice(struct flow_case *c, struct end *e)
+{
+	char b[5];
+
+	end_puts(e, "GET /1 HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	if (!end_head(e, c->reply, sizeof(c->reply)) || end_read(e, b, 5) != 5)
+		return;
+	end_puts(e, "GET /2 HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	client_read_all(c, e);
+}
+
+static void server_once(struct flow_case *c, struct end *e)
+{
+	char head[4096];
+
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+	c->received += end_head(e, head, sizeof(head));
+}
+
+/* The race of every kept connection: no answer, and nothing that looks like one. */
+static void test_stale_connection(void **state)
+{
+	struct flow_case c = { .client = client_twice, .server = server_once, .sni = HOST };
+
+	(void)state;
+	run(&c);
+	assert_int_equal(c.received, 1);
+	assert_int_equal(c.n_reply, 0);
+	assert_false(c.reply_cut);
+	assert_false(c.reset);
+}
+
 static void client_vanish(struct flow_case *c, struct end *e)
 {
 	(void)c;
@@ -1151,6 +1186,7 @@ int main(void)
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_truncation),
+		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_client_gone),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_free_with_flows),
