@@ -58,6 +58,7 @@ struct flow_case {
 	size_t received; /* by the server, of the body */
 	atomic_int threads_left;
 	int client_fd, server_fd;
+	long steps; /* of the loop */
 };
 
 static struct flow_case *now_running;
@@ -369,6 +370,7 @@ static void run_on(struct rig *rig, struct flow_case *c)
 	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], u[0]), 0);
 	while (!c->done || c->threads_left) {
 		assert_int_equal(loop_step(rig->loop, 20), 0);
+		c->steps++;
 		if (time_mono_ns() > end)
 			fail_msg("no end in 60 s: done %d, threads %d, detail \"%s\"", c->done,
 				 c->threads_left, c->detail);
@@ -1040,6 +1042,44 @@ static void test_client_gone(void **state)
 	}
 }
 
+static void client_stalls(struct flow_case *c, struct end *e)
+{
+	(void)c;
+	end_puts(e, "GET /a HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	usleep(400 * 1000);
+}
+
+/* More than all buffers take, then gone: HUP stands while nothing can be read. */
+static void server_fills_and_goes(struct flow_case *c, struct end *e)
+{
+	char head[4096];
+	struct timeval wait = { .tv_usec = 100 * 1000 };
+
+	(void)c;
+	setsockopt(e->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+	write_pattern(e, 10 << 20);
+}
+
+static void test_no_spinning(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct flow_case c = { .client = client_stalls,
+				       .server = server_fills_and_goes,
+				       .plain = i == 1,
+				       .sni = i ? NULL : HOST,
+				       .flow_name = HOST };
+
+		run(&c);
+		assert_true(c.reset);
+		if (c.steps > 300)
+			fail_msg("%ld turns of the loop", c.steps);
+	}
+}
+
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -1188,6 +1228,7 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_client_gone),
+		cmocka_unit_test(test_no_spinning),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_free_with_flows),
 		cmocka_unit_test(test_resumption),
