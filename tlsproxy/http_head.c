@@ -119,6 +119,8 @@ static int fields_parse(struct http_text rest, struct http_head *h, const char *
 
 static struct http_text collected(const struct http_collect *c)
 {
+	if (c->bytes.len == 0)
+		return (struct http_text){ "", 0 };
 	return (struct http_text){ (const char *)buf_at(&c->bytes), c->bytes.len };
 }
 
