@@ -51,7 +51,8 @@ static size_t make_hello(const char *sni, const char *alpn, size_t alpn_len, int
 	SSL_set_connect_state(ssl);
 	SSL_set_max_proto_version(ssl, max_version);
 	if (sni)
-		SSL_set_tlsext_host_name(ssl, sni);
+		SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+			 (void *)(uintptr_t)sni);
 	if (alpn)
 		SSL_set_alpn_protos(ssl, (const unsigned char *)alpn, (unsigned)alpn_len);
 	assert_int_equal(SSL_do_handshake(ssl), -1);
