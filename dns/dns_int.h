@@ -316,6 +316,7 @@ uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e);
 struct dns_sum {
 	struct ip_addr addrs[2 * DNS_MAX_ADDRS]; /* those that passed judge_answer */
 	size_t n_addrs;
+	struct ip_addr filtered[2 * DNS_MAX_ADDRS]; /* those that did not */
 	size_t n_filtered;
 	bool nxdomain;
 	int error;		  /* of a failed family, else 0 */
@@ -359,6 +360,15 @@ void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint3
 /* Static records of a name; 0 when there are none. */
 size_t dns_records_of(const struct dns *d, const struct name *n, const struct dns_record **ret);
 
+/* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
+
+enum dns_special {
+	DNS_SPECIAL_NO = 0,
+	DNS_SPECIAL_LOOPBACK = 1, /* the guest itself */
+	DNS_SPECIAL_NXDOMAIN = 2,
+};
+enum dns_special dns_special_of(const struct name *n);
+
 /* ---- query.c, tcp.c ------------------------------------------------------ */
 
 struct dns_query {
@@ -388,6 +398,7 @@ struct dns {
 	struct pool query_pool, lookup_pool;
 	struct list conns;
 	size_t n_conns;
+	uint64_t tcp_idle_ns;
 };
 
 static inline uint64_t dns_now(const struct dns *d)

@@ -338,8 +338,10 @@ size_t dns_records_of(const struct dns *d, const struct name *n, const struct dn
 
 /* ---- life ------------------------------------------------------------------- */
 
-static int records_init(struct dns_names *t, const struct dns_config *cfg)
+static int records_init(struct dns *d, const struct dns_config *cfg)
 {
+	struct dns_names *t = &d->names;
+
 	if (!cfg->n_records)
 		return 0;
 	t->records = calloc(cfg->n_records, sizeof(*t->records));
@@ -348,6 +350,16 @@ static int records_init(struct dns_names *t, const struct dns_config *cfg)
 	memcpy(t->records, cfg->records, cfg->n_records * sizeof(*t->records));
 	t->n_records = cfg->n_records;
 	qsort(t->records, t->n_records, sizeof(*t->records), record_order);
+	for (size_t i = 0; i < t->n_records; i++) {
+		const struct ip_addr *a = &t->records[i].addr;
+
+		/* An address must not mean a record's name and a virtual one. */
+		if (!a->family || dns_is_virtual(d, a))
+			return -EINVAL;
+		if (i >= DNS_MAX_ADDRS &&
+		    name_equal(&t->records[i].name, &t->records[i - DNS_MAX_ADDRS].name))
+			return -E2BIG;
+	}
 	return 0;
 }
 
@@ -375,7 +387,7 @@ int dns_names_init(struct dns *d, const struct dns_config *cfg)
 	if (r == 0)
 		r = hmap_init(&t->pins_by_addr, 64);
 	if (r == 0)
-		r = records_init(t, cfg);
+		r = records_init(d, cfg);
 	return r;
 }
 

@@ -10,9 +10,9 @@
  * nsswitch.conf nor the hosts file. Its key for ids comes from /dev/urandom at
  * birth (and is not used: ids are ours, from getrandom).
  *
- * System calls it needs later: socket, fcntl, connect, setsockopt, bind,
- * getsockname, sendto, send, write, writev, recvfrom, recv, read, close,
- * epoll_ctl, clock_gettime, getrandom.
+ * System calls it needs later: socket, fcntl (F_GETFL, F_SETFL, F_SETFD),
+ * connect, setsockopt (TCP_NODELAY), sendto, writev, recvfrom, close,
+ * epoll_ctl, getrandom, clock_gettime.
  *
  * Hostile input: datagrams from anywhere. Limits: DNS_MAX_ASKS questions
  * under way (cache.c), two sockets per server.
@@ -61,7 +61,7 @@ static void rearm(struct ups *u)
 
 	if (t)
 		loop_timer_set(u->loop, &u->timeout,
-			       loop_now_update(u->loop) + (uint64_t)t->tv_sec * NS_PER_S +
+			       time_mono_ns() + (uint64_t)t->tv_sec * NS_PER_S +
 				       (uint64_t)t->tv_usec * 1000 + NS_PER_MS);
 	else
 		loop_timer_del(u->loop, &u->timeout);

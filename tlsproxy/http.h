@@ -27,6 +27,13 @@ void secret_set_free(struct secret_set *set);
 size_t secret_set_count(const struct secret_set *set);
 const char *secret_set_placeholder(const struct secret_set *set, size_t i);
 
+/*
+ * Smallest cap of the buffers a filter writes to: a whole head, written anew,
+ * fits one. Values are written to to_upstream: reserve its storage once (growing
+ * would leave copies behind) and wipe it when it is done with.
+ */
+#define HTTP_BUF_MIN ((size_t)128 * 1024)
+
 /* ---- filter ------------------------------------------------------------------ */
 
 enum http_state {

@@ -114,7 +114,7 @@ bool secret_host_allowed(const struct secret *s, const struct authority *a);
 /* ---- placeholders -------------------------------------------------------------------- */
 
 /* One candidate; the caller checks it against the rest of the set. False: value unshaped. */
-bool secret_placeholder_make(const uint8_t *value, size_t len, char *ret);
+bool secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret);
 
 /* ---- encodings: each returns the length written; NULL out only counts ---------------- */
 
@@ -177,7 +177,10 @@ void secret_stream_out(struct secret_stream *s, const struct secret_set *set, bo
 void secret_stream_back(struct secret_stream *s, const struct secret_set *set);
 /* Bytes held back now. */
 size_t secret_stream_held(const struct secret_stream *s);
-/* 0, -EPERM (stopped), -ENOBUFS, -ENOMEM; after an error the stream is over. */
+/*
+ * 0, -EPERM (stopped), -ENOBUFS, -ENOMEM; after an error the stream is over.
+ * out NULL: only look (a stream that replaces nothing).
+ */
 must_check int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n,
 				  struct buf *out);
 /* End of the text: what is held goes out. */

@@ -206,6 +206,8 @@ static int write_to(struct piece *w, size_t to)
 	int r = 0;
 
 	assert(to >= w->done);
+	if (!w->out)
+		w->done = to;
 	if (w->done < w->held && w->done < to) {
 		size_t n = MIN(to, w->held) - w->done;
 
@@ -325,7 +327,7 @@ int secret_stream_end(struct secret_stream *s, struct buf *out)
 	const struct secret_node *node = &s->machine->nodes[s->state];
 	int r = 0;
 
-	if (held)
+	if (held && out)
 		r = buf_append(out, s->machine->patterns[node->hold_at].bytes, held);
 	forget(s);
 	return r;

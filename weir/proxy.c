@@ -374,7 +374,15 @@ static int load_secrets(const struct weir_config *cfg, struct tlsproxy_secret *s
 	return 0;
 }
 
-static int start_tlsproxy(struct proxy *px, bool keylog, struct conf_error *err)
+/* Descriptor secrets are read first, then everything that is not ours is closed. */
+static void keep_only_ours(const struct proxy_spec *spec)
+{
+	const int keep[] = { spec->supervisor, spec->gateway };
+
+	harden_close_others(keep, 2);
+}
+
+static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struct conf_error *err)
 {
 	static const struct tlsproxy_ops plain = {
 		.judge_tls = judge_tls,
@@ -403,9 +411,12 @@ static int start_tlsproxy(struct proxy *px, bool keylog, struct conf_error *err)
 	if (!secrets || !values)
 		return -ENOMEM;
 	ops = plain;
-	if (keylog)
+	if (spec->keylog)
 		ops.keylog = on_keylog;
 	r = load_secrets(cfg, secrets, values, err);
+	keep_only_ours(spec);
+	if (r == 0)
+		r = loop_new(&px->loop);
 	if (r == 0) {
 		r = tlsproxy_new(px->loop, &tc, &ops, px, &px->tp, why, sizeof(why));
 		if (r < 0)
@@ -430,14 +441,6 @@ static int announce(const struct proxy *px, const struct proxy_spec *spec)
 	return r == 0 ? msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) : r;
 }
 
-/* Descriptor secrets are read before the rest is closed. */
-static void keep_only_ours(const struct proxy_spec *spec)
-{
-	const int keep[] = { spec->supervisor, spec->gateway };
-
-	harden_close_others(keep, 2);
-}
-
 _Noreturn void proxy_main(const struct proxy_spec *spec)
 {
 	static struct proxy px;
@@ -450,15 +453,12 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
 	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	buf_init(&px.path, 1 << 17);
-	r = loop_new(&px.loop);
-	if (r == 0)
-		r = start_tlsproxy(&px, spec->keylog, &err);
+	r = start_tlsproxy(&px, spec, &err);
 	if (r < 0) {
 		if (!err.text[0])
 			conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
 		fail(spec, &err);
 	}
-	keep_only_ours(spec);
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
@@ -467,7 +467,11 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 				on_supervisor);
 	if (r == 0)
 		r = fd_set_nonblock(spec->gateway, true);
-	if (r < 0 || harden_seccomp(HARDEN_TLSPROXY, &err) < 0)
+	if (r < 0) {
+		conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
+		fail(spec, &err);
+	}
+	if (harden_seccomp(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
 	if (announce(&px, spec) < 0)
 		_exit(1);

@@ -8,22 +8,16 @@
 
 #include "weir/addresses.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <net/if_arp.h>
-#include <net/route.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-/* <linux/ipv6.h> and <netinet/in.h> cannot be included together. */
-struct in6_ifreq {
-	struct in6_addr addr;
-	uint32_t prefixlen;
-	int ifindex;
-};
 
 #define VNET_HDR_SIZE 12
 /* What the ring can hold before it drops; the default of 1000 loses bulk uploads. */
@@ -84,8 +78,6 @@ static void set_sysctls(void)
 {
 	char range[32];
 
-	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/accept_dad", "0");
-	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/dad_transmits", "0");
 	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/accept_ra", "0");
 	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/router_solicitations", "0");
 	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/addr_gen_mode", "1");
@@ -95,95 +87,115 @@ static void set_sysctls(void)
 	sysctl_set("/proc/sys/net/ipv4/ping_group_range", range);
 }
 
-static int if_flags_up(int s, const char *name)
-{
-	struct ifreq ifr = { 0 };
+/* ---- rtnetlink ------------------------------------------------------------ */
 
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
-	if (ioctl(s, SIOCGIFFLAGS, &ifr) < 0)
-		return -errno;
-	ifr.ifr_flags |= IFF_UP | IFF_RUNNING;
-	return ioctl(s, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+struct request {
+	union {
+		char bytes[1024];
+		struct nlmsghdr align;
+	} buf;
+	struct nlmsghdr *head;
+};
+
+static void *request_begin(struct request *q, uint16_t type, uint16_t flags, size_t body)
+{
+	q->head = mnl_nlmsg_put_header(q->buf.bytes);
+	q->head->nlmsg_type = type;
+	q->head->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	q->head->nlmsg_seq = 1;
+	return mnl_nlmsg_put_extra_header(q->head, body);
 }
 
-static void set_sockaddr4(struct sockaddr *sa, const struct ip_addr *a)
+/* Sends and waits for the kernel's acknowledgement; errno on failure. */
+static int request_send(struct mnl_socket *nl, const struct request *q)
 {
-	struct sockaddr_storage ss;
-	struct endpoint e = { .addr = *a };
+	char reply[4096];
+	ssize_t n;
 
-	endpoint_to_sockaddr(&e, &ss);
-	memcpy(sa, &ss, sizeof(*sa));
+	if (mnl_socket_sendto(nl, q->head, q->head->nlmsg_len) < 0)
+		return -1;
+	n = mnl_socket_recvfrom(nl, reply, sizeof(reply));
+	return n < 0 ? -1 : mnl_cb_run(reply, (size_t)n, 1, mnl_socket_get_portid(nl), NULL, NULL);
 }
 
-static int addr4_up(int s, struct conf_error *err)
+static int link_up(struct mnl_socket *nl, const char *name, bool ours)
 {
-	struct ifreq ifr = { 0 };
-	struct rtentry rt = { .rt_flags = RTF_UP | RTF_GATEWAY };
-	struct ip_addr mask = { .family = 4 }, any = { .family = 4 };
+	struct request q;
+	struct ifinfomsg *ifi = request_begin(&q, RTM_NEWLINK, 0, sizeof(*ifi));
 
-	put_be32(mask.b, 0xffffffffU << (32 - SANDBOX_PREFIX4));
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", SANDBOX_IFNAME);
-	set_sockaddr4(&ifr.ifr_addr, &guest_ip4);
-	if (ioctl(s, SIOCSIFADDR, &ifr) < 0)
-		return failed(err, "IPv4 address");
-	set_sockaddr4(&ifr.ifr_netmask, &mask);
-	if (ioctl(s, SIOCSIFNETMASK, &ifr) < 0)
-		return failed(err, "IPv4 netmask");
-	if (if_flags_up(s, SANDBOX_IFNAME) < 0)
-		return failed(err, "interface up");
-	set_sockaddr4(&rt.rt_dst, &any);
-	set_sockaddr4(&rt.rt_genmask, &any);
-	set_sockaddr4(&rt.rt_gateway, &gateway_ip4);
-	return ioctl(s, SIOCADDRT, &rt) < 0 ? failed(err, "IPv4 default route") : 0;
+	ifi->ifi_family = AF_UNSPEC;
+	ifi->ifi_index = (int)if_nametoindex(name);
+	ifi->ifi_flags = ifi->ifi_change = IFF_UP;
+	if (ours) {
+		mnl_attr_put(q.head, IFLA_ADDRESS, sizeof(guest_mac), guest_mac);
+		mnl_attr_put_u32(q.head, IFLA_MTU, SANDBOX_MTU);
+		mnl_attr_put_u32(q.head, IFLA_TXQLEN, TX_QUEUE_LEN);
+	}
+	return request_send(nl, &q);
 }
 
-/* A host kernel without IPv6 gives an IPv4 sandbox, not an error. */
-static int addr6_up(struct conf_error *err)
+static int addr_add(struct mnl_socket *nl, const struct ip_addr *a, uint8_t prefix)
 {
-	cleanup_close int s = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct in6_ifreq ifr = { .prefixlen = SANDBOX_PREFIX6 };
-	struct in6_rtmsg rt = { .rtmsg_flags = RTF_UP | RTF_GATEWAY, .rtmsg_metric = 1 };
+	struct request q;
+	struct ifaddrmsg *ifa =
+		request_begin(&q, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*ifa));
 
-	if (s < 0)
+	ifa->ifa_family = a->family == 4 ? AF_INET : AF_INET6;
+	ifa->ifa_prefixlen = prefix;
+	ifa->ifa_flags = IFA_F_NODAD; /* nobody else is on this wire */
+	ifa->ifa_index = if_nametoindex(SANDBOX_IFNAME);
+	mnl_attr_put(q.head, IFA_LOCAL, ip_size(a), a->b);
+	mnl_attr_put(q.head, IFA_ADDRESS, ip_size(a), a->b);
+	return request_send(nl, &q);
+}
+
+static int default_route(struct mnl_socket *nl, const struct ip_addr *via)
+{
+	struct request q;
+	struct rtmsg *rt = request_begin(&q, RTM_NEWROUTE, NLM_F_CREATE, sizeof(*rt));
+
+	rt->rtm_family = via->family == 4 ? AF_INET : AF_INET6;
+	rt->rtm_table = RT_TABLE_MAIN;
+	rt->rtm_protocol = RTPROT_STATIC;
+	rt->rtm_scope = RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_UNICAST;
+	mnl_attr_put(q.head, RTA_GATEWAY, ip_size(via), via->b);
+	mnl_attr_put_u32(q.head, RTA_OIF, if_nametoindex(SANDBOX_IFNAME));
+	return request_send(nl, &q);
+}
+
+static int configure(struct mnl_socket *nl, struct conf_error *err)
+{
+	if (link_up(nl, "lo", false) < 0)
+		return failed(err, "loopback");
+	if (link_up(nl, SANDBOX_IFNAME, true) < 0)
+		return failed(err, SANDBOX_IFNAME);
+	if (addr_add(nl, &guest_ip4, SANDBOX_PREFIX4) < 0 || default_route(nl, &gateway_ip4) < 0)
+		return failed(err, "IPv4 address and route");
+	/* A kernel without IPv6 gives an IPv4 sandbox, not an error. */
+	if (access("/proc/sys/net/ipv6", F_OK) < 0)
 		return 0;
-	ifr.ifindex = (int)if_nametoindex(SANDBOX_IFNAME);
-	memcpy(&ifr.addr, guest_ip6.b, 16);
-	if (ioctl(s, SIOCSIFADDR, &ifr) < 0)
-		return errno == EOPNOTSUPP || errno == EACCES ? 0 : failed(err, "IPv6 address");
-	rt.rtmsg_ifindex = ifr.ifindex;
-	memcpy(&rt.rtmsg_gateway, gateway_ip6.b, 16);
-	return ioctl(s, SIOCADDRT, &rt) < 0 ? failed(err, "IPv6 default route") : 0;
+	if (addr_add(nl, &guest_ip6, SANDBOX_PREFIX6) < 0 || default_route(nl, &gateway_ip6) < 0)
+		return failed(err, "IPv6 address and route");
+	return 0;
 }
 
 int sandbox_link_up(int *ret_fd, struct conf_error *err)
 {
 	cleanup_close int tap = -1;
-	cleanup_close int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { 0 };
-	int r;
+	struct mnl_socket *nl;
+	int r = tap_open(err, &tap);
 
-	if (s < 0)
-		return failed(err, "socket");
-	r = tap_open(err, &tap);
 	if (r < 0)
 		return r;
 	set_sysctls();
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", SANDBOX_IFNAME);
-	ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-	memcpy(ifr.ifr_hwaddr.sa_data, guest_mac, 6);
-	if (ioctl(s, SIOCSIFHWADDR, &ifr) < 0)
-		return failed(err, "MAC address");
-	ifr.ifr_qlen = TX_QUEUE_LEN;
-	if (ioctl(s, SIOCSIFTXQLEN, &ifr) < 0)
-		return failed(err, "queue length");
-	ifr.ifr_mtu = SANDBOX_MTU;
-	if (ioctl(s, SIOCSIFMTU, &ifr) < 0)
-		return failed(err, "MTU");
-	if (if_flags_up(s, "lo") < 0)
-		return failed(err, "loopback up");
-	r = addr4_up(s, err);
-	if (r == 0)
-		r = addr6_up(err);
+	nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		r = failed(err, "netlink");
+	else
+		r = configure(nl, err);
+	if (nl)
+		mnl_socket_close(nl);
 	if (r < 0)
 		return r;
 	*ret_fd = steal_fd(&tap);

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Gathers one section of lines (a head, or trailers) and checks every byte as
+ * it comes: lines end with CRLF and nothing else, no CR or LF stands alone, no
+ * control character but the tab. What comes out can be split at CRLF without
+ * a second thought. The verdict on a stream does not depend on its pieces.
+ */
+#include "tlsproxy/http_internal.h"
+
+enum { BOL = 0, BOL_CR = 1, IN = 2, IN_CR = 3, DONE = 4 };
+
+void http_collect_init(struct http_collect *c, enum http_collect_kind kind)
+{
+	*c = (struct http_collect){ .kind = kind };
+	/* One byte more: buf_str() style terminators are never content. */
+	buf_init(&c->bytes, kind == HTTP_COLLECT_TRAILERS ? HTTP_TRAILERS_MAX : HTTP_HEAD_MAX);
+}
+
+void http_collect_fini(struct http_collect *c)
+{
+	buf_fini_wiped(&c->bytes);
+	http_collect_init(c, c->kind);
+}
+
+bool http_collect_empty(const struct http_collect *c)
+{
+	return c->bytes.len == 0 && c->state == BOL;
+}
+
+static int bad(const char **ret_why, const char *why, int r)
+{
+	*ret_why = why;
+	return r;
+}
+
+static size_t max_lines(const struct http_collect *c)
+{
+	return c->kind == HTTP_COLLECT_TRAILERS ? HTTP_TRAILER_FIELDS_MAX : HTTP_FIELDS_MAX + 1;
+}
+
+/* The byte that ends a line, or one that stands where a line could begin. */
+static int step(struct http_collect *c, uint8_t b, bool *ret_keep, const char **ret_why)
+{
+	*ret_keep = true;
+	if (c->state == BOL_CR || c->state == IN_CR) {
+		if (b != '\n')
+			return bad(ret_why, "CR without LF", -EBADMSG);
+		if (c->state == IN_CR) {
+			c->state = BOL;
+			c->lines++;
+			return 0;
+		}
+		*ret_keep = false;
+		if (c->lines || c->kind == HTTP_COLLECT_TRAILERS) {
+			c->state = DONE;
+			return 0;
+		}
+		if (c->kind != HTTP_COLLECT_REQUEST || c->skipped)
+			return bad(ret_why, "empty start line", -EBADMSG);
+		c->skipped = true;
+		c->state = BOL;
+		return 0;
+	}
+	if (b == '\n')
+		return bad(ret_why, "LF without CR", -EBADMSG);
+	if (b == '\r') {
+		*ret_keep = c->state == IN;
+		c->state = c->state == IN ? IN_CR : BOL_CR;
+		return 0;
+	}
+	if ((b < 0x20 && b != '\t') || b == 0x7f)
+		return bad(ret_why, "control character in a head", -EBADMSG);
+	if (c->state == BOL && c->lines >= max_lines(c))
+		return bad(ret_why, "too many fields", -E2BIG);
+	c->state = IN;
+	return 0;
+}
+
+/* Plain characters within a line: the long stretches. */
+static size_t plain_run(const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && ((p[i] >= 0x20 && p[i] != 0x7f) || p[i] == '\t'))
+		i++;
+	return i;
+}
+
+int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n, size_t *ret_taken,
+		      bool *ret_done, const char **ret_why)
+{
+	size_t i = 0;
+	int r;
+
+	while (i < n && c->state != DONE) {
+		size_t run = c->state == IN ? plain_run(p + i, n - i) : 0;
+		bool keep;
+
+		if (!run) {
+			r = step(c, p[i], &keep, ret_why);
+			if (r < 0)
+				return r;
+			run = 1;
+			if (!keep) {
+				i++;
+				continue;
+			}
+		}
+		run = MIN(run, buf_room(&c->bytes));
+		r = run ? buf_append(&c->bytes, p + i, run) : -ENOBUFS;
+		if (r == -ENOBUFS)
+			return bad(ret_why, "head section too long", -E2BIG);
+		if (r < 0)
+			return bad(ret_why, "out of memory", r);
+		i += run;
+	}
+	*ret_taken = i;
+	*ret_done = c->state == DONE;
+	return 0;
+}

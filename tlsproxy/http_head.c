@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The meaning of a collected section: start line and fields, RFC 9112 without
+ * its tolerances. Single spaces, no folding, no space before a colon, token
+ * names. Texts point into the collected bytes.
+ */
+#include "tlsproxy/http_internal.h"
+
+bool http_text_is(struct http_text t, const char *s)
+{
+	return t.len == strlen(s) && memcmp(t.s, s, t.len) == 0;
+}
+
+bool http_text_ieq(struct http_text t, const char *s)
+{
+	return str_ieq(t.s, t.len, s);
+}
+
+bool http_is_token_char(uint8_t c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool is_token(struct http_text t)
+{
+	for (size_t i = 0; i < t.len; i++)
+		if (!http_is_token_char((uint8_t)t.s[i]))
+			return false;
+	return t.len > 0;
+}
+
+/* The collector guarantees a CRLF behind every line and none inside. */
+static bool next_line(struct http_text *rest, struct http_text *ret)
+{
+	const char *cr = rest->len ? memchr(rest->s, '\r', rest->len) : NULL;
+
+	if (!cr)
+		return false;
+	ret->s = rest->s;
+	ret->len = (size_t)(cr - rest->s);
+	rest->s = cr + 2;
+	rest->len -= ret->len + 2;
+	return true;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Content_Length is Content-Length to a CGI server. */
+static bool name_is_disguised(struct http_text name)
+{
+	char plain[32];
+
+	if (name.len >= sizeof(plain) || !memchr(name.s, '_', name.len))
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		plain[i] = name.s[i] == '_' ? '-' : name.s[i];
+	return http_field_is_framing((struct http_text){ plain, name.len });
+}
+
+static int field_parse(struct http_text line, struct http_field *ret, const char **ret_why)
+{
+	const char *colon = memchr(line.s, ':', line.len);
+	struct http_field f;
+
+	if (is_blank(line.s[0])) {
+		*ret_why = "folded field line";
+		return -EBADMSG;
+	}
+	if (!colon) {
+		*ret_why = "field line without colon";
+		return -EBADMSG;
+	}
+	f.name = (struct http_text){ line.s, (size_t)(colon - line.s) };
+	f.value = (struct http_text){ colon + 1, line.len - f.name.len - 1 };
+	if (f.name.len && is_blank(f.name.s[f.name.len - 1])) {
+		*ret_why = "space before the colon of a field";
+		return -EBADMSG;
+	}
+	if (!is_token(f.name)) {
+		*ret_why = "a field name is not a token";
+		return -EBADMSG;
+	}
+	if (name_is_disguised(f.name)) {
+		*ret_why = "a field name that some servers read as a framing field";
+		return -EBADMSG;
+	}
+	while (f.value.len && is_blank(f.value.s[0])) {
+		f.value.s++;
+		f.value.len--;
+	}
+	while (f.value.len && is_blank(f.value.s[f.value.len - 1]))
+		f.value.len--;
+	*ret = f;
+	return 0;
+}
+
+static int fields_parse(struct http_text rest, struct http_head *h, const char **ret_why)
+{
+	struct http_text line;
+	int r;
+
+	h->n_fields = 0;
+	while (next_line(&rest, &line)) {
+		if (h->n_fields == HTTP_FIELDS_MAX) {
+			*ret_why = "too many fields";
+			return -EBADMSG;
+		}
+		r = field_parse(line, &h->fields[h->n_fields], ret_why);
+		if (r < 0)
+			return r;
+		h->n_fields++;
+	}
+	return 0;
+}
+
+static struct http_text collected(const struct http_collect *c)
+{
+	if (c->bytes.len == 0)
+		return (struct http_text){ "", 0 };
+	return (struct http_text){ (const char *)buf_at(&c->bytes), c->bytes.len };
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* HTTP/d.d; 505 when it is one that is not ours. */
+static int version_parse(struct http_text t, unsigned *ret_minor, struct http_refusal *refusal)
+{
+	if (t.len != 8 || memcmp(t.s, "HTTP/", 5) != 0 || !is_digit(t.s[5]) || t.s[6] != '.' ||
+	    !is_digit(t.s[7])) {
+		*refusal = (struct http_refusal){ 400, "no HTTP version in the request line" };
+		return -EBADMSG;
+	}
+	if (t.s[5] != '1' || t.s[7] > '1') {
+		*refusal = (struct http_refusal){ 505, "HTTP version is neither 1.0 nor 1.1" };
+		return -EBADMSG;
+	}
+	*ret_minor = (unsigned)(t.s[7] - '0');
+	return 0;
+}
+
+int http_head_request(const struct http_collect *c, struct http_head *h, struct http_refusal *refusal)
+{
+	struct http_text rest = collected(c), line, version;
+	const char *sp1, *sp2;
+
+	*refusal = (struct http_refusal){ 400, "malformed request line" };
+	if (!next_line(&rest, &line))
+		return -EBADMSG;
+	sp1 = memchr(line.s, ' ', line.len);
+	sp2 = sp1 ? memchr(sp1 + 1, ' ', line.len - (size_t)(sp1 + 1 - line.s)) : NULL;
+	if (!sp2)
+		return -EBADMSG;
+	h->method = (struct http_text){ line.s, (size_t)(sp1 - line.s) };
+	h->target = (struct http_text){ sp1 + 1, (size_t)(sp2 - sp1 - 1) };
+	version = (struct http_text){ sp2 + 1, line.len - (size_t)(sp2 + 1 - line.s) };
+	if (!is_token(h->method)) {
+		refusal->why = "the method is not a token";
+		return -EBADMSG;
+	}
+	if (h->method.len > HTTP_METHOD_MAX) {
+		*refusal = (struct http_refusal){ 501, "method longer than 32 bytes" };
+		return -EBADMSG;
+	}
+	if (version_parse(version, &h->minor, refusal) < 0)
+		return -EBADMSG;
+	for (size_t i = 0; i < h->target.len; i++) {
+		uint8_t b = (uint8_t)h->target.s[i];
+
+		if (b <= ' ' || b >= 0x7f || b == '#') {
+			refusal->why = b == '#' ? "fragment in the request target"
+						: "request target with a character no URI has";
+			return -EBADMSG;
+		}
+	}
+	if (h->target.len == 0)
+		return -EBADMSG;
+	return fields_parse(rest, h, &refusal->why);
+}
+
+int http_head_response(const struct http_collect *c, struct http_head *h, const char **ret_why)
+{
+	struct http_text rest = collected(c), line;
+
+	*ret_why = "malformed status line";
+	if (!next_line(&rest, &line) || line.len < 12 || memcmp(line.s, "HTTP/1.", 7) != 0 ||
+	    line.s[7] < '0' || line.s[7] > '1' || line.s[8] != ' ')
+		return -EBADMSG;
+	for (size_t i = 9; i < 12; i++)
+		if (!is_digit(line.s[i]))
+			return -EBADMSG;
+	if (line.len > 12 && line.s[12] != ' ')
+		return -EBADMSG;
+	h->minor = (unsigned)(line.s[7] - '0');
+	h->status = (unsigned)((line.s[9] - '0') * 100 + (line.s[10] - '0') * 10 + line.s[11] - '0');
+	if (h->status < 100 || h->status > 599)
+		return -EBADMSG;
+	h->reason = (struct http_text){ line.s + MIN(line.len, (size_t)13),
+					line.len > 13 ? line.len - 13 : 0 };
+	return fields_parse(rest, h, ret_why);
+}
+
+int http_head_trailers(const struct http_collect *c, struct http_head *h, const char **ret_why)
+{
+	int r = fields_parse(collected(c), h, ret_why);
+
+	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
+		if (!http_field_is_framing(h->fields[i].name))
+			continue;
+		*ret_why = "a framing or routing field among the trailers";
+		r = -EBADMSG;
+	}
+	return r;
+}
+
+size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		if (http_text_ieq(h->fields[i].name, name) && n++ == 0)
+			*ret = h->fields[i].value;
+	return n;
+}
+
+static bool list_has(struct http_text list, const char *token)
+{
+	while (list.len) {
+		const char *comma = memchr(list.s, ',', list.len);
+		struct http_text item = { list.s, comma ? (size_t)(comma - list.s) : list.len };
+
+		list.s += item.len + (comma != NULL);
+		list.len -= item.len + (comma != NULL);
+		while (item.len && is_blank(item.s[0])) {
+			item.s++;
+			item.len--;
+		}
+		while (item.len && is_blank(item.s[item.len - 1]))
+			item.len--;
+		if (http_text_ieq(item, token))
+			return true;
+	}
+	return false;
+}
+
+bool http_field_has_token(const struct http_head *h, const char *name, const char *token)
+{
+	for (size_t i = 0; i < h->n_fields; i++)
+		if (http_text_ieq(h->fields[i].name, name) && list_has(h->fields[i].value, token))
+			return true;
+	return false;
+}

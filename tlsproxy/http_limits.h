@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every cap of the HTTP/1 filter, each with what it stops. */
+#ifndef WEIR_TLSPROXY_HTTP_LIMITS_H
+#define WEIR_TLSPROXY_HTTP_LIMITS_H
+
+/* One head, request or response: a peer that sends fields without end. */
+#define HTTP_HEAD_MAX ((size_t)64 * 1024)
+/* Fields of one head: quadratic work over fields, tables sized for less upstream. */
+#define HTTP_FIELDS_MAX 128
+/* Method: kept per request and put in the record. */
+#define HTTP_METHOD_MAX 32
+/* Targets kept for requests that wait for their responses: pipelined memory. */
+#define HTTP_TARGETS_MAX ((size_t)128 * 1024)
+/* Trailer section of a chunked body: fields without end after the body. */
+#define HTTP_TRAILERS_MAX ((size_t)8 * 1024)
+#define HTTP_TRAILER_FIELDS_MAX 32
+/* One chunk-size line, extensions included: an endless line that is no body. */
+#define HTTP_CHUNK_LINE_MAX 256
+/* All chunk extensions of one body: many small chunks that carry mostly extensions. */
+#define HTTP_CHUNK_EXT_MAX ((size_t)16 * 1024)
+/* Hex digits of a chunk size: overflow of its value. */
+#define HTTP_CHUNK_DIGITS_MAX 15
+/* Body of a denied request that is read and dropped to keep the connection. */
+#define HTTP_DRAIN_MAX ((size_t)64 * 1024)
+/* Interim responses to one request: a server that never answers. */
+#define HTTP_INTERIM_MAX 16
+/* Body bytes handled at once: bounds scratch space and chunk sizes. */
+#define HTTP_SLICE ((size_t)16 * 1024)
+/* What a local answer needs at most in to_guest. */
+#define HTTP_ANSWER_MAX ((size_t)8 * 1024)
+/* Texts in answers: reason, host. */
+#define HTTP_TEXT_MAX 256
+
+#endif
