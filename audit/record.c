@@ -233,9 +233,14 @@ static void check_chain(struct audit_record *r, size_t len, uint64_t seq)
 static int parse_line(struct audit_record *r, size_t len, char *err, size_t err_size)
 {
 	const char *schema;
+	bool plain = true;
 
+	/* The log writes nothing else, and a terminal would obey the rest. */
+	for (size_t i = 0; i < len; i++)
+		plain &= r->line[i] >= 0x20 && r->line[i] <= 0x7e;
 	json_decref(r->event);
-	r->event = json_loadb(r->line, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	r->event = !plain ? NULL
+			  : json_loadb(r->line, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	schema = audit_get(r->event, "_schema");
 	if (!json_is_object(r->event) || !str_eq(schema, AUDIT_SCHEMA)) {
 		if (str_starts(schema, "weir.audit/"))

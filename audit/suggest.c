@@ -128,6 +128,15 @@ static bool has_rule(const json_t *event)
 	return audit_get(event, "rule")[0] || json_is_integer(json_object_get(event, "rule"));
 }
 
+/* Refused for what the request is, whatever a rule said of it. */
+static bool not_by_policy(const json_t *event)
+{
+	const char *outcome = audit_get(event, "outcome");
+
+	return str_eq(outcome, "bad_request") || str_eq(outcome, "misdirected") ||
+	       str_eq(outcome, "violation");
+}
+
 static void say(struct audit_advice *ret, const char *text)
 {
 	snprintf(ret->text, sizeof(ret->text), "%s", text);
@@ -267,7 +276,7 @@ void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *
 		advise_secret(event, flow, ret);
 	else if (str_eq(kind, "dns") && !str_eq(audit_get(event, "result"), "refused"))
 		advise_dns(event, ret);
-	else if (!has_rule(event))
+	else if (!has_rule(event) || not_by_policy(event))
 		advise_no_rule(event, ret);
 	else if (str_eq(kind, "http"))
 		advise_http(event, flow, ret);

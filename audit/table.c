@@ -116,15 +116,19 @@ void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms
 		(unsigned long long)(offset_ns / NS_PER_S),
 		(unsigned)(offset_ns % NS_PER_S / NS_PER_MS), audit_color(v, row->verdict),
 		COL_MARK, audit_mark(row->verdict), audit_color_end(v), COL_KIND, row->kind);
-	if (!row->rule[0] && !row->has_bytes && ms < 0) {
-		/* Nothing to the right: the text may use the whole line. */
-		fprintf(out, "%.*s\n", what_width(v) + COL_RULE + 2 * COL_BYTES + COL_MS + 4,
-			row->what);
-	} else {
+	if (row->has_bytes || ms >= 0) {
 		put_cell(out, row->what, what_width(v));
 		fputc(' ', out);
 		put_cell(out, row->rule, COL_RULE);
-		fprintf(out, " %*s %*s %*s\n", COL_BYTES, up, COL_BYTES, down, COL_MS, took);
+		fprintf(out, " %*s %*s %*s\n", COL_BYTES, up, COL_BYTES, down, ms >= 0 ? COL_MS : 0,
+			took);
+	} else if (row->rule[0]) {
+		put_cell(out, row->what, what_width(v));
+		fprintf(out, " %.*s\n", COL_RULE + 2 * COL_BYTES + COL_MS + 3, row->rule);
+	} else {
+		/* Nothing to the right: the text may use the whole line. */
+		fprintf(out, "%.*s\n", what_width(v) + COL_RULE + 2 * COL_BYTES + COL_MS + 4,
+			row->what);
 	}
 	if (refused && (row->note[0] || row->denial[0]))
 		put_note(row, v, out);

@@ -41,8 +41,12 @@ static int find(struct audit_record *r, const char *id, struct found *f, char *e
 		if (!is_decision(line.event, id))
 			continue;
 		denial = str_eq(audit_get(line.event, "denial"), id);
-		/* The first event with a denial id decided; later ones only carry it. */
-		if (denial && f->decision && str_eq(audit_get(f->decision, "denial"), id))
+		/*
+		 * The first event with a denial id decided, later ones only carry it;
+		 * but a leaked secret says more than the refused request around it.
+		 */
+		if (denial && f->decision && str_eq(audit_get(f->decision, "denial"), id) &&
+		    audit_verdict_of(line.event) != AUDIT_V_VIOLATION)
 			continue;
 		json_decref(f->decision);
 		f->decision = json_incref(line.event);
@@ -152,6 +156,7 @@ static void print_advice(const struct audit_advice *a, FILE *out)
 static int print_json(const struct found *f, const char *id, const struct audit_advice *a, FILE *out)
 {
 	json_t *advice = json_object(), *top = json_object();
+	char *text;
 	int rc = 0;
 
 	json_object_set_new(advice, "text", json_string(a->text));
@@ -166,9 +171,17 @@ static int print_json(const struct found *f, const char *id, const struct audit_
 	json_object_set(top, "decision", f->decision);
 	json_object_set(top, "events", f->events);
 	json_object_set_new(top, "advice", advice);
-	if (json_dumpf(top, out, JSON_COMPACT | JSON_ENSURE_ASCII) < 0)
-		rc = -EIO;
+	text = json_dumps(top, JSON_COMPACT | JSON_ENSURE_ASCII);
+	if (!text)
+		rc = -ENOMEM;
+	/* jansson leaves DEL as it is; a terminal would not. */
+	for (const char *p = text; p && *p; p++)
+		if (*p == 0x7f)
+			fputs("\\u007f", out);
+		else
+			fputc(*p, out);
 	fputc('\n', out);
+	free(text);
 	json_decref(top);
 	return rc;
 }

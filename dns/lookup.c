@@ -31,7 +31,7 @@ void dns_sum_up(struct dns *d, const struct dns_gather *g, const struct dns_ques
 			if (d->ops.judge_answer(d->ctx, q, &e->rr.addrs[j], &s->denial))
 				s->addrs[s->n_addrs++] = e->rr.addrs[j];
 			else
-				s->n_filtered++;
+				s->filtered[s->n_filtered++] = e->rr.addrs[j];
 		}
 	}
 	if (s->ttl == UINT32_MAX)
@@ -85,6 +85,11 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 		for (; k < n_rec && k < ARRAY_SIZE(addrs); k++)
 			addrs[k] = rec[k].addr;
 		cb(user, 0, addrs, k);
+		return NULL;
+	}
+	if (dns_special_of(n)) {
+		/* Never our own loopback for the guest's. */
+		cb(user, -ENODATA, NULL, 0);
 		return NULL;
 	}
 	l = pool_get(&d->lookup_pool);

@@ -82,8 +82,18 @@ static void finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char 
 	finish(q, &e);
 }
 
+static void finish_nxdomain(struct dns_query *q, uint32_t ttl, const char *why)
+{
+	struct ending e = ending(DNS_NXDOMAIN, DNS_RCODE_NXDOMAIN, DNS_EDE_NONE, NULL);
+
+	e.reply.soa = true;
+	e.reply.soa_ttl = ttl;
+	e.detail = why;
+	finish(q, &e);
+}
+
 static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
-			  struct dns_denial *denial)
+			  struct dns_denial *denial, const struct ip_addr *addrs, size_t n)
 {
 	struct ending e = ending(result, DNS_RCODE_NXDOMAIN, ede, denial->text);
 
@@ -93,6 +103,8 @@ static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 	e.reply.soa = true;
 	e.reply.soa_ttl = DNS_DENIED_TTL_S;
 	e.denial_id = denial->id;
+	e.answers = addrs;
+	e.n_answers = n;
 	finish(q, &e);
 }
 
@@ -171,13 +183,9 @@ static void gathered(struct dns_gather *g)
 	} else if (s.n_addrs) {
 		finish_real(q, &s);
 	} else if (s.n_filtered) {
-		finish_denied(q, DNS_REBIND, DNS_EDE_FILTERED, &s.denial);
+		finish_denied(q, DNS_REBIND, DNS_EDE_FILTERED, &s.denial, s.filtered, s.n_filtered);
 	} else if (s.nxdomain) {
-		struct ending e = ending(DNS_NXDOMAIN, DNS_RCODE_NXDOMAIN, DNS_EDE_NONE, NULL);
-
-		e.reply.soa = true;
-		e.reply.soa_ttl = s.ttl;
-		finish(q, &e);
+		finish_nxdomain(q, s.ttl, NULL);
 	} else if (s.error) {
 		finish_failed(q, s.error);
 	} else {
@@ -208,6 +216,24 @@ static void finish_records(struct dns_query *q, const struct dns_record *rec, si
 	finish(q, &e);
 }
 
+static void finish_special(struct dns_query *q)
+{
+	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
+	struct ip_addr loopback = ip4(127, 0, 0, 1);
+
+	if (dns_special_of(&q->q.name) == DNS_SPECIAL_NXDOMAIN) {
+		finish_nxdomain(q, DNS_LOCAL_EMPTY_TTL_S, "special-use name");
+		return;
+	}
+	if (family_of(q) == 6)
+		loopback = (struct ip_addr){ 6, { [15] = 1 } };
+	e.reply.addrs = e.answers = &loopback;
+	e.reply.n_addrs = e.n_answers = 1;
+	e.reply.ttl = DNS_RECORD_TTL_S;
+	e.detail = "special-use name";
+	finish(q, &e);
+}
+
 /* Reverse of weir's own addresses: known here, of no interest to anyone else. */
 static bool finish_reverse(struct dns_query *q)
 {
@@ -217,16 +243,14 @@ static bool finish_reverse(struct dns_query *q)
 
 	if (q->q.type != DNS_TYPE_PTR || !dns_arpa_addr(&q->q.name, &a) || !dns_is_virtual(q->d, &a))
 		return false;
-	if (dns_virtual_name(q->d, &a, &n)) {
-		e.reply.ptr = &n;
-		e.reply.ttl = DNS_VIRTUAL_TTL_S;
-	} else {
-		e.result = DNS_NXDOMAIN;
-		e.reply.rcode = DNS_RCODE_NXDOMAIN;
-		e.reply.soa = true;
-		e.reply.soa_ttl = DNS_DENIED_TTL_S; /* it may be handed out any moment */
-	}
 	e.detail = "virtual address";
+	if (!dns_virtual_name(q->d, &a, &n)) {
+		/* It may be handed out any moment. */
+		finish_nxdomain(q, DNS_DENIED_TTL_S, e.detail);
+		return true;
+	}
+	e.reply.ptr = &n;
+	e.reply.ttl = DNS_VIRTUAL_TTL_S;
 	finish(q, &e);
 	return true;
 }
@@ -241,7 +265,7 @@ static void answer(struct dns_query *q)
 	if (finish_reverse(q))
 		return;
 	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &denial)) {
-		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial);
+		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
 		return;
 	}
 	if (q->q.type != DNS_TYPE_A && q->q.type != DNS_TYPE_AAAA) {
@@ -252,6 +276,8 @@ static void answer(struct dns_query *q)
 	n_rec = dns_records_of(q->d, &q->q.name, &rec);
 	if (n_rec)
 		finish_records(q, rec, n_rec);
+	else if (dns_special_of(&q->q.name))
+		finish_special(q);
 	else if (q->d->mode == DNS_VIRTUAL)
 		dns_gather_start(q->d, &q->g, &q->q.name, both, 2, gathered);
 	else

@@ -12,8 +12,8 @@
  * message or a byte written end the connection, unless a query is still being
  * worked on: one byte at a time keeps nothing open.
  *
- * Everything that can end a connection runs from its socket, its timer or its
- * task, never from inside a reply, so a reply may come at any depth.
+ * A connection ends from its socket's event or its task only, never from inside
+ * a reply or a timer, so a reply may come at any depth.
  */
 #include "dns/dns_int.h"
 
@@ -68,7 +68,7 @@ static void conn_free(struct conn *c)
 
 static void touch(struct conn *c)
 {
-	loop_timer_set(c->d->loop, &c->idle, loop_now(c->d->loop) + DNS_TCP_IDLE_NS);
+	loop_timer_set(c->d->loop, &c->idle, loop_now(c->d->loop) + c->d->tcp_idle_ns);
 }
 
 static void on_reply(void *user, const uint8_t *msg, size_t len)
@@ -190,10 +190,12 @@ static void on_idle(struct loop_timer *t)
 	struct conn *c = container_of(t, struct conn, idle);
 
 	/* Upstream is slow, not the guest: its own timeouts end this. */
-	if (c->n_reqs && !c->out.len)
+	if (c->n_reqs && !c->out.len) {
 		touch(c);
-	else
-		conn_free(c);
+		return;
+	}
+	c->broken = true;
+	loop_task_queue(c->d->loop, &c->task);
 }
 
 int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const struct endpoint *server)
@@ -201,11 +203,15 @@ int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const str
 	struct conn *c;
 	int r;
 
-	if (d->n_conns >= DNS_TCP_CONNS)
+	if (d->n_conns >= DNS_TCP_CONNS) {
+		fd_close(fd);
 		return -EMFILE;
+	}
 	c = calloc(1, sizeof(*c));
-	if (!c)
+	if (!c) {
+		fd_close(fd);
 		return -ENOMEM;
+	}
 	c->d = d;
 	c->guest = *guest;
 	c->server = *server;
@@ -216,6 +222,7 @@ int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const str
 	list_init(&c->reqs);
 	r = loop_io_add(d->loop, &c->io, fd, EPOLLIN, on_io);
 	if (r < 0) {
+		fd_close(fd);
 		free(c);
 		return r;
 	}

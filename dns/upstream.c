@@ -61,7 +61,7 @@ static void rearm(struct ups *u)
 
 	if (t)
 		loop_timer_set(u->loop, &u->timeout,
-			       loop_now_update(u->loop) + (uint64_t)t->tv_sec * NS_PER_S +
+			       time_mono_ns() + (uint64_t)t->tv_sec * NS_PER_S +
 				       (uint64_t)t->tv_usec * 1000 + NS_PER_MS);
 	else
 		loop_timer_del(u->loop, &u->timeout);

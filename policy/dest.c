@@ -139,6 +139,9 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 			return why_set(why, "\"localhost\": the sandbox's own loopback never gets "
 					    "here; the group is \"loopback\", the gateway is "
 					    "\"host\"");
+		err = parse_name(s, DEST_NAME, r, why);
+		if (err < 0)
+			return err;
 		return why_set(why,
 			       "unknown destination \"%.64s\": no group; a name of one label is "
 			       "written {\"domain\": \"%.64s\"} or domain=%.64s",

@@ -14,6 +14,8 @@
  */
 #include "tlsproxy/tlsproxy_int.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -23,10 +25,15 @@
 
 void leg_init(struct leg *leg, struct session *s, int fd)
 {
+	int on = 1;
+
 	*leg = (struct leg){ .session = s, .fd = fd, .readable = true, .writable = true };
 	buf_init(&leg->head, TLSPROXY_HELLO_RAW_MAX + TLSPROXY_HELLO_MAX + 5);
 	buf_init(&leg->in, TLSPROXY_READ);
 	buf_init(&leg->out, TLSPROXY_OUT_MAX);
+	/* Heads and last records must not wait for an ACK. The guest's end is a
+	 * socketpair, where this fails and does not matter. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 void leg_close(struct leg *leg, bool abort_it)
@@ -46,6 +53,12 @@ void leg_close(struct leg *leg, bool abort_it)
 	leg->fd = -1;
 	leg->readable = leg->throttled = false;
 	leg->wr_dead = leg->ended = leg->shut = true;
+}
+
+int leg_take_fd(struct leg *leg)
+{
+	loop_io_del(&leg->io);
+	return steal_fd(&leg->fd);
 }
 
 int leg_watch(struct leg *leg, struct loop *l, void (*cb)(struct loop_io *io, uint32_t revents))

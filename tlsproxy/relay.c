@@ -66,9 +66,16 @@ static enum leg_status next_bytes(struct session *s, struct leg *leg, const uint
 static void upstream_ended(struct session *s, bool cut)
 {
 	bool begun = s->from_upstream != s->answered;
+	bool idle = http_filter_idle(s->filter);
 
-	if (cut && (s->tunnel || (begun && !http_filter_idle(s->filter)))) {
+	if (cut && (s->tunnel || (begun && !idle))) {
 		session_end(s, true);
+		return;
+	}
+	/* A kept connection that ends as the next request arrives: the guest's client
+	 * knows how to try again when it sees just that (RFC 9112 9.3.1), not a 502. */
+	if (s->answered && !begun && !idle && !s->tunnel) {
+		session_set_state(s, SESSION_CLOSING);
 		return;
 	}
 	apply(s, http_upstream_eof(s->filter, &s->guest.out));

@@ -114,7 +114,7 @@ bool secret_host_allowed(const struct secret *s, const struct authority *a);
 /* ---- placeholders -------------------------------------------------------------------- */
 
 /* One candidate; the caller checks it against the rest of the set. False: value unshaped. */
-bool secret_placeholder_make(const uint8_t *value, size_t len, char *ret);
+bool secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret);
 
 /* ---- encodings: each returns the length written; NULL out only counts ---------------- */
 

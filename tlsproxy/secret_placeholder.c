@@ -95,9 +95,9 @@ static size_t random_below(size_t n)
 	return b % n;
 }
 
-bool secret_placeholder_make(const uint8_t *value, size_t len, char *ret)
+bool secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret)
 {
-	struct shape s = shape_of(value, len, prefix_len(value, len));
+	struct shape s = shape_of(value, len, keep_prefix ? prefix_len(value, len) : 0);
 	bool shaped = true;
 
 	if (s.n_random < SECRET_MIN_RANDOM)

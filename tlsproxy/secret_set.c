@@ -105,7 +105,9 @@ static int choose_placeholders(struct secret_set *set, char *err, size_t err_siz
 					 s->env);
 				return -EINVAL;
 			}
-			s->shaped = secret_placeholder_make(s->value, s->len, s->placeholder);
+			/* A prefix that collides (it is somebody's whole value) is given up. */
+			s->shaped = secret_placeholder_make(
+				s->value, s->len, tries < SECRET_MAX_TRIES / 2, s->placeholder);
 		} while (placeholder_collides(set, i));
 	}
 	return 0;

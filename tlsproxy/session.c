@@ -21,17 +21,22 @@ static void session_free(struct session *s)
 	struct tlsproxy *tp = s->tp;
 	uint64_t id = s->flow.id;
 	bool reset = s->reset;
+	int guest_fd = -1;
 
 	loop_timer_del(tp->loop, &s->deadline);
 	loop_timer_del(tp->loop, &s->again);
 	http_filter_free(s->filter);
 	leg_close(&s->upstream, reset);
+	/* An end of stream must not overtake the word that it is no proper one. */
+	if (reset)
+		guest_fd = leg_take_fd(&s->guest);
 	leg_close(&s->guest, reset);
 	list_del(&s->node);
 	tp->n_sessions--;
 	explicit_bzero(s, sizeof(*s));
 	free(s);
 	tp->ops.flow_done(tp->ctx, id, reset);
+	fd_close(guest_fd);
 }
 
 void session_end(struct session *s, bool reset)

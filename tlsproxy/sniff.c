@@ -251,23 +251,23 @@ static enum tlsproxy_sniff_kind sniff_http(const uint8_t *p, size_t len)
 		return TLSPROXY_SNIFF_H2C;
 	if (same == len)
 		return TLSPROXY_SNIFF_MORE;
-	for (n = 0; rd_left(&r) && *r.p == '\r'; n++) {
-		if (n == TLSPROXY_SNIFF_EMPTY_LINES || !rd_u8(&r, &c))
-			return TLSPROXY_SNIFF_OTHER;
-		if (!rd_u8(&r, &c))
-			return TLSPROXY_SNIFF_MORE;
-		if (c != '\n')
-			return TLSPROXY_SNIFF_OTHER;
-	}
+	/* Looser than any server: what one of them takes for a request goes to the filter. */
+	for (n = 0; rd_left(&r) && (*r.p == '\r' || *r.p == '\n'); n++)
+		if (n == TLSPROXY_SNIFF_EMPTY_LINES || !rd_skip(&r, 1))
+			return TLSPROXY_SNIFF_HTTP;
 	method = r.p;
 	for (n = 0;; n++) {
 		if (!rd_u8(&r, &c))
 			return TLSPROXY_SNIFF_MORE;
-		if (n && c == ' ')
+		if (n && (c == ' ' || c == '\t'))
 			break;
-		if (n == TLSPROXY_SNIFF_METHOD_MAX || !is_tchar(c))
+		if (!is_tchar(c))
 			return TLSPROXY_SNIFF_OTHER;
+		if (n == TLSPROXY_SNIFF_METHOD_MAX)
+			return TLSPROXY_SNIFF_HTTP;
 	}
+	while (rd_left(&r) && (*r.p == ' ' || *r.p == '\t'))
+		r.p++;
 	return sniff_target(r, n == 7 && memcmp(method, "CONNECT", 7) == 0);
 }
 

@@ -163,7 +163,9 @@ static bool expect_identity(SSL *ssl, const struct identity *id)
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
 						       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return X509_VERIFY_PARAM_set1_host(param, id->text, strlen(id->text)) == 1 &&
-	       SSL_set_tlsext_host_name(ssl, id->text) == 1;
+	       /* The macro for this casts a const away, which clang refuses. */
+	       SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+			(void *)(uintptr_t)id->text) == 1;
 }
 
 int tls_upstream_new(struct tlsproxy *tp, const struct identity *id, uint16_t port, SSL **ret)

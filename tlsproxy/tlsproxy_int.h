@@ -194,8 +194,10 @@ struct leg {
 };
 
 void leg_init(struct leg *leg, struct session *s, int fd);
-/* Both take effect at once. abort: RST rather than FIN where it is TCP. */
-void leg_close(struct leg *leg, bool abort);
+/* At once. abort_it: RST rather than FIN where it is TCP. */
+void leg_close(struct leg *leg, bool abort_it);
+/* The descriptor becomes the caller's. */
+must_check int leg_take_fd(struct leg *leg);
 must_check int leg_watch(struct leg *leg, struct loop *l,
 			 void (*cb)(struct loop_io *io, uint32_t revents));
 /* Note events. */

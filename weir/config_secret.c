@@ -354,9 +354,10 @@ int config_secret_flag(struct config_builder *b, const char *text)
 		return where_fail(&w, b->err,
 				  "'=' is not accepted: a value must not stand in the command "
 				  "line; write ENV[:PLACES]@HOST[,HOST...]");
+	/* Without '@' it is a name, or perhaps the value itself. */
+	w.value = at || is_env_name(text, strlen(text)) ? text : NULL;
 	if (!at)
 		return where_fail(&w, b->err, "a host is missing: write ENV[:PLACES]@HOST[,HOST...]");
-	w.value = text;
 	r = parse_head(b, &w, text, (size_t)(at - text), &d);
 	if (r == 0)
 		r = parse_hosts(b, &w, at + 1, &d);

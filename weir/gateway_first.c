@@ -250,6 +250,36 @@ static void learned_other(struct flow *f, const char *what)
 		pass_on(f);
 }
 
+/*
+ * A few bytes and then silence. A capital letter may be the first of a method,
+ * 0x16 that of a ClientHello: those are waited for and then given up, because
+ * a request in two halves must not get past its reader. Anything else is a
+ * protocol of its own whose server is to speak next.
+ */
+static void on_undecided(struct loop_timer *t)
+{
+	struct flow *f = container_of(t, struct flow, deadline);
+
+	if (f->first_byte == 0x16)
+		gateway_flow_deny(f, NULL, "a TLS handshake that was not finished in time");
+	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
+		 (f->first_byte >= 'A' && f->first_byte <= 'Z'))
+		hand_over(f, false);
+	else
+		learned_other(f, "the first bytes could not be read");
+}
+
+static void undecided(struct flow *f, uint8_t first_byte)
+{
+	uint64_t wait = first_byte == 0x16 ? FIRST_BYTES_WAIT : UNDECIDED_WAIT;
+
+	if (f->early || loop_timer_armed(&f->deadline))
+		return;
+	f->first_byte = first_byte;
+	f->deadline.cb = on_undecided;
+	loop_timer_set(f->gw->loop, &f->deadline, loop_now(f->gw->loop) + wait);
+}
+
 void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof)
 {
 	struct flow *f = netstack_flow_user(ns);
@@ -260,10 +290,14 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 	if (dial_active(&f->dial) || (f->early && !loop_timer_armed(&f->deadline)))
 		return;
 	tlsproxy_sniff(p, len, eof, &s);
+	if (!f->early && s.kind != TLSPROXY_SNIFF_MORE)
+		loop_timer_del(f->gw->loop, &f->deadline);
 	switch (s.kind) {
 	case TLSPROXY_SNIFF_MORE:
 		if (eof || len >= NETSTACK_HOLD_MAX)
 			learned_other(f, "the first bytes could not be read");
+		else if (len)
+			undecided(f, p[0]);
 		break;
 	case TLSPROXY_SNIFF_TLS:
 		learned_tls(f, &s);
@@ -288,8 +322,10 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns)
 	struct flow *f = netstack_flow_user(ns);
 
 	(void)ctx;
-	if (!f->early && !dial_active(&f->dial))
-		learned_other(f, "the server speaks first: there is no request to read");
+	if (f->early || dial_active(&f->dial))
+		return;
+	loop_timer_del(f->gw->loop, &f->deadline);
+	learned_other(f, "the server speaks first: there is no request to read");
 }
 
 void gateway_first_timeout(struct loop_timer *t)

@@ -12,6 +12,8 @@
 #define FLOW_CANDIDATES 8
 /* A client that must speak first before a decision can be made has this long. */
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
+/* A client that sent a few bytes which could begin a request, and then waits. */
+#define UNDECIDED_WAIT (NS_PER_S / 2)
 /* Packets refused before a flow existed: one line each, but no flood of lines. */
 #define REFUSED_EVENTS_PER_S 200
 /* Peers of a published UDP port, each a flow of its own. */
@@ -69,6 +71,7 @@ struct flow {
 	struct dial dial;
 	struct dns_lookup *lookup;
 	struct loop_timer deadline;
+	uint8_t first_byte;  /* of what could not be told yet */
 	struct list queries; /* FLOW_DNS: asked and not answered */
 	struct published *listener;
 	struct endpoint peer; /* FLOW_PUBLISHED*: who really is there */

@@ -434,12 +434,25 @@ static int listen_to(struct run *r, struct child *c, void (*cb)(struct loop_io *
 	return c->pid ? loop_io_add(r->loop, &c->io, c->sock, EPOLLIN, cb) : 0;
 }
 
+/*
+ * Requests are read where TLS is intercepted, and on plain HTTP where rules go
+ * by name: one connection can carry requests for several hosts.
+ */
+static bool needs_proxy(const struct weir_config *cfg)
+{
+	return cfg->tls_intercept || policy_has_names(cfg->policy);
+}
+
 static int start_all(struct run *r, struct conf_error *err)
 {
 	int tap = -1, proxy_end = -1, rc = 0;
 
-	if (r->cfg->tls_intercept)
+	if (needs_proxy(r->cfg))
 		rc = start_proxy(r, &proxy_end, err);
+	if (!r->cfg->tls_intercept) {
+		free(r->ca_pem);
+		r->ca_pem = NULL;
+	}
 	/* From here on no process but the tlsproxy has a value. */
 	secret_wipe_environment(r->cfg);
 	if (rc == 0)

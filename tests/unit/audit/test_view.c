@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FROM_GATEWAY "gateway"
@@ -224,13 +225,36 @@ static void test_why_json(void **state)
 	free(t);
 }
 
+/* The published schema says what the lines are. */
+static void test_schema(void **state)
+{
+	char cmd[256];
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	snprintf(cmd, sizeof(cmd),
+		 "exec python3 tests/unit/audit/check_schema.py audit/schema.json %s", path);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == 77 || WEXITSTATUS(status) == 127)) {
+		print_message("SKIPPED: python3 with jsonschema is not installed; lines are not "
+			      "checked against audit/schema.json\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_why),
-		cmocka_unit_test(test_why_json),
+		cmocka_unit_test(test_table),  cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_why),    cmocka_unit_test(test_why_json),
+		cmocka_unit_test(test_schema),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

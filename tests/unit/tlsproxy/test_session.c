@@ -20,8 +20,8 @@
 
 /* ---- the world ---------------------------------------------------------------------- */
 
-static struct ca world_ca;
-static struct leaf_cache world_leaves;
+static struct ca world_ca, stranger_ca;
+static struct leaf_cache world_leaves, stranger_leaves;
 
 struct end {
 	int fd;
@@ -44,6 +44,7 @@ struct flow_case {
 	size_t body;
 	/* What the policy says. */
 	bool deny, need_http;
+	SSL_CTX *server_ctx; /* NULL: one for this flow */
 	/* What came of it. */
 	bool client_tls_up, server_tls_up, resumed;
 	int client_alert;
@@ -57,6 +58,7 @@ struct flow_case {
 	size_t received; /* by the server, of the body */
 	atomic_int threads_left;
 	int client_fd, server_fd;
+	long steps; /* of the loop */
 };
 
 static struct flow_case *now_running;
@@ -66,17 +68,19 @@ static SSL_CTX *server_ctx(const struct flow_case *c)
 	struct identity id = { 0 };
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 	const char *host = c->server_cert ? c->server_cert : HOST;
+	struct leaf_cache *leaves;
 	X509 *cert;
 
 	if (ip_parse(host, strlen(host), &id.addr, NULL) == 0)
 		identity_from_addr(&id, &(struct ip_addr){ id.addr.family,
-							    { id.addr.b[0], id.addr.b[1],
-							      id.addr.b[2], id.addr.b[3] } });
+							   { id.addr.b[0], id.addr.b[1],
+							     id.addr.b[2], id.addr.b[3] } });
 	else
 		snprintf(id.text, sizeof(id.text), "%s", host);
-	assert_int_equal(leaf_get(&world_leaves, &id, time(NULL), &cert), 0);
+	leaves = c->server_untrusted ? &stranger_leaves : &world_leaves;
+	assert_int_equal(leaf_get(leaves, &id, time(NULL), &cert), 0);
 	SSL_CTX_use_certificate(ctx, cert);
-	SSL_CTX_use_PrivateKey(ctx, world_leaves.key);
+	SSL_CTX_use_PrivateKey(ctx, leaves->key);
 	if (c->server_tls12)
 		SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
 	return ctx;
@@ -143,8 +147,8 @@ static void client_read_all(struct flow_case *c, struct end *e)
 	while (c->n_reply < sizeof(c->reply) - 1) {
 		r = end_read(e, c->reply + c->n_reply, sizeof(c->reply) - 1 - c->n_reply);
 		if (r <= 0) {
-			c->reply_cut = e->ssl ? SSL_get_error(e->ssl, r) != SSL_ERROR_ZERO_RETURN :
-						r < 0;
+			c->reply_cut =
+				e->ssl ? SSL_get_error(e->ssl, r) != SSL_ERROR_ZERO_RETURN : r < 0;
 			break;
 		}
 		c->n_reply += (size_t)r;
@@ -168,7 +172,8 @@ static void *client_thread(void *p)
 		e->ssl = SSL_new(e->ctx);
 		SSL_set_fd(e->ssl, e->fd);
 		if (c->sni)
-			SSL_set_tlsext_host_name(e->ssl, c->sni);
+			SSL_ctrl(e->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+				 (void *)(uintptr_t)c->sni);
 		if (c->sni)
 			SSL_set1_host(e->ssl, c->sni);
 		if (c->alpn)
@@ -356,7 +361,7 @@ static void run_on(struct rig *rig, struct flow_case *c)
 	server.end.fd = c->server_fd = u[1];
 	if (!c->plain) {
 		client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
-		server.end.ctx = server_ctx(c);
+		server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
 	}
 	now_running = c;
 	c->threads_left = 2;
@@ -365,6 +370,7 @@ static void run_on(struct rig *rig, struct flow_case *c)
 	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], u[0]), 0);
 	while (!c->done || c->threads_left) {
 		assert_int_equal(loop_step(rig->loop, 20), 0);
+		c->steps++;
 		if (time_mono_ns() > end)
 			fail_msg("no end in 60 s: done %d, threads %d, detail \"%s\"", c->done,
 				 c->threads_left, c->detail);
@@ -372,7 +378,8 @@ static void run_on(struct rig *rig, struct flow_case *c)
 	pthread_join(ct, NULL);
 	pthread_join(st, NULL);
 	SSL_CTX_free(client.end.ctx);
-	SSL_CTX_free(server.end.ctx);
+	if (!c->server_ctx)
+		SSL_CTX_free(server.end.ctx);
 	assert_int_equal(c->n_done, 1);
 	assert_int_equal(rig->tp->n_sessions, 0);
 }
@@ -403,7 +410,11 @@ static void expect_detail(const struct flow_case *c, const char *what)
 
 static void client_get(struct flow_case *c, struct end *e)
 {
-	end_puts(e, "GET /a HTTP/1.1\r\nHost: " HOST "\r\nConnection: close\r\n\r\n");
+	char head[512];
+
+	snprintf(head, sizeof(head), "GET /a HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+		 c->sni ? c->sni : HOST);
+	end_puts(e, head);
 	client_read_all(c, e);
 	if (e->ssl)
 		SSL_shutdown(e->ssl);
@@ -457,10 +468,9 @@ static void test_get(void **state)
 
 static void test_plain(void **state)
 {
-	struct flow_case c = { .client = client_get,
-			       .server = server_hello,
-			       .plain = true,
-			       .flow_name = HOST };
+	struct flow_case c = {
+		.client = client_get, .server = server_hello, .plain = true, .flow_name = HOST
+	};
 
 	(void)state;
 	run(&c);
@@ -490,9 +500,9 @@ static void test_upstream_certificate(void **state)
 					.server = server_hello,
 					.sni = HOST,
 					.server_cert = "other.example.com" };
-	struct leaf_cache keep = world_leaves;
-	struct flow_case untrusted = { .client = client_get, .server = server_hello, .sni = HOST };
-	struct ca stranger;
+	struct flow_case untrusted = {
+		.client = client_get, .server = server_hello, .sni = HOST, .server_untrusted = true
+	};
 
 	(void)state;
 	run(&wrong_name);
@@ -503,16 +513,9 @@ static void test_upstream_certificate(void **state)
 	assert_int_equal(wrong_name.n_tls_events, 1);
 	assert_false(wrong_name.server_tls_up && wrong_name.received);
 
-	assert_int_equal(ca_init(&stranger, NULL, 0, 0, time(NULL)), 0);
-	assert_int_equal(leaf_cache_init(&world_leaves, &stranger), 0);
 	run(&untrusted);
 	expect_reply(&untrusted, "HTTP/1.1 502");
 	expect_detail(&untrusted, "upstream certificate: unable to get local issuer");
-	leaf_cache_fini(&world_leaves);
-	world_leaves = keep;
-	/* The list head moved with the struct. */
-	world_leaves.lru.next->prev = world_leaves.lru.prev->next = &world_leaves.lru;
-	ca_fini(&stranger);
 }
 
 static void server_hang_up(struct flow_case *c, struct end *e)
@@ -532,14 +535,12 @@ static void server_not_tls(struct flow_case *c, struct end *e)
 
 static void test_upstream_handshake(void **state)
 {
-	struct flow_case gone = { .client = client_get,
-				  .server = server_hang_up,
-				  .sni = HOST,
-				  .server_no_tls = true };
-	struct flow_case ssh = { .client = client_get,
-				 .server = server_not_tls,
-				 .sni = HOST,
-				 .server_no_tls = true };
+	struct flow_case gone = {
+		.client = client_get, .server = server_hang_up, .sni = HOST, .server_no_tls = true
+	};
+	struct flow_case ssh = {
+		.client = client_get, .server = server_not_tls, .sni = HOST, .server_no_tls = true
+	};
 
 	(void)state;
 	run(&gone);
@@ -553,9 +554,7 @@ static void test_upstream_handshake(void **state)
 
 static void test_name_disagrees(void **state)
 {
-	struct flow_case c = {
-		.client = client_get, .sni = HOST, .flow_name = "other.example.com"
-	};
+	struct flow_case c = { .client = client_get, .sni = HOST, .flow_name = "other.example.com" };
 
 	(void)state;
 	run(&c);
@@ -973,6 +972,41 @@ static void test_truncation(void **state)
 	}
 }
 
+/* Two requests on one connection, the second one after the first answer. */
+static void client_twice(struct flow_case *c, struct end *e)
+{
+	char b[5];
+
+	end_puts(e, "GET /1 HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	if (!end_head(e, c->reply, sizeof(c->reply)) || end_read(e, b, 5) != 5)
+		return;
+	end_puts(e, "GET /2 HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	client_read_all(c, e);
+}
+
+static void server_once(struct flow_case *c, struct end *e)
+{
+	char head[4096];
+
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+	c->received += end_head(e, head, sizeof(head));
+}
+
+/* The race of every kept connection: no answer, and nothing that looks like one. */
+static void test_stale_connection(void **state)
+{
+	struct flow_case c = { .client = client_twice, .server = server_once, .sni = HOST };
+
+	(void)state;
+	run(&c);
+	assert_int_equal(c.received, 1);
+	assert_int_equal(c.n_reply, 0);
+	assert_false(c.reply_cut);
+	assert_false(c.reset);
+}
+
 static void client_vanish(struct flow_case *c, struct end *e)
 {
 	(void)c;
@@ -1005,6 +1039,44 @@ static void test_client_gone(void **state)
 
 		run(&c);
 		assert_true(c.reset);
+	}
+}
+
+static void client_stalls(struct flow_case *c, struct end *e)
+{
+	(void)c;
+	end_puts(e, "GET /a HTTP/1.1\r\nHost: " HOST "\r\n\r\n");
+	usleep(400 * 1000);
+}
+
+/* More than all buffers take, then gone: HUP stands while nothing can be read. */
+static void server_fills_and_goes(struct flow_case *c, struct end *e)
+{
+	char head[4096];
+	struct timeval wait = { .tv_usec = 100 * 1000 };
+
+	(void)c;
+	setsockopt(e->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+	write_pattern(e, 10 << 20);
+}
+
+static void test_no_spinning(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct flow_case c = { .client = client_stalls,
+				       .server = server_fills_and_goes,
+				       .plain = i == 1,
+				       .sni = i ? NULL : HOST,
+				       .flow_name = HOST };
+
+		run(&c);
+		assert_true(c.reset);
+		if (c.steps > 300)
+			fail_msg("%ld turns of the loop", c.steps);
 	}
 }
 
@@ -1072,26 +1144,47 @@ static void test_free_with_flows(void **state)
 	assert_true(c.reset);
 }
 
-/* A verified session is resumed for the same name, and not for another. */
+/* A verified session is resumed for the same name, and never offered for another. */
 static void test_resumption(void **state)
 {
+	static const struct {
+		const char *host;
+		bool resumed;
+	} t[] = {
+		{ HOST, false },
+		{ HOST, true },
+		{ "v2.example.com", false },
+		{ HOST, true },
+		{ "v2.example.com", true },
+	};
 	struct tlsproxy_config cfg = { 0 };
-	struct rig rig;
 
 	(void)state;
 	for (int v = 0; v < 2; v++) {
+		SSL_CTX *ctx[2] = { NULL, NULL };
+		struct rig rig;
+
 		rig_up(&rig, &cfg);
-		for (int i = 0; i < 3; i++) {
+		for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
 			struct flow_case c = { .client = client_get,
 					       .server = server_hello,
-					       .sni = i < 2 ? HOST : "v2.example.com",
+					       .sni = t[i].host,
 					       .server_tls12 = v,
-					       .server_cert = i < 2 ? HOST : "v2.example.com" };
+					       .server_cert = t[i].host };
+			SSL_CTX **own = &ctx[t[i].host[0] == 'v'];
 
+			if (!*own)
+				*own = server_ctx(&c);
+			SSL_CTX_set_session_id_context(*own, (const uint8_t *)"t", 1);
+			c.server_ctx = *own;
 			run_on(&rig, &c);
-			assert_int_equal(rig.tp->resume.count, i < 2 ? 1 : 2);
+			expect_reply(&c, "hello");
+			assert_int_equal(c.resumed, t[i].resumed);
 		}
+		assert_int_equal(rig.tp->resume.count, 2);
 		rig_down(&rig);
+		SSL_CTX_free(ctx[0]);
+		SSL_CTX_free(ctx[1]);
 	}
 }
 
@@ -1099,16 +1192,20 @@ static int group_up(void **state)
 {
 	(void)state;
 	signal(SIGPIPE, SIG_IGN); /* the test's own ends write through OpenSSL */
-	if (ca_init(&world_ca, NULL, 0, 0, time(NULL)) < 0)
+	if (ca_init(&world_ca, NULL, 0, 0, time(NULL)) < 0 ||
+	    ca_init(&stranger_ca, NULL, 0, 0, time(NULL)) < 0 ||
+	    leaf_cache_init(&world_leaves, &world_ca) < 0)
 		return -1;
-	return leaf_cache_init(&world_leaves, &world_ca);
+	return leaf_cache_init(&stranger_leaves, &stranger_ca);
 }
 
 static int group_down(void **state)
 {
 	(void)state;
 	leaf_cache_fini(&world_leaves);
+	leaf_cache_fini(&stranger_leaves);
 	ca_fini(&world_ca);
+	ca_fini(&stranger_ca);
 	return 0;
 }
 
@@ -1129,7 +1226,9 @@ int main(void)
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_truncation),
+		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_client_gone),
+		cmocka_unit_test(test_no_spinning),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_free_with_flows),
 		cmocka_unit_test(test_resumption),

@@ -51,7 +51,8 @@ static size_t make_hello(const char *sni, const char *alpn, size_t alpn_len, int
 	SSL_set_connect_state(ssl);
 	SSL_set_max_proto_version(ssl, max_version);
 	if (sni)
-		SSL_set_tlsext_host_name(ssl, sni);
+		SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+			 (void *)(uintptr_t)sni);
 	if (alpn)
 		SSL_set_alpn_protos(ssl, (const unsigned char *)alpn, (unsigned)alpn_len);
 	assert_int_equal(SSL_do_handshake(ssl), -1);
@@ -292,8 +293,10 @@ static void test_text(void **state)
 	} t[] = {
 		{ "GET / HTTP/1.1\r\n", TLSPROXY_SNIFF_HTTP },
 		{ "\r\n\r\nGET /", TLSPROXY_SNIFF_HTTP },
-		{ "\r\n\r\n\r\n\r\n\r\nGET /", TLSPROXY_SNIFF_OTHER },
-		{ "\rGET /", TLSPROXY_SNIFF_OTHER },
+		{ "\r\n\r\n\r\n\r\n\r\nGET /", TLSPROXY_SNIFF_HTTP },
+		{ "\rGET /", TLSPROXY_SNIFF_HTTP },
+		{ "\nGET /", TLSPROXY_SNIFF_HTTP },
+		{ "\n", TLSPROXY_SNIFF_MORE },
 		{ "OPTIONS * HTTP/1.1", TLSPROXY_SNIFF_HTTP },
 		{ "M-SEARCH * HTTP/1.1", TLSPROXY_SNIFF_HTTP },
 		{ "GET http://a.b/ HTTP/1.1", TLSPROXY_SNIFF_HTTP },
@@ -304,14 +307,14 @@ static void test_text(void **state)
 		{ "GET ", TLSPROXY_SNIFF_MORE },
 		{ "GET htt", TLSPROXY_SNIFF_MORE },
 		{ "GET httq", TLSPROXY_SNIFF_OTHER },
-		{ "GET  /", TLSPROXY_SNIFF_OTHER },
+		{ "GET  /", TLSPROXY_SNIFF_HTTP },
 		{ " GET /", TLSPROXY_SNIFF_OTHER },
-		{ "GET\t/", TLSPROXY_SNIFF_OTHER },
+		{ "GET\t/", TLSPROXY_SNIFF_HTTP },
 		{ "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", TLSPROXY_SNIFF_OTHER },
 		{ "EHLO there", TLSPROXY_SNIFF_OTHER },
 		{ "REGISTER sip:a.b SIP/2.0", TLSPROXY_SNIFF_OTHER },
 		{ "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA /", TLSPROXY_SNIFF_HTTP },
-		{ "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA /", TLSPROXY_SNIFF_OTHER },
+		{ "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA /", TLSPROXY_SNIFF_HTTP },
 		{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", TLSPROXY_SNIFF_H2C },
 		{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", TLSPROXY_SNIFF_H2C },
 		{ "PRI * HTTP/2.0\r\n\r\nSM", TLSPROXY_SNIFF_MORE },
