@@ -81,6 +81,10 @@ static void test_bad(void **state)
 		{ RULE("{\"id\": \"a\", \"action\": \"deny\", \"destination\": \"*\"},\n{\"id\": "
 		       "\"a\", \"action\": \"deny\", \"destination\": \"*\"}"),
 		  "f:2:8: ", "id \"a\" is taken" },
+		{ "{\"deny_domains\": [\"x.y\", \"y.z\"], \"rules\": [\n{\"id\": \"b\", "
+		  "\"action\": \"deny\", \"destination\": \"*\"},\n{\"id\": \"b\", \"action\": "
+		  "\"deny\", \"destination\": \"*\"}]}",
+		  "f:3:8: ", "id \"b\" is taken" },
 		{ RULE("{\"reason\": \"a\\nb\", \"action\": \"deny\", \"destination\": \"*\"}"),
 		  "f:1:23: ", "control character" },
 		/* destinations */
@@ -370,6 +374,8 @@ static void test_spellings(void **state)
 			  TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": \"::ffff:10.0.0.0/104\"}"),
 		  HEAD("deny", "allow") "\n" R("deny", "\"10.0.0.0/8\"") TAIL },
+		{ RULE("{\"action\": \"deny\", \"destination\": \"::ffff:0.0.0.0/96\"}"),
+		  HEAD("deny", "allow") "\n" R("deny", "\"0.0.0.0/0\"") TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": {\"ip\": \"2001:DB8::0\"}}"),
 		  HEAD("deny", "allow") "\n" R("deny", "\"2001:db8::\"") TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": \"x.com\", \"destination_kind\": "
