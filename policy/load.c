@@ -14,7 +14,7 @@
 #include "base/base.h"
 #include "policy/policy_internal.h"
 
-#include <unistd.h>
+#include <sys/stat.h>
 
 /* One of the four bulk lists. An empty one is fine: it adds nothing. */
 static int load_list(struct policy *p, const struct conf *c, enum policy_action action,
@@ -282,11 +282,19 @@ int policy_load_file(const char *path, struct policy **ret, struct conf_error *e
 	return e;
 }
 
+/* Many a project has a folder called "public": that is no policy file. */
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
 int policy_load_file_or_preset(const char *arg, struct policy **ret, struct conf_error *err)
 {
 	int e;
 
-	if (strpbrk(arg, "/.") || access(arg, F_OK) == 0)
+	if (strpbrk(arg, "/.") || is_file(arg))
 		return policy_load_file(arg, ret, err);
 	e = policy_preset(arg, ret);
 	if (e == -ENOENT && policy_preset_suggest(arg))
