@@ -53,17 +53,16 @@ static void entry_forget(struct dns *d, struct dns_entry *e)
 /* Makes room by the least recently used entry that nobody is reading. */
 static void evict(struct dns *d)
 {
-	unsigned scanned = 0;
-
-	list_for_each_safe (it, next, &d->cache.lru) {
-		struct dns_entry *e = container_of(it, struct dns_entry, lru);
+	for (unsigned i = 0; i < DNS_EVICT_SCAN && !list_empty(&d->cache.lru); i++) {
+		struct dns_entry *e = container_of(d->cache.lru.next, struct dns_entry, lru);
 
 		if (!e->refs) {
 			entry_forget(d, e);
 			return;
 		}
-		if (++scanned == DNS_EVICT_SCAN)
-			return;
+		/* In use, hence not the least recently used. */
+		list_del(&e->lru);
+		list_add_tail(&d->cache.lru, &e->lru);
 	}
 }
 

@@ -38,7 +38,10 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	list_init(&d->conns);
 	pool_init(&d->query_pool, sizeof(struct dns_query), cfg->max_pending);
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
+	list_init(&d->pins.all);
 	r = dns_names_init(d, cfg);
+	if (r == 0)
+		r = dns_pins_init(d, cfg->max_names);
 	if (r == 0)
 		r = dns_cache_init(d);
 	if (r < 0) {
@@ -99,6 +102,7 @@ void dns_free(struct dns *d)
 		d->up_ops->free(d->up);
 	dns_cache_fini(d);
 	dns_names_fini(d);
+	dns_pins_fini(d);
 	pool_fini(&d->query_pool);
 	pool_fini(&d->lookup_pool);
 	free(d);

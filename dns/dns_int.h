@@ -35,6 +35,8 @@
 #define DNS_MAX_LOOKUPS 4096
 /* One name that rotates addresses must not push out the pins of all others. */
 #define DNS_PINS_PER_NAME 64
+/* Thousands of names below a wildcard, all at one address: work for every flow to it. */
+#define DNS_PINS_PER_ADDR 256
 /* Candidates looked at when a pin has to go: a bound on the work per answer. */
 #define DNS_EVICT_SCAN 16
 /* A guest that opens connections and says nothing holds descriptors. */
@@ -335,17 +337,13 @@ struct dns_lookup {
 	bool *ended; /* set when it ends before dns_resolve() has returned */
 };
 
-/* ---- names.c: virtual addresses, pins, static records ------------------- */
+/* ---- names.c: virtual addresses, static records ------------------------- */
 
 struct dns_names {
 	struct hmap virt_by_name;
 	struct dns_virt **virt; /* by number */
 	size_t n_virt, virt_size, virt_limit;
 	struct ip_prefix virt4, virt6;
-
-	struct hmap pin_names, pins_by_addr;
-	struct list pins; /* least recently given first */
-	size_t n_pins, pin_limit;
 
 	struct dns_record *records; /* sorted by name */
 	size_t n_records;
@@ -355,10 +353,21 @@ must_check int dns_names_init(struct dns *d, const struct dns_config *cfg);
 void dns_names_fini(struct dns *d);
 /* The virtual address of this family for a name; -ENOSPC when none is left, -ENODATA without a range. */
 must_check int dns_virtual_get(struct dns *d, const struct name *n, int family, struct ip_addr *ret);
-/* The guest was given a for n. */
-void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl);
 /* Static records of a name; 0 when there are none. */
 size_t dns_records_of(const struct dns *d, const struct name *n, const struct dns_record **ret);
+
+/* ---- pins.c: names of real addresses ------------------------------------- */
+
+struct dns_pins {
+	struct hmap names, addrs;
+	struct list all; /* least recently given first */
+	size_t count, limit;
+};
+
+must_check int dns_pins_init(struct dns *d, size_t limit);
+void dns_pins_fini(struct dns *d);
+/* The guest was given a for n. */
+void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl);
 
 /* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
 
@@ -394,6 +403,7 @@ struct dns {
 	void *up;
 	struct dns_cache cache;
 	struct dns_names names;
+	struct dns_pins pins;
 	struct list grace;
 	struct pool query_pool, lookup_pool;
 	struct list conns;

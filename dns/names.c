@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which name an address stands for.
+ * Names with addresses of weir's own, and names with addresses of the operator's.
  *
  * Virtual: names are numbered in the order of their first answer, and a number
  * is one address in each range: hosts .1 to .254 of consecutive /24s (no
  * .0 or .255, which some stacks treat as broadcast), the same host part in IPv6.
  * Numbers are never used again: an address means one name for the sandbox's
  * life, so there is no moment at which an old flow could carry a new name.
- *
- * Real: pins (name, address, expiry). Bounded per name and in total; when one has
- * to go, it is the one that expires first among those given longest ago.
  *
  * Static records: sorted, from the operator, never filtered.
  */
@@ -20,22 +17,6 @@ struct dns_virt {
 	size_t number;
 	uint8_t len;
 	char s[];
-};
-
-struct pin_name {
-	struct hmap_node node;
-	struct name name;
-	struct list pins; /* least recently given first */
-	size_t n_pins;
-};
-
-struct pin {
-	struct hmap_node node; /* by address */
-	struct list all;       /* in dns_names.pins */
-	struct list same_name; /* in pin_name.pins */
-	struct pin_name *name;
-	struct ip_addr addr;
-	uint64_t expires;
 };
 
 /* ---- virtual addresses ----------------------------------------------------- */
@@ -162,143 +143,6 @@ int dns_virtual_get(struct dns *d, const struct name *n, int family, struct ip_a
 	return 0;
 }
 
-/* ---- pins ------------------------------------------------------------------ */
-
-static uint64_t addr_key(const struct dns *d, const struct ip_addr *a)
-{
-	return hash_bytes(&d->key, a->b, ip_size(a)) ^ a->family;
-}
-
-static void pin_drop(struct dns_names *t, struct pin *p)
-{
-	struct pin_name *pn = p->name;
-
-	hmap_remove(&t->pins_by_addr, &p->node);
-	list_del(&p->all);
-	list_del(&p->same_name);
-	t->n_pins--;
-	free(p);
-	if (--pn->n_pins == 0) {
-		hmap_remove(&t->pin_names, &pn->node);
-		free(pn);
-	}
-}
-
-/* The pin to go: first to expire among the DNS_EVICT_SCAN given longest ago. */
-static void pin_evict(struct dns_names *t)
-{
-	struct pin *first = NULL;
-	unsigned scanned = 0;
-
-	list_for_each (it, &t->pins) {
-		struct pin *p = container_of(it, struct pin, all);
-
-		if (!first || p->expires < first->expires)
-			first = p;
-		if (++scanned == DNS_EVICT_SCAN)
-			break;
-	}
-	if (first)
-		pin_drop(t, first);
-}
-
-static struct pin_name *pin_name_get(struct dns *d, const struct name *n)
-{
-	uint64_t hash = hash_bytes(&d->key, n->s, n->len);
-	struct pin_name *pn;
-
-	hmap_for_hash (it, &d->names.pin_names, hash) {
-		pn = container_of(it, struct pin_name, node);
-		if (name_equal(&pn->name, n))
-			return pn;
-	}
-	pn = calloc(1, sizeof(*pn));
-	if (!pn)
-		return NULL;
-	pn->name = *n;
-	list_init(&pn->pins);
-	hmap_insert(&d->names.pin_names, &pn->node, hash);
-	return pn;
-}
-
-static struct pin *pin_find(struct dns *d, const struct name *n, const struct ip_addr *a)
-{
-	hmap_for_hash (it, &d->names.pins_by_addr, addr_key(d, a)) {
-		struct pin *p = container_of(it, struct pin, node);
-
-		if (ip_equal(&p->addr, a) && name_equal(&p->name->name, n))
-			return p;
-	}
-	return NULL;
-}
-
-/* Failing for want of memory fails closed: the flow then has no name. */
-static struct pin *pin_add(struct dns *d, const struct name *n, const struct ip_addr *a)
-{
-	struct dns_names *t = &d->names;
-	struct pin_name *pn;
-	struct pin *p;
-
-	if (t->n_pins >= t->pin_limit)
-		pin_evict(t);
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return NULL;
-	pn = pin_name_get(d, n);
-	if (!pn) {
-		free(p);
-		return NULL;
-	}
-	p->name = pn;
-	p->addr = *a;
-	list_add_tail(&t->pins, &p->all);
-	list_add_tail(&pn->pins, &p->same_name);
-	hmap_insert(&t->pins_by_addr, &p->node, addr_key(d, a));
-	t->n_pins++;
-	if (++pn->n_pins > DNS_PINS_PER_NAME)
-		pin_drop(t, container_of(pn->pins.next, struct pin, same_name));
-	return p;
-}
-
-void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl)
-{
-	uint64_t life = (uint64_t)MAX(ttl, (uint32_t)DNS_TTL_MIN_S) + d->pin_grace_s;
-	uint64_t expires = dns_now(d) + life * NS_PER_S;
-	struct pin *p = pin_find(d, n, a);
-
-	if (p) {
-		list_del(&p->all);
-		list_add_tail(&d->names.pins, &p->all);
-		list_del(&p->same_name);
-		list_add_tail(&p->name->pins, &p->same_name);
-		p->expires = MAX(p->expires, expires);
-		return;
-	}
-	p = pin_add(d, n, a);
-	if (p)
-		p->expires = expires;
-}
-
-size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, size_t max)
-{
-	struct hmap_node *it = hmap_first(&d->names.pins_by_addr, addr_key(d, a)), *next;
-	uint64_t now = dns_now(d);
-	size_t n = 0;
-
-	for (; it; it = next) {
-		struct pin *p = container_of(it, struct pin, node);
-
-		next = hmap_next(it);
-		if (!ip_equal(&p->addr, a))
-			continue;
-		if (now >= p->expires)
-			pin_drop(&d->names, p);
-		else if (n < max)
-			ret[n++] = p->name->name;
-	}
-	return n;
-}
-
 /* ---- static records -------------------------------------------------------- */
 
 static int name_order(const struct name *a, const struct name *b)
@@ -369,8 +213,6 @@ int dns_names_init(struct dns *d, const struct dns_config *cfg)
 	size_t limit = cfg->max_names ? cfg->max_names : DNS_DEFAULT_NAMES;
 	int r;
 
-	list_init(&t->pins);
-	t->pin_limit = limit;
 	if (cfg->mode == DNS_VIRTUAL) {
 		t->virt4 = cfg->virtual4;
 		t->virt6 = cfg->virtual6;
@@ -383,10 +225,6 @@ int dns_names_init(struct dns *d, const struct dns_config *cfg)
 	}
 	r = hmap_init(&t->virt_by_name, 64);
 	if (r == 0)
-		r = hmap_init(&t->pin_names, 64);
-	if (r == 0)
-		r = hmap_init(&t->pins_by_addr, 64);
-	if (r == 0)
 		r = records_init(d, cfg);
 	return r;
 }
@@ -395,13 +233,9 @@ void dns_names_fini(struct dns *d)
 {
 	struct dns_names *t = &d->names;
 
-	list_for_each_safe (it, next, &t->pins)
-		pin_drop(t, container_of(it, struct pin, all));
 	for (size_t i = 0; i < t->n_virt; i++)
 		free(t->virt[i]);
 	free(t->virt);
 	free(t->records);
 	hmap_fini(&t->virt_by_name);
-	hmap_fini(&t->pin_names);
-	hmap_fini(&t->pins_by_addr);
 }

@@ -90,6 +90,9 @@ static void on_advance(struct tcp *t, const struct tcp_seg *s)
 	t->tx_seq += data;
 	t->acked += data;
 	tcp_ranges_trim(&t->score, t->snd_una);
+	/* An ACK that ends inside a SACKed range takes the rest back: trust none of them. */
+	if (t->score && t->score->r[0].lo == t->snd_una)
+		tcp_ranges_drop(&t->score);
 	t->attempts = 0;
 	t->dupacks = 0;
 	t->t_rtx = 0; /* RFC 6298 5.3: armed anew when something is still out */

@@ -112,7 +112,9 @@ static int normalise(const char *s, size_t len, struct buf *out)
 			r = append_char(s, len, &at, out);
 		}
 	}
-	return r < 0 ? r : end_segment(out, from, true);
+	if (r == 0)
+		r = end_segment(out, from, true);
+	return r == 0 && out->len - from > POLICY_PATH_MAX ? -EINVAL : r;
 }
 
 int policy_path_normalise(const char *s, size_t len, struct buf *ret)
@@ -132,12 +134,11 @@ int policy_path_normalise(const char *s, size_t len, struct buf *ret)
 
 int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct why *why)
 {
+	size_t had;
 	int r;
 
 	if (len == 0 || s[0] != '/')
 		return why_set(why, "path \"%.100s\" does not begin with \"/\"", s);
-	if (len > POLICY_PATTERN_MAX)
-		return why_set(why, "a path pattern is at most %d bytes", POLICY_PATTERN_MAX);
 	if (strpbrk(s, "?#"))
 		return why_set(
 			why, "path \"%.100s\": query and fragment are not part of what is matched",
@@ -148,14 +149,23 @@ int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct 
 				       "path \"%.100s\": \"**\" is a whole segment: \"/a/**\", "
 				       "\"/a/**/b\"",
 				       s);
-	r = normalise(s, len, ret);
+	had = ret->len;
+	r = len > POLICY_PATH_MAX ? -ENOBUFS : normalise(s, len, ret);
+	/* The normal form counts: it is what is printed, loaded again and matched. */
+	if (r == 0 && ret->len - had > POLICY_PATTERN_MAX)
+		r = -ENOBUFS;
+	if (r < 0)
+		ret->len = had;
 	if (r == -EINVAL)
 		return why_set(why,
 			       "path \"%.100s\" can be read in two ways (empty or dot segment, bad "
 			       "escape, backslash, encoded slash): write it plainly",
 			       s);
-	if (r < 0)
-		why_set(why, "path \"%.100s\" is too long", s);
+	if (r == -ENOBUFS)
+		why_set(why, "a path pattern is at most %d bytes, escapes written out",
+			POLICY_PATTERN_MAX);
+	else if (r < 0)
+		why_set(why, "out of memory");
 	return r;
 }
 

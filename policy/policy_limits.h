@@ -14,9 +14,9 @@
 #define POLICY_PORTS_MAX 1024
 #define POLICY_METHODS_MAX 64
 #define POLICY_PATHS_MAX 1024
-/* Bytes of one path pattern and of one path: matching is their product. */
+/* Bytes of one path pattern and of one path, normalised: matching is their product. */
 #define POLICY_PATTERN_MAX 2048
-#define POLICY_PATH_MAX 65536
+#define POLICY_PATH_MAX 16384
 /* Texts that are copied into every verdict, record and 403 answer. */
 #define POLICY_ID_MAX 64
 #define POLICY_REASON_MAX 512

@@ -165,7 +165,7 @@ int policy_rule_add_method(struct policy_rule *r, const char *s, struct why *why
 
 int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why)
 {
-	struct buf b = BUF_INIT(POLICY_PATTERN_MAX * 3);
+	struct buf b = BUF_INIT(POLICY_PATH_MAX);
 	int err = policy_pattern_normalise(s, strlen(s), &b, why);
 
 	if (err == 0 && r->n_paths == POLICY_PATHS_MAX)

@@ -33,6 +33,11 @@ static int read_env(const struct secret_config *s, struct buf *ret, struct conf_
 			       s->env, s->arg);
 		return -ENOENT;
 	}
+	if (strlen(v) > TLSPROXY_SECRET_MAX) {
+		conf_error_set(err, "secret %s: the value is longer than %d bytes", s->env,
+			       TLSPROXY_SECRET_MAX);
+		return -EFBIG;
+	}
 	return buf_append_str(ret, v);
 }
 

@@ -148,8 +148,10 @@ class Weir:
         except subprocess.TimeoutExpired as e:
             pytest.fail("still running after %d s: %s\n%s" % (
                 timeout * SLACK, argv, (e.stderr or b"").decode("utf-8", "replace")[-3000:]))
-        return Result(p.returncode, p.stdout.decode("utf-8", "replace"),
-                      p.stderr.decode("utf-8", "replace"), time.monotonic() - t0, audit)
+        r = Result(p.returncode, p.stdout.decode("utf-8", "replace"),
+                   p.stderr.decode("utf-8", "replace"), time.monotonic() - t0, audit)
+        print(repr(r))  # shown when the test fails; pytest cuts an assertion's own text
+        return r
 
     def sh(self, script, **kw):
         return self.run("sh", "-c", script, **kw)
@@ -158,9 +160,10 @@ class Weir:
         """Run one of guest.py's clients; .json is its report."""
         return self.run("/usr/bin/python3", "-B", self.lab.guest, *map(str, args), **kw)
 
-    def start(self, *command, policy=EXAMPLE, flags=(), intercept=None, env=None, **kw):
+    def start(self, *command, policy=EXAMPLE, flags=(), intercept=None, env=None, audit=None,
+              **kw):
         """Start one and hand out the process; .audit_path is its record."""
-        audit = self.path("audit.jsonl")
+        audit = audit or self.path("audit.jsonl")
         kw = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
               "stderr": subprocess.PIPE, **kw}
         p = subprocess.Popen(self.argv(command, policy, flags, audit, intercept),

@@ -235,7 +235,7 @@ def cmd_upload(url, size, how="length"):
 def cmd_raw(host, port, sni, pieces, timeout="5"):
     """Write pieces as they are, each in a segment (and TLS record) of its own; what comes back.
 
-    sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text.
+    sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text, or [text, times].
     """
     s = dial(host, int(port), float(timeout))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -247,6 +247,7 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
             x.verify_mode = ssl.CERT_NONE
             s = x.wrap_socket(s, server_hostname=sni or None)
         for p in json.loads(pieces):
+            p = p if isinstance(p, str) else p[0] * p[1]
             p = os.path.expandvars(p) if "${" in p else p
             s.sendall(p.encode("latin-1"))
             time.sleep(0.03)

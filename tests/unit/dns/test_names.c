@@ -180,7 +180,7 @@ static void test_pin_limits(void **state)
 		a = ip4(203, 0, (uint8_t)(i / 256), (uint8_t)(i % 256));
 		dns_pin(T.d, &n, &a, 60);
 	}
-	assert_int_equal(T.d->names.n_pins, 1 + DNS_PINS_PER_NAME);
+	assert_int_equal(T.d->pins.count, 1 + DNS_PINS_PER_NAME);
 	assert_true(pinned("quiet", 0, &quiet));
 	a = ip4(203, 0, 999 / 256, 999 % 256);
 	assert_true(pinned("rotating", 0, &a));
@@ -191,7 +191,7 @@ static void test_pin_limits(void **state)
 		n = nth("many", i);
 		dns_pin(T.d, &n, &quiet, 30);
 	}
-	assert_int_equal(T.d->names.n_pins, 100);
+	assert_int_equal(T.d->pins.count, 100);
 	assert_true(pinned("many", 999, &quiet) || dns_names_of(T.d, &quiet, &n, 1) == 1);
 	/* Given again, a pin lives on; time takes them all. */
 	T.now += 41 * NS_PER_S;
@@ -201,6 +201,33 @@ static void test_pin_limits(void **state)
 	assert_false(pinned("many", 998, &quiet));
 	T.now += 11 * NS_PER_S;
 	assert_false(pinned("many", 999, &quiet));
+	dns_free(T.d);
+}
+
+/* Names without end at one address: the newest stay, the work is bounded. */
+static void test_shared_address(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_REAL };
+	struct ip_addr shared = ip4(203, 0, 113, 1);
+	struct name names[DNS_PINS_PER_ADDR + 1], n;
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < 5000; i++) {
+		n = nth("n", i);
+		dns_pin(T.d, &n, &shared, 60);
+	}
+	assert_int_equal(T.d->pins.count, DNS_PINS_PER_ADDR);
+	assert_int_equal(T.d->pins.names.count, DNS_PINS_PER_ADDR);
+	assert_int_equal(dns_names_of(T.d, &shared, names, 2), 2);
+	assert_string_equal(names[0].s, "n4999.example");
+	assert_string_equal(names[1].s, "n4998.example");
+	assert_int_equal(dns_names_of(T.d, &shared, names, ARRAY_SIZE(names)), DNS_PINS_PER_ADDR);
+	T.now += 1000 * NS_PER_S;
+	assert_int_equal(dns_names_of(T.d, &shared, names, 2), 0);
+	assert_int_equal(T.d->pins.count, 0);
+	assert_int_equal(T.d->pins.addrs.count, 0);
+	assert_int_equal(T.d->pins.names.count, 0);
 	dns_free(T.d);
 }
 
@@ -296,7 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_virtual_range), cmocka_unit_test(test_config),
 		cmocka_unit_test(test_pin_limits),    cmocka_unit_test(test_cache_limits),
-		cmocka_unit_test(test_callbacks),
+		cmocka_unit_test(test_callbacks),     cmocka_unit_test(test_shared_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

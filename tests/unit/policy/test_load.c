@@ -405,6 +405,50 @@ static void test_spellings(void **state)
 	policy_free(p);
 }
 
+/* Every cap, one below and one above. */
+static void check_cap(const char *before, const char *unit, size_t n, const char *after, bool ok)
+{
+	struct policy *p = NULL;
+	struct conf_error err = { "" };
+	struct buf b = BUF_INIT(32 << 20);
+
+	assert_int_equal(buf_append_str(&b, before), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(buf_append_str(&b, unit), 0);
+	assert_int_equal(buf_append_str(&b, after), 0);
+	if ((load_text(buf_str(&b), &p, &err) == 0) != ok)
+		fail_msg("%s %zu times: not %d: %s", unit, n, ok, err.text);
+	if (ok)
+		check_print(p, NULL, unit);
+	policy_free(p);
+	buf_fini(&b);
+}
+
+static void test_caps(void **state)
+{
+#define PATHS "{\"rules\":[{\"action\":\"deny\",\"destination\":\"*\",\"http\":{\"paths\":[\"/"
+#define PORTS "{\"rules\":[{\"action\":\"deny\",\"destination\":\"*\",\"ports\":[9"
+	(void)state;
+	check_cap(PATHS, "a", 2047, "\"]}}]}", true);
+	check_cap(PATHS, "a", 2048, "\"]}}]}", false);
+	/* What grows when it is escaped: the grown form counts. */
+	check_cap(PATHS, "\xc3\xa4", 341, "\"]}}]}", true);
+	check_cap(PATHS, "\xc3\xa4", 342, "\"]}}]}", false);
+	check_cap(PATHS, "a", 100000, "\"]}}]}", false);
+	check_cap(PATHS "\"", ",\"/\"", 1023, "]}}]}", true);
+	check_cap(PATHS "\"", ",\"/\"", 1024, "]}}]}", false);
+	check_cap(PORTS, ",80", 5000, "]}]}", true);
+	check_cap("{\"deny_domains\":[\"a.b\"", ",\"a.b\"", 65535, "]}", true);
+	check_cap("{\"deny_domains\":[\"a.b\"", ",\"a.b\"", 65536, "]}", false);
+	check_cap("{\"rules\":[{\"action\":\"deny\",\"destination\":\"*\",\"id\":\"", "x", 64,
+		  "\"}]}", true);
+	check_cap("{\"rules\":[{\"action\":\"deny\",\"destination\":\"*\",\"id\":\"", "x", 65,
+		  "\"}]}", false);
+	check_cap("{\"rules\":[{\"action\":\"deny\",\"destination\":\"*\",\"reason\":\"", "x", 513,
+		  "\"}]}", false);
+	check_cap("{\"deny_domains\":[\"", "x", 17 << 20, "\"]}", false);
+}
+
 /* ---- files ------------------------------------------------------------------------- */
 
 static int load_as_file(const char *text, struct policy **ret, struct conf_error *err)
@@ -453,9 +497,8 @@ static void test_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_presets),
-		cmocka_unit_test(test_spellings),
+		cmocka_unit_test(test_bad),	  cmocka_unit_test(test_presets),
+		cmocka_unit_test(test_spellings), cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_files),
 	};
 
