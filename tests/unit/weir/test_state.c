@@ -182,7 +182,7 @@ static void test_commands(void **state)
 	expect(cmd_why, CMD("why", "d-1"), 1, "there is no record yet");
 	write_record("r-1", "r-1-g1");
 	write_record("r-2", "r-2-g1");
-	expect(cmd_audit, CMD("audit"), 0, "record intact: 1 events");
+	expect(cmd_audit, CMD("audit"), 0, "record intact: 1 event");
 	expect(cmd_audit, CMD("audit", "--denied"), 0, "192.0.2.1:25");
 	expect(cmd_audit, CMD("audit", "--json"), 0, "{\"_schema\"");
 	expect(cmd_audit, CMD("audit", "--color=always"), 0, "\033[1;31mdeny");
