@@ -10,12 +10,17 @@
  */
 #include "netstack/tcp_int.h"
 
-/* RFC 9293 3.10.7.4: take the window from the newest segment only. */
+/*
+ * Take the window from the newest segment only. RFC 9293 3.10.7.4 goes by SEQ
+ * first; but a retransmission has an old SEQ and a new ACK, and keeping the old
+ * window with it would move the right edge beyond what the peer promised.
+ */
 static void window_update(struct tcp *t, const struct tcp_seg *s)
 {
 	uint32_t wnd = (uint32_t)s->wnd << t->snd_scale;
 
-	if (!seq_lt(t->snd_wl1, s->seq) && !(t->snd_wl1 == s->seq && seq_le(t->snd_wl2, s->ack)))
+	if (!seq_lt(t->snd_una, s->ack) && !seq_lt(t->snd_wl1, s->seq) &&
+	    !(t->snd_wl1 == s->seq && seq_le(t->snd_wl2, s->ack)))
 		return;
 	t->snd_wl1 = s->seq;
 	t->snd_wl2 = s->ack;
@@ -62,7 +67,12 @@ static void sample_rtt(struct tcp *t, const struct tcp_seg *s)
 	if (t->rtt_timing && seq_le(t->rtt_seq, s->ack)) {
 		tcp_rtt_sample(t, t->now - t->rtt_start);
 		t->rtt_timing = false;
-	} else if (t->ts_on && s->has_ts && s->ts_ecr && t->recovery != TCP_R_OPEN) {
+	} else if (t->ts_on && s->has_ts && s->ts_ecr && t->recovery != TCP_R_OPEN &&
+		   !(s->n_sack && seq_lt(s->sack[0].lo, s->ack))) {
+		/*
+		 * D-SACK excepted: then an earlier copy arrived and its ACK was lost,
+		 * and the echo is that copy's.
+		 */
 		ms = tcp_ts_now(t) - s->ts_ecr;
 		if (ms < TCP_RTO_MAX_US / 1000)
 			tcp_rtt_sample(t, ms * NS_PER_MS);
@@ -77,9 +87,14 @@ static void on_advance(struct tcp *t, const struct tcp_seg *s)
 	t->snd_una = s->ack;
 	data = MIN(seq_gap(t->tx_seq, s->ack), t->tx.len);
 	tcp_ring_consume(&t->tx, data);
+	if (t->tx.len == 0)
+		t->tx.off = 0;
 	t->tx_seq += data;
 	t->acked += data;
 	tcp_ranges_trim(&t->score, t->snd_una);
+	/* An ACK that ends inside a SACKed range takes the rest back: trust none of them. */
+	if (t->score && t->score->r[0].lo == t->snd_una)
+		tcp_ranges_drop(&t->score);
 	t->attempts = 0;
 	t->dupacks = 0;
 	t->t_rtx = 0; /* RFC 6298 5.3: armed anew when something is still out */

@@ -21,13 +21,19 @@ uint32_t tcp_rx_window(const struct tcp *t)
 	return seq_gap(t->rcv_nxt, t->rcv_adv);
 }
 
+/* What the window field can say at most. */
+static uint32_t field_max(const struct tcp *t)
+{
+	return 65535u << (t->wscale_on ? t->rcv_scale : 0);
+}
+
 uint32_t tcp_rx_edge(const struct tcp *t)
 {
 	uint32_t cap = t->rx_cap, edge;
 
 	if (tcp_mem_pressure(t))
 		cap = MIN(cap, TCP_RX_PRESSURE);
-	edge = t->rcv_nxt + (cap > t->rx.len ? cap - t->rx.len : 0);
+	edge = t->rcv_nxt + MIN(cap > t->rx.len ? cap - t->rx.len : 0, field_max(t));
 	if (seq_gap(t->rcv_adv, edge) < MIN(cap / 2, t->rcv_mss))
 		return t->rcv_adv;
 	return edge;
@@ -74,7 +80,7 @@ static void maybe_grow(struct tcp *t, uint32_t n)
 	uint32_t next = t->rx_cap * 2;
 
 	t->rx_total += n;
-	if (next > max || t->rx_total < next || t->fin_seen)
+	if (next > max || t->rx_total < next || t->fin_seen || t->rx_cap >= field_max(t))
 		return;
 	if (!tcp_mem_fits(t, next > t->rx_charged ? next - t->rx_charged : 0))
 		return;

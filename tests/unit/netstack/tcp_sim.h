@@ -60,6 +60,7 @@ struct sim_end {
 	uint32_t edge, edge_unit;
 	unsigned scale;
 	unsigned burst_left;
+	uint64_t burst_until;
 };
 
 struct sim {
@@ -69,6 +70,7 @@ struct sim {
 	struct sim_packet *queue;
 	uint64_t now, last_progress;
 	uint64_t rng;
+	bool trace; /* TCP_SIM_TRACE=seed in the environment */
 	unsigned long events, segments;
 };
 
@@ -135,12 +137,14 @@ static void sim_wire(struct sim_end *e, const uint8_t *head, size_t head_len, co
 	struct sim *s = e->sim;
 
 	s->segments++;
-	if (e->burst_left) {
+	if (e->burst_left && s->now < e->burst_until) {
 		e->burst_left--;
 		return;
 	}
-	if (sim_chance(s, s->c.burst))
+	if (sim_chance(s, s->c.burst)) {
 		e->burst_left = 1 + (unsigned)(sim_rand(s) % 20);
+		e->burst_until = s->now + 100 * NS_PER_MS;
+	}
 	if (sim_chance(s, s->c.loss))
 		return;
 	sim_enqueue(s, !e->idx, head, head_len, data, len);
@@ -203,7 +207,7 @@ static bool sim_emit(struct tcp *t, const struct tcp_out *o)
 		e->link_ready_at = s->now + 1 + sim_rand(s) % (20 * NS_PER_MS);
 		return false;
 	}
-	if (getenv("TCP_SIM_TRACE"))
+	if (s->trace)
 		print_message("%.6f [%d] %s seq=%u len=%zu ack=%u wnd=%u flags=%02x\n",
 			      (double)s->now / 1e9, e->idx, tcp_state_name(t),
 			      get_be32(o->head + 4), o->data_len, get_be32(o->head + 8),
@@ -267,7 +271,7 @@ static void sim_write(struct sim_end *e, size_t max)
 	uint8_t *p[2];
 	size_t len[2], n;
 
-	if (e->shut || e->closed)
+	if (e->shut || e->closed || !strcmp(tcp_state_name(e->t), "NEW"))
 		return;
 	n = MIN(tcp_tx_space(e->t, p, len), max);
 	n = MIN(n, s->c.bytes_of[e->idx] - e->sent);
@@ -342,6 +346,10 @@ static void sim_deliver(struct sim *s)
 
 	s->queue = p->next;
 	SIM_CHECK(s, tcp_seg_parse(p->bytes, p->len, &g) == 0, "parse");
+	if (s->trace)
+		print_message("%.6f          > [%d] %s seq=%u len=%zu ack=%u wnd=%u flags=%02x\n",
+			      (double)s->now / 1e9, p->to, tcp_state_name(e->t), g.seq, g.len,
+			      g.ack, g.wnd, g.flags);
 	if (e->closed) {
 		struct tcp_out o;
 
@@ -425,6 +433,7 @@ static void sim_init(struct sim *s, const struct sim_config *c)
 {
 	memset(s, 0, sizeof(*s));
 	s->c = *c;
+	s->trace = getenv("TCP_SIM_TRACE") && strtoull(getenv("TCP_SIM_TRACE"), NULL, 10) == c->seed;
 	s->rng = c->seed * UINT64_C(0x9e3779b97f4a7c15) + 88172645463325252u;
 	s->now = s->last_progress = NS_PER_S;
 	s->stack = (struct tcp_stack){
@@ -470,6 +479,8 @@ static void sim_run(struct sim *s)
 		tcp_connect(s->e[1].t, s->now);
 	while (!(s->e[0].closed && s->e[1].closed) && sim_step(s)) {
 		sim_invariants(s);
+		if (s->e[0].closed && !s->queue && !strcmp(tcp_state_name(s->e[1].t), "NEW"))
+			break;
 		SIM_CHECK(s, s->now - s->last_progress < SIM_STALL, "stalled: %llu/%u %llu/%u",
 			  (unsigned long long)s->e[1].received, s->c.bytes_of[0],
 			  (unsigned long long)s->e[0].received, s->c.bytes_of[1]);
