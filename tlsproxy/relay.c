@@ -112,15 +112,21 @@ static bool relay_down(struct session *s)
 
 /* ---- guest to upstream ----------------------------------------------------------------- */
 
+/* Some clients look at our certificate only after the handshake (TLS 1.3). */
+static void explain_silence(struct session *s)
+{
+	if (s->flow.tls && s->from_guest == 0 && !s->refused)
+		session_event(s, false, handshake_silence_text(s));
+}
+
 static void guest_ended(struct session *s, bool cut)
 {
 	struct leg *g = &s->guest;
 
+	explain_silence(s);
 	/* FIN without close_notify is how many clients say goodbye: requests have
 	 * lengths, the filter sees a cut one. Anything worse ends the flow. */
 	if (cut && (s->tunnel || g->error || !g->fd_eof)) {
-		if (handshake_is_distrust(g) && s->from_guest == 0)
-			session_event(s, false, handshake_distrust_text(s));
 		session_end(s, true);
 		return;
 	}

@@ -271,9 +271,8 @@ void handshake_timeout(struct session *s);
 bool relay_step(struct session *s);
 bool relay_close_step(struct session *s);
 must_check int session_start_filter(struct session *s);
-/* The guest refused our certificate (also found out after the handshake, TLS 1.3). */
-bool handshake_is_distrust(const struct leg *guest);
-const char *handshake_distrust_text(struct session *s);
+/* Why a client may have left after the handshake without a request. */
+const char *handshake_silence_text(struct session *s);
 
 /* ---- the proxy ---------------------------------------------------------------------- */
 

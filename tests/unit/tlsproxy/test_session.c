@@ -588,8 +588,15 @@ static void test_denied(void **state)
 	assert_int_equal(outside.client_alert, SSL_R_TLSV1_ALERT_ACCESS_DENIED);
 }
 
+static void client_silent(struct flow_case *c, struct end *e)
+{
+	(void)c;
+	SSL_shutdown(e->ssl);
+}
+
 static void test_distrust(void **state)
 {
+	struct flow_case silent = { .client = client_silent, .server = server_hello, .sni = HOST };
 	struct flow_case c = {
 		.client = client_get, .server = server_hello, .sni = HOST, .client_distrusts = true
 	};
@@ -607,6 +614,9 @@ static void test_distrust(void **state)
 		expect_detail(&c, "--tls-bypass " HOST);
 		assert_false(c.tls_ok);
 	}
+	run(&silent);
+	expect_detail(&silent, "without a request");
+	assert_int_equal(silent.n_tls_events, 2);
 	run(&h2);
 	assert_int_equal(h2.client_alert, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
 	expect_detail(&h2, "ALPN");
@@ -634,6 +644,80 @@ static void test_no_sni(void **state)
 	run(&wrong_ip);
 	expect_reply(&wrong_ip, "HTTP/1.1 502");
 	expect_detail(&wrong_ip, "IP address mismatch");
+}
+
+/* ---- a secret, end to end ------------------------------------------------------------------------------ */
+
+#define SECRET_VALUE "sk-live-0123456789abcdef"
+static const char *secret_placeholder;
+static char secret_seen[4096];
+
+static void client_with_secret(struct flow_case *c, struct end *e)
+{
+	char head[1024];
+
+	snprintf(head, sizeof(head),
+		 "GET /a HTTP/1.1\r\nHost: " HOST
+		 "\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n",
+		 secret_placeholder);
+	end_puts(e, head);
+	client_read_all(c, e);
+}
+
+/* Gives back what it got, as careless servers do. */
+static void server_echo(struct flow_case *c, struct end *e)
+{
+	char head[5000];
+
+	(void)c;
+	if (!end_head(e, secret_seen, sizeof(secret_seen)))
+		return;
+	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+		 strlen(secret_seen), secret_seen);
+	end_puts(e, head);
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+}
+
+static void test_secret(void **state)
+{
+	struct flow_case good = { .client = client_with_secret, .server = server_echo, .sni = HOST };
+	struct flow_case plain = {
+		.client = client_with_secret, .server = server_echo, .plain = true, .flow_name = HOST
+	};
+	struct flow_case unverified = { .client = client_with_secret,
+					.server = server_echo,
+					.sni = HOST,
+					.server_untrusted = true };
+	struct tlsproxy_host_pattern host = { 0 };
+	struct tlsproxy_secret secret = { .env = "KEY",
+					  .value = SECRET_VALUE,
+					  .value_len = strlen(SECRET_VALUE),
+					  .hosts = &host,
+					  .n_hosts = 1,
+					  .places = TLSPROXY_PLACES_DEFAULT,
+					  .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	struct tlsproxy_config cfg = { .secrets = &secret, .n_secrets = 1 };
+	const char *why;
+	struct rig rig;
+
+	(void)state;
+	assert_int_equal(tlsproxy_host_pattern_parse(HOST, strlen(HOST), &host, &why), 0);
+	rig_up(&rig, &cfg);
+	secret_placeholder = tlsproxy_placeholder(rig.tp, 0);
+	assert_int_equal(strlen(secret_placeholder), strlen(SECRET_VALUE));
+	assert_null(strstr(secret_placeholder, SECRET_VALUE));
+	run_on(&rig, &good);
+	assert_non_null(strstr(secret_seen, "Bearer " SECRET_VALUE));
+	expect_reply(&good, secret_placeholder);
+	assert_null(strstr(good.reply, SECRET_VALUE));
+	secret_seen[0] = 0;
+	run_on(&rig, &plain);
+	expect_reply(&plain, "HTTP/1.1 403");
+	run_on(&rig, &unverified);
+	expect_reply(&unverified, "HTTP/1.1 502");
+	assert_string_equal(secret_seen, "");
+	rig_down(&rig);
 }
 
 /* ---- not TLS at all --------------------------------------------------------------------------------------- */
@@ -1221,6 +1305,7 @@ int main(void)
 		cmocka_unit_test(test_denied),
 		cmocka_unit_test(test_distrust),
 		cmocka_unit_test(test_no_sni),
+		cmocka_unit_test(test_secret),
 		cmocka_unit_test(test_not_tls),
 		cmocka_unit_test(test_dribbled),
 		cmocka_unit_test(test_bodies),
