@@ -324,8 +324,8 @@ void handshake_timeout(struct session *s)
 		break;
 	case SESSION_UPSTREAM:
 		snprintf(s->detail, sizeof(s->detail),
-			 "upstream did not finish the TLS handshake within %d s",
-			 TLSPROXY_HANDSHAKE_S);
+			 "upstream did not finish the TLS handshake within %u s",
+			 (unsigned)(s->tp->handshake_ns / NS_PER_S));
 		upstream_failed(s, 504, "connection_timeout");
 		break;
 	default:

@@ -57,7 +57,7 @@ static uint64_t patience(const struct session *s)
 		return s->lingering ? TLSPROXY_LINGER_S * NS_PER_S
 				    : MIN(s->tp->idle_ns, TLSPROXY_FLUSH_S * NS_PER_S);
 	default:
-		return TLSPROXY_HANDSHAKE_S * NS_PER_S;
+		return s->tp->handshake_ns;
 	}
 }
 

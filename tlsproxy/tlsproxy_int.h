@@ -287,7 +287,7 @@ struct tlsproxy {
 	SSL_CTX *guest_ctx, *upstream_ctx;
 	struct list sessions;
 	size_t n_sessions, max_flows;
-	uint64_t idle_ns;
+	uint64_t idle_ns, handshake_ns;
 	uint8_t *scratch; /* TLSPROXY_READ bytes, wiped at the end */
 };
 

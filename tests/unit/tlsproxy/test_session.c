@@ -1201,6 +1201,63 @@ static void test_limits(void **state)
 	rig_down(&rig);
 }
 
+static void server_mute(struct flow_case *c, struct end *e)
+{
+	char b[4096];
+
+	(void)c;
+	while (recv(e->fd, b, sizeof(b), 0) > 0)
+		;
+}
+
+/* Waits for the whole handshake time before it says its hello, or half of it. */
+static void client_mute(struct flow_case *c, struct end *e)
+{
+	char b[16];
+
+	end_write(e, "\x16\x03\x01", c->body);
+	c->n_reply = (size_t)MAX(recv(e->fd, b, sizeof(b), 0), 0);
+}
+
+static void test_deadlines(void **state)
+{
+	struct flow_case upstream = {
+		.client = client_get, .server = server_mute, .sni = HOST, .server_no_tls = true
+	};
+	struct tlsproxy_config cfg = { 0 };
+	struct rig rig;
+
+	(void)state;
+	rig_up(&rig, &cfg);
+	rig.tp->handshake_ns = 300 * NS_PER_MS;
+	run_on(&rig, &upstream);
+	expect_reply(&upstream, "HTTP/1.1 504");
+	expect_reply(&upstream, "connection_timeout");
+	for (size_t i = 0; i < 4; i++) {
+		struct flow_case c = { .body = i, .plain = true, .client = client_mute };
+		struct thread_arg client = { .c = &c };
+		struct tlsproxy_flow f = make_flow(&c);
+		int g[2], u[2];
+		pthread_t th;
+
+		f.tls = true;
+		now_running = &c;
+		c.threads_left = 1;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, g), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, u), 0);
+		client.end.fd = g[1];
+		assert_int_equal(pthread_create(&th, NULL, client_thread, &client), 0);
+		assert_int_equal(tlsproxy_flow_start(rig.tp, &f, g[0], u[0]), 0);
+		while (!c.done || c.threads_left)
+			assert_int_equal(loop_step(rig.loop, 20), 0);
+		pthread_join(th, NULL);
+		close(u[1]);
+		expect_detail(&c, "no ClientHello in time");
+		assert_int_equal(c.n_reply, 0);
+	}
+	rig_down(&rig);
+}
+
 static void test_free_with_flows(void **state)
 {
 	struct tlsproxy_config cfg = { 0 };
@@ -1315,6 +1372,7 @@ int main(void)
 		cmocka_unit_test(test_client_gone),
 		cmocka_unit_test(test_no_spinning),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_free_with_flows),
 		cmocka_unit_test(test_resumption),
 	};
