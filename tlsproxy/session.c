@@ -150,9 +150,8 @@ static void arm(struct session *s)
 		upstream = true;
 		break;
 	case SESSION_RELAY:
-		upstream = !u->ended && !u->in.len && g->out.len < TLSPROXY_OUT_HIGH;
-		guest = !g->ended && !g->in.len && u->out.len < TLSPROXY_OUT_HIGH &&
-			g->out.len < TLSPROXY_OUT_HIGH;
+		upstream = !u->ended && !u->in.len && relay_has_room(s, g);
+		guest = !g->ended && !g->in.len && relay_may_read_guest(s);
 		break;
 	case SESSION_CLOSING:
 		guest = s->lingering;

@@ -1164,6 +1164,65 @@ static void test_no_spinning(void **state)
 	}
 }
 
+/* ---- after 101 ------------------------------------------------------------------------------------------- */
+
+static void client_websocket(struct flow_case *c, struct end *e)
+{
+	char b[4];
+
+	end_puts(e, "GET /ws HTTP/1.1\r\nHost: " HOST "\r\nConnection: Upgrade\r\n"
+		    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+		    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+	if (!end_head(e, c->reply, sizeof(c->reply)))
+		return;
+	for (int i = 0; i < 100; i++) {
+		end_write(e, "\x81\x82\0\0\0\0hi", 8);
+		if (end_read(e, b, 4) != 4 || memcmp(b, "\x81\x02hi", 4) != 0)
+			return;
+	}
+	/* This end is done; the other still says goodbye. */
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+	shutdown(e->fd, SHUT_WR);
+	client_read_all(c, e);
+}
+
+static void server_websocket(struct flow_case *c, struct end *e)
+{
+	char head[4096], b[8];
+
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
+		    "websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+	while (end_read(e, b, 8) == 8) {
+		c->received++;
+		end_write(e, "\x81\x02hi", 4);
+	}
+	end_write(e, "\x88\x02\x03\xe8", 4);
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+}
+
+static void test_tunnel(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct flow_case c = { .client = client_websocket,
+				       .server = server_websocket,
+				       .plain = i == 1,
+				       .sni = i ? NULL : HOST,
+				       .flow_name = HOST };
+
+		run(&c);
+		assert_int_equal(c.received, 100);
+		assert_int_equal(c.n_reply, 4);
+		assert_memory_equal(c.reply, "\x88\x02\x03\xe8", 4);
+		assert_false(c.reply_cut);
+		assert_false(c.reset);
+	}
+}
+
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -1370,6 +1429,7 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_client_gone),
+		cmocka_unit_test(test_tunnel),
 		cmocka_unit_test(test_no_spinning),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_deadlines),
