@@ -305,6 +305,6 @@ void http_secret_forget(struct http_filter *f); /* not sent after all */
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
 must_check int http_answer_write(const struct http_filter *f, const struct http_exchange *x,
-				 struct buf *out);
+				 struct buf *out, size_t *ret_body);
 
 #endif
