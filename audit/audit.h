@@ -31,6 +31,8 @@ struct audit_event {
 	char text[AUDIT_EVENT_MAX];
 	size_t len;
 	bool truncated;
+	uint8_t array; /* private */
+	size_t array_at;
 };
 void audit_event_begin(struct audit_event *e, const char *kind);
 void audit_str(struct audit_event *e, const char *key, const char *value);
@@ -105,6 +107,8 @@ void audit_capture_frame(struct audit_capture *c, bool from_guest, const void *h
 			 size_t head_len, const void *payload, size_t payload_len);
 /* Decryption Secrets Block with TLS key log lines of the guest leg. */
 void audit_capture_keys(struct audit_capture *c, const char *lines, size_t len);
+/* Writes what is buffered; the first error stands, and nothing is captured after it. */
+must_check int audit_capture_flush(struct audit_capture *c);
 void audit_capture_close(struct audit_capture *c);
 
 #endif

@@ -211,16 +211,18 @@ static void run_tasks(struct loop *l)
 
 static void run_timers(struct loop *l)
 {
-	/* Only what is due now: a timer that re-arms for now waits a round. */
+	/*
+	 * A callback may free its timer, so it is not looked at again. At most as many
+	 * as were armed: timers that re-arm for now do not keep the loop here.
+	 */
+	size_t most = l->heap_n;
 	uint64_t now = l->now;
 
-	while (l->heap_n && l->heap[0]->when <= now) {
+	while (most-- && l->heap_n && l->heap[0]->when <= now) {
 		struct loop_timer *t = l->heap[0];
 
 		loop_timer_del(l, t);
 		t->cb(t);
-		if (t->pos && t->when <= now)
-			break;
 	}
 }
 

@@ -31,7 +31,11 @@ struct dns_config {
 	enum dns_mode mode;
 	const struct endpoint *upstreams; /* copied */
 	size_t n_upstreams;
-	const struct dns_record *records; /* copied; answered as they are, never virtual */
+	/*
+	 * Copied; answered as they are, never virtual. At most 32 for one name
+	 * (-E2BIG), none in the virtual ranges (-EINVAL).
+	 */
+	const struct dns_record *records;
 	size_t n_records;
 	struct ip_prefix virtual4, virtual6;
 	uint32_t timeout_ms;  /* per upstream attempt; 0: 5000 */
@@ -62,12 +66,12 @@ enum dns_result {
 struct dns_event {
 	const struct dns_question *q; /* name.len 0 when it could not be read */
 	enum dns_result result;
-	const struct ip_addr *answers; /* real addresses */
+	const struct ip_addr *answers; /* real addresses; of REBIND: those filtered */
 	size_t n_answers;
 	const struct ip_addr *given; /* what the guest got, when virtual; else NULL */
 	const char *denial_id;	     /* for DENIED and REBIND */
 	const char *detail;	     /* static text: why refused or failed; may be NULL */
-	void *decision;		     /* from judge, opaque */
+	void *decision;		     /* NULL: judge_query has no way to give one */
 };
 
 /* A refusal's texts, which end up in the extended error. */
@@ -88,6 +92,10 @@ struct dns_ops {
 
 must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_ops *ops,
 		       void *ctx, struct dns **ret);
+/*
+ * Outstanding replies and lookups are dropped: their callbacks are not called.
+ * Queries on TCP connections that were still open are reported by event().
+ */
 void dns_free(struct dns *d);
 
 /*
@@ -106,7 +114,8 @@ void dns_query_cancel(struct dns_query *q); /* reply will not be called */
 
 /*
  * One TCP connection from the guest (RFC 7766: length-prefixed, pipelined,
- * idle timeout 30 s). fd is a non-blocking stream socket, taken over.
+ * idle timeout 30 s). fd is a non-blocking stream socket, taken over: on
+ * failure (-EMFILE at 128 connections) it is closed.
  */
 must_check int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest,
 			     const struct endpoint *server);
@@ -124,7 +133,10 @@ size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, si
  * The real addresses behind a name, for dialling: remembered while the TTL
  * lasts, else asked again. cb gets addresses that passed judge_answer, IPv4
  * and IPv6, upstream's order; n 0 with error -ENOENT (no such name),
- * -ENODATA (none allowed), -ETIMEDOUT, -EIO. May be called before return.
+ * -ENODATA (none allowed), -ETIMEDOUT, -EIO. May be called before return:
+ * then NULL is returned. judge_query is not asked (the flow's name was judged),
+ * judge_answer is, with a question without endpoints. Static records are given
+ * as they are.
  */
 typedef void dns_addrs_fn(void *user, int error, const struct ip_addr *addrs, size_t n);
 struct dns_lookup;

@@ -111,6 +111,23 @@ void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
 /* Bytes of ours that the peer has acknowledged. */
 uint64_t tcp_acked_bytes(const struct tcp *t);
 
+/*
+ * The owner is done with both directions: like tcp_shutdown(), but nobody will
+ * read any more. Unread or later data is answered with RST (RFC 9293 3.10.4),
+ * and a peer that never sends its FIN is waited for a minute, not for ever.
+ */
+void tcp_close(struct tcp *t, uint64_t now);
+/*
+ * A SYN for a connection in TIME-WAIT that begins a new one (RFC 6191, RFC
+ * 9293 3.10.7.4). Then free this one and treat the SYN as that of a new flow.
+ * An owner that does not ask gets TCP_CLOSED and the peer sends its SYN again.
+ */
+bool tcp_time_wait_reusable(const struct tcp *t, const struct tcp_seg *syn);
+/* Nothing but TIME-WAIT is left: first to go when the flow table is full. */
+bool tcp_in_time_wait(const struct tcp *t);
+/* RFC 9293 name of the state, for records and tests. */
+const char *tcp_state_name(const struct tcp *t);
+
 /* RST (or nothing) for a segment that belongs to no connection, RFC 9293 3.10.7.1. False: send nothing. */
 bool tcp_refuse(const struct tcp_seg *s, struct tcp_out *ret);
 

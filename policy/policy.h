@@ -123,6 +123,9 @@ struct policy_facts {
 	enum policy_fact name;
 	const struct name *names;
 	size_t n_names;
+	/* KNOWN, but the guest only claims it (an SNI or Host for an address that this
+	 * sandbox was never given for it): matches a deny by name, never an allow. */
+	bool name_unproven;
 	enum policy_fact http;
 	const char *method; /* as sent */
 	const char *path;   /* normalised (policy_path_normalise), no query */
@@ -223,5 +226,10 @@ struct policy_step {
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n);
 size_t policy_rule_count(const struct policy *p);
+/*
+ * A public address that as few address rules as possible speak of: stands for
+ * "some public address" when one explains a flow whose address is not known.
+ */
+struct ip_addr policy_public_sample(const struct policy *p);
 
 #endif

@@ -103,7 +103,7 @@ int http_answer_write(const struct http_filter *f, const struct http_exchange *x
 {
 	size_t kind = kind_of(x->status);
 	const char *detail = x->extra[0] ? x->extra : x->detail ? x->detail : "";
-	const char *error = x->error;
+	const char *error = x->error, *id = x->verdict.denial_id;
 	struct buf body = BUF_INIT(HTTP_ANSWER_MAX);
 	char q[2 * HTTP_TEXT_MAX];
 	int r = body_write(f, x, kind, detail, &body);
@@ -118,9 +118,9 @@ int http_answer_write(const struct http_filter *f, const struct http_exchange *x
 			       "Content-Type: application/problem+json\r\n"
 			       "Content-Length: %zu\r\n"
 			       "Cache-Control: no-store\r\n"
-			       "Proxy-Status: weir; error=%s; details=\"%s\"\r\n",
+			       "Proxy-Status: weir; error=%s; details=\"%s%s%s%s\"\r\n",
 			       kinds[kind].status, kinds[kind].reason, body.len, error,
-			       quoted(detail, q, sizeof(q)));
+			       quoted(detail, q, sizeof(q)), id[0] ? " (" : "", id, id[0] ? ")" : "");
 	if (r == 0 && x->status == 405)
 		r = buf_append_str(out, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
 	if (r == 0 && x->close)

@@ -177,7 +177,11 @@ struct tlsproxy_ops {
 	void (*tls_event)(void *ctx, const struct tlsproxy_tls_event *e);
 	void (*http_event)(void *ctx, const struct tlsproxy_http_event *e);
 	void (*secret_event)(void *ctx, const struct tlsproxy_secret_event *e);
-	/* The flow is over; reset: end it with RST rather than FIN. Descriptors are closed. */
+	/*
+	 * The flow is over; reset: end it with RST rather than FIN. Descriptors are
+	 * closed, but with reset the guest's only as soon as this returns: so the word can
+	 * be passed on before the end of the stream is seen.
+	 */
 	void (*flow_done)(void *ctx, uint64_t id, bool reset);
 	/* on_violation block_and_terminate. */
 	void (*terminate)(void *ctx, const char *env);
@@ -195,18 +199,25 @@ struct tlsproxy_config {
 	size_t n_permitted;
 	uint32_t max_flows; /* 0: 4096 */
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
+	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
 };
 
 /* err gets a sentence (which secret, which file, why). */
 must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg,
 			    const struct tlsproxy_ops *ops, void *ctx, struct tlsproxy **ret,
 			    char *err, size_t err_size);
-void tlsproxy_free(struct tlsproxy *tp); /* wipes */
+/* Wipes. Flows that are still open end with flow_done(reset). Not from a callback. */
+void tlsproxy_free(struct tlsproxy *tp);
 /* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
 const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
 /* Placeholder of secret i: random, of the value's length and alphabet. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
-/* Both descriptors are non-blocking stream sockets, taken over (also on failure). */
+/*
+ * Both descriptors are connected stream sockets, taken over (also on failure).
+ * 0: flow_done will be called once. At max_flows that is at once, before this
+ * returns, with reset and a tls_event. Negative (-ENOMEM, ...): the flow never
+ * was, and flow_done is not called.
+ */
 must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,
 				   int upstream_fd);
 

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of audit/ share. All caps stand here, each with the attack it
+ * stops. Nobody outside the folder includes this.
+ */
+#ifndef WEIR_AUDIT_INTERNAL_H
+#define WEIR_AUDIT_INTERNAL_H
+
+#include "audit/audit.h"
+
+#include <jansson.h>
+
+/* ---- caps --------------------------------------------------------------- */
+
+/* Escaped bytes of one string: a guest's long path must not push out the verdict beside it. */
+#define AUDIT_STRING_MAX 2048
+/* Room that only small members may use, so that many long strings cannot push them out either. */
+#define AUDIT_RESERVE 1024
+#define AUDIT_SMALL 128
+/* Room for "]", ,"truncated":true, "}" and NUL: closing an event never fails. */
+#define AUDIT_TAIL 32
+/* One line of the record: the event and what the log adds. A longer line is not ours. */
+#define AUDIT_LINE_MAX (AUDIT_EVENT_MAX + 1024)
+/* Written when this much is waiting: a guest that makes events fast costs one write for many. */
+#define AUDIT_WRITE_AT (64 * 1024)
+#define AUDIT_PENDING_MAX (AUDIT_WRITE_AT + AUDIT_LINE_MAX)
+/* A reader of the record that stops reading stops the run after this, it does not hang it. */
+#define AUDIT_WRITE_WAIT_MS 5000
+#define AUDIT_RUN_MAX 64
+/* Reading: flows joined to their ends; a record with more is shown with separate rows. */
+#define AUDIT_JOIN_MAX (1024 * 1024)
+/* Reading: distinct keys of a summary list; the rest is counted as "others". */
+#define AUDIT_TALLY_MAX 4096
+/* Reading: breaks of the chain that are spelled out; the rest is counted. */
+#define AUDIT_BREAKS_MAX 8
+/* Reading: events of one flow that `why` keeps and shows. */
+#define AUDIT_WHY_MAX 512
+/* Capture: a frame with segmentation offload is at most 64 KiB and headers. */
+#define AUDIT_SNAPLEN (256 * 1024)
+/* Capture: one secrets block; TLS key lines are some 180 bytes each. */
+#define AUDIT_KEYS_MAX (64 * 1024)
+#define AUDIT_CAPTURE_BUF (512 * 1024)
+
+#define AUDIT_HASH_HEX 64
+
+/* ---- JSON text ------------------------------------------------------------ */
+
+/*
+ * Escapes as much of p[0..len) as fits `room` bytes into out (NULL: only count).
+ * Output is printable ASCII. Returns the input bytes taken.
+ */
+size_t audit_escape(const char *p, size_t len, char *out, size_t room, size_t *ret_out);
+
+bool audit_kind_known(const char *kind);
+void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
+
+/* Member as a string, or "" when it is absent or of another type. */
+const char *audit_get(const json_t *event, const char *key);
+uint64_t audit_get_u64(const json_t *event, const char *key);
+/* Flow id as text whether it was written as a number or as a string; "" when absent. */
+const char *audit_get_id(const json_t *event, char *out, size_t size);
+
+enum audit_verdict {
+	AUDIT_V_NONE = 0,
+	AUDIT_V_ALLOW = 1,
+	AUDIT_V_DENY = 2,
+	AUDIT_V_FAIL = 3,
+	AUDIT_V_USED = 4,      /* a secret went where it may */
+	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
+};
+/* The one reading of an event's outcome that totals, table and summary share. */
+enum audit_verdict audit_verdict_of(const json_t *event);
+
+/* ---- reading a record -------------------------------------------------------- */
+
+/*
+ * Reads a record line by line, checking each: schema, order, chain. What does
+ * not hold is a break: it is kept for the verdict and reading goes on.
+ */
+struct audit_record;
+struct audit_line {
+	json_t *event; /* borrowed; valid until the next call */
+	const char *text;
+	size_t len; /* without the newline */
+	uint64_t number;
+	uint64_t time_ns;  /* of the event; 0 unreadable */
+	uint64_t begin_ns; /* of this run's first event */
+	const char *run;
+	bool first_of_run;
+};
+must_check int audit_record_open(const char *path, struct audit_record **ret, char *err,
+				 size_t err_size);
+/* 1: a line; 0: end; negative: unreadable, err set. */
+must_check int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err,
+				 size_t err_size);
+/* Once more from the start, to exactly where the first reading ended. */
+must_check int audit_record_rewind(struct audit_record *r);
+void audit_record_close(struct audit_record *r);
+
+/* What the log writes, as ns since the epoch; 0: unreadable. */
+uint64_t audit_time_parse(const char *s);
+
+struct audit_chain {
+	uint64_t events;
+	uint64_t breaks;
+	uint64_t runs;
+	uint64_t open_runs; /* without a run end: still going, or killed */
+	char text[AUDIT_BREAKS_MAX][160];
+};
+const struct audit_chain *audit_record_chain(const struct audit_record *r);
+
+/* ---- showing ------------------------------------------------------------------- */
+
+/* One event as the cells of a table; every text is printable ASCII. */
+struct audit_row {
+	enum audit_verdict verdict;
+	char kind[12];
+	char what[600];
+	char rule[64];
+	char note[400]; /* reason or detail */
+	char denial[48];
+	uint64_t up, down;
+	bool has_bytes;
+};
+void audit_row_fill(const json_t *event, struct audit_row *ret);
+/* Whom the event is about, as a key for summaries: "name:port" or "addr:port". */
+void audit_row_target(const json_t *event, char *out, size_t size);
+/* n as "999", "1.2k", "34.1M". Returns out. */
+const char *audit_bytes(uint64_t n, char out[16]);
+const char *audit_mark(enum audit_verdict v); /* for a person */
+const char *audit_word(enum audit_verdict v); /* for a program */
+const char *audit_color(const struct audit_view *v, enum audit_verdict verdict);
+const char *audit_color_end(const struct audit_view *v);
+bool audit_view_wants(const struct audit_view *v, const json_t *event);
+/* One row of the table; ms < 0: no duration. offset_ns since the run's begin. */
+void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms,
+		     const struct audit_view *v, FILE *out);
+void audit_row_head(const struct audit_view *v, FILE *out);
+
+/* Counters by text key, bounded. */
+struct audit_tally_item {
+	struct hmap_node node;
+	char *key;
+	uint64_t n, a, b;
+	struct audit_tally_item *ref; /* of another tally that lives as long */
+	char note[48];
+};
+struct audit_tally {
+	struct hmap map;
+	struct hash_key hash_key;
+	struct audit_tally_item **items;
+	size_t count, size, max;
+	uint64_t others;
+};
+must_check int audit_tally_init(struct audit_tally *t, size_t max);
+void audit_tally_fini(struct audit_tally *t);
+/* The item for key, made when new; NULL when full (counted) or out of memory. */
+struct audit_tally_item *audit_tally_get(struct audit_tally *t, const char *key);
+struct audit_tally_item *audit_tally_find(const struct audit_tally *t, const char *key);
+/* Largest n first, then largest a + b. */
+void audit_tally_sort(struct audit_tally *t);
+
+struct audit_summary;
+must_check int audit_summary_new(struct audit_summary **ret);
+void audit_summary_free(struct audit_summary *s);
+void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t time_ns);
+void audit_summary_print(struct audit_summary *s, const struct audit_chain *chain,
+			 const struct audit_view *v, FILE *out);
+void audit_totals_add(struct audit_totals *t, const json_t *event);
+
+/* ---- what would change a decision ------------------------------------------------ */
+
+struct audit_advice {
+	char text[400];	     /* one sentence */
+	json_t *rule;	     /* owned; NULL when no rule would change it */
+	char token[400];     /* --net-rule argument, "" when it cannot say it */
+	bool token_is_wider; /* the token allows more than the rule */
+	char flag[400];	     /* another flag, e.g. --secret; "" when none */
+};
+/* flow: the event of the same flow that has its port and address; may be NULL. */
+void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *ret);
+void audit_advice_fini(struct audit_advice *a);
+
+#endif

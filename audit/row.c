@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One event as the cells of a table row.
+ *
+ * Everything printed was chosen by a guest, a server or whoever edited the
+ * file: it reaches the terminal as printable ASCII only, the rest as \xNN.
+ */
+#include "audit/audit_internal.h"
+
+#include <stdio.h>
+
+/* Appends quoted text to a bounded cell. */
+static void cell_add(char *out, size_t size, const char *text, size_t len)
+{
+	size_t n = strlen(out);
+
+	log_quote(text, len, out + n, size - n);
+}
+
+static void cell_str(char *out, size_t size, const char *text)
+{
+	cell_add(out, size, text, strlen(text));
+}
+
+static void cell_member(char *out, size_t size, const json_t *event, const char *key)
+{
+	const json_t *v = json_object_get(event, key);
+	char number[32];
+
+	if (json_is_string(v))
+		cell_add(out, size, json_string_value(v), json_string_length(v));
+	else if (json_is_integer(v)) {
+		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
+		cell_str(out, size, number);
+	}
+}
+
+static bool has(const json_t *event, const char *key)
+{
+	const json_t *v = json_object_get(event, key);
+
+	return json_is_integer(v) || (json_is_string(v) && json_string_length(v));
+}
+
+enum audit_verdict audit_verdict_of(const json_t *event)
+{
+	static const struct {
+		const char *key, *value;
+		enum audit_verdict verdict;
+	} words[] = {
+		{ "verdict", "allow", AUDIT_V_ALLOW },
+		{ "verdict", "deny", AUDIT_V_DENY },
+		{ "verdict", "fail", AUDIT_V_FAIL },
+		{ "outcome", "forwarded", AUDIT_V_ALLOW },
+		{ "outcome", "denied", AUDIT_V_DENY },
+		{ "outcome", "bad_request", AUDIT_V_DENY },
+		{ "outcome", "misdirected", AUDIT_V_DENY },
+		{ "outcome", "violation", AUDIT_V_DENY },
+		{ "outcome", "upstream_failed", AUDIT_V_FAIL },
+		{ "result", "denied", AUDIT_V_DENY },
+		{ "result", "rebind", AUDIT_V_DENY },
+		{ "result", "refused", AUDIT_V_DENY },
+		{ "result", "failed", AUDIT_V_FAIL },
+		{ "result", "answered", AUDIT_V_ALLOW },
+		{ "result", "empty", AUDIT_V_ALLOW },
+		{ "result", "nxdomain", AUDIT_V_ALLOW },
+	};
+	const char *kind = audit_get(event, "kind");
+
+	if (str_eq(kind, "secret")) {
+		if (str_eq(audit_get(event, "event"), "used"))
+			return AUDIT_V_USED;
+		return str_eq(audit_get(event, "event"), "violation") ? AUDIT_V_VIOLATION
+								      : AUDIT_V_NONE;
+	}
+	if (str_eq(kind, "run") || str_eq(kind, "flow_end"))
+		return AUDIT_V_NONE;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (str_eq(audit_get(event, words[i].key), words[i].value))
+			return words[i].verdict;
+	return has(event, "denial") ? AUDIT_V_DENY : AUDIT_V_NONE;
+}
+
+void audit_totals_add(struct audit_totals *t, const json_t *event)
+{
+	t->events++;
+	switch (audit_verdict_of(event)) {
+	case AUDIT_V_ALLOW:
+		t->allowed++;
+		break;
+	case AUDIT_V_DENY:
+		t->denied++;
+		break;
+	case AUDIT_V_FAIL:
+		t->failed++;
+		break;
+	case AUDIT_V_USED:
+		t->secrets_used++;
+		break;
+	case AUDIT_V_VIOLATION:
+		t->violations++;
+		break;
+	case AUDIT_V_NONE:
+		break;
+	}
+	if (str_eq(audit_get(event, "kind"), "flow_end")) {
+		t->bytes_up += audit_get_u64(event, "bytes_up");
+		t->bytes_down += audit_get_u64(event, "bytes_down");
+	}
+}
+
+/* ---- what an event is about ------------------------------------------------------ */
+
+/* "name:port" or "addr:port", an IPv6 address in brackets. */
+static void put_endpoint(const json_t *event, const char *host_key, char *out, size_t size)
+{
+	bool v6 = strchr(audit_get(event, host_key), ':') != NULL;
+
+	if (v6 && has(event, "port"))
+		cell_str(out, size, "[");
+	cell_member(out, size, event, host_key);
+	if (v6 && has(event, "port"))
+		cell_str(out, size, "]");
+	if (audit_get_u64(event, "port")) {
+		cell_str(out, size, ":");
+		cell_member(out, size, event, "port");
+	}
+}
+
+void audit_row_target(const json_t *event, char *out, size_t size)
+{
+	const char *kind = audit_get(event, "kind");
+
+	out[0] = 0;
+	if (str_eq(kind, "dns"))
+		cell_member(out, size, event, "name");
+	else if (str_eq(kind, "tls"))
+		cell_member(out, size, event, has(event, "sni") ? "sni" : "name");
+	else if (str_eq(kind, "http") || str_eq(kind, "secret"))
+		cell_member(out, size, event, "host");
+	else
+		put_endpoint(event, has(event, "name") ? "name" : "dst", out, size);
+}
+
+static void put_list(const json_t *event, const char *key, char *out, size_t size)
+{
+	const json_t *list = json_object_get(event, key);
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *v = json_array_get(list, i);
+
+		cell_str(out, size, i ? ", " : "");
+		cell_add(out, size, json_string_value(v), json_string_length(v));
+	}
+}
+
+static void what_run(const json_t *e, char *out, size_t size)
+{
+	cell_member(out, size, e, "event");
+	cell_str(out, size, " ");
+	cell_member(out, size, e, has(e, "name") ? "name" : "sandbox");
+	if (has(e, "backend")) {
+		cell_str(out, size, " on ");
+		cell_member(out, size, e, "backend");
+	}
+	if (has(e, "command")) {
+		cell_str(out, size, ": ");
+		cell_member(out, size, e, "command");
+	}
+	if (has(e, "status")) {
+		cell_str(out, size, ", exit status ");
+		cell_member(out, size, e, "status");
+	}
+}
+
+static void what_flow(const json_t *e, char *out, size_t size)
+{
+	cell_member(out, size, e, "proto");
+	cell_str(out, size, str_eq(audit_get(e, "dir"), "ingress") ? " from " : " ");
+	put_endpoint(e, has(e, "name") ? "name" : "dst", out, size);
+	if (has(e, "name") && has(e, "dst")) {
+		cell_str(out, size, " (");
+		cell_member(out, size, e, "dst");
+		cell_str(out, size, ")");
+	}
+}
+
+static void what_dns(const json_t *e, char *out, size_t size)
+{
+	const char *list = json_array_size(json_object_get(e, "given")) ? "given" : "answers";
+
+	cell_member(out, size, e, "name");
+	cell_str(out, size, " ");
+	cell_member(out, size, e, "qtype");
+	if (json_array_size(json_object_get(e, list))) {
+		cell_str(out, size, " = ");
+		put_list(e, list, out, size);
+	} else if (has(e, "result")) {
+		cell_str(out, size, " ");
+		cell_member(out, size, e, "result");
+	}
+}
+
+static void what_http(const json_t *e, char *out, size_t size)
+{
+	cell_member(out, size, e, "method");
+	cell_str(out, size, " ");
+	cell_member(out, size, e, "host");
+	cell_member(out, size, e, "path");
+	if (has(e, "status")) {
+		cell_str(out, size, " ");
+		cell_member(out, size, e, "status");
+	}
+}
+
+static void what_secret(const json_t *e, char *out, size_t size)
+{
+	cell_member(out, size, e, "secret");
+	cell_str(out, size, str_eq(audit_get(e, "event"), "used") ? " put in " : " seen in ");
+	cell_member(out, size, e, has(e, "place") ? "place" : "event");
+	if (has(e, "encoding") && !str_eq(audit_get(e, "encoding"), "plain")) {
+		cell_str(out, size, " (");
+		cell_member(out, size, e, "encoding");
+		cell_str(out, size, ")");
+	}
+	if (has(e, "host")) {
+		cell_str(out, size, " for ");
+		cell_member(out, size, e, "host");
+	}
+}
+
+void audit_row_fill(const json_t *e, struct audit_row *ret)
+{
+	const char *kind = audit_get(e, "kind");
+
+	*ret = (struct audit_row){ .verdict = audit_verdict_of(e) };
+	cell_str(ret->kind, sizeof(ret->kind), str_eq(kind, "flow_end") ? "end" : kind);
+	cell_member(ret->rule, sizeof(ret->rule), e, "rule");
+	cell_member(ret->note, sizeof(ret->note), e, "reason");
+	if (has(e, "detail")) {
+		cell_str(ret->note, sizeof(ret->note), ret->note[0] ? "; " : "");
+		cell_member(ret->note, sizeof(ret->note), e, "detail");
+	}
+	if (str_eq(kind, "secret") && has(e, "action")) {
+		cell_str(ret->note, sizeof(ret->note), ret->note[0] ? "; " : "");
+		cell_member(ret->note, sizeof(ret->note), e, "action");
+	}
+	cell_member(ret->denial, sizeof(ret->denial), e, "denial");
+	ret->has_bytes = has(e, "bytes_up") || has(e, "bytes_down");
+	ret->up = audit_get_u64(e, "bytes_up");
+	ret->down = audit_get_u64(e, "bytes_down");
+	if (str_eq(kind, "run"))
+		what_run(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "dns"))
+		what_dns(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "tls"))
+		audit_row_target(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "http"))
+		what_http(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "secret"))
+		what_secret(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "flow"))
+		what_flow(e, ret->what, sizeof(ret->what));
+	else {
+		cell_str(ret->what, sizeof(ret->what), "flow ");
+		cell_member(ret->what, sizeof(ret->what), e, "id");
+		cell_str(ret->what, sizeof(ret->what), " ");
+		cell_member(ret->what, sizeof(ret->what), e, "end");
+	}
+}
+
+const char *audit_bytes(uint64_t n, char out[16])
+{
+	static const char units[] = "kMGTPE";
+	double v = (double)n;
+	size_t u = 0;
+
+	if (n < 1000) {
+		snprintf(out, 16, "%u", (unsigned)n);
+		return out;
+	}
+	for (v /= 1000; v >= 999.95 && u + 1 < sizeof(units) - 1; u++)
+		v /= 1000;
+	snprintf(out, 16, "%.1f%c", v, units[u]);
+	return out;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What upstream said, one entry per (name, type), and who waits for it.
+ *
+ * An entry is pending (one question is upstream, however many wait for it),
+ * then answered until it expires: addresses for the TTL between
+ * DNS_TTL_MIN_S and DNS_TTL_MAX_S, "no" for the SOA's time (RFC 2308), failures
+ * for a second (RFC 9520). Entries keep the addresses as upstream gave them;
+ * they are judged whenever they are used, so a changed policy counts at once.
+ *
+ * A gather collects one or two entries of a name. It ends when all are there,
+ * at the first "no such name" (true of every type), or DNS_FAMILY_WAIT_NS after
+ * the first addresses: servers that never answer AAAA are common.
+ *
+ * An entry lives while it is in the table, pending, or referenced by a gather.
+ */
+#include "dns/dns_int.h"
+
+int dns_cache_init(struct dns *d)
+{
+	pool_init(&d->cache.pool, sizeof(struct dns_entry), DNS_CACHE_ENTRIES);
+	list_init(&d->cache.lru);
+	return hmap_init(&d->cache.table, 64);
+}
+
+void dns_cache_fini(struct dns *d)
+{
+	hmap_fini(&d->cache.table);
+	pool_fini(&d->cache.pool);
+}
+
+static uint64_t key_of(const struct dns *d, const struct name *n, uint16_t type)
+{
+	return hash_bytes(&d->key, n->s, n->len) ^ type * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void entry_release(struct dns *d, struct dns_entry *e)
+{
+	if (e->in_table || e->pending || e->refs)
+		return;
+	assert(list_empty(&e->waiters));
+	pool_put(&d->cache.pool, e);
+}
+
+static void entry_forget(struct dns *d, struct dns_entry *e)
+{
+	hmap_remove(&d->cache.table, &e->node);
+	list_del(&e->lru);
+	e->in_table = false;
+	entry_release(d, e);
+}
+
+/* Makes room by the least recently used entry that nobody is reading. */
+static void evict(struct dns *d)
+{
+	for (unsigned i = 0; i < DNS_EVICT_SCAN && !list_empty(&d->cache.lru); i++) {
+		struct dns_entry *e = container_of(d->cache.lru.next, struct dns_entry, lru);
+
+		if (!e->refs) {
+			entry_forget(d, e);
+			return;
+		}
+		/* In use, hence not the least recently used. */
+		list_del(&e->lru);
+		list_add_tail(&d->cache.lru, &e->lru);
+	}
+}
+
+static void entry_answered(struct dns *d, struct dns_entry *e)
+{
+	uint32_t ttl = DNS_FAILURE_S;
+
+	if (e->rr.found == DNS_FOUND_ADDRS)
+		ttl = MIN(e->rr.ttl, (uint32_t)DNS_TTL_MAX_S);
+	else if (e->rr.found != DNS_FOUND_FAILED)
+		ttl = MIN(e->rr.ttl, (uint32_t)DNS_NEGATIVE_MAX_S);
+	e->rr.ttl = ttl;
+	e->asked = dns_now(d);
+	e->expires = e->asked + MAX(ttl, (uint32_t)DNS_TTL_MIN_S) * NS_PER_S;
+	e->pending = false;
+	list_add_tail(&d->cache.lru, &e->lru);
+}
+
+uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e)
+{
+	uint64_t age = (dns_now(d) - e->asked) / NS_PER_S;
+
+	return age < e->rr.ttl ? (uint32_t)(e->rr.ttl - age) : 0;
+}
+
+static struct dns_entry *entry_find(struct dns *d, const struct name *n, uint16_t type, uint64_t key)
+{
+	hmap_for_hash (it, &d->cache.table, key) {
+		struct dns_entry *e = container_of(it, struct dns_entry, node);
+
+		if (e->ask.type == type && name_equal(&e->ask.name, n))
+			return e;
+	}
+	return NULL;
+}
+
+/* The current entry, asked for when there is none. NULL: over a limit. */
+static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type)
+{
+	uint64_t key = key_of(d, n, type);
+	struct dns_entry *e = entry_find(d, n, type, key);
+	int r;
+
+	if (e && !e->pending && dns_now(d) >= e->expires) {
+		entry_forget(d, e);
+		e = NULL;
+	}
+	if (e) {
+		if (!e->pending) {
+			list_del(&e->lru);
+			list_add_tail(&d->cache.lru, &e->lru);
+		}
+		return e;
+	}
+	if (d->cache.asks >= DNS_MAX_ASKS)
+		return NULL;
+	if (d->cache.pool.used >= DNS_CACHE_ENTRIES)
+		evict(d);
+	e = pool_get(&d->cache.pool);
+	if (!e)
+		return NULL;
+	e->ask.name = *n;
+	e->ask.type = type;
+	e->pending = e->in_table = true;
+	list_init(&e->lru);
+	list_init(&e->waiters);
+	hmap_insert(&d->cache.table, &e->node, key);
+	r = d->up_ops->ask(d->up, &e->ask);
+	if (r < 0) {
+		e->rr = (struct dns_rrset){ .found = DNS_FOUND_FAILED, .error = r };
+		entry_answered(d, e);
+	} else {
+		d->cache.asks++;
+	}
+	return e;
+}
+
+/* ---- gathers ---------------------------------------------------------------- */
+
+static void set_wake(struct dns *d)
+{
+	if (list_empty(&d->grace))
+		d->up_ops->wake(d->up, 0);
+	else
+		d->up_ops->wake(d->up,
+				container_of(d->grace.next, struct dns_gather, grace)->grace_at);
+}
+
+static void gather_stop_waiting(struct dns_gather *g)
+{
+	for (unsigned i = 0; i < g->n_wait; i++)
+		list_del(&g->wait[i].link);
+	g->pending = 0;
+	if (!list_empty(&g->grace)) {
+		list_del(&g->grace);
+		set_wake(g->d);
+	}
+}
+
+static void gather_finish(struct dns_gather *g)
+{
+	gather_stop_waiting(g);
+	g->done(g);
+}
+
+/* Done, or something worth waiting a little longer for. */
+static void gather_check(struct dns_gather *g)
+{
+	bool addrs = false, nxdomain = false;
+
+	for (unsigned i = 0; i < g->n_wait; i++) {
+		const struct dns_entry *e = g->wait[i].entry;
+
+		if (!e || e->pending)
+			continue;
+		addrs |= e->rr.found == DNS_FOUND_ADDRS;
+		nxdomain |= e->rr.found == DNS_FOUND_NXDOMAIN;
+	}
+	if (g->pending == 0 || nxdomain) {
+		gather_finish(g);
+	} else if (addrs && list_empty(&g->grace)) {
+		g->grace_at = dns_now(g->d) + DNS_FAMILY_WAIT_NS;
+		list_add_tail(&g->d->grace, &g->grace);
+		set_wake(g->d);
+	}
+}
+
+void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
+		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g))
+{
+	assert(n_types <= ARRAY_SIZE(g->wait));
+	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .done = done };
+	list_init(&g->grace);
+	for (unsigned i = 0; i < n_types; i++) {
+		struct dns_wait *w = &g->wait[i];
+
+		list_init(&w->link);
+		w->gather = g;
+		w->entry = entry_get(d, n, types[i]);
+		if (!w->entry)
+			continue;
+		w->entry->refs++;
+		if (w->entry->pending) {
+			list_add_tail(&w->entry->waiters, &w->link);
+			g->pending++;
+		}
+	}
+	gather_check(g);
+}
+
+void dns_gather_end(struct dns_gather *g)
+{
+	gather_stop_waiting(g);
+	for (unsigned i = 0; i < g->n_wait; i++) {
+		struct dns_entry *e = g->wait[i].entry;
+
+		if (!e)
+			continue;
+		g->wait[i].entry = NULL;
+		e->refs--;
+		entry_release(g->d, e);
+	}
+}
+
+void dns_tick(struct dns *d)
+{
+	uint64_t now = dns_now(d);
+
+	while (!list_empty(&d->grace)) {
+		struct dns_gather *g = container_of(d->grace.next, struct dns_gather, grace);
+
+		if (g->grace_at > now)
+			break;
+		gather_finish(g);
+	}
+	set_wake(d);
+}
+
+void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len)
+{
+	struct dns_entry *e = container_of(a, struct dns_entry, ask);
+
+	assert(e->pending && d->cache.asks);
+	d->cache.asks--;
+	if (error)
+		e->rr = (struct dns_rrset){ .found = DNS_FOUND_FAILED, .error = error };
+	else
+		dns_answer_read(msg, len, &a->name, a->type, &e->rr);
+	entry_answered(d, e);
+	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
+	e->refs++;
+	while (!list_empty(&e->waiters)) {
+		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
+
+		list_del(&w->link);
+		w->gather->pending--;
+		gather_check(w->gather);
+	}
+	e->refs--;
+	entry_release(d, e);
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of dns/ share. The engine (query, lookup, cache, names) has no
+ * sockets and no clock: it reaches the outside through struct dns_upstream,
+ * which upstream.c fills in with c-ares and tests with a script.
+ */
+#ifndef WEIR_DNS_INT_H
+#define WEIR_DNS_INT_H
+
+#include "dns/dns.h"
+
+/* ---- limits: every bound of the folder, and what it stops -------------- */
+
+#define DNS_HEADER_LEN 12
+#define DNS_WIRE_NAME_MAX 255 /* RFC 1035 2.3.4 */
+#define DNS_QUESTION_MAX (DNS_WIRE_NAME_MAX + 4)
+
+/* A name of pointers to pointers: time for the reader. Real ones have one or two. */
+#define DNS_MAX_POINTERS 32
+/* A 64 KiB answer of 12 byte records, walked once per link of the chain. */
+#define DNS_MAX_RECORDS 512
+/* CNAME chains without end. The longest seen in the field have ten links. */
+#define DNS_MAX_CHAIN 16
+/* An answer of thousands of addresses, judged and copied for every query. */
+#define DNS_MAX_ADDRS 32
+/* Distinct names asked once each: memory. The least recently used one goes. */
+#define DNS_CACHE_ENTRIES 4096
+/* Queries that an upstream does not answer pile up: memory of c-ares. */
+#define DNS_MAX_ASKS 2048
+#define DNS_DEFAULT_PENDING 512
+#define DNS_DEFAULT_NAMES 65536
+#define DNS_DEFAULT_TIMEOUT_MS 5000
+#define DNS_DEFAULT_GRACE_S 300
+/* Flows waiting for a name to be resolved, beside the guest's own queries. */
+#define DNS_MAX_LOOKUPS 4096
+/* One name that rotates addresses must not push out the pins of all others. */
+#define DNS_PINS_PER_NAME 64
+/* Thousands of names below a wildcard, all at one address: work for every flow to it. */
+#define DNS_PINS_PER_ADDR 256
+/* Candidates looked at when a pin has to go: a bound on the work per answer. */
+#define DNS_EVICT_SCAN 16
+/* A guest that opens connections and says nothing holds descriptors. */
+#define DNS_TCP_CONNS 128
+/* A guest that pipelines without reading: memory for replies not taken. */
+#define DNS_TCP_OUTSTANDING 64
+#define DNS_TCP_OUT_PAUSE ((size_t)64 * 1024)
+#define DNS_TCP_OUT_CAP ((size_t)512 * 1024)
+#define DNS_TCP_IDLE_NS (30 * NS_PER_S)
+#define DNS_MAX_UPSTREAMS 16
+
+/* Times. Upstream's TTL 0 still serves the flow that follows the answer. */
+#define DNS_TTL_MIN_S 1
+/* An attacker's year-long TTL must not outlive the truth by more than this. */
+#define DNS_TTL_MAX_S 3600
+#define DNS_NEGATIVE_MAX_S 300
+/* RFC 9520: a failing upstream is not hammered, and is forgiven soon. */
+#define DNS_FAILURE_S 1
+#define DNS_VIRTUAL_TTL_S 60
+#define DNS_RECORD_TTL_S 60
+#define DNS_DENIED_TTL_S 10
+#define DNS_LOCAL_EMPTY_TTL_S 60
+/* RFC 8305 3, Resolution Delay: how long one family waits for the other. */
+#define DNS_FAMILY_WAIT_NS (50 * NS_PER_MS)
+
+/* UDP: RFC 6891 6.2.3 floor; ceiling that never fragments (DNS flag day 2020). */
+#define DNS_UDP_MIN 512
+#define DNS_UDP_MAX 1232
+#define DNS_REPLY_MAX 2048 /* header, question, DNS_MAX_ADDRS records, OPT */
+
+enum {
+	DNS_TYPE_A = 1,
+	DNS_TYPE_CNAME = 5,
+	DNS_TYPE_SOA = 6,
+	DNS_TYPE_PTR = 12,
+	DNS_TYPE_AAAA = 28,
+	DNS_TYPE_OPT = 41,
+	DNS_TYPE_IXFR = 251,
+	DNS_TYPE_AXFR = 252,
+	DNS_CLASS_IN = 1,
+};
+
+enum {
+	DNS_RCODE_NOERROR = 0,
+	DNS_RCODE_FORMERR = 1,
+	DNS_RCODE_SERVFAIL = 2,
+	DNS_RCODE_NXDOMAIN = 3,
+	DNS_RCODE_NOTIMP = 4,
+	DNS_RCODE_REFUSED = 5,
+	DNS_RCODE_BADVERS = 16,
+};
+
+/* RFC 8914. */
+enum {
+	DNS_EDE_NONE = -1,
+	DNS_EDE_OTHER = 0,
+	DNS_EDE_NOT_READY = 14,
+	DNS_EDE_BLOCKED = 15,
+	DNS_EDE_FILTERED = 17,
+	DNS_EDE_NOT_SUPPORTED = 21,
+	DNS_EDE_NO_REACHABLE_AUTHORITY = 22,
+	DNS_EDE_NETWORK_ERROR = 23,
+};
+
+/* ---- msg.c: names, headers, queries and replies ------------------------- */
+
+/* A name as on the wire: uncompressed labels, ASCII letters lowered, with the root label. */
+struct dns_wname {
+	uint8_t len;
+	uint8_t b[DNS_WIRE_NAME_MAX];
+};
+
+/* A message being read. at is an offset, because names point into the whole. */
+struct dns_msg {
+	const uint8_t *p;
+	size_t len;
+	size_t at;
+};
+
+struct dns_header {
+	uint16_t id;
+	uint16_t flags;
+	uint16_t qd, an, ns, ar;
+};
+
+#define DNS_FLAG_QR 0x8000u
+#define DNS_FLAG_TC 0x0200u
+#define DNS_FLAG_RD 0x0100u
+#define DNS_FLAG_RA 0x0080u
+#define DNS_FLAG_CD 0x0010u
+#define DNS_FLAG_OPCODE 0x7800u
+#define DNS_FLAG_RCODE 0x000fu
+
+/* One resource record; rdata is the range [rdata, rdata + rdlen) of the message. */
+struct dns_rr {
+	struct dns_wname owner;
+	uint16_t type, class;
+	uint32_t ttl;
+	size_t rdata;
+	uint16_t rdlen;
+};
+
+must_check bool dns_header_read(struct dns_msg *m, struct dns_header *ret);
+/* Advances m past the name. pointers false: a compressed name is malformed. */
+must_check bool dns_name_read(struct dns_msg *m, bool pointers, struct dns_wname *ret);
+must_check bool dns_rr_read(struct dns_msg *m, struct dns_rr *ret);
+bool dns_wname_equal(const struct dns_wname *a, const struct dns_wname *b);
+/* True when n is zone or below it. */
+bool dns_wname_in_zone(const struct dns_wname *n, const struct dns_wname *zone);
+void dns_wname_from(const struct name *n, struct dns_wname *ret);
+/* The host name it spells; -EINVAL when it is not a canonical one. */
+must_check int dns_wname_to(const struct dns_wname *w, struct name *ret);
+/* "4.3.2.1.in-addr.arpa" and its ip6.arpa sibling; false: some other name. */
+bool dns_arpa_addr(const struct name *n, struct ip_addr *ret);
+
+/* What a query said, once it was found well-formed. */
+struct dns_request {
+	uint16_t id;
+	uint16_t copied_flags; /* RD, CD and opcode */
+	uint16_t qtype, qclass;
+	struct dns_wname qname;
+	uint8_t question[DNS_QUESTION_MAX]; /* as sent, case included */
+	uint16_t question_len;		    /* 0: none was readable */
+	bool edns;
+	uint8_t edns_version;
+	uint16_t udp_size;
+};
+
+/*
+ * 0: well-formed. > 0: the rcode to refuse it with. < 0: may not be answered.
+ * Fills what could be read in any case; *ret_why says what was wrong.
+ */
+must_check int dns_request_read(const uint8_t *msg, size_t len, struct dns_request *ret,
+				const char **ret_why);
+
+struct dns_reply {
+	uint16_t rcode; /* 12 bits */
+	const struct ip_addr *addrs;
+	size_t n_addrs;
+	const struct name *ptr;
+	uint32_t ttl;
+	bool soa; /* negative: a synthetic SOA carries soa_ttl (RFC 2308) */
+	uint32_t soa_ttl;
+	int ede; /* DNS_EDE_NONE */
+	const char *ede_text, *ede_id;
+};
+
+/* Never fails: what does not fit in limit is truncated (TC). Returns the length. */
+size_t dns_reply_build(const struct dns_request *rq, const struct dns_reply *r, size_t limit,
+		       uint8_t out[static DNS_REPLY_MAX]);
+/* The query for upstream: built anew from the canonical name, nothing of the guest in it. */
+size_t dns_ask_build(uint16_t id, const struct name *n, uint16_t type, bool edns,
+		     uint8_t out[static DNS_REPLY_MAX]);
+
+/* Bounded output. Appending beyond cap sets full and writes nothing. */
+struct dns_out {
+	uint8_t *p;
+	size_t len, cap;
+	bool full;
+};
+void dns_put(struct dns_out *o, const void *p, size_t n);
+void dns_put_u8(struct dns_out *o, uint8_t v);
+void dns_put_be16(struct dns_out *o, uint16_t v);
+void dns_put_be32(struct dns_out *o, uint32_t v);
+
+/* ---- edns.c: the OPT record (RFC 6891) and extended errors (RFC 8914) --- */
+
+/* False: the options do not add up. */
+must_check bool dns_opt_check(const struct dns_msg *m, const struct dns_rr *rr);
+void dns_put_opt(struct dns_out *o, uint16_t udp_size, uint16_t rcode, int ede, const char *text,
+		 const char *id);
+
+/* ---- answer.c: what upstream said --------------------------------------- */
+
+enum dns_found {
+	DNS_FOUND_ADDRS = 1,
+	DNS_FOUND_NODATA = 2,
+	DNS_FOUND_NXDOMAIN = 3,
+	DNS_FOUND_FAILED = 4,
+};
+
+struct dns_rrset {
+	enum dns_found found;
+	int error;    /* FAILED: -ETIMEDOUT, -EIO, -EPROTO (unreadable), -EREMOTEIO (its rcode) */
+	uint32_t ttl; /* the least of the chain; negative: from the SOA */
+	unsigned n_addrs;
+	struct ip_addr addrs[DNS_MAX_ADDRS];
+};
+
+/* Reads an answer to (name, type). Whatever does not fit the question is FAILED. */
+void dns_answer_read(const uint8_t *msg, size_t len, const struct name *n, uint16_t type,
+		     struct dns_rrset *ret);
+
+/* ---- the outside, as the engine sees it --------------------------------- */
+
+struct dns_ask {
+	struct name name;
+	uint16_t type;
+};
+
+struct dns_upstream {
+	/*
+	 * Ask upstream. On 0, dns_upstream_done() follows exactly once, not
+	 * before ask has returned; *a lives until then.
+	 */
+	int (*ask)(void *up, struct dns_ask *a);
+	uint64_t (*now)(void *up);
+	/* Call dns_tick() at this time; replaces what was set before; 0: not at all. */
+	void (*wake)(void *up, uint64_t when);
+	/* After this no call into the engine. */
+	void (*free)(void *up);
+};
+
+/* error 0: msg is the answer as received; else -ETIMEDOUT, -EIO, -EREMOTEIO. */
+void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len);
+void dns_tick(struct dns *d);
+
+/* upstream.c. *d need not be usable before the first ask. */
+must_check int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg,
+			     void **ret_up);
+extern const struct dns_upstream dns_cares;
+
+/* dns.c. loop may be NULL when dns_serve_tcp is not used. up is taken over. */
+must_check int dns_new_with(struct loop *loop, const struct dns_config *cfg,
+			    const struct dns_ops *ops, void *ctx, const struct dns_upstream *up_ops,
+			    void *up, struct dns **ret);
+
+/* ---- cache.c: one entry per (name, type) that was asked ----------------- */
+
+struct dns_entry {
+	struct hmap_node node;
+	struct list lru;     /* in dns_cache.lru when answered and in the table */
+	struct list waiters; /* struct dns_wait, while pending */
+	struct dns_ask ask;
+	bool pending;
+	bool in_table;
+	unsigned refs;
+	uint64_t asked, expires;
+	struct dns_rrset rr;
+};
+
+struct dns_cache {
+	struct hmap table;
+	struct pool pool;
+	struct list lru; /* least recently used first */
+	size_t asks;	 /* under way */
+};
+
+struct dns_wait {
+	struct list link; /* in dns_entry.waiters */
+	struct dns_entry *entry;
+	struct dns_gather *gather;
+};
+
+/*
+ * The results for one name, one or both families. done is called once, maybe
+ * before start returns; it reads the entries and then calls dns_gather_end().
+ */
+struct dns_gather {
+	struct dns *d;
+	struct dns_wait wait[2];
+	unsigned n_wait, pending;
+	struct list grace; /* in dns.grace: one family is here, the other is awaited */
+	uint64_t grace_at;
+	void (*done)(struct dns_gather *g);
+};
+
+must_check int dns_cache_init(struct dns *d);
+void dns_cache_fini(struct dns *d);
+void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
+		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
+/* Lets go of the entries; also abandons a gather that is under way. */
+void dns_gather_end(struct dns_gather *g);
+/* Seconds the answer may still be used. */
+uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e);
+
+/* ---- lookup.c: a gather's sum, and dns_resolve -------------------------- */
+
+struct dns_sum {
+	struct ip_addr addrs[2 * DNS_MAX_ADDRS]; /* those that passed judge_answer */
+	size_t n_addrs;
+	struct ip_addr filtered[2 * DNS_MAX_ADDRS]; /* those that did not */
+	size_t n_filtered;
+	bool nxdomain;
+	int error;		  /* of a failed family, else 0 */
+	uint32_t ttl;		  /* least of the answered entries */
+	struct dns_denial denial; /* of the last filtered address */
+};
+
+void dns_sum_up(struct dns *d, const struct dns_gather *g, const struct dns_question *q,
+		struct dns_sum *ret);
+
+struct dns_lookup {
+	struct dns_gather g;
+	struct dns_question q;
+	dns_addrs_fn *cb;
+	void *user;
+	bool *ended; /* set when it ends before dns_resolve() has returned */
+};
+
+/* ---- names.c: virtual addresses, static records ------------------------- */
+
+struct dns_names {
+	struct hmap virt_by_name;
+	struct dns_virt **virt; /* by number */
+	size_t n_virt, virt_size, virt_limit;
+	struct ip_prefix virt4, virt6;
+
+	struct dns_record *records; /* sorted by name */
+	size_t n_records;
+};
+
+must_check int dns_names_init(struct dns *d, const struct dns_config *cfg);
+void dns_names_fini(struct dns *d);
+/* The virtual address of this family for a name; -ENOSPC when none is left, -ENODATA without a range. */
+must_check int dns_virtual_get(struct dns *d, const struct name *n, int family, struct ip_addr *ret);
+/* Static records of a name; 0 when there are none. */
+size_t dns_records_of(const struct dns *d, const struct name *n, const struct dns_record **ret);
+
+/* ---- pins.c: names of real addresses ------------------------------------- */
+
+struct dns_pins {
+	struct hmap names, addrs;
+	struct list all; /* least recently given first */
+	size_t count, limit;
+};
+
+must_check int dns_pins_init(struct dns *d, size_t limit);
+void dns_pins_fini(struct dns *d);
+/* The guest was given a for n. */
+void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl);
+
+/* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
+
+enum dns_special {
+	DNS_SPECIAL_NO = 0,
+	DNS_SPECIAL_LOOPBACK = 1, /* the guest itself */
+	DNS_SPECIAL_NXDOMAIN = 2,
+};
+enum dns_special dns_special_of(const struct name *n);
+
+/* ---- query.c, tcp.c ------------------------------------------------------ */
+
+struct dns_query {
+	struct dns_gather g;
+	struct dns *d;
+	struct dns_request rq;
+	struct dns_question q;
+	dns_reply_fn *reply;
+	void *user;
+	bool *ended; /* set when it ends before dns_query() has returned */
+};
+
+void dns_tcp_close_all(struct dns *d);
+
+struct dns {
+	struct loop *loop;
+	struct dns_ops ops;
+	void *ctx;
+	enum dns_mode mode;
+	uint32_t pin_grace_s;
+	struct hash_key key;
+	const struct dns_upstream *up_ops;
+	void *up;
+	struct dns_cache cache;
+	struct dns_names names;
+	struct dns_pins pins;
+	struct list grace;
+	struct pool query_pool, lookup_pool;
+	struct list conns;
+	size_t n_conns;
+	uint64_t tcp_idle_ns;
+};
+
+static inline uint64_t dns_now(const struct dns *d)
+{
+	return d->up_ops->now(d->up);
+}
+
+#endif

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The message codec (RFC 1035 4, RFC 2181). Reads what a guest or an upstream
+ * sent: both are hostile. Compression pointers go backwards only and are
+ * counted, labels are length-counted up to the one conversion into a host
+ * name, and every offset is checked against the whole message.
+ *
+ * A query is held to one reading: exactly one question, nothing in the answer
+ * and authority sections, at most one OPT in the additional section, and no
+ * byte behind it. Anything else is refused, because an octet that nobody reads
+ * is an octet that two parsers read differently.
+ */
+#include "dns/dns_int.h"
+
+static bool msg_bytes(struct dns_msg *m, size_t n, const uint8_t **ret)
+{
+	if (m->len - m->at < n)
+		return false;
+	*ret = m->p + m->at;
+	m->at += n;
+	return true;
+}
+
+static bool msg_be16(struct dns_msg *m, uint16_t *ret)
+{
+	const uint8_t *p;
+
+	if (!msg_bytes(m, 2, &p))
+		return false;
+	*ret = get_be16(p);
+	return true;
+}
+
+bool dns_header_read(struct dns_msg *m, struct dns_header *ret)
+{
+	const uint8_t *p;
+
+	if (!msg_bytes(m, DNS_HEADER_LEN, &p))
+		return false;
+	*ret = (struct dns_header){
+		.id = get_be16(p),
+		.flags = get_be16(p + 2),
+		.qd = get_be16(p + 4),
+		.an = get_be16(p + 6),
+		.ns = get_be16(p + 8),
+		.ar = get_be16(p + 10),
+	};
+	return true;
+}
+
+static uint8_t lower(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
+}
+
+bool dns_name_read(struct dns_msg *m, bool pointers, struct dns_wname *ret)
+{
+	struct dns_wname n = { 0 };
+	size_t at = m->at, end = 0, lowest = m->at;
+	unsigned jumps = 0;
+
+	for (;;) {
+		uint8_t label;
+
+		if (at >= m->len)
+			return false;
+		label = m->p[at];
+		if ((label & 0xc0) == 0xc0) {
+			size_t to;
+
+			if (!pointers || m->len - at < 2 || ++jumps > DNS_MAX_POINTERS)
+				return false;
+			to = get_be16(m->p + at) & 0x3fff;
+			/* Strictly backwards, never into the header: no loop is possible. */
+			if (to >= lowest || to < DNS_HEADER_LEN)
+				return false;
+			if (!end)
+				end = at + 2;
+			at = lowest = to;
+			continue;
+		}
+		if (label & 0xc0) /* RFC 6891 5: extended label types are dead */
+			return false;
+		if (m->len - at < (size_t)label + 1 || (size_t)n.len + label + 1 > DNS_WIRE_NAME_MAX)
+			return false;
+		n.b[n.len++] = label;
+		for (size_t i = 1; i <= label; i++)
+			n.b[n.len++] = lower(m->p[at + i]);
+		at += (size_t)label + 1;
+		if (label == 0)
+			break;
+	}
+	m->at = end ? end : at;
+	*ret = n;
+	return true;
+}
+
+bool dns_rr_read(struct dns_msg *m, struct dns_rr *ret)
+{
+	struct dns_rr rr;
+	const uint8_t *p;
+
+	if (!dns_name_read(m, true, &rr.owner) || !msg_bytes(m, 10, &p))
+		return false;
+	rr.type = get_be16(p);
+	rr.class = get_be16(p + 2);
+	rr.ttl = get_be32(p + 4);
+	rr.rdlen = get_be16(p + 8);
+	rr.rdata = m->at;
+	if (!msg_bytes(m, rr.rdlen, &p))
+		return false;
+	/* RFC 2181 8: a TTL with the top bit set is zero. */
+	if (rr.type != DNS_TYPE_OPT && rr.ttl > INT32_MAX)
+		rr.ttl = 0;
+	*ret = rr;
+	return true;
+}
+
+bool dns_wname_equal(const struct dns_wname *a, const struct dns_wname *b)
+{
+	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
+}
+
+bool dns_wname_in_zone(const struct dns_wname *n, const struct dns_wname *zone)
+{
+	size_t at = 0;
+
+	/* Label by label, so that the suffix starts at a label. */
+	while ((size_t)n->len - at > zone->len)
+		at += (size_t)n->b[at] + 1;
+	return (size_t)n->len - at == zone->len && memcmp(n->b + at, zone->b, zone->len) == 0;
+}
+
+void dns_wname_from(const struct name *n, struct dns_wname *ret)
+{
+	struct dns_wname w = { 0 };
+	size_t label = 0;
+
+	for (size_t i = 0; i <= n->len; i++) {
+		if (i < n->len && n->s[i] != '.')
+			continue;
+		w.b[w.len++] = (uint8_t)(i - label);
+		memcpy(w.b + w.len, n->s + label, i - label);
+		w.len = (uint8_t)(w.len + (i - label));
+		label = i + 1;
+	}
+	w.b[w.len++] = 0;
+	*ret = w;
+}
+
+int dns_wname_to(const struct dns_wname *w, struct name *ret)
+{
+	char text[DNS_WIRE_NAME_MAX];
+	size_t len = 0;
+
+	for (size_t at = 0; w->b[at];) {
+		size_t label = w->b[at++];
+
+		if (len)
+			text[len++] = '.';
+		/* A dot inside a label would make two names of one. */
+		if (memchr(w->b + at, '.', label))
+			return -EINVAL;
+		memcpy(text + len, w->b + at, label);
+		len += label;
+		at += label;
+	}
+	return name_parse(text, len, ret, NULL);
+}
+
+/* One label of an arpa name as a number without leading zeros. */
+static bool arpa_label(const char *s, size_t len, unsigned base, unsigned max, unsigned *ret)
+{
+	unsigned v = 0;
+
+	if (len == 0 || len > 3 || (len > 1 && s[0] == '0'))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		unsigned c = s[i] >= '0' && s[i] <= '9'	  ? (unsigned)(s[i] - '0')
+			     : s[i] >= 'a' && s[i] <= 'f' ? (unsigned)(s[i] - 'a') + 10
+							  : 99;
+
+		if (c >= base)
+			return false;
+		v = v * base + c;
+	}
+	*ret = v;
+	return v <= max;
+}
+
+bool dns_arpa_addr(const struct name *n, struct ip_addr *ret)
+{
+	static const char v4[] = ".in-addr.arpa", v6[] = ".ip6.arpa";
+	bool is4 = n->len >= sizeof(v4) && str_eq(n->s + n->len - (sizeof(v4) - 1), v4);
+	bool is6 = n->len >= sizeof(v6) && str_eq(n->s + n->len - (sizeof(v6) - 1), v6);
+	struct ip_addr a = { .family = is4 ? 4 : 6 };
+	size_t end, label = 0;
+	unsigned i = 0, v;
+
+	if (!is4 && !is6)
+		return false;
+	end = n->len - (is4 ? sizeof(v4) : sizeof(v6)) + 1;
+	for (size_t at = 0; at <= end; at++) {
+		if (at < end && n->s[at] != '.')
+			continue;
+		if (is4) {
+			if (i > 3 || !arpa_label(n->s + label, at - label, 10, 255, &v))
+				return false;
+			a.b[3 - i++] = (uint8_t)v;
+		} else {
+			if (i > 31 || at - label != 1 || !arpa_label(n->s + label, 1, 16, 15, &v))
+				return false;
+			a.b[15 - i / 2] |= (uint8_t)(i % 2 ? v << 4 : v);
+			i++;
+		}
+		label = at + 1;
+	}
+	if (i != (is4 ? 4u : 32u))
+		return false;
+	*ret = a;
+	return true;
+}
+
+/* The additional section of a query: one OPT at most, nothing else. */
+static const char *read_opt(struct dns_msg *m, unsigned n, struct dns_request *rq)
+{
+	struct dns_rr rr;
+
+	if (n > 1)
+		return "more than one record in the additional section";
+	if (!dns_rr_read(m, &rr) || rr.type != DNS_TYPE_OPT)
+		return "additional record that is not OPT";
+	if (rr.owner.len != 1 || !dns_opt_check(m, &rr))
+		return "malformed OPT record";
+	rq->edns = true;
+	rq->edns_version = (uint8_t)(rr.ttl >> 16);
+	rq->udp_size = rr.class;
+	return NULL;
+}
+
+static const char *read_question(struct dns_msg *m, struct dns_request *rq)
+{
+	size_t start = m->at;
+
+	if (!dns_name_read(m, false, &rq->qname) || !msg_be16(m, &rq->qtype) ||
+	    !msg_be16(m, &rq->qclass))
+		return "malformed question";
+	rq->question_len = (uint16_t)(m->at - start);
+	memcpy(rq->question, m->p + start, rq->question_len);
+	return NULL;
+}
+
+int dns_request_read(const uint8_t *msg, size_t len, struct dns_request *ret, const char **ret_why)
+{
+	struct dns_msg m = { .p = msg, .len = len };
+	struct dns_header h;
+
+	*ret = (struct dns_request){ 0 };
+	*ret_why = "shorter than a DNS header";
+	if (!dns_header_read(&m, &h))
+		return -EBADMSG;
+	ret->id = h.id;
+	ret->copied_flags = h.flags & (DNS_FLAG_RD | DNS_FLAG_CD | DNS_FLAG_OPCODE);
+	*ret_why = "a response, not a query";
+	if (h.flags & DNS_FLAG_QR)
+		return -EBADMSG;
+	*ret_why = "opcode other than QUERY";
+	if (h.flags & DNS_FLAG_OPCODE)
+		return DNS_RCODE_NOTIMP;
+	*ret_why = "not exactly one question";
+	if (h.qd != 1)
+		return DNS_RCODE_FORMERR;
+	*ret_why = "records in the answer or authority section of a query";
+	if (h.an || h.ns)
+		return DNS_RCODE_FORMERR;
+	*ret_why = read_question(&m, ret);
+	if (!*ret_why && h.ar)
+		*ret_why = read_opt(&m, h.ar, ret);
+	if (!*ret_why && m.at != m.len)
+		*ret_why = "bytes behind the message";
+	if (*ret_why)
+		return DNS_RCODE_FORMERR;
+	*ret_why = "EDNS version other than 0";
+	if (ret->edns_version)
+		return DNS_RCODE_BADVERS;
+	*ret_why = "class other than IN";
+	if (ret->qclass != DNS_CLASS_IN)
+		return DNS_RCODE_REFUSED;
+	*ret_why = "OPT asked for as a type";
+	if (ret->qtype == DNS_TYPE_OPT || ret->qtype == 0)
+		return DNS_RCODE_FORMERR;
+	*ret_why = "zone transfer";
+	if (ret->qtype == DNS_TYPE_AXFR || ret->qtype == DNS_TYPE_IXFR)
+		return DNS_RCODE_REFUSED;
+	*ret_why = NULL;
+	return 0;
+}
+
+/* ---- writing -------------------------------------------------------------- */
+
+void dns_put(struct dns_out *o, const void *p, size_t n)
+{
+	if (o->full || o->cap - o->len < n) {
+		o->full = true;
+		return;
+	}
+	if (n)
+		memcpy(o->p + o->len, p, n);
+	o->len += n;
+}
+
+void dns_put_u8(struct dns_out *o, uint8_t v)
+{
+	dns_put(o, &v, 1);
+}
+
+void dns_put_be16(struct dns_out *o, uint16_t v)
+{
+	uint8_t b[2];
+
+	put_be16(b, v);
+	dns_put(o, b, 2);
+}
+
+void dns_put_be32(struct dns_out *o, uint32_t v)
+{
+	uint8_t b[4];
+
+	put_be32(b, v);
+	dns_put(o, b, 4);
+}
+
+static void put_header(struct dns_out *o, const struct dns_request *rq, unsigned flags, unsigned rcode)
+{
+	dns_put_be16(o, rq->id);
+	dns_put_be16(o, (uint16_t)(DNS_FLAG_QR | DNS_FLAG_RA | rq->copied_flags | flags |
+				   (rcode & DNS_FLAG_RCODE)));
+	dns_put_be16(o, rq->question_len ? 1 : 0);
+	for (int i = 0; i < 3; i++)
+		dns_put_be16(o, 0);
+	dns_put(o, rq->question, rq->question_len);
+}
+
+/* Owner is the question's name, by pointer: the guest sees its own spelling. */
+static void put_rr(struct dns_out *o, uint16_t type, uint32_t ttl, const void *rdata, size_t n)
+{
+	dns_put_be16(o, 0xc000 | DNS_HEADER_LEN);
+	dns_put_be16(o, type);
+	dns_put_be16(o, DNS_CLASS_IN);
+	dns_put_be32(o, ttl);
+	dns_put_be16(o, (uint16_t)n);
+	dns_put(o, rdata, n);
+}
+
+static void put_soa(struct dns_out *o, uint32_t ttl)
+{
+	uint8_t rdata[22] = { 0 }; /* both names are the root */
+
+	put_be32(rdata + 2, 1);	   /* serial */
+	put_be32(rdata + 6, ttl);  /* refresh */
+	put_be32(rdata + 10, ttl); /* retry */
+	put_be32(rdata + 14, ttl); /* expire */
+	put_be32(rdata + 18, ttl); /* minimum: how long "no" is true */
+	put_rr(o, DNS_TYPE_SOA, ttl, rdata, sizeof(rdata));
+}
+
+static void put_answers(struct dns_out *o, const struct dns_reply *r)
+{
+	for (size_t i = 0; i < r->n_addrs; i++)
+		put_rr(o, r->addrs[i].family == 4 ? DNS_TYPE_A : DNS_TYPE_AAAA, r->ttl,
+		       r->addrs[i].b, ip_size(&r->addrs[i]));
+	if (r->ptr) {
+		struct dns_wname w;
+
+		dns_wname_from(r->ptr, &w);
+		put_rr(o, DNS_TYPE_PTR, r->ttl, w.b, w.len);
+	}
+}
+
+size_t dns_reply_build(const struct dns_request *rq, const struct dns_reply *r, size_t limit,
+		       uint8_t out[static DNS_REPLY_MAX])
+{
+	/* Least loss first: all of it, without the text of the extended error, truncated. */
+	for (int loss = 0; loss < 3; loss++) {
+		struct dns_out o = { .p = out, .cap = MIN(limit, (size_t)DNS_REPLY_MAX) };
+		bool cut = loss == 2;
+
+		put_header(&o, rq, cut ? DNS_FLAG_TC : 0, r->rcode);
+		if (!cut) {
+			put_answers(&o, r);
+			if (r->soa && rq->question_len)
+				put_soa(&o, r->soa_ttl);
+		}
+		if (rq->edns)
+			dns_put_opt(&o, DNS_UDP_MAX, r->rcode, r->ede, loss ? NULL : r->ede_text,
+				    r->ede_id);
+		if (o.full)
+			continue;
+		if (!cut) {
+			put_be16(out + 6, (uint16_t)(r->n_addrs + (r->ptr ? 1 : 0)));
+			put_be16(out + 8, r->soa && rq->question_len ? 1 : 0);
+		}
+		put_be16(out + 10, rq->edns ? 1 : 0);
+		return o.len;
+	}
+	assert(!"a header, a question and an OPT always fit in 512 bytes");
+	return 0;
+}
+
+size_t dns_ask_build(uint16_t id, const struct name *n, uint16_t type, bool edns,
+		     uint8_t out[static DNS_REPLY_MAX])
+{
+	struct dns_out o = { .p = out, .cap = DNS_REPLY_MAX };
+	struct dns_wname w;
+
+	dns_wname_from(n, &w);
+	dns_put_be16(&o, id);
+	dns_put_be16(&o, DNS_FLAG_RD);
+	dns_put_be16(&o, 1);
+	dns_put_be16(&o, 0);
+	dns_put_be16(&o, 0);
+	dns_put_be16(&o, edns ? 1 : 0);
+	dns_put(&o, w.b, w.len);
+	dns_put_be16(&o, type);
+	dns_put_be16(&o, DNS_CLASS_IN);
+	if (edns)
+		dns_put_opt(&o, DNS_UDP_MAX, 0, DNS_EDE_NONE, NULL, NULL);
+	assert(!o.full);
+	return o.len;
+}

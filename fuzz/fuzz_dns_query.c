@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's messages through the whole interceptor: [mode] then messages of
+ * two length bytes and their content. Every message gets exactly one reply and
+ * one event, and a reply is a well-formed response to it that fits.
+ */
+#include "dns/dns_int.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MAX_ASKS 256
+
+static struct {
+	struct dns *d;
+	uint64_t now;
+	struct dns_ask *asks[MAX_ASKS];
+	size_t n_asks;
+	unsigned replies, events;
+	const uint8_t *msg;
+	size_t len;
+	enum dns_transport t;
+} F;
+
+static bool judge_query(void *ctx, const struct dns_question *q, struct dns_denial *ret)
+{
+	struct name again;
+
+	(void)ctx;
+	/* The judge only ever sees canonical names. */
+	if (name_parse(q->name.s, q->name.len, &again, NULL) < 0 || !name_equal(&again, &q->name))
+		abort();
+	memset(ret, 'x', sizeof(*ret));
+	return q->name.s[0] != 'd';
+}
+
+static bool judge_answer(void *ctx, const struct dns_question *q, const struct ip_addr *a,
+			 struct dns_denial *ret)
+{
+	(void)ctx, (void)q;
+	memset(ret, 'y', sizeof(*ret));
+	return a->b[0] != 10;
+}
+
+static void on_event(void *ctx, const struct dns_event *e)
+{
+	(void)ctx;
+	if (e->result < DNS_ANSWERED || e->result > DNS_REFUSED)
+		abort();
+	F.events++;
+}
+
+static int up_ask(void *up, struct dns_ask *a)
+{
+	(void)up;
+	if (F.n_asks == MAX_ASKS)
+		return -EIO;
+	F.asks[F.n_asks++] = a;
+	return 0;
+}
+
+static uint64_t up_now(void *up)
+{
+	(void)up;
+	return F.now;
+}
+
+static void up_wake(void *up, uint64_t when)
+{
+	(void)up, (void)when;
+}
+
+static void up_free(void *up)
+{
+	(void)up;
+}
+
+static void on_reply(void *user, const uint8_t *msg, size_t len)
+{
+	struct dns_msg m = { .p = msg, .len = len };
+	struct dns_header h;
+	struct dns_rr rr;
+
+	(void)user;
+	F.replies++;
+	if (len == 0)
+		return;
+	if (len > (F.t == DNS_UDP ? DNS_UDP_MAX : DNS_REPLY_MAX) || !dns_header_read(&m, &h) ||
+	    !(h.flags & DNS_FLAG_QR) || h.qd > 1)
+		abort();
+	if (h.qd) {
+		struct dns_wname n;
+
+		if (!dns_name_read(&m, false, &n) || m.len - m.at < 4)
+			abort();
+		m.at += 4;
+	}
+	for (unsigned i = 0; i < (unsigned)h.an + h.ns + h.ar; i++)
+		if (!dns_rr_read(&m, &rr))
+			abort();
+	if (m.at != m.len)
+		abort();
+}
+
+/* Answers the oldest question: an address, none, no such name, or a failure. */
+static void answer_one(uint8_t how)
+{
+	uint8_t msg[DNS_REPLY_MAX];
+	struct dns_ask *a = F.asks[0];
+	size_t len;
+
+	memmove(F.asks, F.asks + 1, --F.n_asks * sizeof(F.asks[0]));
+	len = dns_ask_build(1, &a->name, a->type, false, msg);
+	msg[2] |= 0x80;
+	if (how % 4 == 2)
+		msg[3] |= DNS_RCODE_NXDOMAIN;
+	if (how % 4 == 0) {
+		static const uint8_t rr[] = { 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 9, 9, 9, 9 };
+
+		msg[7] = 1;
+		memcpy(msg + len, rr, sizeof(rr));
+		msg[len + 12] = how & 16 ? 10 : 9;
+		len += sizeof(rr);
+	}
+	dns_upstream_done(F.d, a, how % 4 == 3 ? -ETIMEDOUT : 0, msg, len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct dns_ops ops = { judge_query, judge_answer, on_event };
+	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
+	struct dns_config cfg = {
+		.virtual4 = { ip4(198, 18, 0, 0), 15 },
+		.virtual6 = { { 6, { 0xfd, 0x77 } }, 64 },
+		.max_pending = 16,
+		.max_names = 8,
+	};
+	struct rd r = rd_init(data, size);
+	unsigned sent = 0;
+	uint8_t mode;
+
+	if (!rd_u8(&r, &mode))
+		return 0;
+	memset(&F, 0, sizeof(F));
+	F.now = NS_PER_S;
+	cfg.mode = mode & 1;
+	if (dns_new_with(NULL, &cfg, &ops, NULL, &up, NULL, &F.d) < 0)
+		abort();
+	while (rd_left(&r) && sent < 64) {
+		uint16_t len;
+		const uint8_t *p;
+		uint8_t *copy;
+
+		if (!rd_be16(&r, &len))
+			break;
+		F.t = len & 0x8000 ? DNS_TCP : DNS_UDP;
+		len &= 0x7fff;
+		if (len > rd_left(&r))
+			len = (uint16_t)rd_left(&r);
+		if (!rd_bytes(&r, len, &p))
+			abort();
+		copy = malloc(len ? len : 1);
+		memcpy(copy, p, len);
+		dns_query(F.d, copy, len, F.t, &e, &e, on_reply, NULL);
+		free(copy);
+		sent++;
+		if (F.n_asks && mode & 2)
+			answer_one((uint8_t)(mode >> 2 ^ sent));
+		F.now += (uint64_t)(mode & 0xe0) * NS_PER_MS;
+		dns_tick(F.d);
+	}
+	while (F.n_asks)
+		answer_one((uint8_t)(mode >> 2 ^ F.n_asks));
+	if (F.replies != sent || F.events != sent)
+		abort();
+	dns_free(F.d);
+	return 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ICMP and ICMPv6 (RFC 792, 1122 3.2.2, 4443). Echo requests are flows, keyed
+ * by identifier; errors are made here, quoting the guest's own packet, at a
+ * bounded rate. Errors that the guest sends are ignored: its word about paths
+ * and ports beyond us is worth nothing. No error is ever about an error, a
+ * group address or a later fragment; callers only come here with whole
+ * packets to one host, and icmp_error() looks at the quoted type itself.
+ */
+#include "netstack/netstack_internal.h"
+
+#define ECHO_REPLY 0
+#define ECHO_REQUEST 8
+#define ECHO6_REQUEST 128
+#define ECHO6_REPLY 129
+
+#define V4_UNREACHABLE 3
+#define V6_UNREACHABLE 1
+#define V6_TOO_BIG 2
+#define V6_PARAMETER 4
+
+static bool take_token(struct netstack *ns)
+{
+	const uint64_t unit = 1000000, full = LIMIT_ICMP_BURST * unit;
+	uint64_t now = ns_now(ns), elapsed = MIN(now - ns->icmp.last, 10 * NS_PER_S);
+
+	/* rate/s in millionths per nanosecond: 1000/s is one millionth per nanosecond / 1000 */
+	ns->icmp.tokens = MIN(full, ns->icmp.tokens + elapsed * LIMIT_ICMP_RATE / 1000);
+	ns->icmp.last = now;
+	if (ns->icmp.tokens < unit)
+		return false;
+	ns->icmp.tokens -= unit;
+	return true;
+}
+
+/* Where the transport header of a validated packet starts, its protocol; 0 when unclear. */
+static size_t find_upper(const uint8_t *p, size_t len, uint8_t *ret_proto)
+{
+	size_t off = IP6_HEAD;
+
+	if (p[0] >> 4 == 4) {
+		*ret_proto = p[9];
+		return (p[0] & 15u) * 4;
+	}
+	*ret_proto = p[6];
+	for (unsigned i = 0; i < LIMIT_IP6_HEADERS; i++) {
+		if (*ret_proto != 0 && *ret_proto != 43 && *ret_proto != 60)
+			return off;
+		if (len < off + 8)
+			return 0;
+		*ret_proto = p[off];
+		off += 8u + p[off + 1] * 8u;
+	}
+	return 0;
+}
+
+static bool may_answer(const uint8_t *l3, size_t len)
+{
+	uint8_t proto;
+	size_t off = find_upper(l3, len, &proto);
+
+	if (proto == IPPROTO_ICMP && l3[0] >> 4 == 4)
+		return off && off < len && l3[off] == ECHO_REQUEST;
+	if (proto == IPPROTO_ICMPV6 && l3[0] >> 4 == 6)
+		return off && off < len && l3[off] == ECHO6_REQUEST;
+	return true;
+}
+
+void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type, uint8_t code,
+		uint32_t info, bool from_dst)
+{
+	bool four = l3[0] >> 4 == 4;
+	struct ip_addr guest = ip_from_be(four ? 4 : 6, four ? l3 + 12 : l3 + 8);
+	struct ip_addr dst = ip_from_be(four ? 4 : 6, four ? l3 + 16 : l3 + 24);
+	struct ip_addr gw = four ? ns->cfg.gateway4 : ns->cfg.gateway6;
+	uint8_t h[ICMP_HEAD] = { type, code };
+	struct ip_out o = {
+		.src = from_dst || !gw.family ? &dst : &gw,
+		.dst = &guest,
+		.proto = four ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+		.head = h,
+		.head_len = sizeof(h),
+		.csum_off = 2,
+		.n_data = 1,
+	};
+	size_t max = four ? 576 - 20 - ICMP_HEAD : 1280 - IP6_HEAD - ICMP_HEAD;
+
+	if (!may_answer(l3, len) || !take_token(ns))
+		return;
+	put_be32(h + 4, info);
+	o.data[0] = (struct iovec){ (void *)(uintptr_t)l3, MIN(len, max) };
+	if (!ip_send(ns, &o))
+		ns->stats.dropped_link_full++;
+}
+
+void icmp_refusal(struct netstack *ns, const uint8_t *l3, size_t len, enum netstack_refusal how)
+{
+	static const struct {
+		uint8_t code4, code6;
+		bool from_dst;
+	} codes[] = {
+		[NETSTACK_DENIED] = { 13, 1, false }, [NETSTACK_NO_HOST] = { 1, 3, false },
+		[NETSTACK_NO_NET] = { 0, 0, false },  [NETSTACK_PORT_CLOSED] = { 3, 4, true },
+		[NETSTACK_LIMIT] = { 13, 1, false },
+	};
+	bool four = l3[0] >> 4 == 4;
+
+	if (how == NETSTACK_SILENT)
+		return;
+	assert(how > 0 && (size_t)how < ARRAY_SIZE(codes));
+	icmp_error(ns, l3, len, four ? V4_UNREACHABLE : V6_UNREACHABLE,
+		   four ? codes[how].code4 : codes[how].code6, 0, codes[how].from_dst);
+}
+
+void icmp_protocol_unreachable(struct netstack *ns, const struct ip_pkt *k)
+{
+	uint8_t proto;
+
+	if (k->src.family == 4) {
+		icmp_error(ns, k->l3, k->l3_len, V4_UNREACHABLE, 2, 0, true);
+		return;
+	}
+	/* The pointer names the next-header byte; that of the base header when there is one only. */
+	if (find_upper(k->l3, k->l3_len, &proto) == IP6_HEAD)
+		icmp_error(ns, k->l3, k->l3_len, V6_PARAMETER, 1, 6, true);
+	else
+		icmp_error(ns, k->l3, k->l3_len, V6_PARAMETER, 1, IP6_HEAD, true);
+}
+
+void icmp_too_big(struct netstack *ns, const uint8_t *l3, size_t len, uint32_t mtu)
+{
+	if (l3[0] >> 4 == 4)
+		icmp_error(ns, l3, len, V4_UNREACHABLE, 4, MIN(mtu, 0xffffu), false);
+	else
+		icmp_error(ns, l3, len, V6_TOO_BIG, 0, mtu, false);
+}
+
+bool icmp_echo_reply(struct netstack_flow *f, uint16_t seq, const void *p, size_t len)
+{
+	bool four = f->t.guest.addr.family == 4;
+	uint8_t h[ICMP_HEAD] = { four ? ECHO_REPLY : ECHO6_REPLY };
+	struct ip_out o = {
+		.src = &f->t.remote.addr,
+		.dst = &f->t.guest.addr,
+		.proto = four ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+		.head = h,
+		.head_len = sizeof(h),
+		.csum_off = 2,
+		.n_data = 1,
+		.data[0] = { (void *)(uintptr_t)p, len },
+	};
+
+	put_be16(h + 4, f->t.guest.port);
+	put_be16(h + 6, seq);
+	return ip_send(f->ns, &o);
+}
+
+static void echo_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	struct netstack_tuple t = {
+		.proto = NETSTACK_ICMP,
+		.guest = { k->src, get_be16(k->l4 + 4) },
+		.remote = { k->dst, 0 },
+	};
+	struct dgram d = {
+		.p = k->l4 + ICMP_HEAD,
+		.len = k->l4_len - ICMP_HEAD,
+		.seq = get_be16(k->l4 + 6),
+	};
+	struct netstack_flow *f = flow_find(ns, &t);
+	bool fresh = !f;
+
+	if (!f)
+		f = flow_create(ns, &t);
+	if (!f) {
+		flow_refuse_limit(ns, &t, k);
+		return;
+	}
+	if (f->state == FLOW_NEW)
+		flow_keep(f, k->l3, (size_t)(d.p - k->l3), d.p, d.len, d.seq);
+	if (fresh)
+		ns->ops->flow_new(ns->ctx, f);
+	else if (f->state == FLOW_OPEN)
+		relay_dgram_up(f, &d, 1);
+}
+
+void icmp_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	bool four = k->src.family == 4;
+	struct csum c = { 0 };
+
+	if (k->l4_len < ICMP_HEAD) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
+	if (!k->vouched) {
+		if (!four)
+			csum_feed_pseudo(&c, &k->src, &k->dst, k->proto, k->l4_len);
+		csum_feed(&c, k->l4, k->l4_len);
+		if (!csum_good(&c)) {
+			ns->stats.dropped_malformed++;
+			return;
+		}
+	}
+	if (k->l4[0] == (four ? ECHO_REQUEST : ECHO6_REQUEST)) {
+		if (k->l4[1] == 0)
+			echo_input(ns, k);
+		else
+			ns->stats.dropped_malformed++;
+		return;
+	}
+	/* Errors and replies are ignored; other questions are refused and said so. */
+	if (four ? k->l4[0] > ECHO_REQUEST && k->l4[0] != 11 && k->l4[0] != 12
+		 : k->l4[0] > ECHO6_REPLY)
+		ip_refuse_quietly(ns, k, NETSTACK_SILENT);
+}

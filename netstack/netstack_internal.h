@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of netstack share. Layers call downwards by function and
+ * upwards by function; the owner is called from flow.c and the two relays
+ * only, and never from inside the TCP engine (notes are remembered and worked
+ * off by a loop task), so that an owner may call anything from anywhere.
+ *
+ *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_tcp
+ *                                                      └─► flow ─► relay_dgram
+ *    everything that answers ─► ip_out ─► link
+ */
+#ifndef WEIR_NETSTACK_INTERNAL_H
+#define WEIR_NETSTACK_INTERNAL_H
+
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/uio.h>
+
+#include "netstack/netstack.h"
+#include "netstack/netstack_limits.h"
+#include "netstack/tcp.h"
+
+#define ETH_HEAD 14
+#define ETH_IP4 0x0800
+#define ETH_ARP 0x0806
+#define ETH_IP6 0x86dd
+#define ETH_VLAN 0x8100
+#define ETH_QINQ 0x88a8
+
+#define IP6_HEAD 40
+#define UDP_HEAD 8
+#define ICMP_HEAD 8
+
+/* ---- link ------------------------------------------------------------- */
+
+/* What a link can do for us; what it cannot is done in software. */
+struct link_caps {
+	bool vnet_hdr;
+	bool csum; /* frames may leave with partial checksums */
+	bool tso;
+	bool uso;
+	size_t frame_max;
+};
+
+/* Segmentation hints. From the guest they are claims: never used as an index. */
+enum link_gso {
+	LINK_GSO_NONE = 0,
+	LINK_GSO_TCP4 = 1,
+	LINK_GSO_TCP6 = 4,
+	LINK_GSO_UDP = 5,
+};
+
+struct link_rx {
+	const uint8_t *p; /* Ethernet header on */
+	size_t len;
+	bool vouched; /* checksum need not be verified */
+	uint8_t gso;
+	uint16_t gso_size;
+};
+
+/* A frame to send; head holds Ethernet, IP and transport header. */
+struct link_tx {
+	const uint8_t *head;
+	size_t head_len;
+	struct iovec data[2];
+	unsigned n_data;
+	bool partial_csum;
+	uint16_t csum_start, csum_off;
+	uint8_t gso;
+	uint16_t gso_size;
+};
+
+struct ns_link;
+struct link_driver {
+	/* One frame into buf: 1, 0 when there is none now, or negative errno (link lost). */
+	int (*read)(struct ns_link *l, uint8_t *buf, size_t size, struct link_rx *ret);
+	/* 0, -EAGAIN when the link takes no more now, other errors: this frame is lost. */
+	int (*write)(struct ns_link *l, const struct link_tx *tx);
+	struct link_caps caps;
+};
+
+struct ns_link {
+	int fd;
+	const struct link_driver *drv;
+};
+
+extern const struct link_driver link_tap;
+
+/* ---- checksums -------------------------------------------------------- */
+
+/* Internet checksum over pieces of any length, RFC 1071. */
+struct csum {
+	uint64_t sum;
+	bool odd;
+};
+void csum_feed(struct csum *c, const void *p, size_t n);
+void csum_feed_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst,
+		      uint8_t proto, size_t len);
+/* Folded sum, stored as it stands (partial) or complemented (final). */
+void csum_store_partial(const struct csum *c, uint8_t *p);
+void csum_store(const struct csum *c, uint8_t *p);
+/* A sum that includes the checksum field: is it right? */
+bool csum_good(const struct csum *c);
+
+/* ---- packets ---------------------------------------------------------- */
+
+/* A packet of the guest whose IP header, addresses and lengths have been checked. */
+struct ip_pkt {
+	struct ip_addr src, dst;
+	uint8_t proto;
+	const uint8_t *l3; /* whole packet, for quoting */
+	size_t l3_len;
+	const uint8_t *l4;
+	size_t l4_len;
+	bool vouched;
+	uint8_t gso;
+	uint16_t gso_size;
+};
+
+/* A packet to the guest. head is the transport header, its checksum field zero. */
+struct ip_out {
+	const struct ip_addr *src, *dst;
+	uint8_t proto;
+	uint8_t hop_limit; /* 0: 64 */
+	const uint8_t *head;
+	size_t head_len;
+	size_t csum_off; /* of the checksum field in head */
+	struct iovec data[2];
+	unsigned n_data;
+	uint8_t gso;
+	uint16_t gso_size;
+};
+#define IP_OUT_HEAD_MAX 60
+
+/* True: sent (or lost for good). False: the link takes no more now. */
+bool ip_send(struct netstack *ns, const struct ip_out *o);
+/* Bytes of a packet quoted in an ICMP error, as one piece: header with the given length. */
+size_t ip_build_header(uint8_t *ret, const struct ip_addr *src, const struct ip_addr *dst,
+		       uint8_t proto, uint8_t hop_limit, size_t payload_len);
+
+void eth_input(struct netstack *ns, const struct link_rx *rx);
+bool eth_send(struct netstack *ns, struct link_tx *tx);
+/* Fills the 14 bytes; the guest's MAC must be known. */
+void eth_header(const struct netstack *ns, uint8_t *p, uint16_t type);
+void eth_learn(struct netstack *ns, const uint8_t mac[6]);
+/* Ask for the guest's MAC now and again until it is known. */
+void eth_resolve(struct netstack *ns);
+void eth_resolve_timer(struct loop_timer *t);
+
+void ip4_input(struct netstack *ns, const uint8_t *p, size_t len, const struct link_rx *rx,
+	       bool l2_multicast);
+void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct link_rx *rx,
+	       bool l2_multicast);
+/* The upper protocols, by number. */
+void ip_deliver(struct netstack *ns, const struct ip_pkt *k);
+/* Counted, reported, not answered. ports 0 when they are not known. */
+void ip_refuse_quietly(struct netstack *ns, const struct ip_pkt *k, enum netstack_refusal how);
+
+/* True: was neighbour discovery or listener noise, and is dealt with. */
+bool ndp_input(struct netstack *ns, const struct ip_pkt *k, uint8_t hop_limit,
+	       const uint8_t src_mac[6]);
+void ndp_solicit_guest(struct netstack *ns);
+
+/* ---- reassembly ------------------------------------------------------- */
+
+struct frag_table {
+	struct list sets; /* oldest first */
+	size_t n, bytes;
+	struct loop_timer timer;
+	uint8_t *done; /* the datagram handed out last */
+};
+
+struct frag_piece {
+	struct ip_addr src, dst;
+	uint32_t id;
+	uint8_t proto;	     /* protocol (v4) or next header (v6) */
+	const uint8_t *head; /* IP header up to the fragment part */
+	size_t head_len;
+	size_t nh_off; /* v6: where in head the next-header byte stands */
+	const uint8_t *p;
+	size_t len;
+	size_t off;
+	bool more;
+};
+void frag_init(struct netstack *ns);
+void frag_fini(struct netstack *ns);
+/* The whole packet, from its IP header on, once complete; valid until the next call. */
+const uint8_t *frag_input(struct netstack *ns, const struct frag_piece *k, size_t *ret_len);
+
+/* ---- ICMP ------------------------------------------------------------- */
+
+struct icmp_bucket {
+	uint64_t last;
+	uint64_t tokens; /* in millionths */
+};
+
+void icmp_input(struct netstack *ns, const struct ip_pkt *k);
+/* An error about the guest's packet l3 (validated, contiguous). Rate-limited. */
+void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type, uint8_t code,
+		uint32_t info, bool from_dst);
+void icmp_refusal(struct netstack *ns, const uint8_t *l3, size_t len, enum netstack_refusal how);
+void icmp_protocol_unreachable(struct netstack *ns, const struct ip_pkt *k);
+void icmp_too_big(struct netstack *ns, const uint8_t *l3, size_t len, uint32_t mtu);
+bool icmp_echo_reply(struct netstack_flow *f, uint16_t seq, const void *p, size_t len);
+
+void udp_input(struct netstack *ns, const struct ip_pkt *k);
+bool udp_send(struct netstack_flow *f, const void *p, size_t len);
+
+void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k);
+
+/* ---- flows ------------------------------------------------------------ */
+
+enum flow_state {
+	FLOW_NEW = 1, /* reported, not decided */
+	FLOW_OPEN,
+	FLOW_ZOMBIE, /* ended for the owner; the TCP engine is still in TIME-WAIT or so */
+	FLOW_DEAD,   /* waits for the loop task that frees it */
+};
+
+/* A packet kept until the owner has decided: relayed then, or quoted in a refusal. */
+struct flow_pending {
+	struct flow_pending *next;
+	size_t len;	/* from the IP header on */
+	size_t payload; /* offset of the datagram's payload */
+	uint16_t seq;	/* echo */
+	uint8_t bytes[];
+};
+
+struct netstack_flow {
+	struct netstack *ns;
+	struct hmap_node node;
+	struct list all, work, blocked;
+	struct netstack_tuple t;
+	struct netstack_counts c;
+	void *user;
+	uint8_t state;
+	bool local; /* UDP, ICMP: the owner answers */
+
+	int fd;
+	int fd_family;
+	struct loop_io io;
+	struct loop_timer timer; /* engine's (TCP) or idle (others) */
+	uint64_t active_ns;	 /* last datagram either way */
+
+	struct flow_pending *pending, **pending_tail;
+	size_t pending_n, pending_bytes;
+	uint16_t echo_seq; /* of the request delivered last */
+
+	/* TCP */
+	struct tcp *tcp;
+	struct loop_timer aux; /* reset linger */
+	uint32_t notes;	       /* 1 << enum tcp_note */
+	bool accepted, established, hold;
+	bool up_done, down_done; /* that direction's end has been passed on */
+	bool up_broken;		 /* the descriptor takes no more */
+	bool resetting;		 /* the descriptor failed; RST once the guest has what was read */
+	bool tcp_closed;
+	bool want_out, hup, server_first, read_any;
+	bool no_room; /* the engine owes a TCP_WRITABLE */
+	size_t reported;
+	bool reported_eof;
+	uint64_t committed;
+};
+
+struct netstack {
+	struct loop *loop;
+	struct netstack_config cfg;
+	const struct netstack_ops *ops;
+	void *ctx;
+
+	struct ns_link link;
+	struct loop_io link_io;
+	bool link_full, mac_known;
+	uint8_t guest_mac[6];
+	struct loop_timer resolve;
+	uint8_t *rx_buf;
+	uint8_t *scratch; /* HOLD_MAX linearised, captures: LIMIT_FRAME */
+	uint8_t *dgrams;  /* LIMIT_DGRAM_BATCH of 64 KiB, made on first use */
+
+	struct tcp_stack tcp;
+	struct hmap flows;
+	struct hash_key key;
+	struct pool pool;
+	struct list live, zombies, dead, work, blocked;
+	struct loop_task task;
+	uint32_t live_n[4], zombie_n;
+
+	struct frag_table frags;
+	struct icmp_bucket icmp;
+	struct netstack_stats stats;
+	uint16_t ip4_id;
+	uint32_t ip6_id;
+
+	unsigned depth; /* entries on the stack; freed at 0 when dying */
+	bool dying;
+};
+
+/* Around everything the loop or the owner calls: netstack_free() may come in between. */
+void ns_enter(struct netstack *ns);
+void ns_leave(struct netstack *ns);
+
+static inline bool flow_live(const struct netstack_flow *f)
+{
+	return f->state == FLOW_NEW || f->state == FLOW_OPEN;
+}
+
+static inline uint64_t ns_now(const struct netstack *ns)
+{
+	return loop_now(ns->loop);
+}
+
+struct netstack_flow *flow_find(struct netstack *ns, const struct netstack_tuple *t);
+/* NULL: the table is full (counted). */
+struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tuple *t);
+void flow_finish(struct netstack_flow *f, enum netstack_end how);
+/* A zombie's (or failed newborn's) silent end. */
+void flow_bury(struct netstack_flow *f);
+void flow_work(struct netstack_flow *f);
+void flow_run_work(struct loop_task *t);
+void flow_free_dead(struct netstack *ns);
+/* False: over the bound, dropped. */
+bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,
+	       const uint8_t *payload, size_t len, uint16_t seq);
+void flow_drop_pending(struct netstack_flow *f);
+struct flow_pending *flow_take_pending(struct netstack_flow *f);
+/* Refusal at the limit: reported and answered. */
+void flow_refuse_limit(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k);
+
+extern const struct tcp_ops relay_tcp_ops;
+void relay_tcp_run(struct netstack_flow *f);
+void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold);
+void relay_tcp_accept(struct netstack_flow *f);
+/* RST as the state of the handshake asks for. */
+void relay_tcp_rst(struct netstack_flow *f);
+int relay_tcp_open(struct netstack_flow *f);
+void relay_tcp_timer(struct loop_timer *t);
+
+void relay_dgram_attach(struct netstack_flow *f, int fd);
+void relay_dgram_local(struct netstack_flow *f);
+struct dgram {
+	const uint8_t *p;
+	size_t len;
+	uint16_t seq; /* echo */
+};
+/* From the guest to an open flow. */
+void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, unsigned n);
+void relay_dgram_idle(struct loop_timer *t);
+void relay_dgram_touch(struct netstack_flow *f);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every cap of the folder (the TCP engine's apart), with what it stops. */
+#ifndef WEIR_NETSTACK_LIMITS_H
+#define WEIR_NETSTACK_LIMITS_H
+
+/* Frames read per wake: a guest that floods the link must not starve sockets and timers. */
+#define LIMIT_LINK_BATCH 64
+/* Ethernet header + the largest IP packet; longer reads are malformed. */
+#define LIMIT_FRAME (14 + 65535 + 40)
+
+/* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
+#define LIMIT_IP6_HEADERS 8
+/* Bytes of IPv6 header chain, base header included; also what reassembly keeps of it. */
+#define LIMIT_IP6_CHAIN 256
+
+/* Datagrams being put together at once, their memory, pieces and age: fragment floods. */
+#define LIMIT_FRAG_SETS 64
+#define LIMIT_FRAG_BYTES (4u << 20)
+#define LIMIT_FRAG_PIECES 128
+#define LIMIT_FRAG_NS (15 * NS_PER_S)
+
+/* Packets kept for a UDP or ICMP flow that the owner has not decided yet. */
+#define LIMIT_PENDING_PACKETS 8
+#define LIMIT_PENDING_BYTES 65536
+
+/* Datagrams that one segmentation-offload frame may stand for (as Linux: UDP_MAX_SEGMENTS):
+ * a gso_size of 1 would turn one frame into 65,000 system calls. */
+#define LIMIT_USO_SEGMENTS 128
+
+/* ICMP errors per second and in one burst: an error per packet would amplify a flood. */
+#define LIMIT_ICMP_RATE 1000
+#define LIMIT_ICMP_BURST 1000
+
+/* One flow's turn: bytes moved per wake in each direction, datagrams per wake. */
+#define LIMIT_RELAY_READ (256u << 10)
+#define LIMIT_RELAY_WRITES 8
+#define LIMIT_DGRAM_BATCH 16
+#define LIMIT_DGRAM_ROUNDS 4
+
+/* Per connection buffers, and all of them together: a guest that opens many and reads none. */
+#define LIMIT_TCP_RX (4u << 20)
+#define LIMIT_TCP_TX (4u << 20)
+#define LIMIT_TCP_MEM (256u << 20)
+/* Largest super-segment: the IP length field, less headers with all options. */
+#define LIMIT_TSO (65535 - 40 - 60)
+/* How long bytes already taken from a failed descriptor may take to reach the guest. */
+#define LIMIT_RESET_LINGER_NS (10 * NS_PER_S)
+
+/* Flow objects beyond the configured limits: ended ones live until the loop's next task run. */
+#define LIMIT_FLOW_SLACK 1024
+
+/* Idle life of an echo flow; its identifier is one ping process. */
+#define LIMIT_ICMP_IDLE_S 60
+#define LIMIT_UDP_IDLE_S 180
+
+/* How often the guest's MAC is asked for while something waits for it. */
+#define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
+
+#endif

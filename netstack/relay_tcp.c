@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP flows: segments in and out of the engine, and the relay between its two
+ * queues and a descriptor.
+ *
+ *    guest ─► engine rx ─► sendmsg(fd)     "up":   window closes when fd is full
+ *    guest ◄─ engine tx ◄─ readv(fd)       "down": fd is not read when tx is full
+ *
+ * The directions are independent. Each ends once: up when the guest's FIN and
+ * all before it have been written (shutdown(SHUT_WR)), down when the
+ * descriptor's end has been read (FIN behind what is queued). The flow ends
+ * when both have and the guest has acknowledged every byte; the engine may
+ * live on in TIME-WAIT, unseen by the owner.
+ *
+ * Nothing is dropped: what the descriptor does not take stays in rx, unread.
+ * A held flow simply does not consume. A descriptor that fails resets the
+ * guest, but only after the guest has what had been read before the failure.
+ *
+ * The engine calls us from inside its functions (relay_tcp_ops); there we only
+ * take notes. They are worked off in relay_tcp_run(), from the loop's task
+ * list, once per batch of frames.
+ */
+#include "netstack/netstack_internal.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* ---- the engine's side ------------------------------------------------ */
+
+static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, const struct tcp_out *s)
+{
+	struct ip_out o = {
+		.src = &t->remote.addr,
+		.dst = &t->guest.addr,
+		.proto = IPPROTO_TCP,
+		.head = s->head,
+		.head_len = s->head_len,
+		.csum_off = 16,
+		.gso_size = s->gso_size,
+	};
+
+	for (unsigned i = 0; i < 2; i++)
+		if (s->data[i].len)
+			o.data[o.n_data++] =
+				(struct iovec){ (void *)(uintptr_t)s->data[i].p, s->data[i].len };
+	if (s->gso_size)
+		o.gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
+	return ip_send(ns, &o);
+}
+
+static bool on_emit(struct tcp *t, const struct tcp_out *s)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	if (f->state == FLOW_DEAD)
+		return true;
+	if (send_segment(f->ns, &f->t, s)) {
+		f->c.packets_down++;
+		return true;
+	}
+	if (list_empty(&f->blocked))
+		list_add_tail(&f->ns->blocked, &f->blocked);
+	return false;
+}
+
+static void on_note(struct tcp *t, enum tcp_note n)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	f->notes |= 1u << n;
+	flow_work(f);
+}
+
+static void on_set_timer(struct tcp *t, uint64_t when)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	if (f->state == FLOW_DEAD || when == 0)
+		loop_timer_del(f->ns->loop, &f->timer);
+	else
+		loop_timer_set(f->ns->loop, &f->timer, when);
+}
+
+const struct tcp_ops relay_tcp_ops = {
+	.emit = on_emit,
+	.note = on_note,
+	.set_timer = on_set_timer,
+};
+
+void relay_tcp_timer(struct loop_timer *t)
+{
+	struct netstack_flow *f = container_of(t, struct netstack_flow, timer);
+	struct netstack *ns = f->ns;
+
+	ns_enter(ns);
+	tcp_timer(f->tcp, ns_now(ns));
+	ns_leave(ns);
+}
+
+static void on_aux_timer(struct loop_timer *t)
+{
+	flow_work(container_of(t, struct netstack_flow, aux));
+}
+
+int relay_tcp_open(struct netstack_flow *f)
+{
+	f->timer.cb = relay_tcp_timer;
+	f->aux.cb = on_aux_timer;
+	return tcp_new(&f->ns->tcp, &f->t.remote, &f->t.guest, f, &f->tcp);
+}
+
+/* ---- segments from the guest ------------------------------------------ */
+
+/* The headers are what a refusal answers to; data on a SYN is not needed for it. */
+static void keep_syn(struct netstack_flow *f, const struct ip_pkt *k, const struct tcp_seg *s)
+{
+	flow_drop_pending(f);
+	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4, k->l4_len - s->len, 0);
+}
+
+static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k,
+		      const struct tcp_seg *s)
+{
+	struct netstack_flow *f = flow_create(ns, t);
+	struct tcp_out rst;
+
+	if (!f) {
+		if (tcp_refuse(s, &rst))
+			(void)send_segment(ns, t, &rst);
+		flow_refuse_limit(ns, t, k);
+		return;
+	}
+	f->c.packets_up++;
+	keep_syn(f, k, s);
+	tcp_syn_received(f->tcp, s, ns_now(ns));
+	ns->ops->flow_new(ns->ctx, f);
+}
+
+static bool checksum_ok(const struct ip_pkt *k)
+{
+	struct csum c = { 0 };
+
+	if (k->vouched)
+		return true;
+	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
+	csum_feed(&c, k->l4, k->l4_len);
+	return csum_good(&c);
+}
+
+void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	struct netstack_tuple t = { .proto = NETSTACK_TCP };
+	struct netstack_flow *f;
+	struct tcp_seg s;
+	struct tcp_out rst;
+	bool opening;
+
+	if (!checksum_ok(k) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 || s.src_port == 0 ||
+	    s.dst_port == 0) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
+	t.guest = (struct endpoint){ k->src, s.src_port };
+	t.remote = (struct endpoint){ k->dst, s.dst_port };
+	opening = (s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	f = flow_find(ns, &t);
+	/* The guest reuses a port whose last connection is over for it: ours is, too. */
+	if (f && f->state == FLOW_ZOMBIE && opening) {
+		flow_bury(f);
+		f = NULL;
+	}
+	if (!f) {
+		if (opening)
+			open_flow(ns, &t, k, &s);
+		else if (tcp_refuse(&s, &rst))
+			(void)send_segment(ns, &t, &rst);
+		return;
+	}
+	f->c.packets_up++;
+	/* The engine goes by the newest SYN until one is answered; so does a refusal. */
+	if (f->state == FLOW_NEW && opening)
+		keep_syn(f, k, &s);
+	tcp_input(f->tcp, &s, ns_now(ns));
+	/* An acknowledgement may be all that a finished direction waits for. */
+	if (f->down_done || f->resetting)
+		flow_work(f);
+}
+
+/* ---- endings ---------------------------------------------------------- */
+
+void relay_tcp_rst(struct netstack_flow *f)
+{
+	struct netstack *ns = f->ns;
+	struct tcp_seg s;
+	struct tcp_out rst;
+	const uint8_t *syn;
+
+	if (f->accepted || !f->pending) {
+		tcp_abort(f->tcp, ns_now(ns));
+		return;
+	}
+	/* The SYN was never answered: refuse it as a closed port would. */
+	syn = f->pending->bytes + f->pending->payload;
+	if (tcp_seg_parse(syn, f->pending->len - f->pending->payload, &s) == 0 && tcp_refuse(&s, &rst))
+		(void)send_segment(ns, &f->t, &rst);
+}
+
+/* The descriptor failed. What was read from it before still belongs to the guest. */
+static void remote_failed(struct netstack_flow *f, int error)
+{
+	if (f->resetting)
+		return;
+	f->c.error = error;
+	f->resetting = true;
+	loop_io_del(&f->io);
+	loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_RESET_LINGER_NS);
+}
+
+static bool all_acked(const struct netstack_flow *f)
+{
+	return tcp_acked_bytes(f->tcp) >= f->committed;
+}
+
+/* True when the flow has ended. */
+static bool check_end(struct netstack_flow *f)
+{
+	if (f->resetting) {
+		if (!all_acked(f) && loop_timer_armed(&f->aux) && !f->tcp_closed)
+			return false;
+		if (!f->tcp_closed)
+			tcp_abort(f->tcp, ns_now(f->ns));
+		flow_finish(f, NETSTACK_END_REMOTE_RESET);
+		return true;
+	}
+	if (f->up_done && f->down_done && all_acked(f)) {
+		flow_finish(f, NETSTACK_END_CLOSED);
+		return true;
+	}
+	if (!f->tcp_closed)
+		return false;
+	/* The engine is through and we are not: what comes from the guest has no reader. */
+	if (f->down_done && !f->up_done && tcp_rx_eof(f->tcp))
+		return false;
+	flow_finish(f, f->down_done ? NETSTACK_END_REMOTE_RESET : NETSTACK_END_GUEST_RESET);
+	return true;
+}
+
+/* ---- up: guest to descriptor ------------------------------------------ */
+
+static size_t rx_iov(const struct netstack_flow *f, struct iovec iov[2], int *ret_n)
+{
+	const uint8_t *p[2] = { NULL, NULL };
+	size_t len[2] = { 0, 0 }, total = tcp_rx_peek(f->tcp, p, len);
+
+	*ret_n = 0;
+	for (unsigned i = 0; i < 2; i++)
+		if (len[i])
+			iov[(*ret_n)++] = (struct iovec){ (void *)(uintptr_t)p[i], len[i] };
+	return total;
+}
+
+/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
+static bool write_once(struct netstack_flow *f)
+{
+	struct iovec iov[2];
+	struct msghdr m = { .msg_iov = iov };
+	int n;
+	size_t total = rx_iov(f, iov, &n);
+	ssize_t r;
+
+	if (!total)
+		return false;
+	m.msg_iovlen = (size_t)n;
+	do
+		r = sendmsg(f->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0 && errno != EAGAIN) {
+		/* There may be an answer to read from before it broke. */
+		f->up_broken = true;
+		f->c.error = errno;
+		return false;
+	}
+	if (r > 0) {
+		f->c.bytes_up += (size_t)r;
+		tcp_rx_consume(f->tcp, (size_t)r, ns_now(f->ns));
+	}
+	f->want_out = r < 0 || (size_t)r < total;
+	return !f->want_out;
+}
+
+static void relay_up(struct netstack_flow *f)
+{
+	struct iovec iov[2];
+	int n;
+
+	if (f->fd < 0 || f->hold || f->up_done || f->up_broken || f->resetting)
+		return;
+	f->want_out = false;
+	for (unsigned i = 0; i < LIMIT_RELAY_WRITES && write_once(f); i++)
+		;
+	if (f->up_broken || !tcp_rx_eof(f->tcp))
+		return;
+	if (rx_iov(f, iov, &n)) {
+		f->want_out = true;
+		return;
+	}
+	(void)shutdown(f->fd, SHUT_WR);
+	f->up_done = true;
+}
+
+/* ---- down: descriptor to guest ---------------------------------------- */
+
+static bool may_read(const struct netstack_flow *f)
+{
+	return f->fd >= 0 && f->established && !f->down_done && !f->resetting && !f->tcp_closed;
+}
+
+static void down_end(struct netstack_flow *f)
+{
+	f->down_done = true;
+	f->read_any = true;
+	tcp_shutdown(f->tcp, ns_now(f->ns));
+}
+
+/* One read into the engine's queue; false: nothing there, no room, or the end. */
+static bool read_once(struct netstack_flow *f)
+{
+	uint8_t *p[2] = { NULL, NULL };
+	size_t len[2] = { 0, 0 }, room = tcp_tx_space(f->tcp, p, len);
+	struct iovec iov[2];
+	int n = 0;
+	ssize_t r;
+
+	if (!room) {
+		f->no_room = true;
+		return false;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (len[i])
+			iov[n++] = (struct iovec){ p[i], len[i] };
+	if (iov[0].iov_len >= LIMIT_RELAY_READ) {
+		iov[0].iov_len = LIMIT_RELAY_READ;
+		n = 1;
+	} else if (n == 2) {
+		iov[1].iov_len = MIN(iov[1].iov_len, LIMIT_RELAY_READ - iov[0].iov_len);
+	}
+	do
+		r = readv(f->fd, iov, n);
+	while (r < 0 && errno == EINTR);
+	if (r > 0) {
+		f->read_any = true;
+		f->committed += (size_t)r;
+		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
+		f->no_room = tcp_tx_room(f->tcp) == 0;
+		return !f->no_room;
+	}
+	if (r == 0)
+		down_end(f);
+	else if (errno != EAGAIN)
+		remote_failed(f, errno);
+	return false;
+}
+
+/* Up is broken: read what is left, then reset. */
+static void drain_broken(struct netstack_flow *f)
+{
+	while (may_read(f) && read_once(f))
+		;
+	if (f->resetting || (may_read(f) && f->no_room))
+		return;
+	remote_failed(f, f->c.error);
+}
+
+/* ---- holding ---------------------------------------------------------- */
+
+static void report_held(struct netstack_flow *f)
+{
+	const uint8_t *p[2] = { NULL, NULL };
+	size_t len[2] = { 0, 0 }, total = tcp_rx_peek(f->tcp, p, len);
+	bool eof = tcp_rx_eof(f->tcp) && total <= NETSTACK_HOLD_MAX;
+	struct netstack *ns = f->ns;
+
+	total = MIN(total, (size_t)NETSTACK_HOLD_MAX);
+	if (total == f->reported && eof == f->reported_eof)
+		return;
+	f->reported = total;
+	f->reported_eof = eof;
+	if (len[0] < total) {
+		memcpy(ns->scratch, p[0], len[0]);
+		memcpy(ns->scratch + len[0], p[1], total - len[0]);
+		p[0] = ns->scratch;
+	}
+	ns->ops->flow_bytes(ns->ctx, f, total ? p[0] : ns->scratch, total, eof);
+}
+
+/* ---- the relay's turn ------------------------------------------------- */
+
+static void on_io(struct loop_io *io, uint32_t revents);
+
+/* Interest only where there is something to do; hang-ups must not call us for ever. */
+static void set_interest(struct netstack_flow *f)
+{
+	uint32_t ev = 0;
+	int r;
+
+	if (f->fd < 0 || f->resetting)
+		return;
+	if (may_read(f) && !f->no_room)
+		ev |= EPOLLIN;
+	if (f->want_out)
+		ev |= EPOLLOUT;
+	if (!ev && f->hup) {
+		loop_io_del(&f->io);
+	} else if (f->io.loop) {
+		loop_io_set(&f->io, ev);
+	} else {
+		r = loop_io_add(f->ns->loop, &f->io, f->fd, ev, on_io);
+		if (r < 0)
+			remote_failed(f, -r);
+	}
+}
+
+void relay_tcp_run(struct netstack_flow *f)
+{
+	uint32_t notes = f->notes;
+
+	f->notes = 0;
+	if (notes & 1u << TCP_CLOSED)
+		f->tcp_closed = true;
+	if (f->state == FLOW_ZOMBIE) {
+		if (notes & (1u << TCP_CLOSED | 1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT))
+			flow_bury(f);
+		return;
+	}
+	if (!flow_live(f))
+		return;
+	if (notes & 1u << TCP_ESTABLISHED)
+		f->established = true;
+	if (notes & 1u << TCP_WRITABLE)
+		f->no_room = false;
+	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {
+		f->tcp_closed = true;
+		flow_finish(f, notes & 1u << TCP_RESET_BY_PEER ? NETSTACK_END_GUEST_RESET
+							       : NETSTACK_END_TIMEOUT);
+		return;
+	}
+	if (f->accepted && f->hold && !f->resetting)
+		report_held(f);
+	if (!flow_live(f))
+		return;
+	relay_up(f);
+	if (f->up_broken && !f->resetting)
+		drain_broken(f);
+	if (check_end(f))
+		return;
+	set_interest(f);
+	if (f->resetting)
+		(void)check_end(f);
+}
+
+/* The descriptor speaks first, and nobody has decided yet. */
+static bool server_speaks_first(const struct netstack_flow *f)
+{
+	const uint8_t *p[2];
+	size_t len[2];
+
+	return f->hold && !f->server_first && tcp_rx_peek(f->tcp, p, len) == 0 && !tcp_rx_eof(f->tcp);
+}
+
+/* An error that neither reading nor writing would show us now. */
+static void check_error(struct netstack_flow *f)
+{
+	int err = 0;
+	socklen_t n = sizeof(err);
+
+	f->hup = true;
+	if (!f->down_done)
+		return; /* reading will tell, when there is room */
+	if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err)
+		remote_failed(f, err);
+	else if (!f->up_done && !f->hold)
+		tcp_close(f->tcp, ns_now(f->ns)); /* nobody is there who would read */
+}
+
+static void on_io(struct loop_io *io, uint32_t revents)
+{
+	struct netstack_flow *f = container_of(io, struct netstack_flow, io);
+	struct netstack *ns = f->ns;
+	bool reading = io->events & EPOLLIN;
+
+	ns_enter(ns);
+	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && reading) {
+		if (server_speaks_first(f)) {
+			f->server_first = true;
+			ns->ops->flow_server_first(ns->ctx, f);
+		}
+		if (flow_live(f) && may_read(f))
+			(void)read_once(f);
+	}
+	if (flow_live(f) && f->fd >= 0 && revents & (EPOLLHUP | EPOLLERR) && !reading)
+		check_error(f);
+	if (flow_live(f))
+		relay_tcp_run(f);
+	ns_leave(ns);
+}
+
+/* ---- the owner's calls ------------------------------------------------ */
+
+static void shake_hands(struct netstack_flow *f)
+{
+	if (f->accepted)
+		return;
+	f->accepted = true;
+	f->state = FLOW_OPEN;
+	flow_drop_pending(f);
+	tcp_accept(f->tcp, ns_now(f->ns));
+}
+
+void netstack_flow_accept(struct netstack_flow *f)
+{
+	assert(f->t.proto == NETSTACK_TCP);
+	if (!flow_live(f) || f->accepted)
+		return;
+	ns_enter(f->ns);
+	f->hold = true;
+	shake_hands(f);
+	ns_leave(f->ns);
+}
+
+void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold)
+{
+	f->fd = fd;
+	f->hold = hold;
+	f->server_first = f->read_any = f->hup = f->want_out = false;
+	/* Held bytes that were reported before are not news to whoever attaches. */
+	shake_hands(f);
+	flow_work(f);
+}
+
+void netstack_flow_release(struct netstack_flow *f)
+{
+	if (!flow_live(f) || f->fd < 0 || !f->hold)
+		return;
+	f->hold = false;
+	flow_work(f);
+}
+
+int netstack_flow_detach(struct netstack_flow *f)
+{
+	if (!flow_live(f) || f->fd < 0)
+		return -EBADF;
+	if (!f->hold || f->read_any || f->resetting)
+		return -EBUSY;
+	loop_io_del(&f->io);
+	return steal_fd(&f->fd);
+}
+
+int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struct endpoint *from,
+		     const struct endpoint *guest, int fd, void *user, struct netstack_flow **ret)
+{
+	struct netstack_tuple t = {
+		.proto = proto,
+		.guest = *guest,
+		.remote = *from,
+		.inbound = true,
+	};
+	const struct ip_addr *own = guest->addr.family == 4 ? &ns->cfg.guest4 : &ns->cfg.guest6;
+	struct netstack_flow *f;
+
+	if (proto != NETSTACK_TCP && proto != NETSTACK_UDP)
+		return -EOPNOTSUPP;
+	if (!own->family || !ip_equal(own, &guest->addr) ||
+	    from->addr.family != guest->addr.family || !from->port || !guest->port)
+		return -EINVAL;
+	f = flow_find(ns, &t);
+	if (f && f->state == FLOW_ZOMBIE) {
+		flow_bury(f);
+		f = NULL;
+	}
+	if (f)
+		return -EADDRINUSE;
+	f = flow_create(ns, &t);
+	if (!f)
+		return -ENOBUFS;
+	ns_enter(ns);
+	f->user = user;
+	f->state = FLOW_OPEN;
+	if (proto == NETSTACK_UDP) {
+		f->local = true;
+	} else {
+		f->accepted = true;
+		f->fd = fd;
+		tcp_connect(f->tcp, ns_now(ns));
+		flow_work(f);
+	}
+	*ret = f;
+	ns_leave(ns);
+	return 0;
+}

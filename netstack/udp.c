@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UDP (RFC 768, 8200 8.1) from and to the guest. A frame with segmentation
+ * offload stands for several datagrams of gso_size bytes; it is split here and
+ * relayed as one batch. Hostile: length field, checksum, gso_size.
+ */
+#include "netstack/netstack_internal.h"
+
+static bool checksum_ok(const struct ip_pkt *k, size_t len)
+{
+	struct csum c = { 0 };
+
+	if (k->vouched)
+		return true;
+	if (get_be16(k->l4 + 6) == 0)
+		return k->src.family == 4;
+	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_UDP, len);
+	csum_feed(&c, k->l4, len);
+	return csum_good(&c);
+}
+
+/* How many datagrams of what size this packet stands for; false: not believable. */
+static bool split(const struct ip_pkt *k, size_t payload, size_t *ret_size)
+{
+	*ret_size = payload;
+	if (k->gso != LINK_GSO_UDP || payload == 0)
+		return true;
+	if (k->gso_size == 0 || payload > (size_t)k->gso_size * LIMIT_USO_SEGMENTS)
+		return false;
+	*ret_size = k->gso_size;
+	return true;
+}
+
+static void deliver(struct netstack_flow *f, const struct ip_pkt *k, const uint8_t *p, size_t len,
+		    size_t size)
+{
+	struct dgram d[LIMIT_USO_SEGMENTS];
+	unsigned n = 0;
+
+	if (f->state == FLOW_NEW) {
+		do {
+			size_t one = MIN(size, len);
+
+			flow_keep(f, k->l3, (size_t)(k->l4 + UDP_HEAD - k->l3), p, one, 0);
+			p += one;
+			len -= one;
+		} while (len);
+		return;
+	}
+	do {
+		d[n] = (struct dgram){ .p = p, .len = MIN(size, len) };
+		p += d[n].len;
+		len -= d[n].len;
+		n++;
+	} while (len && n < ARRAY_SIZE(d));
+	if (f->state == FLOW_OPEN)
+		relay_dgram_up(f, d, n);
+}
+
+void udp_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	struct netstack_tuple t = { .proto = NETSTACK_UDP };
+	struct netstack_flow *f;
+	size_t len, size;
+	bool fresh;
+
+	if (k->l4_len < UDP_HEAD) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
+	len = get_be16(k->l4 + 4);
+	t.guest = (struct endpoint){ k->src, get_be16(k->l4) };
+	t.remote = (struct endpoint){ k->dst, get_be16(k->l4 + 2) };
+	if (len < UDP_HEAD || len > k->l4_len || t.guest.port == 0 || t.remote.port == 0 ||
+	    !checksum_ok(k, len) || !split(k, len - UDP_HEAD, &size)) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
+	f = flow_find(ns, &t);
+	fresh = !f;
+	if (!f)
+		f = flow_create(ns, &t);
+	if (!f) {
+		flow_refuse_limit(ns, &t, k);
+		return;
+	}
+	deliver(f, k, k->l4 + UDP_HEAD, len - UDP_HEAD, size);
+	if (fresh)
+		ns->ops->flow_new(ns->ctx, f);
+}
+
+bool udp_send(struct netstack_flow *f, const void *p, size_t len)
+{
+	uint8_t h[UDP_HEAD] = { 0 };
+	struct ip_out o = {
+		.src = &f->t.remote.addr,
+		.dst = &f->t.guest.addr,
+		.proto = IPPROTO_UDP,
+		.head = h,
+		.head_len = sizeof(h),
+		.csum_off = 6,
+		.n_data = 1,
+		.data[0] = { (void *)(uintptr_t)p, len },
+	};
+
+	put_be16(h, f->t.remote.port);
+	put_be16(h + 2, f->t.guest.port);
+	put_be16(h + 4, (uint16_t)(len + UDP_HEAD));
+	return ip_send(f->ns, &o);
+}

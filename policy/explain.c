@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why a decision came out as it did: the evaluator's own judgement of each
+ * rule, put into words. Never a second opinion: outcome and verdict come from
+ * policy_rule_judge() and policy_decide().
+ */
+#include "base/base.h"
+#include "policy/policy_internal.h"
+
+#define WHY_MAX sizeof(((struct policy_step *)0)->why)
+
+/* Appends within a fixed text; what does not fit is cut. */
+static void say(char *out, const char *fmt, ...) printf_like(2, 3);
+
+static void say(char *out, const char *fmt, ...)
+{
+	size_t n = strlen(out);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(out + n, WHY_MAX - n, fmt, ap);
+	va_end(ap);
+}
+
+static const char *proto_name(enum policy_proto p)
+{
+	switch (p) {
+	case POLICY_TCP:
+		return "tcp";
+	case POLICY_UDP:
+		return "udp";
+	case POLICY_ICMPV4:
+		return "icmpv4";
+	case POLICY_ICMPV6:
+		return "icmpv6";
+	}
+	return "?";
+}
+
+static void say_protos(char *out, uint8_t protos)
+{
+	const char *sep = "";
+
+	for (unsigned bit = POLICY_TCP; bit <= POLICY_ICMPV6; bit <<= 1)
+		if (protos & bit) {
+			say(out, "%s%s", sep, proto_name((enum policy_proto)bit));
+			sep = ", ";
+		}
+}
+
+static void say_ports(char *out, const struct policy_rule *r)
+{
+	for (size_t i = 0; i < r->n_ports; i++) {
+		if (i == 6) {
+			say(out, ", ...");
+			return;
+		}
+		say(out, r->ports[i].lo == r->ports[i].hi ? "%s%u" : "%s%u-%u", i ? ", " : "",
+		    r->ports[i].lo, r->ports[i].hi);
+	}
+}
+
+static void why_no_dest(const struct policy_rule *r, const struct policy_facts *f, char *out)
+{
+	char dest[NAME_MAX_LEN + 8], ip[IP_STRLEN];
+
+	policy_dest_format(r, dest, sizeof(dest));
+	if (rule_by_name(r)) {
+		if (f->name == POLICY_NONE)
+			say(out, "the flow has no name: an allow by name needs one");
+		else if (f->name == POLICY_UNKNOWN)
+			say(out, "this address was not handed out for %.100s", dest);
+		else if (f->n_names == 1)
+			say(out, "name %.60s is not %.60s", f->names[0].s, dest);
+		else
+			say(out, "none of the flow's %zu names is %.100s", f->n_names, dest);
+		return;
+	}
+	if (f->is_host && r->dest == DEST_GROUP)
+		say(out, "the address is the gateway: group host, not %s", dest);
+	else if (f->addr.family == 0)
+		say(out, "the address is not known");
+	else if (r->dest == DEST_GROUP)
+		say(out, "%s is in group %s, not %s", ip_format(&f->addr, ip),
+		    policy_group_name(policy_group_of(&f->addr)), dest);
+	else
+		say(out, "%s is not %s%s", ip_format(&f->addr, ip), strchr(dest, '/') ? "in " : "",
+		    dest);
+}
+
+static void why_no_http(const struct policy_rule *r, const struct policy_facts *f, char *out)
+{
+	if (f->proto == POLICY_ICMPV4 || f->proto == POLICY_ICMPV6)
+		say(out, "ICMP carries no HTTP request");
+	else if (f->http != POLICY_KNOWN || !f->method || !f->path)
+		say(out, "no HTTP request could be read: an allow with http needs one");
+	else
+		say(out, "request %.20s %.60s is not among the rule's %s", f->method, f->path,
+		    !r->n_paths	    ? "methods"
+		    : !r->n_methods ? "paths"
+				    : "methods and paths");
+}
+
+static void why_no(const struct policy_rule *r, const struct policy_facts *f, enum rule_cond cond,
+		   char *out)
+{
+	switch (cond) {
+	case COND_DIR:
+		say(out, "the rule is for %s", policy_dir_name(r->dirs));
+		break;
+	case COND_PROTO:
+		say(out, "protocol %s is not ", proto_name(f->proto));
+		say_protos(out, r->protos);
+		break;
+	case COND_PORT:
+		if (f->port == 0)
+			say(out, "the flow has no port, the rule is for ");
+		else
+			say(out, "port %u is not in ", f->port);
+		say_ports(out, r);
+		break;
+	case COND_DEST:
+		why_no_dest(r, f, out);
+		break;
+	case COND_HTTP:
+		why_no_http(r, f, out);
+		break;
+	case COND_NONE:
+		break;
+	}
+}
+
+static void why_unknown(const struct policy_rule *r, enum rule_cond cond, char *out)
+{
+	if (cond == COND_HTTP)
+		say(out, "the request is not known yet");
+	else if (r->action == POLICY_DENY)
+		say(out, "the name is not known yet: a deny needs no evidence");
+	else
+		say(out, "the name is not known yet: this address was handed out for it");
+}
+
+static void why_yes(const struct policy_rule *r, const struct policy_facts *f, char *out)
+{
+	char dest[NAME_MAX_LEN + 8];
+
+	policy_dest_format(r, dest, sizeof(dest));
+	if (rule_by_name(r) && f->name == POLICY_NONE)
+		say(out, "the flow has no name: that never escapes a deny by name");
+	else if (rule_has_http(r) && f->http != POLICY_KNOWN)
+		say(out, "no HTTP request could be read: that never escapes a deny with http");
+	else if (r->dest == DEST_ANY)
+		say(out, "any destination");
+	else
+		say(out, "destination is %.120s", dest);
+}
+
+static struct policy_step explain_rule(const struct policy *p, size_t i, const struct policy_facts *f)
+{
+	const struct policy_rule *r = &p->rules[i];
+	struct policy_step s = { .rule = (int)i, .rule_id = r->id, .action = r->action };
+	enum rule_cond cond;
+
+	switch (policy_rule_judge(r, f, &cond)) {
+	case TRI_NO:
+		s.outcome = "no match";
+		why_no(r, f, cond, s.why);
+		break;
+	case TRI_UNKNOWN:
+		s.outcome = "unknown";
+		why_unknown(r, cond, s.why);
+		break;
+	case TRI_YES:
+		s.outcome = "match";
+		why_yes(r, f, s.why);
+		break;
+	}
+	return s;
+}
+
+struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
+				     struct policy_step *steps, size_t max, size_t *ret_n)
+{
+	size_t n = 0;
+	bool done = false;
+
+	for (size_t i = 0; i < p->n_rules && n < max && !done; i++) {
+		steps[n] = explain_rule(p, i, f);
+		done = str_eq(steps[n].outcome, "match");
+		n++;
+	}
+	*ret_n = n;
+	return policy_decide(p, f);
+}
+
+struct ip_addr policy_public_sample(const struct policy *p)
+{
+	struct ip_addr best = { 0 };
+	size_t best_hits = SIZE_MAX;
+
+	/* Spread over the address space, so that no one network holds them all. */
+	for (unsigned i = 0; i < 64 && best_hits; i++) {
+		struct ip_addr a = ip4((uint8_t)(93 + 67 * i), (uint8_t)(184 + 29 * i),
+				       (uint8_t)(215 + 101 * i), (uint8_t)(14 + 3 * i));
+		struct policy_facts f = { .dir = POLICY_EGRESS, .addr = a };
+		size_t hits = 0;
+
+		if (policy_group_of(&a) != POLICY_GROUP_PUBLIC)
+			continue;
+		for (size_t r = 0; r < p->n_rules; r++)
+			if (p->rules[r].dest == DEST_PREFIX)
+				hits += policy_rule_covers_address(&p->rules[r], &f);
+		if (hits < best_hits) {
+			best_hits = hits;
+			best = a;
+		}
+	}
+	return best;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of policy/ share. The loaders (load.c, token.c, preset.c) only
+ * build struct policy_rule and hand it to policy_add(), which holds the one
+ * validator; the evaluator (decide.c) only reads them.
+ */
+#ifndef WEIR_POLICY_INTERNAL_H
+#define WEIR_POLICY_INTERNAL_H
+
+#include "policy/policy.h"
+#include "policy/policy_limits.h"
+
+enum dest_kind {
+	DEST_ANY = 0,
+	DEST_GROUP = 1,
+	DEST_PREFIX = 2,
+	DEST_NAME = 3,	 /* that name */
+	DEST_SUFFIX = 4, /* that name and what is below it */
+	DEST_BELOW = 5,	 /* only what is below it */
+};
+
+struct policy_rule {
+	enum policy_action action;
+	enum policy_dir dirs;
+	uint8_t protos; /* enum policy_proto bits; 0: any */
+	enum dest_kind dest;
+	enum policy_group group; /* DEST_GROUP */
+	struct ip_prefix prefix; /* DEST_PREFIX; never an IPv4-mapped one */
+	struct name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
+	struct port_range *ports;
+	size_t n_ports; /* sorted and disjoint; 0: any */
+	char **methods;
+	size_t n_methods; /* 0: any */
+	char **paths;	  /* patterns, normalised */
+	size_t n_paths;	  /* 0: any */
+	char *id;
+	char *reason;
+};
+
+#define RULE_INIT ((struct policy_rule){ .dirs = POLICY_EGRESS })
+
+struct policy {
+	enum policy_action egress, ingress; /* defaults */
+	bool drop;
+	bool has_http, has_names;
+	struct policy_rule *rules;
+	size_t n_rules, rules_size;
+};
+
+static inline bool rule_by_name(const struct policy_rule *r)
+{
+	return r->dest >= DEST_NAME;
+}
+
+static inline bool rule_has_http(const struct policy_rule *r)
+{
+	return r->n_methods || r->n_paths;
+}
+
+/* A reason for a refusal, without a place: the caller knows where it stood. */
+struct why {
+	char text[384];
+};
+int why_set(struct why *w, const char *fmt, ...) printf_like(2, 3); /* returns -EINVAL */
+
+/* ---- group.c --------------------------------------------------------------- */
+
+/* Every IPv4 address inside an IPv6 one: 6to4 and Teredo may hold an ISATAP form too. */
+size_t policy_embedded_all(const struct ip_addr *a, struct ip_addr ret[static 2]);
+bool policy_group_parse(const char *s, enum policy_group *ret);
+const char *policy_group_suggest(const char *s);
+
+/* ---- dest.c ---------------------------------------------------------------- */
+
+/* How a text says what it is; DEST_HINT_GUESS: by its form alone. */
+enum dest_hint {
+	DEST_HINT_GUESS = 0,
+	DEST_HINT_ANY = 1,
+	DEST_HINT_IP = 2,
+	DEST_HINT_CIDR = 3,
+	DEST_HINT_DOMAIN = 4,
+	DEST_HINT_SUFFIX = 5,
+	DEST_HINT_GROUP = 6,
+};
+must_check int policy_dest_parse(const char *s, enum dest_hint hint, struct policy_rule *r,
+				 struct why *why);
+/* As the shorthand a person would write. */
+const char *policy_dest_format(const struct policy_rule *r, char *out, size_t size);
+
+/* ---- rule.c ---------------------------------------------------------------- */
+
+must_check int policy_new(enum policy_action egress, enum policy_action ingress, struct policy **ret);
+void policy_rule_fini(struct policy_rule *r);
+/* Moves *r into the list, or leaves it to the caller on failure. */
+must_check int policy_add(struct policy *p, struct policy_rule *r, struct why *why);
+/* Moves every rule of `from` behind those of p. */
+must_check int policy_add_all(struct policy *p, struct policy *from, struct why *why);
+/* After the last rule. *ret_rule: the second rule of two with one id. */
+must_check int policy_check_ids(const struct policy *p, size_t *ret_rule);
+must_check int policy_rule_add_port(struct policy_rule *r, struct port_range range, struct why *why);
+must_check int policy_rule_add_method(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_add_proto(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_set_reason(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_action_parse(const char *s, enum policy_action *ret, struct why *why);
+must_check int policy_dir_parse(const char *s, enum policy_dir *ret, struct why *why);
+const char *policy_action_name(enum policy_action a);
+const char *policy_dir_name(enum policy_dir d);
+/* Sets "what \"word\"; did you mean ...". Returns -EINVAL. */
+int policy_unknown(struct why *why, const char *what, const char *word,
+		   const char *const *candidates, size_t n);
+
+/* ---- path.c ---------------------------------------------------------------- */
+
+must_check int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct why *why);
+bool policy_path_match(const char *pattern, const char *path);
+
+/* ---- preset.c, token.c ----------------------------------------------------- */
+
+const char *policy_preset_suggest(const char *word);
+/* Egress to the gateway, TCP and UDP 53 (or the given protocols). */
+must_check int policy_add_dns(struct policy *p, enum policy_action action, uint8_t protos,
+			      struct why *why);
+/* Adds the rules of one --net-rule argument. */
+must_check int policy_add_tokens(struct policy *p, const char *text, struct why *why);
+
+/* ---- decide.c -------------------------------------------------------------- */
+
+enum tri { TRI_NO = 0, TRI_YES = 1, TRI_UNKNOWN = 2 };
+/* The condition that settled a rule, for explain. */
+enum rule_cond {
+	COND_NONE = 0, /* all of them held */
+	COND_DIR = 1,
+	COND_PROTO = 2,
+	COND_PORT = 3,
+	COND_DEST = 4,
+	COND_HTTP = 5,
+};
+enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
+			   enum rule_cond *ret_cond);
+bool policy_rule_covers_port(const struct policy_rule *r, uint16_t port);
+/* For rules by address or group. */
+bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f);
+
+#endif

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end-to-end tests run weir inside the lab, with real clients.
+
+    python3 -m pytest tests/e2e            starts itself anew inside the lab
+    WEIR=build-asan/bin/weir python3 -m pytest tests/e2e
+
+WEIR: the program (default build/bin/weir). WEIR_E2E_BYTES: size of the big
+transfers (default 1 GiB). WEIR_E2E_SLACK: factor on every time limit.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+LAB = os.path.join(TOP, "tests", "lab")
+sys.path.insert(0, LAB)
+
+WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(TOP, "build", "bin", "weir")))
+SLACK = float(os.environ.get("WEIR_E2E_SLACK", "1"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--weir-user", help="an ordinary user who runs weir (the lab is root's)")
+
+
+def pytest_cmdline_main(config):
+    """Outside the lab: become the same pytest inside it."""
+    if os.environ.get("LAB") or config.option.collectonly or config.option.help:
+        return
+    config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    os.execv(python, [python, os.path.join(LAB, "lab.py"), "run", "--", python, "-B", "-m", "pytest",
+                      "-p", "no:cacheprovider", "--basetemp=/media/lab/tmp/pytest",
+                      *config.invocation_params.args])
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "user: is also run by an ordinary user")
+
+
+class Result:
+    """How one `weir run` went."""
+
+    def __init__(self, rc, out, err, seconds, audit):
+        self.rc, self.out, self.err, self.seconds = rc, out, err, seconds
+        self.audit_path = audit
+        # In the sanitizer build every complaint is a failure, whatever the test was about.
+        assert "Sanitizer" not in err and "runtime error:" not in err, repr(self)
+
+    @property
+    def json(self):
+        """What guest.py reported."""
+        lines = [x for x in self.out.splitlines() if x.startswith(("{", "["))]
+        assert lines, "no report: %r" % self
+        return json.loads(lines[-1])
+
+    @property
+    def events(self):
+        if not os.path.exists(self.audit_path):
+            return []
+        with open(self.audit_path, encoding="utf-8") as f:
+            return [json.loads(line) for line in f]
+
+    def find(self, kind, **want):
+        """Events of one kind whose members have these values."""
+        return [e for e in self.events if e.get("kind") == kind and
+                all(e.get(k) == v for k, v in want.items())]
+
+    @property
+    def record(self):
+        with open(self.audit_path, "rb") as f:
+            return f.read()
+
+    def __repr__(self):
+        events = [{k: v for k, v in e.items() if k not in ("_schema", "prev", "hash", "run")}
+                  for e in self.events[-12:]]
+        return "rc %d after %.2f s\nout: %s\nerr: %s\nrecord: %s" % (
+            self.rc, self.seconds, self.out[-3000:], self.err[-3000:],
+            "\n  ".join(json.dumps(e) for e in events))
+
+
+# Names below example.com and nothing else; evil.example.net is outside.
+EXAMPLE = {"policy": {"default_egress": "deny", "rules": [
+    {"id": "example", "action": "allow", "destination": ".example.com"}]}}
+
+
+class Weir:
+    def __init__(self, tmp, lab, user):
+        self.tmp, self.lab, self.n = tmp, lab, 0
+        self.program, self.prefix = WEIR, []
+        if user:
+            # The sources may lie where that user cannot go.
+            self.program = os.path.join(lab.tmp, "weir")
+            if not os.path.exists(self.program):
+                shutil.copy(WEIR, self.program)
+            who = pwd.getpwnam(user)
+            os.chown(tmp, who.pw_uid, who.pw_gid)
+            self.prefix = ["setpriv", "--reuid=%d" % who.pw_uid, "--regid=%d" % who.pw_gid,
+                           "--clear-groups", "env", "HOME=" + tmp]
+
+    def path(self, name):
+        self.n += 1
+        return os.path.join(self.tmp, "%d-%s" % (self.n, name))
+
+    def file(self, name, content):
+        p = self.path(name)
+        with open(p, "w", encoding="utf-8") as f:
+            f.write(content if isinstance(content, str) else json.dumps(content, indent=1))
+        return p
+
+    def argv(self, command, policy=EXAMPLE, flags=(), audit=None, intercept=None):
+        argv = [*self.prefix, self.program, "run", "--backend", "netns"]
+        if isinstance(policy, dict):
+            argv += ["--policy", self.file("policy.json", policy)]
+        elif policy:
+            argv += ["--policy", policy]
+        if intercept:
+            argv += ["--tls-intercept"]
+        # The lab's servers have certificates of the lab's CA.
+        argv += ["--upstream-ca", os.environ["LAB_CA"], "--audit", audit]
+        return argv + list(flags) + ["--"] + list(command)
+
+    def environment(self, env):
+        e = {k: v for k, v in os.environ.items()
+             if not k.startswith(("PYTEST", "CURL_", "SSL_CERT", "REQUESTS_"))}
+        e.update(env or {})
+        return e
+
+    def run(self, *command, policy=EXAMPLE, flags=(), intercept=None, stdin=None, env=None,
+            timeout=60):
+        """Run a command in a sandbox to its end."""
+        audit = self.path("audit.jsonl")
+        argv = self.argv(command, policy, flags, audit, intercept)
+        t0 = time.monotonic()
+        try:
+            p = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout * SLACK,
+                               env=self.environment(env), check=False,
+                               stdin=subprocess.DEVNULL if stdin is None else None)
+        except subprocess.TimeoutExpired as e:
+            pytest.fail("still running after %d s: %s\n%s" % (
+                timeout * SLACK, argv, (e.stderr or b"").decode("utf-8", "replace")[-3000:]))
+        r = Result(p.returncode, p.stdout.decode("utf-8", "replace"),
+                   p.stderr.decode("utf-8", "replace"), time.monotonic() - t0, audit)
+        print(repr(r))  # shown when the test fails; pytest cuts an assertion's own text
+        return r
+
+    def sh(self, script, **kw):
+        return self.run("sh", "-c", script, **kw)
+
+    def guest(self, *args, **kw):
+        """Run one of guest.py's clients; .json is its report."""
+        return self.run("/usr/bin/python3", "-B", self.lab.guest, *map(str, args), **kw)
+
+    def start(self, *command, policy=EXAMPLE, flags=(), intercept=None, env=None, audit=None,
+              **kw):
+        """Start one and hand out the process; .audit_path is its record."""
+        audit = audit or self.path("audit.jsonl")
+        kw = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+              "stderr": subprocess.PIPE, **kw}
+        p = subprocess.Popen(self.argv(command, policy, flags, audit, intercept),
+                             env=self.environment(env), **kw)
+        p.audit_path = audit
+        return p
+
+    def call(self, *args, timeout=20, stdin=None):
+        """Any other weir command."""
+        return subprocess.run([self.program, *args], capture_output=True, text=True, input=stdin,
+                              timeout=timeout * SLACK, check=False)
+
+
+class Lab:
+    """What the lab's servers saw."""
+
+    def __init__(self):
+        self.token = os.environ["LAB_TOKEN"]
+        self.ca = os.environ["LAB_CA"]
+        self.log = os.environ["LAB_LOG"]
+        self.tmp = os.environ["LAB_TMP"]
+        self.guest = os.path.join(self.tmp, "guest.py")
+        for f in (os.path.join(HERE, "guest.py"), os.path.join(LAB, "data.py")):
+            shutil.copy(f, self.tmp)
+        self.mark = 0
+
+    def seen(self, kind=None, **want):
+        """Log entries since the test began."""
+        with open(self.log, "rb") as f:
+            f.seek(self.mark)
+            entries = [json.loads(line) for line in f]
+        return [e for e in entries if (kind is None or e["kind"] == kind) and
+                all(e.get(k) == v for k, v in want.items())]
+
+    def seen_text(self):
+        with open(self.log, "rb") as f:
+            f.seek(self.mark)
+            return f.read().decode()
+
+    def asked(self, part=""):
+        """Names the DNS server was asked for."""
+        return [e["name"] for e in self.seen("dns") if part in e.get("name", "").lower()]
+
+
+@pytest.fixture(scope="session")
+def lab_session():
+    return Lab()
+
+
+@pytest.fixture
+def lab(lab_session):
+    lab_session.mark = os.path.getsize(lab_session.log)
+    return lab_session
+
+
+@pytest.fixture
+def weir(tmp_path, lab, request):
+    os.chmod(tmp_path, 0o1777)
+    for p in (tmp_path.parent, tmp_path.parent.parent):
+        os.chmod(p, 0o755)
+    return Weir(str(tmp_path), lab, request.config.getoption("--weir-user"))
+
+
+def masked(value):
+    return bytes(b ^ 0x5A for b in value.encode()).hex()
+
+
+def wait_for(what, seconds=5):
+    """Poll until what() is true; its last value."""
+    end = time.monotonic() + seconds * SLACK
+    while True:
+        v = what()
+        if v or time.monotonic() > end:
+            return v
+        time.sleep(0.02)

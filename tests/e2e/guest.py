@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests run inside the sandbox: small network clients that report as JSON.
+
+Standard library only. Copied into the lab's folder, because the sandbox may not
+see the place where the sources are.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+
+def fault(e):
+    if isinstance(e, socket.gaierror):
+        return "EAI"
+    if isinstance(e, (socket.timeout, TimeoutError)) and not e.errno:
+        return "timeout"
+    return errno.errorcode.get(e.errno, repr(e))
+
+
+def dial(host, port, timeout=10, family=0):
+    """Connect to the first address only: its error is the answer."""
+    info = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0]
+    s = socket.socket(info[0], info[1])
+    s.settimeout(timeout)
+    try:
+        s.connect(info[4])
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def read_all(s):
+    out = b""
+    while True:
+        b = s.recv(262144)
+        if not b:
+            return out
+        out += b
+
+
+def cmd_connect(host, port, timeout="10", family="0"):
+    t0 = time.monotonic()
+    try:
+        dial(host, int(port), float(timeout), {"4": socket.AF_INET, "6": socket.AF_INET6}.get(
+            family, 0)).close()
+        what = "connected"
+    except OSError as e:
+        what = fault(e)
+    return {"result": what, "seconds": time.monotonic() - t0}
+
+
+def cmd_connects(*targets):
+    """Several in one go: HOST/PORT each."""
+    return {t: cmd_connect(*t.split("/")) for t in targets}
+
+
+def cmd_udp(host, port, text, timeout="3", count="1"):
+    info = socket.getaddrinfo(host, int(port), 0, socket.SOCK_DGRAM)[0]
+    s = socket.socket(info[0], info[1])
+    s.settimeout(float(timeout))
+    got, t0 = [], time.monotonic()
+    try:
+        s.connect(info[4])
+        for i in range(int(count)):
+            s.send(text.encode() + b"%d" % i)
+            got.append(s.recv(65535).decode())
+        what = "ok"
+    except OSError as e:
+        what = fault(e)
+    return {"result": what, "got": got, "seconds": time.monotonic() - t0}
+
+
+def cmd_udpsize(host, port, *sizes):
+    """Which datagram sizes come back whole."""
+    info = socket.getaddrinfo(host, int(port), 0, socket.SOCK_DGRAM)[0]
+    s = socket.socket(info[0], info[1])
+    s.settimeout(3)
+    out = {}
+    for n in sizes:
+        payload = os.urandom(int(n))
+        try:
+            s.sendto(payload, info[4])
+            out[n] = s.recv(65535) == payload
+        except OSError as e:
+            out[n] = fault(e)
+    return out
+
+
+def cmd_half(host, port, size, piece="65536", family="0"):
+    """Send size bytes, close our side, read the answer to its end."""
+    import data
+    s = dial(host, int(port), 60, {"4": socket.AF_INET, "6": socket.AF_INET6}.get(family, 0))
+    for b in data.blocks(int(size)):
+        for i in range(0, len(b), int(piece)):
+            s.sendall(b[i:i + int(piece)])
+    s.shutdown(socket.SHUT_WR)
+    return {"got": read_all(s).decode()}
+
+
+def cmd_greet(host, port, size):
+    """Server speaks first and closes its side; we go on sending."""
+    s = dial(host, int(port))
+    got = read_all(s).decode()
+    sent = 0
+    for _ in range(int(size) // 65536):
+        s.sendall(b"x" * 65536)
+        sent += 65536
+    s.shutdown(socket.SHUT_WR)
+    return {"got": got, "sent": sent}
+
+
+def cmd_both(host, port, rounds):
+    """Both ends close at the same moment; nothing may hang."""
+    t0 = time.monotonic()
+    for _ in range(int(rounds)):
+        s = dial(host, int(port))
+        s.sendall(b"x")
+        s.shutdown(socket.SHUT_WR)
+        read_all(s)
+        s.close()
+    return {"rounds": int(rounds), "seconds": time.monotonic() - t0}
+
+
+def cmd_reset(host, port):
+    s = dial(host, int(port))
+    s.sendall(b"x")
+    try:
+        s.recv(1)
+        return {"result": "eof"}
+    except OSError as e:
+        return {"result": fault(e)}
+
+
+def cmd_slowread(host, port, size):
+    """Read slowly with a small buffer; every byte must still come, in order."""
+    import data
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    s.settimeout(60)
+    s.connect((host, int(port)))
+    want, got, left = hashlib.sha256(), hashlib.sha256(), int(size)
+    while left:
+        b = s.recv(min(left, 65536))
+        if not b:
+            break
+        got.update(b)
+        left -= len(b)
+        time.sleep(0.001)
+    s.close()
+    for b in data.blocks(int(size) - left):
+        want.update(b)
+    return {"left": left, "same": want.digest() == got.digest()}
+
+
+def cmd_many(host, port, count):
+    """Open many connections and keep them; what became of each."""
+    out, kept = [], []
+    for _ in range(int(count)):
+        try:
+            s = dial(host, int(port), 3)
+            s.sendall(b"x")
+            out.append("ok" if s.recv(1) == b"x" else "eof")
+            kept.append(s)
+        except OSError as e:
+            out.append(fault(e))
+    return {"results": out}
+
+
+def cmd_parallel(host, port, count, size):
+    """Many echo conversations at once."""
+    bad = []
+
+    def one():
+        try:
+            payload = os.urandom(int(size))
+            s = dial(host, int(port), 60)
+            t = threading.Thread(target=lambda: (s.sendall(payload),
+                                                 s.shutdown(socket.SHUT_WR)))
+            t.start()
+            if read_all(s) != payload:
+                bad.append("different bytes")
+            t.join()
+        except OSError as e:
+            bad.append(fault(e))
+
+    threads = [threading.Thread(target=one) for _ in range(int(count))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return {"bad": bad}
+
+
+def cmd_upload(url, size, how="length"):
+    """PUT size bytes with Content-Length or chunked; the server's answer."""
+    import data
+    m = re.match(r"(https?)://([^/:]+)(?::(\d+))?(/.*)", url)
+    tls, host, path = m.group(1) == "https", m.group(2), m.group(4)
+    s = dial(host, int(m.group(3) or (443 if tls else 80)), 300)
+    if tls:
+        s = ssl.create_default_context(cafile=os.environ.get("GUEST_CA")).wrap_socket(
+            s, server_hostname=host)
+    framing = "Content-Length: %s" % size if how == "length" else "Transfer-Encoding: chunked"
+    s.sendall(("PUT %s HTTP/1.1\r\nHost: %s\r\n%s\r\nConnection: close\r\n\r\n" % (
+        path, host, framing)).encode())
+    for b in data.blocks(int(size)):
+        if how == "length":
+            s.sendall(b)
+        else:
+            s.sendall(b"%x\r\n" % len(b))
+            s.sendall(b)
+            s.sendall(b"\r\n")
+    if how != "length":
+        s.sendall(b"0\r\n\r\n")
+    text = b""
+    while b"}" not in text:
+        b = s.recv(65536)
+        if not b:
+            break
+        text += b
+    return json.loads(text[text.index(b"{"):])
+
+
+def cmd_raw(host, port, sni, pieces, timeout="5"):
+    """Write pieces as they are, each in a segment (and TLS record) of its own; what comes back.
+
+    sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text, or [text, times].
+    """
+    s = dial(host, int(port), float(timeout))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    out, what = b"", "eof"
+    try:
+        if sni != "-":
+            x = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            x.check_hostname = False
+            x.verify_mode = ssl.CERT_NONE
+            s = x.wrap_socket(s, server_hostname=sni or None)
+        for p in json.loads(pieces):
+            p = p if isinstance(p, str) else p[0] * p[1]
+            p = os.path.expandvars(p) if "${" in p else p
+            s.sendall(p.encode("latin-1"))
+            time.sleep(0.03)
+        while True:
+            b = s.recv(65536)
+            if not b:
+                break
+            out += b
+    except (OSError, ssl.SSLError) as e:
+        what = fault(e) if not isinstance(e, ssl.SSLError) else "tls: %s" % e
+    return {"end": what, "text": out.decode("latin-1")}
+
+
+def cmd_split(host, path, name, how):
+    """POST the placeholder in variable `name`, cut in pieces over segments or over chunks."""
+    p = os.environ[name]
+    if how == "chunks":
+        body = "".join("1\r\n%s\r\n" % c for c in p) + "0\r\n\r\n"
+        framing = "Transfer-Encoding: chunked"
+        pieces = [body]
+    else:
+        framing = "Content-Length: %d" % len(p)
+        pieces = [p[:3], p[3:4], p[4:]]
+    head = "POST %s HTTP/1.1\r\nHost: %s\r\n%s\r\nConnection: close\r\n\r\n" % (
+        path, host, framing)
+    return cmd_raw(host, "443", host, json.dumps([head] + pieces))
+
+
+def cmd_scan(masked):
+    """Look for a value in every readable byte of every process we can see, environments included.
+
+    The value comes with every byte flipped, so that our own arguments do not hold it.
+    """
+    needle = bytes(b ^ 0x5A for b in bytes.fromhex(masked))
+    found, scanned, skipped = [], 0, []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if int(pid) == os.getpid():
+            continue
+        for part in ("environ", "cmdline"):
+            try:
+                with open("/proc/%s/%s" % (pid, part), "rb") as f:
+                    if needle in f.read():
+                        found.append("%s %s" % (pid, part))
+            except OSError:
+                skipped.append("%s %s" % (pid, part))
+        try:
+            with open("/proc/%s/maps" % pid, encoding="utf-8") as maps, \
+                    open("/proc/%s/mem" % pid, "rb", 0) as mem:
+                for line in maps:
+                    span, mode = line.split()[:2]
+                    if mode[0] != "r" or "[vvar]" in line or "[vsyscall]" in line:
+                        continue
+                    lo, hi = (int(x, 16) for x in span.split("-"))
+                    if hi - lo > 1 << 30:  # a sanitizer's shadow
+                        continue
+                    try:
+                        mem.seek(lo)
+                        b = mem.read(hi - lo)
+                    except (OSError, ValueError, OverflowError):
+                        continue
+                    scanned += len(b)
+                    if needle in b:
+                        found.append("%s %s" % (pid, line.split()[-1]))
+        except OSError as e:
+            skipped.append("%s mem %s" % (pid, fault(e)))
+    return {"found": found, "scanned": scanned, "skipped": skipped}
+
+
+def cmd_files(masked, *roots):
+    """Look for a value in every small readable file below roots."""
+    needle = bytes(b ^ 0x5A for b in bytes.fromhex(masked))
+    found, n = [], 0
+    for root in roots:
+        for folder, _, names in os.walk(root):
+            for name in names:
+                path = os.path.join(folder, name)
+                try:
+                    if not os.path.isfile(path) or os.path.getsize(path) > 1 << 24:
+                        continue
+                    with open(path, "rb") as f:
+                        n += 1
+                        if needle in f.read():
+                            found.append(path)
+                except OSError:
+                    pass
+    return {"found": found, "files": n}
+
+
+def cmd_sockets(*paths):
+    """Can we reach these unix sockets, or make sockets of other families?"""
+    out = {}
+    for p in paths:
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect("\0" + p[1:] if p.startswith("@") else p)
+            out[p] = "connected"
+        except OSError as e:
+            out[p] = fault(e)
+    for name, family, kind in (("vsock", 40, socket.SOCK_STREAM), ("packet", 17, socket.SOCK_RAW),
+                               ("bluetooth", 31, socket.SOCK_RAW), ("netlink", 16, 3)):
+        try:
+            socket.socket(family, kind, 0).close()
+            out[name] = "made"
+        except OSError as e:
+            out[name] = fault(e)
+    return out
+
+
+def cmd_serve(port, text, proto="tcp"):
+    """A service inside the sandbox, for published ports; answers until killed."""
+    if proto == "udp":
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind(("0.0.0.0", int(port)))
+        print("ready", flush=True)
+        while True:
+            b, peer = s.recvfrom(65535)
+            s.sendto(text.encode() + b, peer)
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", int(port)))
+    s.listen(64)
+    print("ready", flush=True)
+    while True:
+        c, _ = s.accept()
+        b = c.recv(65536)
+        c.sendall(text.encode() + b)
+        c.close()
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()["cmd_" + sys.argv[1]](*sys.argv[2:])))

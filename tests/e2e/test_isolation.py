@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walls: what the sandbox cannot reach around the network, and what is left when weir dies."""
+
+import os
+import random
+import signal
+import socket
+import time
+
+import pytest
+from conftest import SLACK, wait_for
+from test_secrets import command, descendants
+
+
+def listener(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.bind("\0" + path[1:] if path.startswith("@") else path)
+    s.listen()
+    if not path.startswith("@"):
+        os.chmod(path, 0o777)
+    return s
+
+
+def test_unix_sockets_of_the_host(weir):
+    paths = ["/run/weir-test.sock", "/tmp/weir-test-%d.sock" % os.getpid(),
+             weir.tmp + "/host.sock", "@weir-test-abstract"]
+    held = [listener(p) for p in paths]
+    try:
+        r = weir.guest("sockets", *paths)
+    finally:
+        for p, s in zip(paths, held):
+            s.close()
+            if not p.startswith("@"):
+                os.unlink(p)
+    for p in paths:
+        assert r.json[p] != "connected", (p, r)
+    assert r.json["vsock"] != "made" and r.json["bluetooth"] != "made", r
+
+
+@pytest.mark.user
+def test_kernel_knobs_and_devices(weir):
+    script = ("for f in /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/core_pattern "
+              "/proc/sysrq-trigger /sys/kernel/mm/transparent_hugepage/enabled; do "
+              "(echo 1 > $f) 2>/dev/null && echo WROTE $f; done; "
+              "ls /dev; mount -t tmpfs none /mnt 2>/dev/null && echo MOUNTED; "
+              "umount /run 2>/dev/null && echo UNMOUNTED; umount /etc/resolv.conf 2>/dev/null && "
+              "echo UNMOUNTED; unshare -Urn true 2>/dev/null && echo NESTED; "
+              "ip link set eth0 down 2>/dev/null && echo LINKDOWN; "
+              "ip addr add 192.0.0.3/29 dev eth0 2>/dev/null && echo ADDED; "
+              "dmesg >/dev/null 2>&1 && echo DMESG; "
+              "cat /proc/1/environ 2>/dev/null | grep -c LAB_; true")
+    r = weir.sh(script)
+    for word in ("WROTE", "MOUNTED", "UNMOUNTED", "LINKDOWN", "ADDED"):
+        assert word not in r.out, r
+    assert "kvm" not in r.out.split() and "sda" not in r.out.split() and "null" in r.out.split(), r
+
+
+def test_processes_of_the_host_are_out_of_sight(weir):
+    r = weir.sh("ls -d /proc/[0-9]* | wc -l; kill -9 -1; true")
+    assert int(r.out.split()[0]) < 12, r
+    assert os.path.exists("/proc/self")
+
+
+@pytest.mark.user
+def test_privileges(weir):
+    r = weir.sh("grep -E 'NoNewPrivs|CapBnd|Seccomp:' /proc/self/status")
+    status = dict(line.split(":\t") for line in r.out.strip().splitlines())
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", r
+    # Nothing that changes mounts, links, or reads other people's memory outside.
+    for bit, name in ((12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (16, "CAP_SYS_MODULE"),
+                      (25, "CAP_SYS_TIME"), (27, "CAP_MKNOD")):
+        assert not int(status["CapBnd"], 16) >> bit & 1, (name, r)
+
+
+def test_spoofed_packets_go_nowhere(weir, lab):
+    """Frames with other sources, written straight to the link, have no effect."""
+    code = ("import socket\n"
+            "try:\n"
+            " s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW)\n s.bind(('eth0',0))\n"
+            " for n in range(0,2000,7): s.send(b'\\x02weir\\x01'+b'\\x02evil\\x02'+"
+            "b'\\x08\\x00'+bytes([0x45])+bytes(n%1400+20))\n"
+            "except OSError as e: pass\n"
+            "import urllib.request as u\n"
+            "print(u.urlopen('http://api.example.com/').status)\n")
+    r = weir.run("/usr/bin/python3", "-c", code)
+    assert r.out == "200\n", r
+
+
+def alive(pids):
+    out = []
+    for p, start in pids:
+        try:
+            with open("/proc/%d/stat" % p, encoding="utf-8", errors="replace") as f:
+                fields = f.read().rpartition(")")[2].split()
+                if fields[19] == start and fields[0] != "Z":
+                    out.append((p, command(p)))
+        except OSError:
+            pass
+    return out
+
+
+def with_start(pids):
+    out = []
+    for p in pids:
+        try:
+            with open("/proc/%d/stat" % p, encoding="utf-8", errors="replace") as f:
+                out.append((p, f.read().rpartition(")")[2].split()[19]))
+        except OSError:
+            pass
+    return out
+
+
+def namespaces():
+    out = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for kind in ("net", "mnt", "pid"):
+            try:
+                out.add(os.readlink("/proc/%s/ns/%s" % (pid, kind)))
+            except OSError:
+                pass
+    return out
+
+
+@pytest.mark.parametrize("victim", range(6))
+def test_nothing_is_left_when_any_process_is_killed(weir, lab, victim):
+    """Kills the Nth process of the tree at a random moment; the rest must go by itself."""
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        mounts = f.read()
+    before = namespaces()
+    p = weir.start("sh", "-c", "echo ready; curl -sS 'https://slow.example.com/drip?n=400&ms=50'; "
+                   "sleep 60", flags=["--secret", "LAB_TOKEN@api.example.com"],
+                   env={"HOME": weir.tmp})
+    try:
+        assert p.stdout.readline() == b"ready\n", p.stderr.read()
+        time.sleep(random.uniform(0, 0.4))
+        tree = descendants(p.pid)
+        if victim >= len(tree):
+            pytest.skip("only %d processes" % len(tree))
+        pids = with_start(tree)
+        what = command(tree[victim])
+        os.kill(tree[victim], signal.SIGKILL)
+        inner = {c for _, c in alive(pids)} and what.startswith(("curl", "sh -c"))
+        if inner and "sleep" not in what:
+            p.terminate()  # the command's own process died: a normal end
+        left = wait_for(lambda: not alive(pids), 6)
+        assert left, ("killed", what, "left", alive(pids))
+        assert p.wait(5 * SLACK) != 0
+    finally:
+        p.kill()
+        p.wait()
+    wait_for(lambda: namespaces() <= before, 3)
+    assert namespaces() <= before, namespaces() - before
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        assert f.read() == mounts
+
+
+def test_start_and_end_twenty_times_leaves_nothing(weir):
+    before = namespaces()
+    for _ in range(20):
+        assert weir.run("true").rc == 0
+    wait_for(lambda: namespaces() <= before, 3)
+    assert namespaces() <= before
+    assert not [n for n in os.listdir("/run") if "weir" in n], os.listdir("/run")

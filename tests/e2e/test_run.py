@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weir run as a command: exit statuses, what the child sees, terminal and signals."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+
+import pytest
+from conftest import SLACK, wait_for
+
+CA_VARIABLES = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+                "GIT_SSL_CAINFO", "PIP_CERT"]
+
+
+@pytest.mark.user
+@pytest.mark.parametrize("script,status", [
+    ("exit 0", 0), ("exit 1", 1), ("exit 77", 77), ("exit 255", 255),
+    ("kill -TERM $$", 128 + signal.SIGTERM), ("kill -KILL $$", 128 + signal.SIGKILL),
+    ("kill -SEGV $$", 128 + signal.SIGSEGV),
+])
+def test_exit_status_is_the_commands(weir, script, status):
+    r = weir.sh(script)
+    assert r.rc == status, r
+
+
+def test_not_found_is_127(weir):
+    r = weir.run("no-such-command-anywhere")
+    assert r.rc == 127 and "no-such-command-anywhere" in r.err, r
+
+
+def test_not_executable_is_126(weir):
+    r = weir.run(weir.file("script", "#!/bin/sh\n"))
+    assert r.rc == 126, r
+    r = weir.run("/etc")
+    assert r.rc == 126, r
+
+
+def test_own_failure_is_125(weir):
+    r = weir.run("true", policy="/no/such/policy.json")
+    assert r.rc == 125 and "/no/such/policy.json" in r.err, r
+
+
+def test_stdin_stdout_stderr_are_separate_and_whole(weir):
+    data = os.urandom(300000)
+    p = weir.start("sh", "-c", "cat; echo oops >&2", stdin=subprocess.PIPE)
+    out, err = p.communicate(data, timeout=30 * SLACK)
+    assert out == data
+    assert b"oops\n" in err
+    assert p.returncode == 0
+
+
+def test_quiet_when_all_is_well(weir):
+    r = weir.sh("echo only this")
+    assert r.out == "only this\n", r
+
+
+def test_files_the_child_sees(weir):
+    r = weir.sh("cat /etc/resolv.conf; echo; cat /etc/hosts; echo HOSTNAME $(hostname)")
+    assert r.rc == 0, r
+    assert "nameserver" in r.out and "93.184.216.53" not in r.out, r
+    assert "localhost" in r.out, r
+
+
+def test_working_directory_and_environment_are_kept(weir):
+    r = weir.sh('pwd; echo "$MINE"', env={"MINE": "kept"})
+    assert r.out.splitlines() == [os.getcwd(), "kept"], r
+
+
+def test_trust_bundle_holds_system_roots_and_the_sandboxes_own(weir):
+    script = "for v in %s; do eval echo $v=\\$$v; done; " % " ".join(CA_VARIABLES)
+    script += ("echo BUNDLE $(grep -c BEGIN $SSL_CERT_FILE); "
+               "echo SYSTEM $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt); "
+               "tail -n +1 $NODE_EXTRA_CA_CERTS")
+    r = weir.sh(script, intercept=True)
+    system = 0
+    with open("/etc/ssl/certs/ca-certificates.crt", encoding="utf-8") as f:
+        system = f.read().count("BEGIN CERTIFICATE")
+    got = dict(line.split("=", 1) for line in r.out.splitlines() if "=" in line[:25])
+    for v in CA_VARIABLES:
+        assert got.get(v), (v, r)
+    assert "BUNDLE %d" % (system + 1) in r.out, r
+    assert "SYSTEM %d" % (system + 1) in r.out, r
+    assert "PRIVATE KEY" not in r.out, r
+    with open("/etc/ssl/certs/ca-certificates.crt", encoding="utf-8") as f:
+        assert f.read().count("BEGIN CERTIFICATE") == system, "the host's bundle was written"
+
+
+def test_sandbox_certificate_is_made_anew_for_each(weir):
+    a, b = (weir.sh("cat $NODE_EXTRA_CA_CERTS", intercept=True) for _ in "12")
+    assert "BEGIN CERTIFICATE" in a.out and a.out != b.out, a
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGTERM, 41), (signal.SIGINT, 42),
+                                           (signal.SIGHUP, 43)])
+def test_signals_are_passed_on(weir, number, status):
+    script = ("trap 'exit 41' TERM; trap 'exit 42' INT; trap 'exit 43' HUP; echo ready; "
+              "i=0; while [ $i -lt 200 ]; do sleep 0.05; i=$((i+1)); done")
+    p = weir.start("sh", "-c", script, start_new_session=True)
+    assert p.stdout.readline() == b"ready\n"
+    p.send_signal(number)
+    assert p.wait(10 * SLACK) == status, p.stderr.read()
+
+
+def terminal(weir, script, typed=b"", policy=None, until=None):
+    """Run on a terminal of its own; returns status and what was shown."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (33, 99))
+
+    def own():
+        os.setsid()
+        import fcntl
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    p = weir.start("sh", "-c", script, stdin=slave, stdout=slave, stderr=slave, preexec_fn=own)
+    os.close(slave)
+    shown, end = b"", time.monotonic() + 15 * SLACK
+    while time.monotonic() < end:
+        ready, _, _ = select.select([master], [], [], 0.1)
+        if ready:
+            try:
+                b = os.read(master, 4096)
+            except OSError:
+                break
+            shown += b
+            if typed and (until or b"ready") in shown:
+                os.write(master, typed)
+                typed = b""
+        elif p.poll() is not None:
+            break
+    try:
+        return p.wait(5 * SLACK), shown.decode()
+    finally:
+        p.kill()
+        os.close(master)
+
+
+def test_terminal_is_a_terminal(weir):
+    rc, shown = terminal(weir, "test -t 0 && test -t 1 && test -t 2 && stty size")
+    assert rc == 0 and "33 99" in shown, shown
+
+
+def test_typed_text_arrives(weir):
+    rc, shown = terminal(weir, "echo ready; read x; echo got:$x", b"word\n")
+    assert rc == 0 and "got:word" in shown, shown
+
+
+def test_interrupt_key_reaches_the_command(weir):
+    rc, shown = terminal(weir, "trap 'echo caught; exit 9' INT; echo ready; sleep 10 & wait",
+                         b"\x03")
+    assert rc == 9 and "caught" in shown, shown
+
+
+def test_interrupt_key_ends_a_plain_command(weir):
+    rc, shown = terminal(weir, "echo ready; exec sleep 10", b"\x03")
+    assert rc == 130, (rc, shown)
+
+
+def test_orphans_end_with_the_command(weir):
+    mark = "4711%d" % os.getpid()
+    r = weir.sh("setsid sleep %s & setsid nohup sleep %s >/dev/null 2>&1 & exit 5" % (mark, mark))
+    assert r.rc == 5, r
+    assert r.seconds < 10 * SLACK, r
+    assert wait_for(lambda: subprocess.run(["pgrep", "-f", "sleep " + mark],
+                                           stdout=subprocess.DEVNULL, check=False).returncode == 1)
+
+
+def test_two_at_once_do_not_meet(weir):
+    a = weir.start("sh", "-c", "hostname; ip -o addr; sleep 1", flags=["--name", "one"])
+    b = weir.start("sh", "-c", "hostname; ip -o addr; sleep 1", flags=["--name", "two"])
+    assert a.wait(20 * SLACK) == 0 and b.wait(20 * SLACK) == 0, (a.stderr.read(), b.stderr.read())
+
+
+def test_doctor(weir):
+    p = weir.call("doctor")
+    assert "netns" in p.stdout and p.returncode in (0, 1), p
+
+
+def test_help_and_version(weir):
+    assert weir.call("run", "--help").returncode == 0
+    assert "--policy" in weir.call("run", "--help").stdout
+    assert weir.call("--help").returncode == 0
+    assert weir.call("--version").returncode == 0

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced: what Debian packages building, testing and measuring need, and how to get them.
+
+packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libssl-dev libc-ares-dev
+	libseccomp-dev libcmocka-dev ca-certificates'
+packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
+	openssh-server git curl dpkg util-linux'
+packages_demo="bind9-dnsutils procps"
+packages_test="python3-pytest python3-requests wget nodejs bind9-dnsutils iputils-ping openssl procps
+	bsdutils clang clang-format llvm hostname"
+packages_bench='iperf3 passt slirp4netns'
+
+# packages_ensure NAME...: install what is missing (as root), or say what is and how to get it.
+packages_ensure() {
+	missing=
+	for p; do
+		dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed ||
+			missing="$missing $p"
+	done
+	[ -z "$missing" ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "These packages are missing; as root:" >&2
+		echo "    apt-get install -y --no-install-recommends$missing" >&2
+		return 1
+	fi
+	echo "installing:$missing"
+	# The lab starts its own sshd; no service may start on this machine because of us.
+	guard=
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		guard=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' >"$guard"
+		chmod 755 "$guard"
+	fi
+	DEBIAN_FRONTEND=noninteractive
+	export DEBIAN_FRONTEND
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	rc=$?
+	[ -n "$guard" ] && rm -f "$guard"
+	case $missing in
+	*openssh-server*) systemctl disable ssh >/dev/null 2>&1 ;;
+	esac
+	return $rc
+}

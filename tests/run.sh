@@ -1,0 +1,156 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Everything: lint, unit tests, end-to-end tests and fuzzers, in a normal and in a sanitizer build.
+#
+#   sh tests/run.sh          all of it; under 25 minutes on 2 cores from scratch
+#   sh tests/run.sh quick    lint, unit and end-to-end tests of the normal build, small transfers
+#
+# The last line is "N passed, N failed"; the exit status is 0 only when nothing failed.
+# Logs: build/test-logs/.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+top=$(pwd)
+mode=${1:-all}
+case $mode in
+all | quick) ;;
+*)
+	sed -n '3,9s/^# \{0,1\}//p' "$0"
+	exit 2
+	;;
+esac
+. tests/packages.sh
+
+passed=0 failed=0
+logs=$top/build/test-logs
+mkdir -p "$logs"
+began=$(date +%s)
+
+say() { printf '%4ds  %s\n' $(($(date +%s) - began)) "$*"; }
+# tally NAME PASSED FAILED LOG
+tally() {
+	passed=$((passed + $2)) failed=$((failed + $3))
+	say "$1: $2 passed, $3 failed"
+	[ "$3" -eq 0 ] || [ ! -f "$4" ] || { tail -n 60 "$4" | sed 's/^/    | /'; echo "    log: $4"; }
+}
+finish() {
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ]
+	exit
+}
+
+# ---- what is needed -----------------------------------------------------------------------
+
+if ! packages_ensure $packages_build $packages_lab $packages_test; then
+	failed=1
+	finish
+fi
+
+# ---- building -----------------------------------------------------------------------------
+
+# build DIR CC [CMAKE OPTION...]
+build() {
+	dir=$1 cc=$2
+	shift 2
+	log=$logs/$dir.build
+	say "building $dir with $cc"
+	if { [ -f "$dir/build.ninja" ] || CC=$cc cmake -S . -B "$dir" -G Ninja "$@"; } >"$log" 2>&1 &&
+		cmake --build "$dir" >>"$log" 2>&1; then
+		passed=$((passed + 1))
+		return 0
+	fi
+	tally "build $dir" 0 1 "$log"
+	return 1
+}
+
+unit() {
+	log=$logs/$1.unit
+	(cd "$1" && ctest --output-on-failure -j 2) >"$log" 2>&1
+	line=$(grep -E 'tests passed, .* tests failed out of' "$log")
+	total=$(echo "$line" | sed 's/.*out of //')
+	bad=$(echo "$line" | sed 's/.*passed, \([0-9]*\) tests failed.*/\1/')
+	tally "unit tests in $1" $((${total:-0} - ${bad:-0})) "${bad:-1}" "$log"
+}
+
+# e2e NAME BUILD [PYTEST OPTION...]
+e2e() {
+	name=$1 dir=$2 log=$logs/$1.e2e
+	shift 2
+	timeout -k 10 1200 env WEIR="$top/$dir/bin/weir" /usr/bin/python3 -B -m pytest -q \
+		-p no:cacheprovider --tb=short "$@" tests/e2e >"$log" 2>&1
+	rc=$?
+	good=$(tail -n 1 "$log" | sed -n 's/.*[^0-9]\{0,1\}\b\([0-9][0-9]*\) passed.*/\1/p')
+	bad=$(tail -n 1 "$log" | grep -oE '[0-9]+ (failed|error)' | awk '{n += $1} END {print n + 0}')
+	[ "$rc" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+	[ -z "$good" ] && [ "$bad" -eq 0 ] && bad=1
+	grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-160 | sed 's/^/    /'
+	tally "end to end: $name" "${good:-0}" "$bad" "$log"
+}
+
+# weir makes a tap device inside its own network namespace: the node must be open to the user.
+can_run() { [ "$(id -u)" -eq 0 ] || { [ -r /dev/net/tun ] && [ -w /dev/net/tun ]; }; }
+
+# ---- the steps ----------------------------------------------------------------------------
+
+build build gcc || finish
+sh tests/lint.sh >"$logs/lint" 2>&1
+tally lint "$(sed -n 's/^lint: \([0-9]*\) passed.*/\1/p' "$logs/lint")" \
+	"$(sed -n 's/^lint:.* \([0-9]*\) failed$/\1/p' "$logs/lint")" "$logs/lint"
+unit build
+UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export UBSAN_OPTIONS
+
+if [ "$mode" = all ]; then
+	if build build-asan clang -DWEIR_SANITIZE=address,undefined; then
+		ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
+		export ASAN_OPTIONS
+		unit build-asan
+		asan=yes
+	fi
+fi
+
+if can_run; then
+	if [ "$mode" = quick ]; then
+		WEIR_E2E_BYTES=67108864 e2e normal build
+	else
+		e2e normal build
+	fi
+	if [ "$(id -u)" -eq 0 ]; then
+		e2e "by an ordinary user" build -m user --weir-user nobody
+	fi
+	if [ "${asan:-}" = yes ]; then
+		# Leaks cannot be looked for in a process that may not trace itself (seccomp).
+		ASAN_OPTIONS=detect_leaks=0
+		export ASAN_OPTIONS
+		WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=4 e2e sanitizers build-asan
+	fi
+else
+	say "end to end: skipped, $(id -un) may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)"
+fi
+
+if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=address,undefined \
+	-DWEIR_TESTS=OFF; then
+	good=0 bad=0
+	ASAN_OPTIONS=detect_leaks=1
+	export ASAN_OPTIONS
+	for f in build-fuzz/fuzz/fuzz_*; do
+		[ -x "$f" ] || continue
+		name=$(basename "$f")
+		corpus=fuzz/corpus/${name#fuzz_}
+		scratch=$(mktemp -d)
+		[ -d "$corpus" ] || corpus=
+		# The seeds as they are, then a few seconds of new ones.
+		if "$f" -runs=0 "$scratch" $corpus >"$logs/$name" 2>&1 &&
+			"$f" -max_total_time=5 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+				-artifact_prefix="$logs/" "$scratch" $corpus >>"$logs/$name" 2>&1; then
+			good=$((good + 1))
+		else
+			bad=$((bad + 1))
+			tail -n 30 "$logs/$name" | sed 's/^/    | /'
+			echo "    log: $logs/$name"
+		fi
+		rm -rf "$scratch"
+	done
+	tally "fuzz targets" "$good" "$bad" /dev/null
+fi
+
+finish

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A record as a person reads it: the table, the summary, why. */
+#include "audit/audit.h"
+
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FROM_GATEWAY "gateway"
+
+static char path[64];
+
+static void add(struct audit_log *l, const char *from, const char *text)
+{
+	if (audit_log_append(l, from, text, strlen(text)) < 0)
+		fail_msg("refused: %s", text);
+}
+
+static int setup(void **state)
+{
+	struct audit_log *l;
+	int fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/weir-audit-view-XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(audit_log_open(path, -1, "r-1", "demo", &l), 0);
+	add(l, "weir",
+	    "{\"kind\":\"run\",\"event\":\"begin\",\"name\":\"demo\",\"backend\":"
+	    "\"netns\",\"command\":\"python3\",\"policy\":\"ab12\"}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"dns\",\"name\":\"api.example.com\",\"qtype\":\"A\",\"transport\":\"udp\","
+	    "\"verdict\":\"allow\",\"result\":\"answered\",\"rule\":\"gh-read\",\"answers\":"
+	    "[\"93.184.216.34\"],\"given\":[\"198.18.0.1\"]}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow\",\"id\":1,\"dir\":\"egress\",\"proto\":\"tcp\",\"guest\":"
+	    "\"10.0.2.15:40000\",\"dst\":\"198.18.0.1\",\"port\":443,\"name\":\"api.example.com\","
+	    "\"name_from\":\"virtual\",\"verdict\":\"allow\",\"rule\":\"gh-read\"}");
+	add(l, "tlsproxy",
+	    "{\"kind\":\"tls\",\"id\":1,\"sni\":\"api.example.com\",\"verdict\":\"allow\","
+	    "\"rule\":\"gh-read\"}");
+	add(l, "tlsproxy",
+	    "{\"kind\":\"secret\",\"id\":1,\"secret\":\"API_KEY\",\"event\":\"used\",\"place\":"
+	    "\"header\",\"host\":\"api.example.com\"}");
+	add(l, "tlsproxy",
+	    "{\"kind\":\"http\",\"id\":1,\"method\":\"GET\",\"host\":\"api.example.com\",\"path\":"
+	    "\"/v1/x?q=1\",\"status\":200,\"outcome\":\"forwarded\",\"rule\":\"gh-read\","
+	    "\"bytes_up\":0,\"bytes_down\":33000}");
+	add(l, "tlsproxy",
+	    "{\"kind\":\"http\",\"id\":1,\"method\":\"POST\",\"host\":\"api.example.com\",\"path\":"
+	    "\"/v1/y?z=2\",\"status\":403,\"outcome\":\"denied\",\"rule\":\"3\",\"reason\":"
+	    "\"writes go through review\",\"denial\":\"d-http\"}");
+	add(l, "tlsproxy",
+	    "{\"kind\":\"secret\",\"id\":1,\"secret\":\"API_KEY\",\"event\":\"violation\","
+	    "\"place\":\"body\",\"encoding\":\"base64\",\"host\":\"evil.example\",\"action\":"
+	    "\"block_and_log\",\"detail\":\"host not allowed\",\"denial\":\"d-leak\"}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow\",\"id\":2,\"dir\":\"egress\",\"proto\":\"tcp\",\"dst\":"
+	    "\"169.254.169.254\",\"port\":80,\"verdict\":\"deny\",\"rule\":\"default\","
+	    "\"denial\":\"d-meta\"}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"dns\",\"name\":\"evil.example\",\"qtype\":\"TXT\",\"transport\":\"udp\","
+	    "\"verdict\":\"deny\",\"result\":\"denied\",\"rule\":\"no-evil\",\"denial\":\"d-"
+	    "dns\"}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow\",\"id\":3,\"dir\":\"egress\",\"proto\":\"udp\",\"dst\":"
+	    "\"2001:db8::5\",\"port\":443,\"name\":\"\\u001b[2Jx\\u202e\",\"verdict\":\"deny\","
+	    "\"rule\":\"2\",\"denial\":\"d-v6\"}");
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow_end\",\"id\":1,\"end\":\"fin\",\"bytes_up\":1234,\"bytes_down\":"
+	    "34567,\"packets_up\":10,\"packets_down\":30,\"ms\":1520}");
+	add(l, "weir", "{\"kind\":\"run\",\"event\":\"end\",\"status\":0}");
+	audit_log_close(l);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	unlink(path);
+	return 0;
+}
+
+static char *show(const struct audit_view *v, int want)
+{
+	char err[256] = "", *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int r = audit_print(path, v, f, err, sizeof(err));
+
+	fclose(f);
+	if (r != want)
+		fail_msg("%d instead of %d: %s", r, want, err);
+	return text;
+}
+
+static char *why(const char *id, bool json, int want)
+{
+	struct audit_view v = { .json = json };
+	char err[256] = "", *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int r = audit_why(path, id, &v, f, err, sizeof(err));
+
+	fclose(f);
+	if (r != want)
+		fail_msg("%d instead of %d: %s", r, want, err);
+	return text;
+}
+
+static void has(const char *text, const char *part)
+{
+	if (!strstr(text, part))
+		fail_msg("no \"%s\" in:\n%s", part, text);
+}
+
+static void has_not(const char *text, const char *part)
+{
+	if (strstr(text, part))
+		fail_msg("\"%s\" in:\n%s", part, text);
+}
+
+static void test_table(void **state)
+{
+	struct audit_view v = { .width = 100 };
+	char *t = show(&v, 0);
+
+	(void)state;
+	if (getenv("SHOW"))
+		puts(t);
+	has(t, "api.example.com:443 (198.18.0.1)");
+	has(t, "1.2k  34.6k   1.520s");
+	has(t, "POST api.example.com/v1/y?z=2 403");
+	has(t, "writes go through review [d-http]");
+	has(t, "\\x1b[2Jx");
+	has_not(t, "\033");
+	has_not(t, "\xe2\x80\xae");
+	has(t, "API_KEY used 1 times, seen 1 times where it may not be");
+	has(t, "decisions  4 allowed, 4 denied, 0 failed");
+	has(t, "traffic    1.2k up, 34.6k down");
+	has(t, "record intact: 13 events");
+	has_not(t, "without an end");
+	for (const char *p = t; *p;) {
+		size_t n = strcspn(p, "\n");
+
+		if (n > 100)
+			fail_msg("%zu columns: %.*s", n, (int)n, p);
+		p += n + (p[n] == '\n');
+	}
+	free(t);
+}
+
+static void test_filters(void **state)
+{
+	struct audit_view denied = { .only_denied = true }, kind = { .kind = "dns" };
+	struct audit_view json = { .json = true, .kind = "secret" }, color = { .color = true };
+	char *t = show(&denied, 0);
+
+	(void)state;
+	has(t, "d-meta");
+	has(t, "leak");
+	has_not(t, "GET api");
+	free(t);
+	t = show(&kind, 0);
+	has(t, "api.example.com A = 198.18.0.1");
+	has_not(t, "POST api.example.com/v1/y?z=2 403   ");
+	free(t);
+	t = show(&json, 0);
+	assert_int_equal(strncmp(t, "{\"_schema\"", 10), 0);
+	has(t, "\"event\":\"used\"");
+	has_not(t, "\"kind\":\"dns\"");
+	free(t);
+	t = show(&color, 0);
+	has(t, "\033[1;31mdeny");
+	free(t);
+}
+
+static void test_why(void **state)
+{
+	static const struct {
+		const char *id, *part;
+	} cases[] = {
+		{ "d-meta", "{\"action\":\"allow\",\"destination\":\"169.254.169.254\","
+			    "\"protocols\":[\"tcp\"],\"ports\":[\"80\"]}" },
+		{ "d-meta", "--net-rule allow@169.254.169.254:tcp:80\n" },
+		{ "d-meta", "no rule matched and the default refused it" },
+		{ "d-http", "put this rule before rule 3" },
+		{ "d-http", "\"http\":{\"methods\":[\"POST\"],\"paths\":[\"/v1/y\"]}}" },
+		{ "d-http", "for every request to it" },
+		{ "d-http", "all events of this flow" },
+		{ "d-http", "writes go through review" },
+		{ "d-dns", "put this rule before rule no-evil" },
+		{ "d-dns", "allow@evil.example:tcp:443" },
+		{ "d-v6", "allow@[2001:db8::5]:udp:443" },
+		{ "d-leak", "which is never filled in" },
+		{ "1", "nothing was refused" },
+		{ "1", "1.520s" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *t = why(cases[i].id, false, 0);
+
+		if (getenv("SHOW"))
+			puts(t);
+		has(t, cases[i].part);
+		free(t);
+	}
+	free(why("d-nope", false, -ENOENT));
+	free(why("99", false, -ENOENT));
+}
+
+static void test_why_json(void **state)
+{
+	char *t = why("d-http", true, 0);
+
+	(void)state;
+	has(t, "\"id\":\"d-http\",\"verdict\":\"deny\"");
+	has(t, "\"advice\":{\"text\":");
+	has(t, "\"net_rule\":\"allow@api.example.com:tcp:443\"");
+	free(t);
+}
+
+/* The published schema says what the lines are. */
+static void test_schema(void **state)
+{
+	char cmd[256];
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	snprintf(cmd, sizeof(cmd),
+		 "exec python3 tests/unit/audit/check_schema.py audit/schema.json %s", path);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == 77 || WEXITSTATUS(status) == 127)) {
+		print_message("SKIPPED: python3 with jsonschema is not installed; lines are not "
+			      "checked against audit/schema.json\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),  cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_why),    cmocka_unit_test(test_why_json),
+		cmocka_unit_test(test_schema),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,745 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `weir run` accepts and refuses: a table of bad flags, a table of bad
+ * files, each with the words of its error; and good ones, member by member.
+ * Runs in a directory of its own with the files the tables name.
+ */
+#include "weir/config.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/weir-config-XXXXXX";
+
+static void put(const char *name, const char *text)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("d", 0700), 0);
+	put("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+	put("d/ca2.pem", "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n");
+	put("key.pem", "-----BEGIN PRIVATE KEY-----\n");
+	put("value", "abcdefgh\n");
+	put("a@b=c", "abcdefgh\n");
+	put("p.json",
+	    "{\"policy\": {\"rules\": [{\"action\": \"allow\", \"destination\": \"x.com\"}]}}");
+	put("http.json", "{\"policy\": {\"rules\": [{\"action\": \"allow\", \"destination\": "
+			 "\"x.com\", \"http\": {\"methods\": [\"GET\"]}}]}}");
+	setenv("API_KEY", "never-shown-value", 1);
+	setenv("OTHER", "never-shown-value", 1);
+	unsetenv("UNSET_KEY");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const files[] = { "ca.pem", "d/ca2.pem", "key.pem", "value",	  "a@b=c",
+					     "p.json", "http.json", "c.json",  "d/c.json" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		unlink(files[i]);
+	rmdir("d");
+	assert_int_equal(chdir("/"), 0);
+	rmdir(dir);
+	return 0;
+}
+
+#define MAX_ARGS 12
+#define ARGS(...)                                                                                  \
+	{                                                                                          \
+		__VA_ARGS__, "--", "true"                                                          \
+	}
+
+static int load(const char *const *args, struct weir_config **c, struct conf_error *err)
+{
+	char *argv[MAX_ARGS + 1] = { 0 };
+	int argc = 0;
+
+	for (; args[argc]; argc++)
+		argv[argc] = (char *)(uintptr_t)args[argc];
+	err->text[0] = 0;
+	return weir_config_load(argc, argv, c, err);
+}
+
+static struct weir_config *good(const char *const *args)
+{
+	struct weir_config *c = NULL;
+	struct conf_error err;
+
+	if (load(args, &c, &err) != 0)
+		fail_msg("refused: %s", err.text);
+	return c;
+}
+
+static void check_bad(const char *const *args, const char *want, const char *what)
+{
+	struct weir_config *const untouched = (struct weir_config *)(uintptr_t)dir;
+	struct weir_config *c = untouched;
+	struct conf_error err;
+	int r = load(args, &c, &err);
+
+	if (getenv("SHOW"))
+		printf("%s\n", err.text);
+	if (r >= 0)
+		fail_msg("accepted: %s (%s)", what, want);
+	if (!strstr(err.text, want))
+		fail_msg("%s: no \"%s\" in \"%s\"", what, want, err.text);
+	if (strstr(err.text, "never-shown-value"))
+		fail_msg("a value is shown: %s", err.text);
+	assert_ptr_equal(c, untouched);
+}
+
+/* ---- bad flags ---------------------------------------------------------------------- */
+
+static const struct {
+	const char *args[MAX_ARGS];
+	const char *want;
+} bad_flags[] = {
+	/* the command line itself */
+	{ { NULL }, "there is no command to run: weir run [OPTIONS] -- COMMAND" },
+	{ { "--" }, "there is no command to run" },
+	{ { "--", "" }, "there is no command to run" },
+	{ { "--json" }, "there is no command to run" },
+	{ ARGS("--polcy", "x"), "--polcy: unknown flag; did you mean --policy?" },
+	{ ARGS("--polcy=x"), "--polcy: unknown flag; did you mean --policy?" },
+	{ ARGS("--tls-intercpt"), "--tls-intercpt: unknown flag; did you mean --tls-intercept?" },
+	{ ARGS("--no-such-thing"), "--no-such-thing: unknown flag; see weir run --help" },
+	{ ARGS("-x"), "-x: unknown flag" },
+	{ ARGS("-vv"), "-vv: unknown flag" },
+	{ ARGS("-net", "public"), "-net: unknown flag; did you mean --net?" },
+	{ ARGS("--\033[31m"), "--\\x1b[31m: unknown flag" },
+	{ ARGS("--json=yes"), "--json: takes no value" },
+	{ ARGS("--no-net=1"), "--no-net: takes no value" },
+	{ ARGS("--name"), "--name: needs a value" },
+	{ ARGS("--name="), "--name: needs a value" },
+	{ ARGS("--name", ""), "--name: needs a value" },
+	{ ARGS("--policy", "--json"), "--policy: needs a value, and \"--json\" looks like a flag; "
+				      "if it is the value, write --policy=--json" },
+	{ ARGS("--max-connections", "-5"), "\"-5\" looks like a flag" },
+	{ ARGS("--name", "a", "--name", "b"), "--name: given twice; it may stand only once" },
+	{ ARGS("--json", "--json"), "--json: given twice" },
+	{ ARGS("--quiet", "-v"), "--quiet: contradicts --verbose" },
+	/* sandbox */
+	{ ARGS("--backend", "netsn"), "--backend netsn: unknown backend; did you mean \"netns\"?" },
+	{ ARGS("--backend", "docker"), "--backend docker: a backend is auto, kvm, qemu or netns" },
+	{ ARGS("--backend", "KVM"), "--backend KVM: " },
+	{ ARGS("--name", "a/b"), "--name a/b: a name is up to 63 letters" },
+	{ ARGS("--name", "a b"), "--name a b: a name is" },
+	{ ARGS("--name", ".hidden"), "the first a letter or digit" },
+	{ ARGS("--name=-x"), "--name -x: a name is" },
+	{ ARGS("--name", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+	  "a name is up to 63" },
+	{ ARGS("--name", "b\xc3\xbc"), "--name b\\xc3\\xbc: a name is" },
+	{ ARGS("--max-connections", "0"),
+	  "--max-connections 0: number out of range; from 1 to 1000000" },
+	{ ARGS("--max-connections", "1000001"), "number out of range" },
+	{ ARGS("--max-connections", "99999999999999999999999"), "number out of range" },
+	{ ARGS("--max-connections", "many"), "--max-connections many: not a decimal number" },
+	{ ARGS("--max-connections", "0x10"), "--max-connections 0x10: " },
+	{ ARGS("--max-connections", "010"), "leading zero" },
+	{ ARGS("--max-connections", " 5"), "not a decimal number" },
+	{ ARGS("--config", "nowhere.json"), "nowhere.json: cannot be read: No such file" },
+	{ ARGS("--config", "d"), "d: cannot be read: Is a directory" },
+	/* policy */
+	{ ARGS("--policy", "publc_only"), "did you mean \"public_only\"?" },
+	{ ARGS("--policy", "./nowhere.json"), "./nowhere.json: " },
+	{ ARGS("--policy", "ca.pem"), "ca.pem:1:" },
+	{ ARGS("--net", "pubic"), "--net: " },
+	{ ARGS("--net", "public,none"), "--net: " },
+	{ ARGS("--net-rule", "allow"), "--net-rule: " },
+	{ ARGS("--net-rule", "alow@public"), "did you mean \"allow\"?" },
+	{ ARGS("--net-rule", "allow@x.com:tcp:0"), "--net-rule: " },
+	{ ARGS("--net-rule", "allow@x.com:tcp:443", "--net-rule", "deny@"),
+	  "no target after \"@\"" },
+	{ ARGS("--net-default-egress", "maybe"), "--net-default-egress: " },
+	{ ARGS("--net-default-ingress", "maybe"), "--net-default-ingress: " },
+	{ ARGS("--no-net", "--net", "public"), "--no-net contradicts --net" },
+	{ ARGS("--no-net", "--net-default-egress", "allow"), "--no-net contradicts" },
+	/* secrets */
+	{ ARGS("--secret", "API_KEY"),
+	  "--secret API_KEY: a host is missing: write ENV[:PLACES]@HOST[,HOST...]" },
+	{ ARGS("--secret", "sk-never-shown-value"), "--secret: a host is missing" },
+	{ ARGS("--secret", "API_KEY@"), "--secret API_KEY@: a host is missing" },
+	{ ARGS("--secret", "API_KEY@a.com,"), "a host is missing" },
+	{ ARGS("--secret", "API_KEY@,a.com"), "a host is missing" },
+	{ ARGS("--secret", "@a.com"), "--secret @a.com: the name of a variable is" },
+	{ ARGS("--secret", "API_KEY=hunter2hunter2@a.com"),
+	  "--secret: a value must not stand in the command line, where every process can read it: "
+	  "export API_KEY and write --secret API_KEY@HOST" },
+	{ ARGS("--secret", "API_KEY=never-shown-value"), "a value must not stand" },
+	{ ARGS("--secret", "API_KEY:header=never-shown-value@a.com"), "a value must not stand" },
+	{ ARGS("--secret", "A B=never-shown-value@a.com"), "'=' is not accepted" },
+	{ ARGS("--secret", "1KEY@a.com"), "not beginning with a digit" },
+	{ ARGS("--secret", "A-B@a.com"), "the name of a variable is letters" },
+	{ ARGS("--secret", "UNSET_KEY@a.com"),
+	  "variable UNSET_KEY is not set in weir's own environment; export it" },
+	{ ARGS("--secret", "PATH@a.com"), "PATH is not for secrets" },
+	{ ARGS("--secret", "LD_PRELOAD@a.com"), "LD_PRELOAD is not for secrets" },
+	{ ARGS("--secret", "SSL_CERT_FILE@a.com"), "SSL_CERT_FILE is not for secrets" },
+	{ ARGS("--secret", "API_KEY:@a.com"), "unknown place \"\"" },
+	{ ARGS("--secret", "API_KEY:headr@a.com"),
+	  "unknown place \"headr\"; did you mean \"header\"?" },
+	{ ARGS("--secret", "API_KEY:cookie@a.com"),
+	  "a place is header, basic, query, path or body" },
+	{ ARGS("--secret", "API_KEY:header+header@a.com"), "place \"header\" twice" },
+	{ ARGS("--secret", "API_KEY:header,@a.com"), "unknown place \"\"" },
+	{ ARGS("--secret", "API_KEY:header:query@a.com"), "unknown place \"header:query\"" },
+	{ ARGS("--secret", "API_KEY@*"), "host \"*\": " },
+	{ ARGS("--secret", "API_KEY@10.0.0.1"), "host \"10.0.0.1\": " },
+	{ ARGS("--secret", "API_KEY@https://a.com"), "host \"https://a.com\": " },
+	{ ARGS("--secret", "API_KEY@a.com:443"), "host \"a.com:443\": " },
+	{ ARGS("--secret", "API_KEY@a..com"), "a host is NAME, .SUFFIX or *.SUFFIX" },
+	{ ARGS("--secret", "API_KEY@.com"), "host \".com\": " },
+	{ ARGS("--secret", "API_KEY@a.com,a.com"), "host \"a.com\" twice" },
+	{ ARGS("--secret", "API_KEY@a.com,A.com."), "host \"A.com.\" twice" },
+	{ ARGS("--secret", "API_KEY@a.com", "--secret", "API_KEY@b.com"),
+	  "API_KEY is a secret already" },
+	{ ARGS("--secret", "API_KEY@a.com", "--secret-file", "API_KEY=value@b.com"),
+	  "--secret-file API_KEY=value@b.com: API_KEY is a secret already" },
+	{ ARGS("--secret-file", "K@a.com"), "--secret-file K@a.com: write ENV[:PLACES]=PATH@HOST" },
+	{ ARGS("--secret-file", "K=value"), "write ENV[:PLACES]=PATH@HOST" },
+	{ ARGS("--secret-file", "K=@a.com"), "write ENV[:PLACES]=PATH@HOST" },
+	{ ARGS("--secret-file", "K=nowhere@a.com"),
+	  "file \"nowhere\" cannot be read: No such file" },
+	{ ARGS("--secret-file", "K=d@a.com"), "file \"d\" is a directory" },
+	{ ARGS("--secret-violation", "block-and-log"), "did you mean \"block_and_log\"?" },
+	{ ARGS("--secret-violation", "ignore"), "the action is block, block_and_log" },
+	{ ARGS("--secret", "API_KEY@a.com", "--no-net"),
+	  "--secret API_KEY: could never be used with --no-net" },
+	{ ARGS("--secret", "API_KEY@a.com", "--tls-bypass", ".a.com"),
+	  "--secret API_KEY: could never be used for a.com, whose TLS is bypassed" },
+	{ ARGS("--secret", "API_KEY@*.b.a.com", "--tls-bypass", ".a.com"),
+	  "could never be used for *.b.a.com" },
+	/* tls */
+	{ ARGS("--tls-intercept-port", "0"), "--tls-intercept-port 0: " },
+	{ ARGS("--tls-intercept-port", "65536"), "--tls-intercept-port 65536: " },
+	{ ARGS("--tls-intercept-port", "443x"), "--tls-intercept-port 443x: " },
+	{ ARGS("--tls-intercept-port", "53"), "port 53 is always DNS" },
+	{ ARGS("--tls-intercept-port", "8443", "--tls-intercept-port", "8443"),
+	  "the same port twice" },
+	{ ARGS("--tls-intercept-port", "8443"),
+	  "--tls-intercept-port: nothing is intercepted; add --tls-intercept" },
+	{ ARGS("--tls-bypass", "a.com"), "--tls-bypass: nothing is intercepted" },
+	{ ARGS("--tls-bypass", "a b"), "--tls-bypass a b: " },
+	{ ARGS("--tls-bypass", "*.*.com"), "--tls-bypass *.*.com: " },
+	{ ARGS("--tls-bypass", "a.*"), "a pattern is NAME, .SUFFIX or *.SUFFIX" },
+	{ ARGS("--upstream-ca", "nowhere.pem"),
+	  "--upstream-ca nowhere.pem: cannot be read: No such file" },
+	{ ARGS("--upstream-ca", "key.pem"), "--upstream-ca key.pem: holds no certificate" },
+	{ ARGS("--upstream-ca", "d"), "--upstream-ca d: cannot be read" },
+	{ ARGS("--upstream-ca", "/dev/zero"), "larger than 8 MiB" },
+	/* names */
+	{ ARGS("--dns-server", "localhost"), "--dns-server localhost: " },
+	{ ARGS("--dns-server", "1.2.3"), "--dns-server 1.2.3: " },
+	{ ARGS("--dns-server", "1.2.3.4:0"), "--dns-server 1.2.3.4:0: " },
+	{ ARGS("--dns-server", "1.2.3.4:"), "a server is IP or IP:PORT" },
+	{ ARGS("--dns-server", "[::1"), "--dns-server [::1: " },
+	{ ARGS("--dns-server", "0.0.0.0"), "not the address of a server" },
+	{ ARGS("--dns-server", "224.0.0.251"), "not the address of a server" },
+	{ ARGS("--dns-server", "9.9.9.9", "--dns-server", "9.9.9.9:53"), "the same server twice" },
+	{ ARGS("--dns-record", "a.b"), "--dns-record a.b: write NAME=IP" },
+	{ ARGS("--dns-record", "=1.2.3.4"), "--dns-record =1.2.3.4: " },
+	{ ARGS("--dns-record", "a..b=1.2.3.4"), "empty label" },
+	{ ARGS("--dns-record", "a.b=1.2.3"), "--dns-record a.b=1.2.3: " },
+	{ ARGS("--dns-record", "a.b="), "a record is a name and an address" },
+	{ ARGS("--dns-record", "a.b=0x7f000001"), "--dns-record a.b=0x7f000001: " },
+	{ ARGS("--dns-record", "a.b=fe80::1%eth0"), "zone ids are not accepted" },
+	{ ARGS("--dns-record", "a.b=1.1.1.1", "--dns-record", "A.b=1.1.1.1"),
+	  "the same record twice" },
+	{ ARGS("--dns-answers", "fake"),
+	  "--dns-answers fake: answers are \"virtual\" or \"real\"" },
+	/* connections */
+	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp]" },
+	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
+	{ ARGS("--publish", ":80"), "--publish :80: a port is a decimal number" },
+	{ ARGS("--publish", "0:80"), "--publish 0:80: a port is" },
+	{ ARGS("--publish", "80:70000"), "--publish 80:70000: a port is" },
+	{ ARGS("--publish", "80-90:80"), "--publish 80-90:80: a port is" },
+	{ ARGS("--publish", "80:80/sctp"), "--publish 80:80/sctp: the protocol is /tcp or /udp" },
+	{ ARGS("--publish", "80:80/"), "the protocol is /tcp or /udp" },
+	{ ARGS("--publish", "1.2.3:80:80"), "--publish 1.2.3:80:80: an IPv4 address is" },
+	{ ARGS("--publish", "::1:80:80"), "--publish ::1:80:80: " },
+	{ ARGS("--publish", "[::1]:80"), "the host's port is missing" },
+	{ ARGS("--publish", "224.0.0.1:80:80"), "not an address of this machine" },
+	{ ARGS("--publish", "8080:80", "--publish", "8080:81"),
+	  "host port 8080 is published twice" },
+	{ ARGS("--publish", "8080:80", "--publish", "0.0.0.0:8080:81"),
+	  "host port 8080 is published twice" },
+	/* record */
+	{ ARGS("--audit", "nowhere/a.jsonl"),
+	  "--audit nowhere/a.jsonl: its directory: No such file" },
+	{ ARGS("--audit", "value/a.jsonl"), "its directory is not a directory" },
+	{ ARGS("--audit", "d"), "--audit d: is a directory; name a file" },
+	{ ARGS("--audit", "d/"), "--audit d/: is a directory" },
+	{ ARGS("--capture", "nowhere/c.pcapng"), "--capture nowhere/c.pcapng: its directory" },
+	{ ARGS("--capture", "x", "--audit", "x"), "record and capture cannot be the same file" },
+};
+
+static void test_bad_flags(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad_flags); i++) {
+		char what[64];
+
+		snprintf(what, sizeof(what), "flags %zu", i);
+		check_bad(bad_flags[i].args, bad_flags[i].want, what);
+	}
+	printf("%zu bad command lines refused\n", ARRAY_SIZE(bad_flags));
+}
+
+/* ---- bad files ------------------------------------------------------------------------ */
+
+static const struct {
+	const char *text;
+	const char *want;
+} bad_files[] = {
+	{ "", "c.json:1:1: " },
+	{ "{", "c.json:1:2: " },
+	{ "[]", "c.json:1:1: expected an object" },
+	{ "null", "c.json:1:1: expected an object" },
+	{ "{} x", "c.json:1:4: text after the end" },
+	{ "{\"dns\": {},\n \"dns\": {}}", "the same key twice" },
+	{ "{\"polcy\": {}}", "c.json:1:2: unknown key \"polcy\"; did you mean \"policy\"?" },
+	{ "{\n \"limits\": {},\n \"frobnicate\": 1\n}", "c.json:3:2: unknown key \"frobnicate\"" },
+	{ "{\"policy\": {\"ruls\": []}}",
+	  "c.json:1:13: unknown key \"ruls\"; did you mean \"rules\"?" },
+	{ "{\"policy\": 5}", "c.json:1:12: " },
+	{ "{\"policy\": \"publc\"}", "c.json:1:12: " },
+	/* dns */
+	{ "{\"dns\": []}", "c.json:1:9: expected an object" },
+	{ "{\"dns\": {\"server\": []}}",
+	  "c.json:1:10: unknown key \"server\"; did you mean \"servers\"?" },
+	{ "{\"dns\": {\"servers\": \"1.1.1.1\"}}", "c.json:1:21: expected a list" },
+	{ "{\"dns\": {\"servers\": [\"nope\"]}}", "c.json:1:22: " },
+	{ "{\"dns\": {\"servers\": [1]}}", "c.json:1:22: expected a string, not a number" },
+	{ "{\"dns\": {\"servers\": [\"\"]}}", "c.json:1:22: an empty text" },
+	{ "{\"dns\": {\"servers\":\n [\"9.9.9.9\",\n \"9.9.9.9:53\"]}}",
+	  "c.json:3:2: the same server twice" },
+	{ "{\"dns\": {\"records\": []}}", "c.json:1:21: expected an object" },
+	{ "{\"dns\": {\"records\": {\"a..b\": [\"1.1.1.1\"]}}}", "c.json:1:31: empty label" },
+	{ "{\"dns\": {\"records\": {\"a.b\": [\"1.1.1\"]}}}", "c.json:1:30: " },
+	{ "{\"dns\": {\"records\": {\"a.b\": []}}}", "c.json:1:29: a record without an address" },
+	{ "{\"dns\": {\"records\": {\"a.b\": 5}}}", "c.json:1:29: expected a list" },
+	{ "{\"dns\": {\"answers\": \"magic\"}}",
+	  "c.json:1:21: answers are \"virtual\" or \"real\"" },
+	{ "{\"dns\": {\"answers\": true}}", "c.json:1:21: expected a string, not true" },
+	{ "{\"dns\": {\"timeout_ms\": 99}}", "c.json:1:24: 99 is not from 100 to 60000" },
+	{ "{\"dns\": {\"timeout_ms\": \"5s\"}}", "c.json:1:24: expected a whole number" },
+	/* tls */
+	{ "{\"tls\": {\"intercept\": \"yes\"}}",
+	  "c.json:1:23: expected true or false, not a string" },
+	{ "{\"tls\": {\"bypas\": []}}",
+	  "c.json:1:10: unknown key \"bypas\"; did you mean \"bypass\"?" },
+	{ "{\"tls\": {\"ports\": [\"443\"]}}", "c.json:1:20: expected a whole number" },
+	{ "{\"tls\": {\"ports\": [0]}}", "c.json:1:20: 0 is not from 1 to 65535" },
+	{ "{\"tls\": {\"ports\": [443, 443]}}", "c.json:1:25: the same port twice" },
+	{ "{\"tls\": {\"bypass\": [\"a b\"]}}", "c.json:1:21: " },
+	{ "{\"tls\": {\"upstream_ca\": \"ca.pem\"}}", "c.json:1:25: expected a list" },
+	{ "{\"tls\": {\"upstream_ca\": [\"key.pem\"]}}", "c.json:1:26: holds no certificate" },
+	{ "{\"tls\": {\"upstream_ca\": [\"none.pem\"]}}", "c.json:1:26: cannot be read" },
+	/* secrets */
+	{ "{\"secrets\": {}}", "c.json:1:13: expected a list" },
+	{ "{\"secrets\": [1]}", "c.json:1:14: expected an object" },
+	{ "{\"secrets\": [{}]}", "c.json:1:14: \"env\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\"}]}", "c.json:1:14: \"hosts\" is missing" },
+	{ "{\"secrets\": [{\"env\": 5, \"hosts\": [\"a.com\"]}]}",
+	  "c.json:1:22: expected a string" },
+	{ "{\"secrets\": [{\"env\": \"\", \"hosts\": [\"a.com\"]}]}",
+	  "c.json:1:22: the name of a variable" },
+	{ "{\"secrets\": [{\"env\": \"A-B\", \"hosts\": [\"a.com\"]}]}",
+	  "c.json:1:22: the name of a variable" },
+	{ "{\"secrets\": [{\"env\": \"PATH\", \"hosts\": [\"a.com\"]}]}",
+	  "c.json:1:22: PATH is not for secrets" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": []}]}", "c.json:1:42: no hosts" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": \"a.com\"}]}",
+	  "c.json:1:42: expected a list" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"*\"]}]}",
+	  "c.json:1:43: host \"*\": " },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"at\": [\"heder\"]}]}",
+	  "c.json:2:9: unknown place \"heder\"; did you mean \"header\"?" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"at\": []}]}",
+	  "c.json:2:8: no places" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": "
+	  "\"never-shown-value\"}]}",
+	  "c.json:2:10: a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\"; "
+	  "values do not stand in this file" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": "
+	  "\"env:UNSET_KEY\"}]}",
+	  "c.json:2:10: variable UNSET_KEY is not set" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": \"env:\"}]}",
+	  "c.json:2:10: nothing behind \"env:\"" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": \"env:A "
+	  "B\"}]}",
+	  "c.json:2:10: env:" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": "
+	  "\"file:none\"}]}",
+	  "c.json:2:10: file \"none\" cannot be read" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": \"fd:1\"}]}",
+	  "c.json:2:10: a descriptor is a number from 3 on" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": \"fd:999\"}]}",
+	  "c.json:2:10: descriptor 999 is not open" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"from\": \"command: "
+	  "\"}]}",
+	  "c.json:2:10: the command is empty" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"], \"value\": \"x\"}]}",
+	  "c.json:1:53: unknown key \"value\"" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"on_violation\": "
+	  "\"blok\"}]}",
+	  "c.json:2:18: unknown action; did you mean \"block\"?" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"]},\n{\"env\": \"API_KEY\", "
+	  "\"hosts\": [\"b.com\"]}]}",
+	  "c.json:2:1: API_KEY is a secret already" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"]}],\n\"tls\": {\"bypass\": "
+	  "[\"a.com\"]}}",
+	  "c.json:1:14: could never be used for a.com, whose TLS is bypassed" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"]}],\n\"tls\": "
+	  "{\"intercept\": false}}",
+	  "c.json:2:22: secrets need interception (c.json:1:14)" },
+	{ "{\"policy\": {\"rules\": [{\"action\": \"allow\", \"destination\": \"a.com\", \"http\": "
+	  "{\"methods\": [\"GET\"]}}]},\n\"tls\": {\"intercept\": false}}",
+	  "c.json:2:22: rules with \"http\" need interception" },
+	/* the rest */
+	{ "{\"limits\": {\"max_connections\": 0}}", "c.json:1:32: 0 is not from 1 to 1000000" },
+	{ "{\"limits\": {\"max_connection\": 5}}",
+	  "c.json:1:13: unknown key \"max_connection\"; did you mean" },
+	{ "{\"limits\": {\"max_connections\": 1.5}}",
+	  "c.json:1:32: expected a whole number, not a fraction" },
+	{ "{\"publish\": [\"x\"]}", "c.json:1:14: a published port is" },
+	{ "{\"publish\": {\"80\": 80}}", "c.json:1:13: expected a list" },
+	{ "{\"publish\": [\"80:80\",\n \"127.0.0.1:80:81\"]}",
+	  "c.json:2:2: host port 80 is published twice" },
+	{ "{\"audit\": 5}", "c.json:1:11: expected an object" },
+	{ "{\"audit\": {\"file\": \"\"}}", "c.json:1:20: an empty path" },
+	{ "{\"audit\": {\"file\": \"none/x\"}}", "c.json:1:20: its directory: No such file" },
+	{ "{\"audit\": {\"capture\": \"d\"}}", "c.json:1:23: is a directory" },
+	{ "{\"audit\": {\"captur\": \"x\"}}",
+	  "c.json:1:12: unknown key \"captur\"; did you mean \"capture\"?" },
+};
+
+static void test_bad_files(void **state)
+{
+	static const char *const args[] = { "--config", "c.json", "--", "true", NULL };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad_files); i++) {
+		put("c.json", bad_files[i].text);
+		check_bad(args, bad_files[i].want, bad_files[i].text);
+	}
+	printf("%zu bad files refused\n", ARRAY_SIZE(bad_files));
+}
+
+/* A flag against the file. */
+static void test_bad_together(void **state)
+{
+	static const char *const dup[] = { "--config", "c.json", "--secret", "API_KEY@b.com",
+					   "--",       "true",	 NULL };
+	static const char *const port[] = { "--publish", "80:81", "--config", "c.json",
+					    "--",	 "true",  NULL };
+
+	(void)state;
+	put("c.json", "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"]}]}");
+	check_bad(dup, "c.json:1:14: API_KEY is a secret already", "flag and file");
+	put("c.json", "{\"publish\": [\"80:80\"]}");
+	check_bad(port, "c.json:1:14: host port 80 is published twice", "flag and file");
+}
+
+/* ---- good ------------------------------------------------------------------------------- */
+
+static void test_defaults(void **state)
+{
+	static const char *const args[] = { "curl", "-v", "--json", NULL };
+	struct weir_config *c = good(args);
+
+	(void)state;
+	assert_int_equal(c->backend, BACKEND_AUTO);
+	assert_null(c->name);
+	assert_false(c->json);
+	assert_int_equal(c->log_level, LOG_LEVEL_WARN);
+	assert_non_null(c->policy);
+	assert_int_equal(c->dns_mode, DNS_VIRTUAL);
+	assert_int_equal(c->n_dns_servers, 0);
+	assert_int_equal(c->n_dns_records, 0);
+	assert_int_equal(c->dns_timeout_ms, 5000);
+	assert_false(c->tls_intercept);
+	assert_int_equal(c->n_tls_ports, 1);
+	assert_int_equal(c->tls_ports[0], 443);
+	assert_int_equal(c->n_secrets, 0);
+	assert_int_equal(c->max_connections, 4096);
+	assert_null(c->audit_path);
+	assert_null(c->capture_path);
+	assert_string_equal(c->command[0], "curl");
+	assert_string_equal(c->command[1], "-v");
+	assert_string_equal(c->command[2], "--json");
+	assert_null(c->command[3]);
+	weir_config_free(c);
+}
+
+static void test_flags(void **state)
+{
+	static const char *const args[] = {
+		"--backend=netns", "--name",	 "agent-1.a_b",		"--json", "-v",	  "-v",
+		"--no-net",	   "--net-rule", "allow@x.com:tcp:443", "--",	  "-cmd", NULL
+	};
+	struct weir_config *c = good(args);
+
+	(void)state;
+	assert_int_equal(c->backend, BACKEND_NETNS);
+	assert_string_equal(c->name, "agent-1.a_b");
+	assert_true(c->json);
+	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(policy_rule_count(c->policy), 1);
+	assert_string_equal(c->command[0], "-cmd");
+	weir_config_free(c);
+}
+
+static void test_secret_flags(void **state)
+{
+	static const char *const args[] = { "--secret",
+					    "API_KEY:header+query@api.a.com,.b.com,*.c.com",
+					    "--secret-file",
+					    "FILE_KEY=a@b=c@d.com",
+					    "--secret-violation",
+					    "block_and_terminate",
+					    "--secret",
+					    "OTHER@e.com",
+					    "true",
+					    NULL };
+	struct weir_config *c = good(args);
+
+	(void)state;
+	assert_true(c->tls_intercept);
+	assert_int_equal(c->n_secrets, 3);
+	assert_string_equal(c->secrets[0].env, "API_KEY");
+	assert_int_equal(c->secrets[0].source, SECRET_FROM_ENV);
+	assert_string_equal(c->secrets[0].arg, "API_KEY");
+	assert_int_equal(c->secrets[0].places, TLSPROXY_IN_HEADER | TLSPROXY_IN_QUERY);
+	assert_int_equal(c->secrets[0].n_hosts, 3);
+	assert_string_equal(c->secrets[0].hosts[0].name.s, "api.a.com");
+	assert_false(c->secrets[0].hosts[0].is_suffix);
+	assert_true(c->secrets[0].hosts[1].is_suffix && c->secrets[0].hosts[1].apex);
+	assert_true(c->secrets[0].hosts[2].is_suffix && !c->secrets[0].hosts[2].apex);
+	assert_int_equal(c->secrets[0].on_violation, TLSPROXY_BLOCK_AND_TERMINATE);
+	assert_string_equal(c->secrets[1].env, "OTHER");
+	assert_int_equal(c->secrets[1].places, TLSPROXY_PLACES_DEFAULT);
+	assert_string_equal(c->secrets[2].env, "FILE_KEY");
+	assert_int_equal(c->secrets[2].source, SECRET_FROM_FILE);
+	assert_string_equal(c->secrets[2].arg, "a@b=c");
+	weir_config_free(c);
+}
+
+static void test_net_flags(void **state)
+{
+	static const char *const dns[] = { "--dns-server",
+					   "9.9.9.9",
+					   "--dns-server",
+					   "[2620:fe::fe]:5353",
+					   "--dns-record",
+					   "Db.Internal.=10.0.0.5",
+					   "--dns-record",
+					   "db.internal=fd00::5",
+					   "--dns-answers=real",
+					   "true",
+					   NULL };
+	static const char *const tls[] = { "--tls-intercept",
+					   "--tls-intercept-port",
+					   "8443",
+					   "--tls-intercept-port",
+					   "443",
+					   "--tls-bypass=.pinned.com",
+					   "--upstream-ca",
+					   "ca.pem",
+					   "true",
+					   NULL };
+	static const char *const pub[] = { "--publish",
+					   "8080:80",
+					   "--publish",
+					   "0.0.0.0:53:5353/udp",
+					   "--publish",
+					   "[::1]:8080:80/tcp",
+					   "--max-connections",
+					   "7",
+					   "true",
+					   NULL };
+	struct weir_config *c = good(dns);
+
+	(void)state;
+	assert_int_equal(c->n_dns_servers, 2);
+	assert_int_equal(c->dns_servers[0].port, 53);
+	assert_int_equal(c->dns_servers[1].port, 5353);
+	assert_int_equal(c->dns_servers[1].addr.family, 6);
+	assert_int_equal(c->n_dns_records, 2);
+	assert_string_equal(c->dns_records[0].name.s, "db.internal");
+	assert_int_equal(c->dns_records[1].addr.family, 6);
+	assert_int_equal(c->dns_mode, DNS_REAL);
+	weir_config_free(c);
+	c = good(tls);
+	assert_true(c->tls_intercept);
+	assert_int_equal(c->n_tls_ports, 2);
+	assert_int_equal(c->tls_ports[0], 8443);
+	assert_int_equal(c->n_tls_bypass, 1);
+	assert_int_equal(c->n_upstream_cas, 1);
+	assert_string_equal(c->upstream_cas[0], "ca.pem");
+	weir_config_free(c);
+	c = good(pub);
+	assert_int_equal(c->n_publish, 3);
+	assert_int_equal(c->publish[0].bind.addr.b[0], 127);
+	assert_int_equal(c->publish[0].bind.port, 8080);
+	assert_int_equal(c->publish[0].guest_port, 80);
+	assert_true(c->publish[1].udp);
+	assert_int_equal(c->publish[1].guest_port, 5353);
+	assert_int_equal(c->publish[2].bind.addr.family, 6);
+	assert_int_equal(c->max_connections, 7);
+	weir_config_free(c);
+}
+
+static void test_http_rule_needs_interception(void **state)
+{
+	static const char *const with[] = { "--policy", "http.json", "true", NULL };
+	static const char *const without[] = { "--policy", "p.json", "true", NULL };
+	struct weir_config *c = good(with);
+
+	(void)state;
+	assert_true(c->tls_intercept);
+	weir_config_free(c);
+	c = good(without);
+	assert_false(c->tls_intercept);
+	weir_config_free(c);
+}
+
+static void test_file(void **state)
+{
+	static const char *const args[] = { "--config",
+					    "d/c.json",
+					    "--dns-server",
+					    "1.1.1.1",
+					    "--dns-answers",
+					    "virtual",
+					    "--max-connections",
+					    "9",
+					    "--audit",
+					    "mine.jsonl",
+					    "true",
+					    NULL };
+	struct weir_config *c;
+
+	(void)state;
+	put("d/c.json",
+	    "{ \"policy\": { \"default_egress\": \"deny\", \"rules\": [\n"
+	    "    { \"action\": \"allow\", \"destination\": \"a.com\" } ] },\n"
+	    "  \"dns\": { \"servers\": [\"9.9.9.9:5353\"], \"answers\": \"real\",\n"
+	    "    \"records\": { \"x.test\": [\"10.0.0.1\", \"fd00::1\"], \"y.test\": \"10.0.0.2\" "
+	    "},\n"
+	    "    \"timeout_ms\": 750 },\n"
+	    "  \"tls\": { \"intercept\": true, \"ports\": [443, 8443], \"bypass\": [\"*.b.com\"],\n"
+	    "    \"upstream_ca\": [\"ca2.pem\"] },\n"
+	    "  \"secrets\": [\n"
+	    "    { \"env\": \"API_KEY\", \"hosts\": [\"a.com\"] },\n"
+	    "    { \"env\": \"B_KEY\", \"from\": \"file:../value\", \"hosts\": [\".a.com\"],\n"
+	    "      \"at\": [\"body\", \"path\"], \"on_violation\": \"passthrough\" },\n"
+	    "    { \"env\": \"C_KEY\", \"from\": \"command:pass show c\", \"hosts\": [\"a.com\"] } "
+	    "],\n"
+	    "  \"limits\": { \"max_connections\": 100 },\n"
+	    "  \"publish\": [\"8080:80\"],\n"
+	    "  \"audit\": { \"file\": \"theirs.jsonl\", \"capture\": \"c.pcapng\" } }\n");
+	c = good(args);
+	assert_int_equal(c->n_dns_servers, 2); /* flags add to lists */
+	assert_int_equal(c->dns_servers[0].port, 53);
+	assert_int_equal(c->dns_servers[1].port, 5353);
+	assert_int_equal(c->dns_mode, DNS_VIRTUAL); /* and win over values */
+	assert_int_equal(c->n_dns_records, 3);
+	assert_int_equal(c->dns_timeout_ms, 750);
+	assert_true(c->tls_intercept);
+	assert_int_equal(c->n_tls_ports, 2);
+	assert_int_equal(c->n_tls_bypass, 1);
+	assert_string_equal(c->upstream_cas[0], "d/ca2.pem");
+	assert_int_equal(c->n_secrets, 3);
+	assert_int_equal(c->secrets[0].source, SECRET_FROM_ENV);
+	assert_string_equal(c->secrets[0].arg, "API_KEY");
+	assert_int_equal(c->secrets[0].on_violation, TLSPROXY_BLOCK_AND_LOG);
+	assert_string_equal(c->secrets[1].arg, "d/../value");
+	assert_int_equal(c->secrets[1].places, TLSPROXY_IN_BODY | TLSPROXY_IN_PATH);
+	assert_int_equal(c->secrets[1].on_violation, TLSPROXY_PASSTHROUGH);
+	assert_int_equal(c->secrets[2].source, SECRET_FROM_COMMAND);
+	assert_string_equal(c->secrets[2].arg, "pass show c");
+	assert_int_equal(c->max_connections, 9);
+	assert_int_equal(c->n_publish, 1);
+	assert_string_equal(c->audit_path, "mine.jsonl");
+	assert_string_equal(c->capture_path, "d/c.pcapng");
+	weir_config_free(c);
+}
+
+static void test_fd_source(void **state)
+{
+	static const char *const args[] = { "--config", "c.json", "true", NULL };
+	char text[160];
+	int fd = open("value", O_RDONLY | O_CLOEXEC);
+	struct weir_config *c;
+
+	(void)state;
+	snprintf(text, sizeof(text),
+		 "{\"secrets\": [{\"env\": \"K\", \"from\": \"fd:%d\", \"hosts\": [\"a.com\"]}]}",
+		 fd);
+	put("c.json", text);
+	c = good(args);
+	assert_int_equal(c->secrets[0].source, SECRET_FROM_FD);
+	/* Not read, not moved. */
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+	weir_config_free(c);
+	close(fd);
+}
+
+static void test_help(void **state)
+{
+	static const char *const args[] = { "--help", NULL };
+	static const char *const after[] = { "true", "--help", NULL };
+	struct weir_config *c = NULL;
+	struct conf_error err;
+
+	(void)state;
+	assert_int_equal(load(args, &c, &err), -ECANCELED);
+	assert_null(c);
+	c = good(after);
+	assert_string_equal(c->command[1], "--help");
+	weir_config_free(c);
+	for (const char *p = weir_run_help; *p;) {
+		size_t n = strcspn(p, "\n");
+
+		if (n > 80)
+			fail_msg("%zu columns: %.*s", n, (int)n, p);
+		p += n + (p[n] == '\n');
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bad_flags),
+		cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_bad_together),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_secret_flags),
+		cmocka_unit_test(test_net_flags),
+		cmocka_unit_test(test_http_rule_needs_interception),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_fd_source),
+		cmocka_unit_test(test_help),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of tlsproxy share, all but HTTP and secrets (http.h). First
+ * the caps, each with what it stops; then the parts from the bottom up:
+ *
+ *   certificates   ca, leaf_cache       what the guest is shown
+ *   trust          trust_load           whom we believe upstream
+ *   TLS            tls_*, resume_cache  contexts and sessions of both legs
+ *   leg            one end of a flow: descriptor, TLS or not, two buffers
+ *   session        one flow: hello, handshakes, relay, close
+ */
+#ifndef WEIR_TLSPROXY_INT_H
+#define WEIR_TLSPROXY_INT_H
+
+#include "tlsproxy/http.h"
+#include "tlsproxy/tlsproxy.h"
+
+#include <openssl/ssl.h>
+#include <time.h>
+
+/* ---- caps ------------------------------------------------------------------ */
+
+/* A ClientHello; a post-quantum one has 2 KiB. Stops a guest from making the
+ * gateway hold a hello that never ends. */
+#define TLSPROXY_HELLO_MAX 16384
+/* The same with record headers. Stops a hello cut into one-byte records, which
+ * is six times as long on the wire and read again with every segment. */
+#define TLSPROXY_HELLO_RAW_MAX 32768
+/* Before an HTTP request (RFC 9112 2.2 asks for one). Stops an endless prefix. */
+#define TLSPROXY_SNIFF_EMPTY_LINES 4
+/* A method; the longest registered one has 17 bytes. Stops an endless token. */
+#define TLSPROXY_SNIFF_METHOD_MAX 32
+/* Flows at a time. Stops a guest from using up descriptors and memory. */
+#define TLSPROXY_MAX_FLOWS 4096
+/* A flow on which nothing moves. Stops flows that are opened and left. */
+#define TLSPROXY_IDLE_S 3600
+/* For the hello and for each handshake. Stops half-open handshakes from
+ * holding their slot. */
+#define TLSPROXY_HANDSHAKE_S 10
+/* For the peer's FIN after ours; then the descriptor is closed anyway. Stops a
+ * peer that never closes, and one that never stops sending. */
+#define TLSPROXY_LINGER_S 3
+/* To take our last bytes, without any progress. Stops the same. */
+#define TLSPROXY_FLUSH_S 60
+#define TLSPROXY_LINGER_BYTES ((size_t)1 << 20)
+/* Leaves kept. Stops a guest that asks for ever new names (wildcard rules). */
+#define TLSPROXY_LEAVES 1000
+/* Upstream sessions kept for resumption; the same attack. */
+#define TLSPROXY_RESUME 512
+/* What one flow can make us hold per direction when its reader is slow. */
+#define TLSPROXY_OUT_MAX ((size_t)256 << 10)
+/* Above this, no more is read for that direction: back-pressure. What is left
+ * to the maximum takes a whole head (HTTP_BUF_MIN). */
+#define TLSPROXY_OUT_HIGH ((size_t)128 << 10)
+/* One read; and what of it the HTTP filter may leave for later. */
+#define TLSPROXY_READ ((size_t)64 << 10)
+/* Read by one leg in one wake-up. Stops one busy flow from starving the others. */
+#define TLSPROXY_BUDGET ((size_t)256 << 10)
+/* A bundle of CA certificates; Debian's has 220 KiB. Stops reading a device. */
+#define TLSPROXY_BUNDLE_MAX ((size_t)16 << 20)
+
+/* How far back certificates are dated: a guest's clock may be off by a time
+ * zone, or behind after it was suspended. */
+#define TLSPROXY_BACKDATE_S (24 * 3600)
+#define TLSPROXY_CA_HOURS 25
+#define TLSPROXY_CA_HOURS_MAX (24 * 366)
+#define TLSPROXY_LEAF_S (24 * 3600)
+/* A leaf with less left than this is minted anew. */
+#define TLSPROXY_LEAF_RENEW_S (2 * 3600)
+/* Verified upstream sessions older than this are not resumed: the certificate
+ * is looked at again at least this often. */
+#define TLSPROXY_RESUME_S 3600
+
+/* ---- whom a certificate is for --------------------------------------------- */
+
+/* A name or an address. The text tells them apart: no canonical name reads as
+ * an address (name_parse), so it serves as the key of both caches. */
+struct identity {
+	bool is_addr;
+	struct ip_addr addr;
+	char text[NAME_MAX_LEN + 1];
+};
+void identity_from_name(struct identity *id, const struct name *n);
+void identity_from_addr(struct identity *id, const struct ip_addr *a);
+
+/* ---- certificates ------------------------------------------------------------ */
+
+struct ca {
+	EVP_PKEY *key;
+	X509 *cert;
+	char *pem;
+	time_t not_before, not_after;
+	struct name *permitted;
+	size_t n_permitted;
+};
+/* now is real time in seconds. hours: 0 for the default. */
+must_check int ca_init(struct ca *ca, const struct name *permitted, size_t n, uint32_t hours,
+		       time_t now);
+void ca_fini(struct ca *ca);
+/* False: a leaf for it would violate our own name constraints. */
+bool ca_covers(const struct ca *ca, const struct identity *id);
+/* Shared by CA and leaves: serial, validity, subject, public key, one extension. */
+must_check int cert_start(X509 *cert, EVP_PKEY *key, const char *cn, time_t not_before,
+			  time_t not_after);
+must_check int cert_add(X509 *cert, int nid, void *ext, bool critical);
+must_check int cert_add_key_usage(X509 *cert, int bit);
+EVP_PKEY *cert_new_key(void); /* P-256; NULL on failure */
+
+struct leaf_cache {
+	const struct ca *ca;
+	EVP_PKEY *key; /* one for all leaves */
+	struct hmap map;
+	struct hash_key hash;
+	struct list lru; /* most recent last */
+	size_t count;
+};
+must_check int leaf_cache_init(struct leaf_cache *lc, const struct ca *ca);
+void leaf_cache_fini(struct leaf_cache *lc);
+/* *ret_cert stays the cache's; it lives at least until the next call. */
+must_check int leaf_get(struct leaf_cache *lc, const struct identity *id, time_t now,
+			X509 **ret_cert);
+
+/* ---- trust --------------------------------------------------------------------- */
+
+/* System store and files into memory; no file is opened after it. */
+must_check int trust_load(const char *const *files, size_t n, X509_STORE **ret_store, char *err,
+			  size_t err_size);
+
+/* ---- TLS ------------------------------------------------------------------------- */
+
+struct session;
+
+/* Verified upstream sessions, one per identity and port, least recent goes. */
+struct resume_cache {
+	struct hmap map;
+	struct hash_key hash;
+	struct list lru;
+	size_t count;
+};
+must_check int resume_cache_init(struct resume_cache *rc);
+void resume_cache_fini(struct resume_cache *rc);
+/* Takes over one reference to sess. resumed: the handshake showed no certificate. */
+void resume_put(struct resume_cache *rc, const struct identity *id, uint16_t port, bool resumed,
+		time_t now, SSL_SESSION *sess);
+/* Borrowed, or NULL. */
+SSL_SESSION *resume_get(struct resume_cache *rc, const struct identity *id, uint16_t port,
+			time_t now);
+void resume_drop(struct resume_cache *rc, const struct identity *id, uint16_t port);
+
+must_check int tls_guest_ctx_new(struct tlsproxy *tp, SSL_CTX **ret);
+must_check int tls_upstream_ctx_new(struct tlsproxy *tp, X509_STORE *store, SSL_CTX **ret);
+/* Ready to accept with this leaf; ready to connect to, and only to, id. */
+must_check int tls_guest_new(struct tlsproxy *tp, X509 *leaf, SSL **ret);
+must_check int tls_upstream_new(struct tlsproxy *tp, const struct identity *id, uint16_t port,
+				SSL **ret);
+/* After its handshake: verified, and speaking what we offered. */
+bool tls_upstream_acceptable(SSL *ssl);
+/* The text of the oldest error in OpenSSL's queue, which is cleared. Returns out. */
+const char *tls_error_text(char *out, size_t size);
+
+/* ---- leg -------------------------------------------------------------------------- */
+
+enum leg_status {
+	LEG_OK = 0,
+	LEG_AGAIN = 1, /* nothing now */
+	LEG_EOF = 2,   /* FIN on a plain leg, close_notify on a TLS leg */
+	LEG_CUT = 3,   /* reset, FIN without close_notify, TLS error */
+};
+
+/*
+ * One end of a flow. readable and writable say what the descriptor may still
+ * give; they fall with EAGAIN and rise with epoll.
+ */
+struct leg {
+	struct session *session;
+	int fd; /* -1: closed */
+	struct loop_io io;
+	SSL *ssl;	 /* NULL: plain */
+	struct buf head; /* read before TLS began: the ClientHello */
+	struct buf in;	 /* read and not yet taken by the filter */
+	struct buf out;	 /* to be written */
+	size_t budget;	 /* bytes it may still read in this wake-up */
+	uint64_t bytes_in;
+	int error;	/* errno of the socket, 0 for none */
+	int tls_reason; /* OpenSSL's reason of what ended the leg, 0 for none */
+	bool readable, writable;
+	bool tls_dead;	/* TLS failed: no more calls but free */
+	bool gone;	/* HUP or ERR: no more events, only the rest to read */
+	bool throttled; /* stopped by its budget: there is more */
+	bool fd_eof;	/* FIN seen */
+	bool wr_dead;	/* the peer reads no more: what we write is dropped */
+	bool ended;	/* EOF or CUT was reported */
+	bool shut;	/* FIN sent */
+};
+
+void leg_init(struct leg *leg, struct session *s, int fd);
+/* At once. abort_it: RST rather than FIN where it is TCP. */
+void leg_close(struct leg *leg, bool abort_it);
+/* The descriptor becomes the caller's. */
+must_check int leg_take_fd(struct leg *leg);
+must_check int leg_watch(struct leg *leg, struct loop *l,
+			 void (*cb)(struct loop_io *io, uint32_t revents));
+/* Note events. */
+void leg_note(struct leg *leg, uint32_t revents);
+/* Tell epoll what is wanted, from the flags. */
+void leg_arm(struct leg *leg, bool want_in);
+/* From the socket, past TLS: the count, 0 at its end, -EAGAIN, or its error. */
+ssize_t leg_recv(struct leg *leg, void *p, size_t n);
+/* Put TLS on the leg. Takes ssl over, also on failure. */
+must_check int leg_start_tls(struct leg *leg, SSL *ssl);
+/* 0 done, -EAGAIN, or -EPROTO: see OpenSSL's queue and the leg's flags. */
+must_check int leg_handshake(struct leg *leg);
+must_check enum leg_status leg_read(struct leg *leg, void *p, size_t n, size_t *ret_n);
+/* All of out's storage at once: growing would leave copies of what is in it. */
+must_check int leg_reserve(struct leg *leg);
+/* Write what out holds, as far as it goes. True when something moved. */
+bool leg_flush(struct leg *leg);
+/* After out is empty: close_notify and FIN. True when done. */
+bool leg_shutdown(struct leg *leg);
+
+/* ---- session ---------------------------------------------------------------------- */
+
+enum session_state {
+	SESSION_HELLO = 0,    /* guest's ClientHello, nothing answered yet */
+	SESSION_UPSTREAM = 1, /* TLS handshake with the upstream */
+	SESSION_GUEST = 2,    /* TLS handshake with the guest */
+	SESSION_RELAY = 3,
+	SESSION_CLOSING = 4, /* flushing, then FIN both ways */
+	SESSION_DONE = 5,
+};
+
+struct session {
+	struct tlsproxy *tp;
+	struct list node;
+	struct tlsproxy_flow flow;
+	enum session_state state;
+	bool reset;	 /* how flow_done tells it */
+	bool event_sent; /* one tls_event; a second only when ok turns out wrong */
+	bool event_ok;
+	bool judged;	      /* verdict is set */
+	bool mismatch;	      /* SNI and flow name disagree */
+	bool refused;	      /* nothing may go upstream */
+	bool tunnel;	      /* after 101 */
+	bool lingering;	      /* CLOSING: FIN sent, waiting for the guest's */
+	unsigned fail_status; /* why the upstream failed: status, RFC 9209 token, detail */
+	const char *fail_token;
+	bool has_sni;
+	struct name sni;
+	struct identity id; /* whose certificate both legs show */
+	struct tlsproxy_verdict verdict;
+	struct leg guest, upstream;
+	struct http_filter *filter;
+	struct loop_timer deadline; /* of the state; idle time in RELAY */
+	struct loop_timer again;    /* budget used up, more to do */
+	uint64_t last_active;
+	uint64_t from_guest, from_upstream; /* bytes the filter took */
+	uint64_t answered;		    /* from_upstream when nothing was last owed */
+	size_t discarded;
+	char detail[256];
+};
+
+/* Drives the flow as far as it goes; may end and free it. */
+void session_run(struct session *s);
+/* Only mark; session_run() frees. */
+void session_end(struct session *s, bool reset);
+void session_set_state(struct session *s, enum session_state state);
+void session_event(struct session *s, bool ok, const char *detail);
+/* Steps: true when the state may have changed or bytes have moved. */
+bool handshake_step(struct session *s);
+void handshake_timeout(struct session *s);
+bool relay_step(struct session *s);
+bool relay_close_step(struct session *s);
+must_check int session_start_filter(struct session *s);
+/* The guest refused our certificate (also found out after the handshake, TLS 1.3). */
+bool handshake_is_distrust(const struct leg *guest);
+const char *handshake_distrust_text(struct session *s);
+
+/* ---- the proxy ---------------------------------------------------------------------- */
+
+struct tlsproxy {
+	struct loop *loop;
+	struct tlsproxy_ops ops;
+	void *ctx;
+	struct secret_set *secrets;
+	struct ca ca;
+	struct leaf_cache leaves;
+	struct resume_cache resume;
+	SSL_CTX *guest_ctx, *upstream_ctx;
+	struct list sessions;
+	size_t n_sessions, max_flows;
+	uint64_t idle_ns;
+	uint8_t *scratch; /* TLSPROXY_READ bytes, wiped at the end */
+};
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From argv to a struct weir_config: the flags are read first, then the file
+ * that they name, then the policy is composed and the whole is checked.
+ * Nothing is half applied: there is a complete configuration or an error.
+ */
+#include "weir/config_internal.h"
+
+#include <stdio.h>
+
+#define DEFAULT_MAX_CONNECTIONS 4096
+#define DEFAULT_DNS_TIMEOUT_MS 5000
+
+/* ---- flags of one value --------------------------------------------------------------- */
+
+static int set_backend(struct config_builder *b, const struct where *w, const char *text)
+{
+	static const char *const names[] = {
+		[BACKEND_AUTO] = "auto",
+		[BACKEND_KVM] = "kvm",
+		[BACKEND_QEMU] = "qemu",
+		[BACKEND_NETNS] = "netns",
+	};
+	const char *near = str_suggest(text, names, ARRAY_SIZE(names));
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (str_eq(text, names[i])) {
+			b->c->backend = (enum weir_backend)i;
+			return 0;
+		}
+	if (near)
+		return where_fail(w, b->err, "unknown backend; did you mean \"%s\"?", near);
+	return where_fail(w, b->err, "a backend is auto, kvm, qemu or netns");
+}
+
+static int set_name(struct config_builder *b, const struct where *w, const char *text)
+{
+	static const char first[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static const char all[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t n = strlen(text);
+
+	if (n > 63 || strspn(text, first) == 0 || strspn(text, all) != n)
+		return where_fail(
+			w,
+			b->err, "a name is up to 63 letters, digits, '_', '.' and '-', the first a letter or digit");
+	b->c->name = strdup(text);
+	return b->c->name ? 0 : -ENOMEM;
+}
+
+static int set_max_connections(struct config_builder *b, const struct where *w, const char *text)
+{
+	uint64_t n;
+	const char *why;
+
+	if (uint_parse(text, strlen(text), 1, CONFIG_CONNECTIONS_MAX, &n, &why) < 0)
+		return where_fail(w, b->err, "%s; from 1 to %d", why, CONFIG_CONNECTIONS_MAX);
+	b->c->max_connections = (uint32_t)n;
+	return 0;
+}
+
+static int set_violation(struct config_builder *b, const struct where *w, const char *text)
+{
+	return config_parse_violation(b, w, text, &b->on_violation);
+}
+
+static int set_audit(struct config_builder *b, const struct where *w, const char *text)
+{
+	return config_set_path(b, w, &b->c->audit_path, text);
+}
+
+static int set_capture(struct config_builder *b, const struct where *w, const char *text)
+{
+	return config_set_path(b, w, &b->c->capture_path, text);
+}
+
+static int add_port(struct config_builder *b, const struct where *w, const char *text)
+{
+	const char *why;
+	uint16_t port;
+
+	if (port_parse(text, strlen(text), &port, &why) < 0)
+		return where_fail(w, b->err, "%s", why);
+	return config_add_tls_port(b, w, port);
+}
+
+static int add_record(struct config_builder *b, const struct where *w, const char *text)
+{
+	const char *eq = strchr(text, '=');
+
+	if (!eq)
+		return where_fail(w, b->err, "write NAME=IP");
+	return config_add_dns_record(b, w, text, (size_t)(eq - text), eq + 1);
+}
+
+static int add_secret(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_flag(b, text);
+}
+
+static int add_secret_file(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_file_flag(b, text);
+}
+
+static int apply_flags(struct config_builder *b)
+{
+	static const struct {
+		enum option option;
+		int (*fn)(struct config_builder *b, const struct where *w, const char *text);
+	} setters[] = {
+		{ OPTION_BACKEND, set_backend },
+		{ OPTION_NAME, set_name },
+		{ OPTION_MAX_CONNECTIONS, set_max_connections },
+		{ OPTION_SECRET_VIOLATION, set_violation },
+		{ OPTION_SECRET, add_secret },
+		{ OPTION_SECRET_FILE, add_secret_file },
+		{ OPTION_TLS_INTERCEPT_PORT, add_port },
+		{ OPTION_TLS_BYPASS, config_add_bypass },
+		{ OPTION_UPSTREAM_CA, config_add_upstream_ca },
+		{ OPTION_DNS_SERVER, config_add_dns_server },
+		{ OPTION_DNS_RECORD, add_record },
+		{ OPTION_DNS_ANSWERS, config_set_answers },
+		{ OPTION_PUBLISH, config_add_publish },
+		{ OPTION_AUDIT, set_audit },
+		{ OPTION_CAPTURE, set_capture },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(setters); i++)
+		for (size_t k = 0; k < b->o.of[setters[i].option].n; k++) {
+			struct where w = {
+				.flag = option_name(setters[i].option),
+				.value = b->o.of[setters[i].option].v[k],
+			};
+			int r = setters[i].fn(b, &w, w.value);
+
+			if (r < 0)
+				return r;
+		}
+	b->c->json = b->o.of[OPTION_JSON].n > 0;
+	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
+	b->c->log_level = b->o.of[OPTION_QUIET].n	  ? LOG_LEVEL_ERROR
+			  : b->o.of[OPTION_VERBOSE].n > 1 ? LOG_LEVEL_DEBUG
+			  : b->o.of[OPTION_VERBOSE].n	  ? LOG_LEVEL_INFO
+							  : LOG_LEVEL_WARN;
+	return 0;
+}
+
+/* ---- the whole --------------------------------------------------------------------------- */
+
+static int compose_policy(struct config_builder *b)
+{
+	struct policy_flags f = {
+		.net = option_value(&b->o, OPTION_NET),
+		.net_rules = b->o.of[OPTION_NET_RULE].v,
+		.n_net_rules = b->o.of[OPTION_NET_RULE].n,
+		.default_egress = option_value(&b->o, OPTION_NET_DEFAULT_EGRESS),
+		.default_ingress = option_value(&b->o, OPTION_NET_DEFAULT_INGRESS),
+		.no_net = b->o.of[OPTION_NO_NET].n > 0,
+	};
+	const char *named = option_value(&b->o, OPTION_POLICY);
+	struct policy *base = NULL;
+	int r = 0;
+
+	if (named)
+		r = policy_load_file_or_preset(named, &base, b->err);
+	if (r < 0)
+		return r;
+	if (!base) {
+		base = b->policy;
+		b->policy = NULL;
+	}
+	return policy_compose(base, &f, &b->c->policy, b->err);
+}
+
+static int build(struct config_builder *b)
+{
+	int r = apply_flags(b);
+
+	if (r == 0 && option_value(&b->o, OPTION_CONFIG))
+		r = config_read_file(b);
+	if (r == 0)
+		r = compose_policy(b);
+	if (r == 0)
+		r = config_check(b);
+	if (r == 0 && b->c->n_tls_ports == 0) {
+		uint16_t *port = config_push(&b->c->tls_ports, &b->c->n_tls_ports, sizeof(*port));
+
+		if (!port)
+			return -ENOMEM;
+		*port = 443;
+	}
+	return r;
+}
+
+int weir_config_load(int argc, char **argv, struct weir_config **ret, struct conf_error *err)
+{
+	struct config_builder b = { .err = err, .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	int r = options_parse(argc, argv, &b.o, err);
+
+	if (r == 0) {
+		b.c = calloc(1, sizeof(*b.c));
+		r = b.c ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		b.c->max_connections = DEFAULT_MAX_CONNECTIONS;
+		b.c->dns_timeout_ms = DEFAULT_DNS_TIMEOUT_MS;
+		b.c->command = b.o.command;
+		r = build(&b);
+	}
+	for (size_t i = 0; b.c && b.secret_places && i < b.c->n_secrets; i++)
+		free(b.secret_places[i]);
+	free(b.secret_places);
+	free(b.dir);
+	policy_free(b.policy);
+	conf_doc_free(b.doc);
+	options_fini(&b.o);
+	if (r == -ENOMEM)
+		conf_error_set(err, "out of memory");
+	if (r < 0) {
+		weir_config_free(b.c);
+		return r;
+	}
+	*ret = b.c;
+	return 0;
+}
+
+void weir_config_free(struct weir_config *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->n_secrets; i++) {
+		free(c->secrets[i].env);
+		free(c->secrets[i].arg);
+		free(c->secrets[i].hosts);
+	}
+	for (size_t i = 0; i < c->n_upstream_cas; i++)
+		free(c->upstream_cas[i]);
+	free(c->secrets);
+	free(c->upstream_cas);
+	free(c->tls_bypass);
+	free(c->tls_ports);
+	free(c->dns_servers);
+	free(c->dns_records);
+	free(c->publish);
+	free(c->name);
+	free(c->audit_path);
+	free(c->capture_path);
+	policy_free(c->policy);
+	free(c);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What only the whole configuration can show: options that contradict each
+ * other, and secrets that could never be used. A secret that silently stays a
+ * placeholder, or interception that is silently off, would be found out by the
+ * sandbox at run time; here it is an error before anything starts.
+ */
+#include "weir/config_internal.h"
+
+static bool has_flag(const struct config_builder *b, enum option o)
+{
+	return b->o.of[o].n > 0;
+}
+
+/* Whether every host of a is one of b. */
+static bool pattern_covers(const struct tlsproxy_host_pattern *b,
+			   const struct tlsproxy_host_pattern *a)
+{
+	if (!a->is_suffix)
+		return tlsproxy_host_matches(b, &a->name);
+	if (!b->is_suffix)
+		return false;
+	if (name_equal(&a->name, &b->name))
+		return b->apex || !a->apex;
+	return name_in_suffix(&a->name, &b->name, false);
+}
+
+static int check_secret(struct config_builder *b, size_t i)
+{
+	const struct secret_config *s = &b->c->secrets[i];
+
+	if (has_flag(b, OPTION_NO_NET) && !has_flag(b, OPTION_NET_RULE)) {
+		conf_error_set(
+			b->err,
+			"%s: could never be used with --no-net; allow its hosts with --net-rule",
+			b->secret_places[i]);
+		return -EINVAL;
+	}
+	for (size_t h = 0; h < s->n_hosts; h++)
+		for (size_t k = 0; k < b->c->n_tls_bypass; k++)
+			if (pattern_covers(&b->c->tls_bypass[k], &s->hosts[h])) {
+				conf_error_set(
+					b->err, "%s: could never be used for %s%s, whose TLS is bypassed; remove the bypass or the host",
+					b->secret_places[i], s->hosts[h].is_suffix ? "*." : "",
+					s->hosts[h].name.s);
+				return -EINVAL;
+			}
+	return 0;
+}
+
+/* "intercept": false is a wish, and something else needs it to be true. */
+static int check_intercept_off(struct config_builder *b)
+{
+	struct conf root, tls, intercept;
+
+	if (!b->doc || has_flag(b, OPTION_TLS_INTERCEPT))
+		return 0;
+	root = conf_root(b->doc);
+	tls = conf_member(&root, "tls");
+	intercept = conf_member(&tls, "intercept");
+	if (!json_is_false(intercept.v))
+		return 0;
+	if (b->c->n_secrets)
+		return conf_fail(&intercept, b->err,
+				 "secrets need interception (%s); remove this line or the secrets",
+				 b->secret_places[0]);
+	if (policy_has_http(b->c->policy))
+		return conf_fail(
+			&intercept,
+			b->err, "rules with \"http\" need interception; remove this line or the conditions");
+	return 0;
+}
+
+int config_check(struct config_builder *b)
+{
+	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
+	struct weir_config *c = b->c;
+	int r = 0;
+
+	if (has_flag(b, OPTION_QUIET) && has_flag(b, OPTION_VERBOSE)) {
+		conf_error_set(b->err, "--quiet: contradicts --verbose; give one of them");
+		return -EINVAL;
+	}
+	for (size_t i = 0; r == 0 && i < c->n_secrets; i++)
+		r = check_secret(b, i);
+	if (r == 0)
+		r = check_intercept_off(b);
+	if (r < 0)
+		return r;
+	c->tls_intercept = c->tls_intercept || c->n_secrets || policy_has_http(c->policy);
+	for (size_t i = 0; i < ARRAY_SIZE(tls_only); i++)
+		if (!c->tls_intercept && has_flag(b, tls_only[i])) {
+			conf_error_set(b->err, "%s: nothing is intercepted; add --tls-intercept",
+				       option_name(tls_only[i]));
+			return -EINVAL;
+		}
+	if (c->audit_path && c->capture_path && str_eq(c->audit_path, c->capture_path)) {
+		conf_error_set(b->err, "%s: record and capture cannot be the same file",
+			       c->audit_path);
+		return -EINVAL;
+	}
+	return 0;
+}

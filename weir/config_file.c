@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration file: one JSON object with the sections policy, dns, tls,
+ * secrets, limits, publish and audit. Every key is known or refused, every
+ * complaint names file, line and column. What a flag already said is not
+ * overwritten; lists are added to. Relative paths start at the file's folder.
+ */
+#include "weir/config_internal.h"
+
+#include <stdio.h>
+
+static int expect_object(const struct conf *c, struct conf_error *err)
+{
+	return json_is_object(c->v) ? 0 : conf_fail(c, err, "expected an object");
+}
+
+/* A list that is there must be a list; *ret_n 0 when it is absent. */
+static int list_size(const struct conf *c, size_t *ret_n, struct conf_error *err)
+{
+	if (c->v && !json_is_array(c->v))
+		return conf_fail(c, err, "expected a list: [...]");
+	*ret_n = json_array_size(c->v);
+	return 0;
+}
+
+static int element_str(const struct conf *c, const char **ret, struct conf_error *err)
+{
+	int r = conf_str(c, ret, err);
+
+	if (r == 0 && !(*ret)[0])
+		return conf_fail(c, err, "an empty text");
+	return r;
+}
+
+/* One add function for each list of texts. */
+static int add_each(struct config_builder *b, const struct conf *list,
+		    int (*fn)(struct config_builder *b, const struct where *w, const char *text))
+{
+	size_t n = 0;
+	int r = list_size(list, &n, b->err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct conf e = conf_element(list, i);
+		struct where w = { .conf = &e };
+		const char *text = "";
+
+		r = element_str(&e, &text, b->err);
+		if (r == 0)
+			r = fn(b, &w, text);
+	}
+	return r;
+}
+
+/* Paths in the file are meant from where the file is. */
+static int from_dir(const struct config_builder *b, const char *path, char **ret)
+{
+	return asprintf(ret, "%s%s", path[0] == '/' ? "" : b->dir, path) < 0 ? -ENOMEM : 0;
+}
+
+/* ---- dns ------------------------------------------------------------------------------ */
+
+static int read_record(struct config_builder *b, const struct conf *c, const char *name)
+{
+	struct where w = { .conf = c };
+	const char *addr = "";
+	size_t n = 0;
+	int r;
+
+	if (json_is_string(c->v)) {
+		r = conf_str(c, &addr, b->err);
+		return r < 0 ? r : config_add_dns_record(b, &w, name, strlen(name), addr);
+	}
+	r = list_size(c, &n, b->err);
+	if (r == 0 && n == 0)
+		return conf_fail(c, b->err, "a record without an address");
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct conf e = conf_element(c, i);
+
+		w.conf = &e;
+		r = element_str(&e, &addr, b->err);
+		if (r == 0)
+			r = config_add_dns_record(b, &w, name, strlen(name), addr);
+	}
+	return r;
+}
+
+static int read_dns(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "servers", "records", "answers", "timeout_ms" };
+	struct conf servers = conf_member(c, "servers"), records = conf_member(c, "records");
+	struct conf answers = conf_member(c, "answers"), timeout = conf_member(c, "timeout_ms");
+	struct where w = { .conf = &answers };
+	const char *text = NULL, *name;
+	uint64_t ms = b->c->dns_timeout_ms;
+	json_t *v;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0)
+		r = add_each(b, &servers, config_add_dns_server);
+	if (r == 0 && records.v)
+		r = expect_object(&records, b->err);
+	if (r < 0)
+		return r;
+	json_object_foreach(records.v, name, v)
+	{
+		struct conf rec = conf_member(&records, name);
+
+		r = read_record(b, &rec, name);
+		if (r < 0)
+			return r;
+	}
+	r = conf_str(&answers, &text, b->err);
+	/* Checked even when a flag wins, so that a wrong file does not lie in wait. */
+	if (r == 0 && text) {
+		enum dns_mode flag = b->c->dns_mode;
+
+		r = config_set_answers(b, &w, text);
+		if (option_value(&b->o, OPTION_DNS_ANSWERS))
+			b->c->dns_mode = flag;
+	}
+	if (r == 0)
+		r = conf_uint(&timeout, CONFIG_DNS_TIMEOUT_MIN_MS, CONFIG_DNS_TIMEOUT_MAX_MS, &ms,
+			      b->err);
+	if (r == 0)
+		b->c->dns_timeout_ms = (uint32_t)ms;
+	return r;
+}
+
+/* ---- tls ------------------------------------------------------------------------------ */
+
+static int add_ca(struct config_builder *b, const struct where *w, const char *path)
+{
+	cleanup_free char *full = NULL;
+	int r = from_dir(b, path, &full);
+
+	return r < 0 ? r : config_add_upstream_ca(b, w, full);
+}
+
+static int read_ports(struct config_builder *b, const struct conf *list)
+{
+	size_t n = 0;
+	int r = list_size(list, &n, b->err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct conf e = conf_element(list, i);
+		struct where w = { .conf = &e };
+		uint64_t port = 0;
+
+		r = conf_uint(&e, 1, 65535, &port, b->err);
+		if (r == 0)
+			r = config_add_tls_port(b, &w, (uint16_t)port);
+	}
+	return r;
+}
+
+static int read_tls(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "intercept", "ports", "bypass", "upstream_ca" };
+	struct conf intercept = conf_member(c, "intercept"), ports = conf_member(c, "ports");
+	struct conf bypass = conf_member(c, "bypass"), ca = conf_member(c, "upstream_ca");
+	bool on = false;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0)
+		r = conf_bool(&intercept, &on, b->err);
+	if (r == 0)
+		r = read_ports(b, &ports);
+	if (r == 0)
+		r = add_each(b, &bypass, config_add_bypass);
+	if (r == 0)
+		r = add_each(b, &ca, add_ca);
+	if (r == 0 && on)
+		b->c->tls_intercept = true;
+	return r;
+}
+
+/* ---- secrets ---------------------------------------------------------------------------- */
+
+/* "env:VAR", "file:PATH", "fd:N", "command:CMD"; absent: the variable of the same name. */
+static int read_source(struct config_builder *b, const struct conf *c, struct secret_draft *d)
+{
+	static const struct {
+		const char *prefix;
+		enum secret_source source;
+	} sources[] = {
+		{ "env:", SECRET_FROM_ENV },
+		{ "file:", SECRET_FROM_FILE },
+		{ "fd:", SECRET_FROM_FD },
+		{ "command:", SECRET_FROM_COMMAND },
+	};
+	const char *text = NULL;
+	int r = conf_str(c, &text, b->err);
+
+	if (r < 0)
+		return r;
+	if (!text) {
+		d->source = SECRET_FROM_ENV;
+		d->arg = strndup(d->env, d->env_len);
+		return d->arg ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		const char *arg = text + strlen(sources[i].prefix);
+
+		if (!str_starts(text, sources[i].prefix))
+			continue;
+		d->source = sources[i].source;
+		if (!arg[0])
+			return conf_fail(c, b->err, "nothing behind \"%s\"", sources[i].prefix);
+		if (d->source == SECRET_FROM_FILE)
+			return from_dir(b, arg, &d->arg);
+		d->arg = strdup(arg);
+		return d->arg ? 0 : -ENOMEM;
+	}
+	/* What stands here instead may be the value: do not repeat it. */
+	return conf_fail(
+		c,
+		b->err, "a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\"; values do not stand in this file");
+}
+
+static int read_secret_lists(struct config_builder *b, const struct conf *c, struct secret_draft *d)
+{
+	struct conf hosts = conf_member(c, "hosts"), at = conf_member(c, "at");
+	size_t n = 0;
+	int r;
+
+	if (!hosts.v)
+		return conf_fail(c, b->err,
+				 "\"hosts\" is missing: a secret needs to know where it may go");
+	r = list_size(&hosts, &n, b->err);
+	if (r == 0 && n == 0)
+		return conf_fail(&hosts, b->err, "no hosts: a secret needs to know where it may go");
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct conf e = conf_element(&hosts, i);
+		struct where w = { .conf = &e };
+		const char *text = "";
+
+		r = element_str(&e, &text, b->err);
+		if (r == 0)
+			r = secret_draft_host(b, &w, text, strlen(text), d);
+	}
+	if (r == 0)
+		r = list_size(&at, &n, b->err);
+	if (r == 0 && at.v && n == 0)
+		return conf_fail(
+			&at,
+			b->err, "no places: the secret could never be used; leave \"at\" out for header and basic");
+	for (size_t i = 0; r == 0 && at.v && i < n; i++) {
+		struct conf e = conf_element(&at, i);
+		struct where w = { .conf = &e };
+		const char *text = "";
+
+		r = element_str(&e, &text, b->err);
+		if (r == 0)
+			r = secret_draft_place(b, &w, text, strlen(text), d);
+	}
+	return r;
+}
+
+static int read_secret(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "env", "from", "hosts", "at", "on_violation" };
+	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
+	struct conf violation = conf_member(c, "on_violation");
+	struct where w = { .conf = c }, w_env = { .conf = &env }, w_from = { .conf = &from };
+	struct where w_violation = { .conf = &violation };
+	struct secret_draft d = { 0 };
+	const char *name = NULL, *action = NULL;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0 && !env.v)
+		return conf_fail(c, b->err, "\"env\" is missing: the variable the sandbox sees");
+	if (r == 0)
+		r = conf_str(&env, &name, b->err);
+	if (r == 0)
+		r = config_check_env_name(b, &w_env, name, strlen(name));
+	if (r < 0)
+		return r;
+	d.env = name;
+	d.env_len = strlen(name);
+	r = conf_str(&violation, &action, b->err);
+	if (r == 0 && action) {
+		d.has_violation = true;
+		r = config_parse_violation(b, &w_violation, action, &d.on_violation);
+	}
+	if (r == 0)
+		r = read_secret_lists(b, c, &d);
+	if (r == 0)
+		r = read_source(b, &from, &d);
+	if (r == 0)
+		r = config_add_secret(b, from.v ? &w_from : &w, &d);
+	secret_draft_fini(&d);
+	return r;
+}
+
+static int read_secrets(struct config_builder *b, const struct conf *list)
+{
+	size_t n = 0;
+	int r = list_size(list, &n, b->err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct conf e = conf_element(list, i);
+
+		r = read_secret(b, &e);
+	}
+	return r;
+}
+
+/* ---- the rest ----------------------------------------------------------------------------- */
+
+static int read_limits(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "max_connections" };
+	struct conf max = conf_member(c, "max_connections");
+	uint64_t n = b->c->max_connections;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0)
+		r = conf_uint(&max, 1, CONFIG_CONNECTIONS_MAX, &n, b->err);
+	if (r == 0 && !option_value(&b->o, OPTION_MAX_CONNECTIONS))
+		b->c->max_connections = (uint32_t)n;
+	return r;
+}
+
+static int read_path(struct config_builder *b, const struct conf *c, enum option flag, char **path)
+{
+	cleanup_free char *full = NULL;
+	struct where w = { .conf = c };
+	const char *text = NULL;
+	int r = conf_str(c, &text, b->err);
+
+	if (r < 0 || !text)
+		return r;
+	if (!text[0])
+		return conf_fail(c, b->err, "an empty path");
+	if (option_value(&b->o, flag))
+		return 0;
+	r = from_dir(b, text, &full);
+	return r < 0 ? r : config_set_path(b, &w, path, full);
+}
+
+static int read_audit(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "file", "capture" };
+	struct conf file = conf_member(c, "file"), capture = conf_member(c, "capture");
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0)
+		r = read_path(b, &file, OPTION_AUDIT, &b->c->audit_path);
+	if (r == 0)
+		r = read_path(b, &capture, OPTION_CAPTURE, &b->c->capture_path);
+	return r;
+}
+
+static int read_publish(struct config_builder *b, const struct conf *c)
+{
+	return add_each(b, c, config_add_publish);
+}
+
+static int read_policy(struct config_builder *b, const struct conf *c)
+{
+	return policy_load_conf(c, &b->policy, b->err);
+}
+
+int config_read_file(struct config_builder *b)
+{
+	static const struct {
+		const char *name;
+		int (*read)(struct config_builder *b, const struct conf *c);
+	} sections[] = {
+		{ "policy", read_policy },   { "dns", read_dns },	{ "tls", read_tls },
+		{ "secrets", read_secrets }, { "limits", read_limits }, { "publish", read_publish },
+		{ "audit", read_audit },
+	};
+	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
+	const char *keys[ARRAY_SIZE(sections)];
+	struct conf root;
+	int r = conf_doc_load(path, &b->doc, b->err);
+
+	if (r < 0)
+		return r;
+	b->dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("");
+	if (!b->dir)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
+		keys[i] = sections[i].name;
+	root = conf_root(b->doc);
+	r = conf_only_keys(&root, keys, ARRAY_SIZE(keys), b->err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sections); i++) {
+		struct conf c = conf_member(&root, sections[i].name);
+
+		if (c.v)
+			r = sections[i].read(b, &c);
+	}
+	return r;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files that make a struct weir_config share. All caps stand here.
+ *
+ *   argv ──► options.c (which flags, which values, the command)
+ *   FILE ──► config_file.c (sections, keys, types)
+ *                 │ one item at a time, with its place
+ *                 ▼
+ *            config_item.c (the one parser of each kind of item)
+ *                 ▼
+ *            config_check.c (what only the whole can show) ──► struct weir_config
+ */
+#ifndef WEIR_CONFIG_INTERNAL_H
+#define WEIR_CONFIG_INTERNAL_H
+
+#include "weir/config.h"
+
+/* ---- caps: a generated configuration must not cost endless memory or time -------- */
+
+#define CONFIG_SECRETS_MAX 256
+#define CONFIG_SECRET_HOSTS_MAX 64
+#define CONFIG_DNS_SERVERS_MAX 16
+#define CONFIG_DNS_RECORDS_MAX 4096
+#define CONFIG_TLS_PORTS_MAX 64
+#define CONFIG_BYPASS_MAX 1024
+#define CONFIG_CAS_MAX 64
+#define CONFIG_PUBLISH_MAX 256
+#define CONFIG_CONNECTIONS_MAX 1000000
+#define CONFIG_DNS_TIMEOUT_MIN_MS 100
+#define CONFIG_DNS_TIMEOUT_MAX_MS 60000
+/* A bundle of all public authorities is some 250 KiB. */
+#define CONFIG_CA_FILE_MAX ((size_t)8 << 20)
+#define CONFIG_ENV_NAME_MAX 128
+
+/* ---- the command line -------------------------------------------------------------- */
+
+enum option {
+	OPTION_BACKEND = 0,
+	OPTION_CONFIG,
+	OPTION_POLICY,
+	OPTION_NET,
+	OPTION_NET_RULE,
+	OPTION_NET_DEFAULT_EGRESS,
+	OPTION_NET_DEFAULT_INGRESS,
+	OPTION_NO_NET,
+	OPTION_SECRET,
+	OPTION_SECRET_FILE,
+	OPTION_SECRET_VIOLATION,
+	OPTION_TLS_INTERCEPT,
+	OPTION_TLS_INTERCEPT_PORT,
+	OPTION_TLS_BYPASS,
+	OPTION_UPSTREAM_CA,
+	OPTION_DNS_SERVER,
+	OPTION_DNS_RECORD,
+	OPTION_DNS_ANSWERS,
+	OPTION_PUBLISH,
+	OPTION_AUDIT,
+	OPTION_CAPTURE,
+	OPTION_MAX_CONNECTIONS,
+	OPTION_NAME,
+	OPTION_JSON,
+	OPTION_VERBOSE,
+	OPTION_QUIET,
+	OPTION_HELP,
+	OPTIONS,
+};
+
+/* Values as they were typed; they point into argv. A flag without a value counts in n only. */
+struct options {
+	struct {
+		const char **v;
+		size_t n;
+	} of[OPTIONS];
+	char **command;
+};
+must_check int options_parse(int argc, char **argv, struct options *ret, struct conf_error *err);
+void options_fini(struct options *o);
+const char *option_name(enum option o); /* "--backend" */
+/* The only value, or NULL. */
+static inline const char *option_value(const struct options *o, enum option i)
+{
+	return o->of[i].n ? o->of[i].v[0] : NULL;
+}
+
+/* ---- building ------------------------------------------------------------------------- */
+
+/* Where a text came from: a flag, or a value in the file. */
+struct where {
+	const char *flag;	 /* "--secret", or NULL */
+	const char *value;	 /* shown behind the flag; NULL where it could be a secret */
+	const struct conf *conf; /* when flag is NULL */
+};
+/* err becomes "--flag value: text" or "FILE:LINE:COL: text"; returns -EINVAL. */
+int where_fail(const struct where *w, struct conf_error *err, const char *fmt, ...) printf_like(3, 4);
+
+struct config_builder {
+	struct weir_config *c;
+	struct options o;
+	struct conf_doc *doc; /* NULL: no --config */
+	char *dir; /* of the file, with '/' at the end; relative paths in it start there */
+	struct policy *policy; /* of the file */
+	enum tlsproxy_violation on_violation;
+	char **secret_places; /* beside c->secrets: where each came from */
+	struct conf_error *err;
+};
+
+/* Each checks one item as it was written and adds it to the configuration. */
+must_check int config_add_dns_server(struct config_builder *b, const struct where *w,
+				     const char *text);
+must_check int config_add_dns_record(struct config_builder *b, const struct where *w,
+				     const char *name, size_t name_len, const char *addr);
+must_check int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port);
+must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_add_upstream_ca(struct config_builder *b, const struct where *w,
+				      const char *path);
+must_check int config_add_publish(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_answers(struct config_builder *b, const struct where *w, const char *text);
+/* Replaces what was there. */
+must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
+			       const char *text);
+must_check int config_parse_violation(struct config_builder *b, const struct where *w,
+				      const char *text, enum tlsproxy_violation *ret);
+
+/* A secret while it is put together; config_add_secret takes over hosts and arg. */
+struct secret_draft {
+	const char *env;
+	size_t env_len;
+	enum secret_source source;
+	char *arg;
+	struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+	unsigned places; /* 0: the default */
+	bool has_violation;
+	enum tlsproxy_violation on_violation;
+};
+must_check int config_check_env_name(struct config_builder *b, const struct where *w,
+				     const char *name, size_t len);
+must_check int secret_draft_host(struct config_builder *b, const struct where *w, const char *text,
+				 size_t len, struct secret_draft *d);
+must_check int secret_draft_place(struct config_builder *b, const struct where *w, const char *text,
+				  size_t len, struct secret_draft *d);
+must_check int config_add_secret(struct config_builder *b, const struct where *w,
+				 struct secret_draft *d);
+void secret_draft_fini(struct secret_draft *d);
+/* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
+must_check int config_secret_flag(struct config_builder *b, const char *text);
+must_check int config_secret_file_flag(struct config_builder *b, const char *text);
+
+must_check int config_read_file(struct config_builder *b);
+must_check int config_check(struct config_builder *b);
+
+/* A zeroed new last element of *array, or NULL; the count is raised. */
+void *config_push(void *array, size_t *n, size_t elem_size);
+
+#endif

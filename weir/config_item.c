@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One parser for each kind of item of a configuration, whether it comes from a
+ * flag or from the file: servers, records, ports, patterns, published ports,
+ * paths. Every refusal names the place, the reason and what to do.
+ */
+#include "weir/config_internal.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int where_fail(const struct where *w, struct conf_error *err, const char *fmt, ...)
+{
+	char text[512], value[160] = "";
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!w->flag)
+		return conf_fail(w->conf, err, "%s", text);
+	if (w->value)
+		log_quote(w->value, strlen(w->value), value, sizeof(value));
+	conf_error_set(err, "%s%s%s: %s", w->flag, value[0] ? " " : "", value, text);
+	return -EINVAL;
+}
+
+void *config_push(void *array, size_t *n, size_t elem_size)
+{
+	void **at = array;
+	char *more = reallocarray(*at, *n + 1, elem_size);
+
+	if (!more)
+		return NULL;
+	*at = more;
+	more += *n * elem_size;
+	memset(more, 0, elem_size);
+	++*n;
+	return more;
+}
+
+static int too_many(const struct config_builder *b, const struct where *w, size_t max)
+{
+	return where_fail(w, b->err, "more than %zu of them", max);
+}
+
+static bool addr_is_zero(const struct ip_addr *a)
+{
+	static const uint8_t zero[16];
+
+	return memcmp(a->b, zero, sizeof(zero)) == 0;
+}
+
+static bool addr_is_multicast(const struct ip_addr *a)
+{
+	return a->family == 4 ? a->b[0] >= 224 : a->b[0] == 0xff;
+}
+
+/* ---- dns ---------------------------------------------------------------------------- */
+
+int config_add_dns_server(struct config_builder *b, const struct where *w, const char *text)
+{
+	struct weir_config *c = b->c;
+	struct endpoint e, *slot;
+	const char *why;
+
+	if (endpoint_parse(text, strlen(text), 53, &e, &why) < 0)
+		return where_fail(w, b->err, "%s; a server is IP or IP:PORT", why);
+	if (addr_is_zero(&e.addr) || addr_is_multicast(&e.addr))
+		return where_fail(w, b->err, "not the address of a server");
+	for (size_t i = 0; i < c->n_dns_servers; i++)
+		if (ip_equal(&c->dns_servers[i].addr, &e.addr) && c->dns_servers[i].port == e.port)
+			return where_fail(w, b->err, "the same server twice");
+	if (c->n_dns_servers >= CONFIG_DNS_SERVERS_MAX)
+		return too_many(b, w, CONFIG_DNS_SERVERS_MAX);
+	slot = config_push(&c->dns_servers, &c->n_dns_servers, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = e;
+	return 0;
+}
+
+int config_add_dns_record(struct config_builder *b, const struct where *w, const char *name,
+			  size_t name_len, const char *addr)
+{
+	struct weir_config *c = b->c;
+	struct dns_record rec = { 0 }, *slot;
+	const char *why;
+
+	if (name_parse(name, name_len, &rec.name, &why) < 0)
+		return where_fail(w, b->err, "%s", why);
+	if (ip_parse(addr, strlen(addr), &rec.addr, &why) < 0)
+		return where_fail(w, b->err, "%s; a record is a name and an address", why);
+	for (size_t i = 0; i < c->n_dns_records; i++)
+		if (name_equal(&c->dns_records[i].name, &rec.name) &&
+		    ip_equal(&c->dns_records[i].addr, &rec.addr))
+			return where_fail(w, b->err, "the same record twice");
+	if (c->n_dns_records >= CONFIG_DNS_RECORDS_MAX)
+		return too_many(b, w, CONFIG_DNS_RECORDS_MAX);
+	slot = config_push(&c->dns_records, &c->n_dns_records, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = rec;
+	return 0;
+}
+
+int config_set_answers(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (str_eq(text, "virtual"))
+		b->c->dns_mode = DNS_VIRTUAL;
+	else if (str_eq(text, "real"))
+		b->c->dns_mode = DNS_REAL;
+	else
+		return where_fail(w, b->err, "answers are \"virtual\" or \"real\"");
+	return 0;
+}
+
+/* ---- tls ---------------------------------------------------------------------------- */
+
+int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port)
+{
+	struct weir_config *c = b->c;
+	uint16_t *slot;
+
+	for (size_t i = 0; i < c->n_tls_ports; i++)
+		if (c->tls_ports[i] == port)
+			return where_fail(w, b->err, "the same port twice");
+	if (port == 53)
+		return where_fail(w, b->err, "port 53 is always DNS");
+	if (c->n_tls_ports >= CONFIG_TLS_PORTS_MAX)
+		return too_many(b, w, CONFIG_TLS_PORTS_MAX);
+	slot = config_push(&c->tls_ports, &c->n_tls_ports, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = port;
+	return 0;
+}
+
+int config_add_bypass(struct config_builder *b, const struct where *w, const char *text)
+{
+	struct weir_config *c = b->c;
+	struct tlsproxy_host_pattern p, *slot;
+	const char *why = "not a host pattern";
+
+	if (tlsproxy_host_pattern_parse(text, strlen(text), &p, &why) < 0)
+		return where_fail(w, b->err, "%s; a pattern is NAME, .SUFFIX or *.SUFFIX", why);
+	if (c->n_tls_bypass >= CONFIG_BYPASS_MAX)
+		return too_many(b, w, CONFIG_BYPASS_MAX);
+	slot = config_push(&c->tls_bypass, &c->n_tls_bypass, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = p;
+	return 0;
+}
+
+/* A file that holds no certificate would leave every server unverifiable: say it now. */
+static int check_ca_file(struct config_builder *b, const struct where *w, const char *path)
+{
+	static const char mark[] = "BEGIN CERTIFICATE";
+	struct buf text = BUF_INIT(CONFIG_CA_FILE_MAX);
+	bool found = false;
+	int r = file_read(path, CONFIG_CA_FILE_MAX, &text);
+
+	if (r == 0)
+		found = text.len && memmem(buf_at(&text), text.len, mark, sizeof(mark) - 1);
+	buf_fini(&text);
+	if (r == -EFBIG || r == -ENOBUFS)
+		return where_fail(w, b->err, "larger than %zu MiB", CONFIG_CA_FILE_MAX >> 20);
+	if (r < 0)
+		return where_fail(w, b->err, "cannot be read: %s", strerror(-r));
+	if (!found)
+		return where_fail(w, b->err,
+				  "holds no certificate in PEM form (\"BEGIN CERTIFICATE\")");
+	return 0;
+}
+
+int config_add_upstream_ca(struct config_builder *b, const struct where *w, const char *path)
+{
+	struct weir_config *c = b->c;
+	char *copy, **slot;
+	int r;
+
+	if (c->n_upstream_cas >= CONFIG_CAS_MAX)
+		return too_many(b, w, CONFIG_CAS_MAX);
+	r = check_ca_file(b, w, path);
+	if (r < 0)
+		return r;
+	copy = strdup(path);
+	slot = copy ? config_push(&c->upstream_cas, &c->n_upstream_cas, sizeof(*slot)) : NULL;
+	if (!slot) {
+		free(copy);
+		return -ENOMEM;
+	}
+	*slot = copy;
+	return 0;
+}
+
+/* ---- publish ------------------------------------------------------------------------- */
+
+/* The same host port twice, the wildcard address standing for every address. */
+static bool publish_clash(const struct publish_config *a, const struct publish_config *b)
+{
+	return a->udp == b->udp && a->bind.port == b->bind.port &&
+	       (ip_equal(&a->bind.addr, &b->bind.addr) || addr_is_zero(&a->bind.addr) ||
+		addr_is_zero(&b->bind.addr));
+}
+
+/* [IP:]HOST:GUEST, from the right. */
+static int parse_publish(const char *s, size_t len, struct publish_config *p, const char **ret_why)
+{
+	const char *colon = memrchr(s, ':', len);
+	size_t left;
+	int r;
+
+	*ret_why = "a published port is [IP:]HOST:GUEST[/tcp|/udp], an IPv6 address in brackets";
+	if (!colon)
+		return -EINVAL;
+	r = port_parse(colon + 1, len - (size_t)(colon + 1 - s), &p->guest_port, ret_why);
+	if (r < 0)
+		return r;
+	left = (size_t)(colon - s);
+	if (memchr(s, ':', left)) {
+		r = endpoint_parse(s, left, 0, &p->bind, ret_why);
+		if (r == 0 && p->bind.port == 0) {
+			*ret_why = "the host's port is missing: [IP:]HOST:GUEST, an IPv6 address "
+				   "in brackets";
+			r = -EINVAL;
+		}
+		return r;
+	}
+	p->bind.addr = ip4(127, 0, 0, 1);
+	return port_parse(s, left, &p->bind.port, ret_why);
+}
+
+int config_add_publish(struct config_builder *b, const struct where *w, const char *text)
+{
+	const char *slash = strchr(text, '/'), *why = "";
+	size_t len = slash ? (size_t)(slash - text) : strlen(text);
+	struct weir_config *c = b->c;
+	struct publish_config p = { 0 }, *slot;
+
+	if (slash && !str_eq(slash, "/tcp") && !str_eq(slash, "/udp"))
+		return where_fail(w, b->err, "the protocol is /tcp or /udp");
+	p.udp = slash && str_eq(slash, "/udp");
+	if (parse_publish(text, len, &p, &why) < 0)
+		return where_fail(w, b->err, "%s", why);
+	if (addr_is_multicast(&p.bind.addr))
+		return where_fail(w, b->err, "not an address of this machine");
+	for (size_t i = 0; i < c->n_publish; i++)
+		if (publish_clash(&c->publish[i], &p))
+			return where_fail(w, b->err, "host port %u is published twice", p.bind.port);
+	if (c->n_publish >= CONFIG_PUBLISH_MAX)
+		return too_many(b, w, CONFIG_PUBLISH_MAX);
+	slot = config_push(&c->publish, &c->n_publish, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = p;
+	return 0;
+}
+
+/* ---- paths that will be written -------------------------------------------------------- */
+
+int config_set_path(struct config_builder *b, const struct where *w, char **path, const char *text)
+{
+	const char *slash = strrchr(text, '/');
+	cleanup_free char *dir = NULL;
+	struct stat st;
+	char *copy;
+
+	dir = slash ? strndup(text, slash == text ? 1 : (size_t)(slash - text)) : strdup(".");
+	if (!dir)
+		return -ENOMEM;
+	if (stat(dir, &st) < 0)
+		return where_fail(w, b->err, "its directory: %s", strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return where_fail(w, b->err, "its directory is not a directory");
+	if (stat(text, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return where_fail(w, b->err, "is a directory; name a file");
+		if (access(text, W_OK) < 0)
+			return where_fail(w, b->err, "cannot be written: %s", strerror(errno));
+	} else if (access(dir, W_OK | X_OK) < 0) {
+		return where_fail(w, b->err, "its directory cannot be written: %s", strerror(errno));
+	}
+	copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	free(*path);
+	*path = copy;
+	return 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One address after the other, not in parallel: an allowed name may stand for
+ * several machines, and a connection to each would be seen by each.
+ *
+ * TCP waits for the handshake. UDP and ICMP connect at once. A silent address
+ * is given up early only when another is left; the last one is waited for as
+ * long as the guest's own kernel would.
+ */
+#include "weir/dial.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+
+#define DIAL_NEXT_AFTER (4 * NS_PER_S)
+#define DIAL_GIVE_UP (130 * NS_PER_S)
+
+static void dial_next(struct dial *d);
+
+static int dial_socket(enum netstack_proto proto, const struct endpoint *to)
+{
+	int domain = to->addr.family == 4 ? AF_INET : AF_INET6;
+	int one = 1, fd;
+
+	switch (proto) {
+	case NETSTACK_TCP:
+		fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (fd >= 0)
+			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		return fd;
+	case NETSTACK_UDP:
+		return socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	case NETSTACK_ICMP:
+		return socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			      domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	}
+	errno = EINVAL;
+	return -1;
+}
+
+static void dial_finish(struct dial *d, int fd)
+{
+	loop_io_del(&d->io);
+	loop_timer_del(d->loop, &d->timer);
+	d->fd = -1;
+	d->n = 0;
+	d->done(d->user, fd, d->error, &d->to[d->at]);
+}
+
+static void dial_drop(struct dial *d, int error)
+{
+	d->error = error;
+	loop_io_del(&d->io);
+	loop_timer_del(d->loop, &d->timer);
+	fd_close(d->fd);
+	d->fd = -1;
+}
+
+static void dial_failed(struct dial *d, int error)
+{
+	dial_drop(d, error);
+	if (d->at + 1 == d->n) {
+		dial_finish(d, -1);
+		return;
+	}
+	d->at++;
+	dial_next(d);
+}
+
+static void on_writable(struct loop_io *io, uint32_t revents)
+{
+	struct dial *d = container_of(io, struct dial, io);
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	(void)revents;
+	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error)
+		dial_failed(d, error);
+	else
+		dial_finish(d, d->fd);
+}
+
+static void on_timeout(struct loop_timer *t)
+{
+	dial_failed(container_of(t, struct dial, timer), ETIMEDOUT);
+}
+
+static void dial_next(struct dial *d)
+{
+	const struct endpoint *to = &d->to[d->at];
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_to_sockaddr(to, &ss);
+
+	d->fd = dial_socket(d->proto, to);
+	if (d->fd < 0) {
+		dial_failed(d, errno);
+		return;
+	}
+	if (connect(d->fd, (struct sockaddr *)&ss, len) == 0) {
+		dial_finish(d, d->fd);
+		return;
+	}
+	if (errno != EINPROGRESS || loop_io_add(d->loop, &d->io, d->fd, EPOLLOUT, on_writable) < 0) {
+		dial_failed(d, errno);
+		return;
+	}
+	d->timer.cb = on_timeout;
+	loop_timer_set(d->loop, &d->timer,
+		       loop_now(d->loop) + (d->at + 1 < d->n ? DIAL_NEXT_AFTER : DIAL_GIVE_UP));
+}
+
+void dial_start(struct dial *d, struct loop *loop, enum netstack_proto proto,
+		const struct endpoint *to, size_t n, dial_done_fn *done, void *user)
+{
+	assert(n >= 1 && n <= DIAL_MAX_ADDRS);
+	*d = (struct dial){ .loop = loop, .proto = proto, .n = n, .fd = -1, .done = done, .user = user };
+	memcpy(d->to, to, n * sizeof(*to));
+	dial_next(d);
+}
+
+void dial_cancel(struct dial *d)
+{
+	if (!dial_active(d))
+		return;
+	dial_drop(d, ECANCELED);
+	d->n = 0;
+}
+
+bool dial_active(const struct dial *d)
+{
+	return d->n != 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dialling: a connected, non-blocking descriptor to the first of some
+ * addresses that answers. The caller has judged every address before.
+ */
+#ifndef WEIR_DIAL_H
+#define WEIR_DIAL_H
+
+#include "base/base.h"
+#include "netstack/netstack.h"
+
+#define DIAL_MAX_ADDRS 8
+
+/* fd >= 0: connected, the callee's. Else error is the last address's errno (positive). */
+typedef void dial_done_fn(void *user, int fd, int error, const struct endpoint *to);
+
+struct dial {
+	struct loop *loop;
+	enum netstack_proto proto;
+	struct endpoint to[DIAL_MAX_ADDRS];
+	size_t n, at;
+	int fd;
+	int error;
+	struct loop_io io;
+	struct loop_timer timer;
+	dial_done_fn *done;
+	void *user;
+};
+
+/*
+ * Starts; done is called exactly once, possibly before return, unless
+ * dial_cancel() comes first. n is 1..DIAL_MAX_ADDRS.
+ */
+void dial_start(struct dial *d, struct loop *loop, enum netstack_proto proto,
+		const struct endpoint *to, size_t n, dial_done_fn *done, void *user);
+void dial_cancel(struct dial *d);
+bool dial_active(const struct dial *d);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each check tries the thing itself, in a child where that is needed, rather
+ * than reading versions: a kernel may have a feature and a policy forbid it.
+ */
+#include "weir/doctor.h"
+
+#include "policy/policy.h"
+#include "weir/harden.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum outcome { GOOD, MISSING, OPTIONAL };
+
+static bool color, any_missing;
+
+static void say(enum outcome o, const char *what, const char *detail)
+{
+	static const char *const marks[] = { "ok", "MISSING", "absent" };
+	static const char *const colors[] = { "\033[32m", "\033[31m", "\033[33m" };
+
+	any_missing |= o == MISSING;
+	printf("  %s%-8s%s %-28s %s\n", color ? colors[o] : "", marks[o], color ? "\033[0m" : "",
+	       what, detail);
+}
+
+/* Runs fn in a child; its return value, 0 to 125, is the child's exit status. */
+static int in_child(int (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(fn());
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static int try_namespaces(void)
+{
+	struct conf_error err;
+	bool root = geteuid() == 0;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC |
+		    CLONE_NEWUTS) < 0)
+		return errno;
+	return harden_write_id_maps(getpid(), false, &err) < 0 && !root ? EPERM : 0;
+}
+
+static int try_tap(void)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct conf_error err;
+	int fd;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+		return errno;
+	(void)!harden_write_id_maps(getpid(), false, &err);
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	return ioctl(fd, TUNSETIFF, &ifr) < 0 ? errno : 0;
+}
+
+static int try_proc(void)
+{
+	struct conf_error err;
+	pid_t pid;
+	int status;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0)
+		return errno;
+	(void)!harden_write_id_maps(getpid(), false, &err);
+	pid = fork();
+	if (pid == 0) {
+		if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+		    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+			_exit(errno);
+		_exit(0);
+	}
+	return pid < 0 || waitpid(pid, &status, 0) < 0 ? ECHILD : WEXITSTATUS(status);
+}
+
+static void check_child(const char *what, int (*fn)(void), const char *fix)
+{
+	int e = in_child(fn);
+	char text[256];
+
+	if (e == 0) {
+		say(GOOD, what, "");
+		return;
+	}
+	snprintf(text, sizeof(text), "%s; %s", e > 0 ? strerror(e) : "child failed", fix);
+	say(MISSING, what, text);
+}
+
+static void check_ping(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP);
+
+	say(fd >= 0 ? GOOD : OPTIONAL, "ping sockets",
+	    fd >= 0 ? "" : "ping to the outside needs: sysctl -w net.ipv4.ping_group_range='0 2147483647'");
+	fd_close(fd);
+}
+
+static void check_resolver(void)
+{
+	struct buf text = BUF_INIT(65536);
+	bool has = file_read("/etc/resolv.conf", 65536, &text) == 0 && buf_str(&text) &&
+		   strstr((const char *)buf_at(&text), "nameserver");
+
+	say(has ? GOOD : OPTIONAL, "resolver",
+	    has ? "" : "/etc/resolv.conf names none; give --dns-server");
+	buf_fini(&text);
+}
+
+static void check_bundle(void)
+{
+	bool has = access("/etc/ssl/certs/ca-certificates.crt", R_OK) == 0;
+
+	say(has ? GOOD : OPTIONAL, "certificate store",
+	    has ? "" : "apt-get install ca-certificates, or give --upstream-ca");
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	struct utsname u;
+
+	if (argc > 1) {
+		bool help = str_eq(argv[1], "--help") || str_eq(argv[1], "-h");
+
+		fputs("usage: weir doctor\nTells what this machine can do for weir, and how to get "
+		      "the rest.\n",
+		      help ? stdout : stderr);
+		return help ? 0 : 2;
+	}
+	color = isatty(STDOUT_FILENO);
+	if (uname(&u) == 0)
+		printf("%s %s, %s\n", u.sysname, u.release,
+		       geteuid() == 0 ? "as root" : "as an ordinary user");
+	printf("backend netns:\n");
+	check_child(
+		"namespaces", try_namespaces,
+		"sysctl -w user.max_user_namespaces=10000 (and kernel.unprivileged_userns_clone=1, "
+		"kernel.apparmor_restrict_unprivileged_userns=0 where they exist)");
+	check_child("tap device", try_tap, "as root: chmod 0666 /dev/net/tun; modprobe tun");
+	check_child("/proc of its own", try_proc,
+		    "a container that masks /proc has to be started with it unmasked");
+	say(prctl(PR_GET_SECCOMP) >= 0 ? GOOD : MISSING, "system call filters", "");
+	printf("on the way out:\n");
+	check_resolver();
+	check_bundle();
+	check_ping();
+	printf("microVM backends:\n");
+	say(OPTIONAL, "kvm, qemu", "not part of this version");
+	return any_missing ? 1 : 0;
+}

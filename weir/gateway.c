@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gateway process: start, isolation, loop, end.
+ *
+ * It ends when its supervisor does, when the link is closed, or with the
+ * signal that ends everything. Ending closes every flow first, so that each
+ * has its end on the record.
+ */
+#include "weir/gateway_int.h"
+
+#include "weir/harden.h"
+#include "weir/message.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define MAX_UDP_FLOWS 4096
+#define MAX_ICMP_FLOWS 256
+
+static _Noreturn void fail(const struct gateway_spec *spec, const struct conf_error *err)
+{
+	if (msg_send_text(spec->supervisor, MSG_FAILED, 0, err->text) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+static void on_datagram(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len)
+{
+	struct flow *f = netstack_flow_user(ns);
+
+	(void)ctx;
+	if (f->kind == FLOW_DNS)
+		gateway_dns_udp(f, p, len);
+	else if (f->kind == FLOW_PUBLISHED_UDP)
+		gateway_publish_datagram(f, p, len);
+	else if (f->kind == FLOW_ECHO)
+		netstack_flow_send(ns, p, len);
+}
+
+static void on_frame(void *ctx, bool from_guest, const void *head, size_t head_len,
+		     const void *payload, size_t payload_len)
+{
+	struct gateway *gw = ctx;
+
+	audit_capture_frame(gw->capture, from_guest, head, head_len, payload, payload_len);
+}
+
+static void on_proxy_done(struct gateway *gw, const struct msg *m)
+{
+	hmap_for_hash (it, &gw->flows, hash_bytes(&gw->key, &m->done.id, sizeof(m->done.id))) {
+		struct flow *f = container_of(it, struct flow, by_id);
+
+		if (f->id == m->done.id) {
+			if (m->done.reset)
+				netstack_flow_abort(f->ns);
+			return;
+		}
+	}
+}
+
+static void on_proxy(struct loop_io *io, uint32_t revents)
+{
+	struct gateway *gw = container_of(io, struct gateway, proxy_io);
+	struct msg m;
+	ssize_t n = msg_recv(io->fd, &m, NULL, 0, NULL);
+
+	(void)revents;
+	if (n == -ECONNRESET) {
+		/* Without it nothing may be read; the supervisor ends the run. */
+		loop_stop(gw->loop, 1);
+		return;
+	}
+	if (n < 0)
+		return;
+	if (m.head.type == MSG_FLOW_DONE && (size_t)n >= sizeof(m.done))
+		on_proxy_done(gw, &m);
+	else if (m.head.type == MSG_KEYLOG && gw->capture)
+		audit_capture_keys(gw->capture, m.text, (size_t)n);
+}
+
+static void on_supervisor(struct loop_io *io, uint32_t revents)
+{
+	(void)revents;
+	loop_stop(container_of(io, struct gateway, supervisor_io)->loop, 0);
+}
+
+static int start_netstack(struct gateway *gw, int link)
+{
+	static const struct netstack_ops plain = {
+		.flow_new = gateway_flow_new,
+		.flow_bytes = gateway_flow_bytes,
+		.flow_server_first = gateway_flow_server_first,
+		.flow_datagram = on_datagram,
+		.flow_end = gateway_flow_end,
+		.packet_refused = gateway_packet_refused,
+	};
+	static struct netstack_ops ops;
+	struct netstack_config cfg = {
+		.gateway4 = gateway_ip4,
+		.gateway6 = gateway_ip6,
+		.guest4 = guest_ip4,
+		.guest6 = guest_ip6,
+		.mtu = SANDBOX_MTU,
+		.max_tcp = gw->cfg->max_connections,
+		.max_udp = MAX_UDP_FLOWS,
+		.max_icmp = MAX_ICMP_FLOWS,
+	};
+
+	ops = plain;
+	if (gw->capture)
+		ops.frame = on_frame;
+	memcpy(cfg.gateway_mac, gateway_mac, sizeof(gateway_mac));
+	pool_init(&gw->flow_pool, sizeof(struct flow),
+		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
+	return netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);
+}
+
+static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
+{
+	int r = loop_new(&gw->loop);
+
+	hash_key_random(&gw->key);
+	if (r == 0)
+		r = hmap_init(&gw->flows, 256);
+	if (r == 0 && spec->capture >= 0)
+		r = audit_capture_open(spec->capture, &gw->capture);
+	if (r == 0)
+		r = gateway_dns_start(gw, spec);
+	if (r == 0)
+		r = start_netstack(gw, link);
+	if (r == 0)
+		r = gateway_publish_start(gw, spec);
+	if (r == 0)
+		r = loop_io_add(gw->loop, &gw->supervisor_io, spec->supervisor, EPOLLRDHUP,
+				on_supervisor);
+	if (r == 0 && spec->proxy >= 0)
+		r = loop_io_add(gw->loop, &gw->proxy_io, spec->proxy, EPOLLIN, on_proxy);
+	return r;
+}
+
+static void keep_only_ours(const struct gateway_spec *spec, int link)
+{
+	cleanup_free int *keep = calloc(spec->cfg->n_publish + 4, sizeof(*keep));
+	size_t n = 0;
+
+	if (!keep)
+		_exit(1);
+	keep[n++] = spec->supervisor;
+	keep[n++] = link;
+	keep[n++] = spec->proxy;
+	keep[n++] = spec->capture;
+	for (size_t i = 0; i < spec->cfg->n_publish; i++)
+		keep[n++] = spec->published[i];
+	harden_close_others(keep, n);
+}
+
+_Noreturn void gateway_main(const struct gateway_spec *spec, int link)
+{
+	static struct gateway gw;
+	struct conf_error err;
+	int r;
+
+	harden_begin("weir-gateway");
+	log_setup("gateway", log_level_get());
+	keep_only_ours(spec, link);
+	gw.cfg = spec->cfg;
+	gw.proxy = spec->proxy;
+	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
+	snprintf(gw.record.run, sizeof(gw.record.run), "%s", spec->run);
+	if (harden_isolate(HARDEN_GATEWAY, &err) < 0)
+		fail(spec, &err);
+	r = start(&gw, spec, link);
+	if (r < 0) {
+		conf_error_set(&err, "the gateway cannot start: %s", strerror(-r));
+		fail(spec, &err);
+	}
+	if (harden_seccomp(HARDEN_GATEWAY, &err) < 0)
+		fail(spec, &err);
+	if (msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) < 0)
+		_exit(1);
+	r = loop_run(gw.loop);
+	netstack_free(gw.ns);
+	dns_free(gw.dns);
+	audit_capture_close(gw.capture);
+	_exit(r < 0 ? 1 : r);
+}

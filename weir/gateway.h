@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gateway process: the sandbox's link on one side, host sockets on the
+ * other, netstack, dns and policy in between. It holds no secret and, once
+ * running, no file.
+ */
+#ifndef WEIR_GATEWAY_H
+#define WEIR_GATEWAY_H
+
+#include "weir/config.h"
+
+struct gateway_spec {
+	const struct weir_config *cfg;
+	const char *run;
+	int supervisor;	      /* events out; its end is our end */
+	int proxy;	      /* flows to the tlsproxy; -1 without interception */
+	int capture;	      /* pcapng file, or -1 */
+	const int *published; /* bound sockets, one per cfg->publish; TCP ones listen */
+	const struct endpoint *resolvers;
+	size_t n_resolvers;
+};
+
+/* In the forked child; link is the tap. Never returns. */
+_Noreturn void gateway_main(const struct gateway_spec *spec, int link);
+
+#endif

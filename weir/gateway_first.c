@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a client's first bytes tell, and who gets the flow.
+ *
+ * A flow comes here in one of two states, always with its bytes held:
+ *   dialled  the rules allow it so far; still open is whether the TLS name
+ *            agrees with the flow's, and whether the tlsproxy has to read it
+ *   early    the rules need a name: the handshake is done, nothing is dialled
+ *
+ * It leaves in one of three: relayed as it is, handed to the tlsproxy, or
+ * reset and recorded. What cannot be read in time is judged as having no name.
+ */
+#include "weir/gateway_int.h"
+
+#include "weir/message.h"
+
+#include <sys/socket.h>
+
+/* Socket buffers of the pair to the tlsproxy, each way. */
+#define PAIR_BUFFER (1 << 20)
+
+static bool matches_any(const struct tlsproxy_host_pattern *p, size_t n, const struct name *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (tlsproxy_host_matches(&p[i], name))
+			return true;
+	return false;
+}
+
+static bool is_bypassed(const struct flow *f, const struct tlsproxy_sniff *s)
+{
+	const struct weir_config *cfg = f->gw->cfg;
+	const struct name *name = s->has_sni ? &s->sni : f->has_name ? &f->name : NULL;
+
+	return name && matches_any(cfg->tls_bypass, cfg->n_tls_bypass, name);
+}
+
+static bool was_given(const struct flow *f, const struct name *name)
+{
+	if (f->has_name)
+		return name_equal(name, &f->name);
+	for (size_t i = 0; i < f->n_candidates; i++)
+		if (name_equal(name, &f->candidates[i]))
+			return true;
+	return false;
+}
+
+/* ---- to the tlsproxy --------------------------------------------------------- */
+
+static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct tlsproxy_flow tf = {
+		.id = f->id,
+		.tls = f->proxy_tls,
+		.remote = t->remote,
+		.upstream = f->upstream,
+		.has_name = f->has_name,
+		.name = f->name,
+		.n_candidates = f->n_candidates,
+	};
+	int fds[] = { guest_fd, upstream_fd };
+
+	memcpy(tf.candidates, f->candidates, sizeof(tf.candidates));
+	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, 2);
+}
+
+void gateway_to_proxy(struct flow *f, int upstream_fd)
+{
+	int sv[2], r, size = PAIR_BUFFER;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0) {
+		fd_close(upstream_fd);
+		gateway_flow_fail(f, EMFILE, "out of descriptors");
+		return;
+	}
+	for (int i = 0; i < 2; i++)
+		(void)setsockopt(sv[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	r = send_flow(f, sv[1], upstream_fd);
+	fd_close(sv[1]);
+	fd_close(upstream_fd);
+	if (r < 0) {
+		fd_close(sv[0]);
+		gateway_flow_fail(f, EIO, "the tlsproxy is gone");
+		return;
+	}
+	f->with_proxy = true;
+	hmap_insert(&f->gw->flows, &f->by_id, hash_bytes(&f->gw->key, &f->id, sizeof(f->id)));
+	gateway_flow_allowed(f);
+	netstack_flow_attach(f->ns, sv[0], false);
+}
+
+/* ---- outcomes ----------------------------------------------------------------- */
+
+/* Dialled flow: its held bytes go straight on. */
+static void pass_on(struct flow *f)
+{
+	gateway_flow_allowed(f);
+	netstack_flow_release(f->ns);
+}
+
+static void hand_over(struct flow *f, bool tls)
+{
+	int fd;
+
+	f->proxy_tls = tls;
+	if (f->gw->proxy < 0) {
+		gateway_flow_deny(f, NULL, "reading requests needs --tls-intercept");
+		return;
+	}
+	fd = netstack_flow_detach(f->ns);
+	if (fd < 0)
+		gateway_flow_deny(f, NULL, "the server spoke before the request could be read");
+	else
+		gateway_to_proxy(f, fd);
+}
+
+/* An early flow has its facts now: judge, then dial. */
+static void judge_early(struct flow *f, const struct name *name, bool read_on)
+{
+	struct endpoint to = netstack_flow_tuple(f->ns)->remote;
+
+	loop_timer_del(f->gw->loop, &f->deadline);
+	f->want_proxy = read_on && f->gw->proxy >= 0;
+	f->unreadable = !f->want_proxy;
+	if (!name)
+		f->doubt = "no name could be read from the first bytes";
+	else if (!was_given(f, name))
+		f->doubt = "the client names a host that this address was not given out for";
+	gateway_flow_judge(f, &to, 1, name ? POLICY_KNOWN : POLICY_NONE, name, name ? 1 : 0,
+			   name && !was_given(f, name));
+}
+
+/* The rules wanted a request and there will be none. */
+static bool denied_without_http(struct flow *f, const char *detail)
+{
+	struct policy_facts facts;
+	struct policy_verdict v;
+
+	if (f->verdict.answer != POLICY_ANSWER_NEED_HTTP)
+		return false;
+	f->unreadable = true;
+	facts = gateway_facts(f, &f->upstream.addr);
+	facts.name = f->has_name ? POLICY_KNOWN : POLICY_NONE;
+	facts.names = &f->name;
+	facts.n_names = f->has_name;
+	v = policy_decide(f->gw->cfg->policy, &facts);
+	if (v.answer == POLICY_ANSWER_ALLOW) {
+		f->verdict = v;
+		return false;
+	}
+	gateway_flow_deny(f, &v, detail);
+	return true;
+}
+
+/* ---- what it is ------------------------------------------------------------------ */
+
+static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	bool read_on = (gateway_reads_port(f->gw, t->remote.port) ||
+			f->verdict.answer == POLICY_ANSWER_NEED_HTTP) &&
+		       !is_bypassed(f, s);
+
+	if (s->has_sni) {
+		f->name_from = f->has_name ? f->name_from : "sni";
+		if (!f->has_name)
+			f->name = s->sni;
+	}
+	if (s->sni_invalid) {
+		gateway_flow_deny(f, NULL, "the TLS server name is not a host name");
+		return;
+	}
+	if (f->early) {
+		f->proxy_tls = true;
+		judge_early(f, s->has_sni ? &s->sni : NULL, read_on);
+		return;
+	}
+	if (read_on) {
+		hand_over(f, true);
+		return;
+	}
+	if (f->has_name && f->name_rests && s->has_sni && !name_equal(&s->sni, &f->name)) {
+		gateway_flow_deny(f, NULL, "the TLS server name is not the name of the address");
+		return;
+	}
+	if (!denied_without_http(f, "bypassed: its requests cannot be read"))
+		pass_on(f);
+}
+
+/*
+ * The Host of the first request, only to know whether dialling is allowed; the
+ * tlsproxy reads the request strictly and judges it again. False: not there yet.
+ */
+static bool host_hint(const uint8_t *p, size_t len, struct authority *ret, bool *ret_found)
+{
+	const char *s = (const char *)p, *end = s + len, *line = s;
+
+	*ret_found = false;
+	while (line < end) {
+		const char *nl = memchr(line, '\n', (size_t)(end - line));
+		const char *stop = nl && nl > line && nl[-1] == '\r' ? nl - 1 : nl;
+
+		if (!nl)
+			return false;
+		if (stop - line > 5 && str_ieq(line, 5, "host:")) {
+			const char *v = line + 5;
+
+			while (v < stop && (*v == ' ' || *v == '\t'))
+				v++;
+			*ret_found = authority_parse(v, (size_t)(stop - v), ret, NULL) == 0;
+			return true;
+		}
+		if (stop == line && line != s)
+			return true;
+		line = nl + 1;
+	}
+	return false;
+}
+
+/* Returns false while more bytes are needed. */
+static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
+{
+	const struct weir_config *cfg = f->gw->cfg;
+	struct authority host;
+	bool found;
+
+	if (f->early) {
+		if (!host_hint(p, len, &host, &found) && !eof && len < NETSTACK_HOLD_MAX)
+			return false;
+		f->proxy_tls = false;
+		f->name_from = "http";
+		if (found && !host.is_addr)
+			f->name = host.name;
+		judge_early(f, found && !host.is_addr ? &f->name : NULL, true);
+		return true;
+	}
+	if (cfg->n_secrets || f->name_rests || f->verdict.answer == POLICY_ANSWER_NEED_HTTP)
+		hand_over(f, false);
+	else
+		pass_on(f);
+	return true;
+}
+
+static void learned_other(struct flow *f, const char *what)
+{
+	if (f->early)
+		judge_early(f, NULL, false);
+	else if (!denied_without_http(f, what))
+		pass_on(f);
+}
+
+/*
+ * A few bytes and then silence. A capital letter may be the first of a method,
+ * 0x16 that of a ClientHello: those are waited for and then given up, because
+ * a request in two halves must not get past its reader. Anything else is a
+ * protocol of its own whose server is to speak next.
+ */
+static void on_undecided(struct loop_timer *t)
+{
+	struct flow *f = container_of(t, struct flow, deadline);
+
+	if (f->first_byte == 0x16)
+		gateway_flow_deny(f, NULL, "a TLS handshake that was not finished in time");
+	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
+		 (f->first_byte >= 'A' && f->first_byte <= 'Z'))
+		hand_over(f, false);
+	else
+		learned_other(f, "the first bytes could not be read");
+}
+
+static void undecided(struct flow *f, uint8_t first_byte)
+{
+	uint64_t wait = first_byte == 0x16 ? FIRST_BYTES_WAIT : UNDECIDED_WAIT;
+
+	if (f->early || loop_timer_armed(&f->deadline))
+		return;
+	f->first_byte = first_byte;
+	f->deadline.cb = on_undecided;
+	loop_timer_set(f->gw->loop, &f->deadline, loop_now(f->gw->loop) + wait);
+}
+
+void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof)
+{
+	struct flow *f = netstack_flow_user(ns);
+	struct tlsproxy_sniff s;
+
+	(void)ctx;
+	/* Judged already; the bytes wait for the dial. */
+	if (dial_active(&f->dial) || (f->early && !loop_timer_armed(&f->deadline)))
+		return;
+	tlsproxy_sniff(p, len, eof, &s);
+	if (!f->early && s.kind != TLSPROXY_SNIFF_MORE)
+		loop_timer_del(f->gw->loop, &f->deadline);
+	switch (s.kind) {
+	case TLSPROXY_SNIFF_MORE:
+		if (eof || len >= NETSTACK_HOLD_MAX)
+			learned_other(f, "the first bytes could not be read");
+		else if (len)
+			undecided(f, p[0]);
+		break;
+	case TLSPROXY_SNIFF_TLS:
+		learned_tls(f, &s);
+		break;
+	case TLSPROXY_SNIFF_HTTP:
+		learned_http(f, p, len, eof);
+		break;
+	case TLSPROXY_SNIFF_BAD_TLS:
+		gateway_flow_deny(f, NULL, "a TLS handshake that cannot be read");
+		break;
+	case TLSPROXY_SNIFF_H2C:
+		learned_other(f, "HTTP/2 without TLS cannot be read");
+		break;
+	case TLSPROXY_SNIFF_OTHER:
+		learned_other(f, "neither TLS nor HTTP: there is no request to read");
+		break;
+	}
+}
+
+void gateway_flow_server_first(void *ctx, struct netstack_flow *ns)
+{
+	struct flow *f = netstack_flow_user(ns);
+
+	(void)ctx;
+	if (f->early || dial_active(&f->dial))
+		return;
+	loop_timer_del(f->gw->loop, &f->deadline);
+	learned_other(f, "the server speaks first: there is no request to read");
+}
+
+void gateway_first_timeout(struct loop_timer *t)
+{
+	judge_early(container_of(t, struct flow, deadline), NULL, false);
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a new flow to a verdict and a dialled address.
+ *
+ *   virtual address ─► its name is certain ─► real addresses ─┐
+ *   real address ─► names it was handed out for (candidates) ─┼─► policy
+ *                                                             │
+ *   deny ─► refused at once, recorded                         │
+ *   allow ─► dial, then answer the guest ◄────────────────────┤
+ *   needs a name ─► shake hands, wait for the first bytes ◄───┘  (gateway_first.c)
+ *
+ * Every real address is judged, also behind a name that is allowed: a name
+ * must not open what the rules close by address.
+ */
+#include "weir/gateway_int.h"
+
+static const char *const no_name = "no name was given out for this address";
+
+/* ---- life ---------------------------------------------------------------- */
+
+struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct netstack_flow *ns)
+{
+	struct flow *f = pool_get(&gw->flow_pool);
+
+	if (!f)
+		return NULL;
+	f->gw = gw;
+	f->kind = kind;
+	f->ns = ns;
+	f->id = ++gw->next_flow;
+	list_init(&f->queries);
+	if (ns)
+		netstack_flow_set_user(ns, f);
+	return f;
+}
+
+void gateway_flow_free(struct flow *f)
+{
+	struct gateway *gw = f->gw;
+
+	dial_cancel(&f->dial);
+	loop_timer_del(gw->loop, &f->deadline);
+	if (f->lookup)
+		dns_resolve_cancel(f->lookup);
+	if (f->with_proxy)
+		hmap_remove(&gw->flows, &f->by_id);
+	gateway_dns_cancel(f);
+	gateway_publish_forget(f);
+	pool_put(&gw->flow_pool, f);
+}
+
+void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how,
+		      const struct netstack_counts *c)
+{
+	struct flow *f = netstack_flow_user(ns);
+
+	(void)ctx;
+	if (!f)
+		return;
+	if (f->recorded)
+		gateway_record_end(f, how, c);
+	gateway_flow_free(f);
+}
+
+/* ---- verdicts ------------------------------------------------------------- */
+
+static enum policy_proto policy_proto_of(const struct netstack_tuple *t)
+{
+	switch (t->proto) {
+	case NETSTACK_TCP:
+		return POLICY_TCP;
+	case NETSTACK_UDP:
+		return POLICY_UDP;
+	case NETSTACK_ICMP:
+		break;
+	}
+	return t->remote.addr.family == 4 ? POLICY_ICMPV4 : POLICY_ICMPV6;
+}
+
+static bool is_gateway(const struct ip_addr *a)
+{
+	return ip_equal(a, &gateway_ip4) || ip_equal(a, &gateway_ip6);
+}
+
+struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *addr)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+
+	return (struct policy_facts){
+		.dir = POLICY_EGRESS,
+		.proto = policy_proto_of(t),
+		.addr = *addr,
+		.is_host = is_gateway(&t->remote.addr),
+		.port = t->remote.port,
+		/* Only a TCP flow can still tell a request. */
+		.http = t->proto == NETSTACK_TCP && !f->unreadable ? POLICY_UNKNOWN : POLICY_NONE,
+	};
+}
+
+void gateway_flow_deny(struct flow *f, const struct policy_verdict *v, const char *detail)
+{
+	char denial[DENIAL_ID_LEN];
+
+	if (v)
+		f->verdict = *v;
+	record_denial_id(&f->gw->record, denial);
+	gateway_record_flow(f, "deny", denial, detail);
+	f->recorded = true;
+	if (f->early || f->upstream.port)
+		netstack_flow_abort(f->ns);
+	else
+		netstack_flow_refuse(f->ns, policy_drops_denied(f->gw->cfg->policy)
+						    ? NETSTACK_SILENT
+						    : NETSTACK_DENIED);
+}
+
+static enum netstack_refusal refusal_of(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+		return NETSTACK_PORT_CLOSED;
+	case ENETUNREACH:
+	case EADDRNOTAVAIL:
+	case EAFNOSUPPORT:
+		return NETSTACK_NO_NET;
+	case ETIMEDOUT:
+		return NETSTACK_SILENT;
+	default:
+		return NETSTACK_NO_HOST;
+	}
+}
+
+void gateway_flow_fail(struct flow *f, int error, const char *detail)
+{
+	gateway_record_flow(f, "fail", NULL, detail ? detail : strerror(error));
+	f->recorded = true;
+	if (f->early)
+		netstack_flow_abort(f->ns);
+	else
+		netstack_flow_refuse(f->ns, refusal_of(error));
+}
+
+/* On the record as allowed; from here on its end will be recorded too. */
+void gateway_flow_allowed(struct flow *f)
+{
+	if (f->recorded)
+		return;
+	f->recorded = true;
+	gateway_record_flow(f, "allow", NULL, NULL);
+}
+
+bool gateway_reads_port(const struct gateway *gw, uint16_t port)
+{
+	if (!gw->cfg->tls_intercept)
+		return false;
+	for (size_t i = 0; i < gw->cfg->n_tls_ports; i++)
+		if (gw->cfg->tls_ports[i] == port)
+			return true;
+	return false;
+}
+
+/* Would the answer be the same had the address come without its name? */
+static bool name_matters(const struct flow *f, const struct ip_addr *addr)
+{
+	struct policy_facts facts = gateway_facts(f, addr);
+
+	facts.name = POLICY_UNKNOWN;
+	facts.names = &f->name;
+	facts.n_names = f->has_name;
+	return policy_decide(f->gw->cfg->policy, &facts).answer != POLICY_ANSWER_ALLOW;
+}
+
+/* Must the client's first bytes be seen before its bytes may pass? */
+static bool must_look(const struct flow *f)
+{
+	const struct weir_config *cfg = f->gw->cfg;
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+
+	return t->proto == NETSTACK_TCP &&
+	       (f->verdict.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
+		gateway_reads_port(f->gw, t->remote.port) || cfg->n_secrets ||
+		policy_has_http(cfg->policy));
+}
+
+static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
+{
+	struct flow *f = user;
+
+	if (fd < 0) {
+		gateway_flow_fail(f, error, NULL);
+		return;
+	}
+	f->upstream = *to;
+	if (f->want_proxy) {
+		gateway_to_proxy(f, fd);
+		return;
+	}
+	/* With early handshakes the looking is behind us. */
+	if (f->early || !must_look(f)) {
+		gateway_flow_allowed(f);
+		netstack_flow_attach(f->ns, fd, false);
+	} else {
+		netstack_flow_attach(f->ns, fd, true);
+	}
+}
+
+/* QUIC would carry TLS past the proxy; refused, clients fall back to TCP at once. */
+static bool is_hidden_quic(const struct flow *f)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+
+	return t->proto == NETSTACK_UDP && gateway_reads_port(f->gw, t->remote.port);
+}
+
+static void wait_for_name(struct flow *f)
+{
+	f->early = true;
+	f->deadline.cb = gateway_first_timeout;
+	loop_timer_set(f->gw->loop, &f->deadline, loop_now(f->gw->loop) + FIRST_BYTES_WAIT);
+	netstack_flow_accept(f->ns);
+}
+
+void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n, enum policy_fact name,
+			const struct name *names, size_t n_names, bool unproven)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct endpoint pass[DIAL_MAX_ADDRS];
+	struct policy_verdict denied = { 0 };
+	size_t n_pass = 0;
+
+	for (size_t i = 0; i < n && n_pass < DIAL_MAX_ADDRS; i++) {
+		struct policy_facts facts = gateway_facts(f, &to[i].addr);
+		struct policy_verdict v;
+
+		facts.name = name;
+		facts.names = names;
+		facts.n_names = n_names;
+		facts.name_unproven = unproven;
+		v = policy_decide(f->gw->cfg->policy, &facts);
+		if (v.answer == POLICY_ANSWER_DENY) {
+			if (i == 0)
+				denied = v;
+			continue;
+		}
+		if (n_pass == 0)
+			f->verdict = v;
+		if (v.answer == f->verdict.answer)
+			pass[n_pass++] = to[i];
+	}
+	if (n_pass == 0) {
+		gateway_flow_deny(f, &denied, f->doubt);
+		return;
+	}
+	if (is_hidden_quic(f)) {
+		gateway_flow_deny(f, NULL, "QUIC is refused where TLS is intercepted");
+		return;
+	}
+	if (f->verdict.answer == POLICY_ANSWER_NEED_NAME) {
+		wait_for_name(f);
+		return;
+	}
+	f->name_rests = f->name_rests || (f->has_name && name_matters(f, &pass[0].addr));
+	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
+	if (is_gateway(&t->remote.addr)) {
+		bool v6 = t->remote.addr.family == 6 && t->proto != NETSTACK_UDP;
+
+		pass[v6] = (struct endpoint){ ip4(127, 0, 0, 1), t->remote.port };
+		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
+		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
+	}
+	dial_start(&f->dial, f->gw->loop, t->proto, pass, n_pass, on_dialled, f);
+}
+
+/* ---- new flows ------------------------------------------------------------ */
+
+static void on_addresses(void *user, int error, const struct ip_addr *addrs, size_t n)
+{
+	struct flow *f = user;
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct endpoint to[DIAL_MAX_ADDRS * 2];
+
+	f->lookup = NULL;
+	if (n == 0) {
+		gateway_flow_fail(f, error == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
+				  error == -ENODATA ? "no address of this name may be used"
+						    : "the name has no address");
+		return;
+	}
+	n = MIN(n, ARRAY_SIZE(to));
+	for (size_t i = 0; i < n; i++)
+		to[i] = (struct endpoint){ addrs[i], t->remote.port };
+	gateway_flow_judge(f, to, n, POLICY_KNOWN, &f->name, 1, false);
+}
+
+/* DNS goes through us and nowhere else. */
+static const char *other_resolution(const struct netstack_tuple *t)
+{
+	if (t->remote.port == 853)
+		return "DNS over TLS and QUIC are refused; the resolver is on port 53";
+	if (t->proto == NETSTACK_UDP &&
+	    (t->remote.port == 5353 || t->remote.port == 5355 || t->remote.port == 137))
+		return "multicast DNS, LLMNR and NetBIOS names are refused";
+	return NULL;
+}
+
+static void new_real(struct flow *f)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	bool tcp = t->proto == NETSTACK_TCP;
+
+	f->n_candidates = dns_names_of(f->gw->dns, &t->remote.addr, f->candidates, FLOW_CANDIDATES);
+	/* A datagram tells no name; what the address was given out for is all there will be. */
+	gateway_flow_judge(f, &t->remote, 1,
+			   tcp		     ? POLICY_UNKNOWN
+			   : f->n_candidates ? POLICY_KNOWN
+					     : POLICY_NONE,
+			   f->candidates, f->n_candidates, false);
+}
+
+static void new_virtual(struct flow *f)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+
+	if (!dns_virtual_name(f->gw->dns, &t->remote.addr, &f->name)) {
+		gateway_flow_fail(f, EHOSTUNREACH, no_name);
+		return;
+	}
+	f->has_name = true;
+	f->name_from = "virtual";
+	struct dns_lookup *l = dns_resolve(f->gw->dns, &f->name, on_addresses, f);
+
+	/* NULL: on_addresses has run, and the flow may be gone. */
+	if (l)
+		f->lookup = l;
+}
+
+static void new_gateway_echo(struct flow *f)
+{
+	struct policy_facts facts = gateway_facts(f, &netstack_flow_tuple(f->ns)->remote.addr);
+	struct policy_verdict v;
+
+	facts.name = POLICY_NONE;
+	v = policy_decide(f->gw->cfg->policy, &facts);
+	if (v.answer != POLICY_ANSWER_ALLOW) {
+		gateway_flow_deny(f, &v, NULL);
+		return;
+	}
+	f->verdict = v;
+	gateway_flow_allowed(f);
+	netstack_flow_local(f->ns);
+}
+
+void gateway_flow_new(void *ctx, struct netstack_flow *ns)
+{
+	struct gateway *gw = ctx;
+	const struct netstack_tuple *t = netstack_flow_tuple(ns);
+	bool dns = t->proto != NETSTACK_ICMP && t->remote.port == 53;
+	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&t->remote.addr);
+	struct flow *f = gateway_flow_alloc(gw,
+					    dns	   ? FLOW_DNS
+					    : echo ? FLOW_ECHO
+						   : FLOW_EGRESS,
+					    ns);
+
+	if (!f) {
+		netstack_flow_refuse(ns, NETSTACK_LIMIT);
+		return;
+	}
+	f->verdict.rule = -1;
+	if (dns && t->proto == NETSTACK_TCP)
+		gateway_dns_tcp(f);
+	else if (dns)
+		netstack_flow_local(ns);
+	else if (echo)
+		new_gateway_echo(f);
+	else if (t->proto != NETSTACK_ICMP && other_resolution(t))
+		gateway_flow_deny(f, NULL, other_resolution(t));
+	else if (dns_is_virtual(gw->dns, &t->remote.addr))
+		new_virtual(f);
+	else
+		new_real(f);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the gateway process. */
+#ifndef WEIR_GATEWAY_INT_H
+#define WEIR_GATEWAY_INT_H
+
+#include "weir/addresses.h"
+#include "weir/dial.h"
+#include "weir/gateway.h"
+#include "weir/record.h"
+
+/* What a flow needs beyond policy's word: names an address was handed out for. */
+#define FLOW_CANDIDATES 8
+/* A client that must speak first before a decision can be made has this long. */
+#define FIRST_BYTES_WAIT (10 * NS_PER_S)
+/* A client that sent a few bytes which could begin a request, and then waits. */
+#define UNDECIDED_WAIT (NS_PER_S / 2)
+/* Packets refused before a flow existed: one line each, but no flood of lines. */
+#define REFUSED_EVENTS_PER_S 200
+/* Peers of a published UDP port, each a flow of its own. */
+#define PUBLISHED_UDP_PEERS 1024
+
+enum flow_kind {
+	FLOW_EGRESS = 1,
+	FLOW_DNS = 2,	    /* queries, answered here; each has its own event */
+	FLOW_ECHO = 3,	    /* ping of the gateway itself */
+	FLOW_PUBLISHED = 4, /* from outside, relayed by netstack */
+	FLOW_PUBLISHED_UDP = 5,
+};
+
+struct gateway {
+	const struct weir_config *cfg;
+	struct loop *loop;
+	struct netstack *ns;
+	struct dns *dns;
+	struct record record;
+	struct audit_capture *capture;
+	struct loop_io supervisor_io, proxy_io;
+	int proxy;
+	uint64_t next_flow;
+	struct hash_key key;
+	struct hmap flows; /* by id, those that the tlsproxy has */
+	struct pool flow_pool, query_pool;
+	struct published *published;
+	size_t n_published;
+	uint64_t refused_second;
+	unsigned refused_now;
+	uint64_t refused_suppressed;
+};
+
+struct flow {
+	struct gateway *gw;
+	struct netstack_flow *ns;
+	uint64_t id;
+	enum flow_kind kind;
+	struct hmap_node by_id; /* in gw->flows while with_proxy */
+	bool with_proxy;
+	bool recorded; /* its decision is on the record; an end will be too */
+	bool has_name; /* the destination is a virtual address: the name is certain */
+	struct name name;
+	const char *name_from; /* "virtual", "answer", "sni", "http" */
+	struct name candidates[FLOW_CANDIDATES];
+	size_t n_candidates;
+	bool name_rests;   /* the verdict would differ if the name were another */
+	bool unreadable;   /* no request will ever be read from it */
+	const char *doubt; /* why its name is missing, for the record */
+	bool early;	   /* handshake done before dialling: the name comes first */
+	bool want_proxy;   /* for after a dial */
+	bool proxy_tls;
+	struct policy_verdict verdict;
+	struct endpoint upstream;
+	struct dial dial;
+	struct dns_lookup *lookup;
+	struct loop_timer deadline;
+	uint8_t first_byte;  /* of what could not be told yet */
+	struct list queries; /* FLOW_DNS: asked and not answered */
+	struct published *listener;
+	struct endpoint peer; /* FLOW_PUBLISHED*: who really is there */
+	struct hmap_node by_peer;
+};
+
+/* gateway_flow.c: new flows to a verdict */
+void gateway_flow_new(void *ctx, struct netstack_flow *ns);
+void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how,
+		      const struct netstack_counts *c);
+struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct netstack_flow *ns);
+void gateway_flow_free(struct flow *f);
+/* Facts of this flow for one real address; name and http are still to be filled in. */
+struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *addr);
+/* Judges the addresses with the name as learned, dials those that pass; ends the flow when none does. */
+void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n, enum policy_fact name,
+			const struct name *names, size_t n_names, bool unproven);
+void gateway_flow_deny(struct flow *f, const struct policy_verdict *v, const char *detail);
+void gateway_flow_fail(struct flow *f, int error, const char *detail);
+void gateway_flow_allowed(struct flow *f);
+bool gateway_reads_port(const struct gateway *gw, uint16_t port);
+
+/* gateway_first.c: what the first bytes tell, and who gets the flow */
+void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof);
+void gateway_flow_server_first(void *ctx, struct netstack_flow *ns);
+void gateway_first_timeout(struct loop_timer *t);
+/* Hands guest and upstream to the tlsproxy. */
+void gateway_to_proxy(struct flow *f, int upstream_fd);
+
+/* gateway_dns.c */
+must_check int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec);
+void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
+void gateway_dns_tcp(struct flow *f);
+void gateway_dns_cancel(struct flow *f);
+
+/* gateway_publish.c */
+must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);
+void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
+void gateway_publish_forget(struct flow *f);
+
+/* gateway_record.c */
+void gateway_record_flow(const struct flow *f, const char *verdict, const char *denial,
+			 const char *detail);
+void gateway_record_end(const struct flow *f, enum netstack_end how, const struct netstack_counts *c);
+void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
+			    enum netstack_refusal how);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What each process of a run may still do. Every role gives up its rights in
+ * the same named stages; the seccomp list of a role stands in harden.c next to
+ * the reasons for it.
+ */
+#ifndef WEIR_HARDEN_H
+#define WEIR_HARDEN_H
+
+#include "base/base.h"
+#include "policy/policy.h"
+
+enum harden_role {
+	HARDEN_GATEWAY = 1,  /* parses hostile frames; keeps the host's network */
+	HARDEN_TLSPROXY = 2, /* holds secrets; has no network and no files */
+};
+
+/* Descriptors 0-2 and `keep` stay open, everything else is closed. */
+void harden_close_others(const int *keep, size_t n);
+/*
+ * Stage 1, before descriptors arrive: own session, no core dumps, as many
+ * descriptors as the hard limit gives. Still possible: everything the user may.
+ */
+void harden_begin(const char *name);
+/*
+ * Stages 2 to 4: unprivileged user, own namespaces, empty root, no
+ * capabilities. Still possible: the system calls themselves, on what is open
+ * (and, for the gateway, new internet sockets). err says which step failed.
+ */
+must_check int harden_isolate(enum harden_role role, struct conf_error *err);
+/* Stage 5: only the listed system calls. Still possible: the process's job. */
+must_check int harden_seccomp(enum harden_role role, struct conf_error *err);
+
+/* The sandboxed command itself: its capabilities and what no namespace covers. */
+must_check int harden_command(bool keep_root_caps, struct conf_error *err);
+
+/* Identity or single-id maps of a child's user namespace, as far as we may. */
+must_check int harden_write_id_maps(pid_t pid, bool all_ids, struct conf_error *err);
+
+#endif

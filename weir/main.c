@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir: the program. Each command is a function of its own file. */
+#include "base/base.h"
+#include "weir/cmd_audit.h"
+#include "weir/cmd_policy.h"
+#include "weir/doctor.h"
+#include "weir/run.h"
+
+#include <stdio.h>
+
+static const char usage[] =
+	"weir - run a command behind a network policy, with secrets it never sees\n"
+	"\n"
+	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits with its status\n"
+	"  weir policy check|show|explain     look at a policy\n"
+	"  weir audit [FILE]                  the record of a run, as a table\n"
+	"  weir why ID                        what was denied, and what would change it\n"
+	"  weir doctor                        what this machine can do\n"
+	"  weir version\n"
+	"\n"
+	"Each command has --help. A first try:\n"
+	"\n"
+	"  weir run --backend netns --net public -- curl -sI https://example.com\n";
+
+static int cmd_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("weir " WEIR_VERSION);
+	return 0;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	fputs(usage, stdout);
+	return 0;
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "run", cmd_run },	      { "policy", cmd_policy }, { "audit", cmd_audit },
+	{ "why", cmd_why },	      { "doctor", cmd_doctor }, { "version", cmd_version },
+	{ "--version", cmd_version }, { "help", cmd_help },	{ "--help", cmd_help },
+	{ "-h", cmd_help },
+};
+
+int main(int argc, char **argv)
+{
+	const char *names[ARRAY_SIZE(commands)], *near;
+
+	log_setup("", LOG_LEVEL_WARN);
+	if (argc < 2) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (str_eq(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+		names[i] = commands[i].name;
+	}
+	near = str_suggest(argv[1], names, ARRAY_SIZE(names));
+	log_error("no command \"%s\"%s%s%s; see: weir --help", argv[1],
+		  near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return 2;
+}

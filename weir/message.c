@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages between the processes of one run. */
+#include "weir/message.h"
+
+int msg_send(int sock, enum msg_type type, int32_t value, const void *body, size_t len,
+	     const int *fds, size_t n_fds)
+{
+	struct msg m = { .head = { .type = type, .value = value } };
+
+	if (len > sizeof(m) - sizeof(m.head))
+		return -EMSGSIZE;
+	if (len)
+		memcpy(m.text, body, len);
+	return ipc_send(sock, &m, offsetof(struct msg, text) + len, fds, n_fds);
+}
+
+int msg_send_text(int sock, enum msg_type type, int32_t value, const char *text)
+{
+	return msg_send(sock, type, value, text, strlen(text), NULL, 0);
+}
+
+ssize_t msg_recv(int sock, struct msg *m, int *fds, size_t max_fds, size_t *ret_n_fds)
+{
+	size_t n_fds = 0;
+	/* One byte is kept back for the NUL. */
+	ssize_t n = ipc_recv(sock, m, sizeof(*m) - 1, fds, max_fds, &n_fds);
+
+	if (ret_n_fds)
+		*ret_n_fds = n_fds;
+	if (n == 0)
+		return -ECONNRESET;
+	if (n < 0)
+		return n;
+	if ((size_t)n < offsetof(struct msg, text)) {
+		while (n_fds)
+			fd_close(fds[--n_fds]);
+		return -EPROTO;
+	}
+	n -= (ssize_t)offsetof(struct msg, text);
+	m->text[n] = 0;
+	return n;
+}

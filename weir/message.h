@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the processes of one run say to each other, over SOCK_SEQPACKET pairs.
+ * All of them are the same binary of the same build, so messages are plain
+ * structures; the receiver still checks every length and text, because a
+ * process that parses hostile bytes may have been taken over.
+ *
+ *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors
+ *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG
+ *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
+ *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
+ *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
+ *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
+ */
+#ifndef WEIR_MESSAGE_H
+#define WEIR_MESSAGE_H
+
+#include "audit/audit.h"
+#include "base/base.h"
+#include "tlsproxy/tlsproxy.h"
+
+enum msg_type {
+	MSG_READY = 1,
+	MSG_FAILED = 2,	     /* text: why; the sender exits */
+	MSG_EVENT = 3,	     /* text: one audit event */
+	MSG_FLOW = 4,	     /* flow; descriptors: guest, upstream */
+	MSG_FLOW_DONE = 5,   /* done */
+	MSG_KEYLOG = 6,	     /* text: one NSS key log line */
+	MSG_CA = 7,	     /* text: PEM */
+	MSG_PLACEHOLDER = 8, /* text, value = index */
+	MSG_TERMINATE = 9,   /* text: name of the secret */
+	MSG_LINK = 10,	     /* descriptor: tap */
+	MSG_GO = 11,
+	MSG_SIGNAL = 12,  /* value: signal number for the command */
+	MSG_STOPPED = 13, /* the command stopped (job control) */
+	MSG_RESUME = 14,
+	MSG_EXIT = 15, /* value: wait(2) status; or -errno of execve in text "exec" */
+};
+
+struct msg_head {
+	uint32_t type;
+	int32_t value;
+};
+
+#define MSG_TEXT_MAX (AUDIT_EVENT_MAX + 64)
+
+/* head, then at most one of these, cut to its used length. */
+struct msg {
+	struct msg_head head;
+	union {
+		char text[MSG_TEXT_MAX]; /* not NUL-terminated on the wire */
+		struct tlsproxy_flow flow;
+		struct {
+			uint64_t id;
+			uint8_t reset;
+		} done;
+	};
+};
+
+must_check int msg_send(int sock, enum msg_type type, int32_t value, const void *body, size_t len,
+			const int *fds, size_t n_fds);
+must_check int msg_send_text(int sock, enum msg_type type, int32_t value, const char *text);
+/*
+ * Receives one message; text is NUL-terminated here. Returns the body's
+ * length, -ECONNRESET at end of stream, -EAGAIN, -EPROTO for a message that is none.
+ */
+must_check ssize_t msg_recv(int sock, struct msg *m, int *fds, size_t max_fds, size_t *ret_n_fds);
+
+#endif

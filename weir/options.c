@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of `weir run`: which flags, which values, where the command
+ * starts. "--flag value" and "--flag=value" are the same; a value that begins
+ * with '-' needs the second form, so that a forgotten value is noticed. What a value
+ * means is not judged here.
+ */
+#include "weir/config_internal.h"
+
+enum { FLAG_VALUE = 1, FLAG_REPEAT = 2 };
+
+static const struct {
+	const char *name;
+	unsigned how;
+} flags[OPTIONS] = {
+	[OPTION_BACKEND] = { "--backend", FLAG_VALUE },
+	[OPTION_CONFIG] = { "--config", FLAG_VALUE },
+	[OPTION_POLICY] = { "--policy", FLAG_VALUE },
+	[OPTION_NET] = { "--net", FLAG_VALUE },
+	[OPTION_NET_RULE] = { "--net-rule", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_NET_DEFAULT_EGRESS] = { "--net-default-egress", FLAG_VALUE },
+	[OPTION_NET_DEFAULT_INGRESS] = { "--net-default-ingress", FLAG_VALUE },
+	[OPTION_NO_NET] = { "--no-net", 0 },
+	[OPTION_SECRET] = { "--secret", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_SECRET_FILE] = { "--secret-file", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_SECRET_VIOLATION] = { "--secret-violation", FLAG_VALUE },
+	[OPTION_TLS_INTERCEPT] = { "--tls-intercept", 0 },
+	[OPTION_TLS_INTERCEPT_PORT] = { "--tls-intercept-port", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_TLS_BYPASS] = { "--tls-bypass", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_UPSTREAM_CA] = { "--upstream-ca", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_DNS_SERVER] = { "--dns-server", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_DNS_RECORD] = { "--dns-record", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_DNS_ANSWERS] = { "--dns-answers", FLAG_VALUE },
+	[OPTION_PUBLISH] = { "--publish", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_AUDIT] = { "--audit", FLAG_VALUE },
+	[OPTION_CAPTURE] = { "--capture", FLAG_VALUE },
+	[OPTION_MAX_CONNECTIONS] = { "--max-connections", FLAG_VALUE },
+	[OPTION_NAME] = { "--name", FLAG_VALUE },
+	[OPTION_JSON] = { "--json", 0 },
+	[OPTION_VERBOSE] = { "--verbose", FLAG_REPEAT },
+	[OPTION_QUIET] = { "--quiet", 0 },
+	[OPTION_HELP] = { "--help", FLAG_REPEAT },
+};
+
+const char *option_name(enum option o)
+{
+	return flags[o].name;
+}
+
+void options_fini(struct options *o)
+{
+	for (size_t i = 0; i < OPTIONS; i++)
+		free(o->of[i].v);
+	*o = (struct options){ 0 };
+}
+
+static int unknown(const char *arg, size_t len, struct conf_error *err)
+{
+	const char *names[OPTIONS], *near;
+	char word[64], quoted[128];
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		names[i] = flags[i].name;
+	log_quote(arg, len, quoted, sizeof(quoted));
+	memcpy(word, arg, MIN(len, sizeof(word) - 1));
+	word[MIN(len, sizeof(word) - 1)] = 0;
+	near = str_suggest(word, names, OPTIONS);
+	if (near)
+		conf_error_set(err, "%s: unknown flag; did you mean %s?", quoted, near);
+	else
+		conf_error_set(err, "%s: unknown flag; see weir run --help", quoted);
+	return -EINVAL;
+}
+
+/* OPTIONS: none of ours. */
+static enum option find(const char *arg, size_t len)
+{
+	if (len == 2 && arg[1] == 'v')
+		return OPTION_VERBOSE;
+	if (len == 2 && arg[1] == 'q')
+		return OPTION_QUIET;
+	if (len == 2 && arg[1] == 'h')
+		return OPTION_HELP;
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (strlen(flags[i].name) == len && memcmp(arg, flags[i].name, len) == 0)
+			return (enum option)i;
+	return OPTIONS;
+}
+
+static int add(struct options *o, enum option i, const char *value, struct conf_error *err)
+{
+	const char **more;
+
+	if (o->of[i].n && !(flags[i].how & FLAG_REPEAT)) {
+		conf_error_set(err, "%s: given twice; it may stand only once", flags[i].name);
+		return -EINVAL;
+	}
+	more = reallocarray(o->of[i].v, o->of[i].n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	o->of[i].v = more;
+	o->of[i].v[o->of[i].n++] = value;
+	return 0;
+}
+
+static int looks_like_flag(const char *flag, const char *value, struct conf_error *err)
+{
+	char quoted[80];
+
+	log_quote(value, strlen(value), quoted, sizeof(quoted));
+	conf_error_set(
+		err,
+		"%s: needs a value, and \"%s\" looks like a flag; if it is the value, write %s=%s",
+		flag, quoted, flag, quoted);
+	return -EINVAL;
+}
+
+/* One flag at argv[*at]; leaves *at on its last word. */
+static int parse_one(struct options *o, int argc, char **argv, int *at, struct conf_error *err)
+{
+	const char *arg = argv[*at], *value = "";
+	size_t len = strcspn(arg, "=");
+	enum option i = find(arg, len);
+
+	if (i == OPTIONS)
+		return unknown(arg, len, err);
+	if (!(flags[i].how & FLAG_VALUE)) {
+		if (arg[len] == '=') {
+			conf_error_set(err, "%s: takes no value", flags[i].name);
+			return -EINVAL;
+		}
+		return add(o, i, value, err);
+	}
+	if (arg[len] == '=')
+		value = arg + len + 1;
+	else if (*at + 1 < argc && argv[*at + 1][0] != '-')
+		value = argv[++*at];
+	else if (*at + 1 < argc && !str_eq(argv[*at + 1], "--"))
+		return looks_like_flag(flags[i].name, argv[*at + 1], err);
+	if (!value[0]) {
+		conf_error_set(err, "%s: needs a value", flags[i].name);
+		return -EINVAL;
+	}
+	return add(o, i, value, err);
+}
+
+int options_parse(int argc, char **argv, struct options *ret, struct conf_error *err)
+{
+	struct options o = { 0 };
+	int r = 0, i;
+
+	for (i = 0; i < argc && r == 0; i++) {
+		if (str_eq(argv[i], "--")) {
+			i++;
+			break;
+		}
+		if (argv[i][0] != '-' || !argv[i][1])
+			break;
+		r = parse_one(&o, argc, argv, &i, err);
+	}
+	if (r == 0 && o.of[OPTION_HELP].n)
+		r = -ECANCELED;
+	if (r == 0 && (i >= argc || !argv[i][0])) {
+		conf_error_set(
+			err,
+			"there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
+		r = -EINVAL;
+	}
+	if (r < 0) {
+		options_fini(&o);
+		return r;
+	}
+	o.command = argv + i;
+	*ret = o;
+	return 0;
+}

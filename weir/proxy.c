@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tlsproxy process: reads the secrets, gives up its rights, serves flows.
+ * It has its own copy of the policy and asks it for every TLS name and every
+ * request; the gateway's word that a flow may be dialled is not enough.
+ *
+ * It never waits for the gateway, which waits for it: what it sends there is
+ * dropped when the gateway does not keep up.
+ */
+#include "weir/proxy.h"
+
+#include "weir/harden.h"
+#include "weir/message.h"
+#include "weir/record.h"
+#include "weir/secret_source.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct proxy {
+	const struct weir_config *cfg;
+	struct loop *loop;
+	struct tlsproxy *tp;
+	struct record record;
+	struct loop_io gateway_io, supervisor_io;
+	struct buf path; /* scratch: a request's path, normalised */
+};
+
+static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_error *err)
+{
+	if (msg_send_text(spec->supervisor, MSG_FAILED, 0, err->text) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+/* ---- policy ------------------------------------------------------------------ */
+
+static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
+{
+	if (f->has_name)
+		return name_equal(&f->name, n);
+	for (size_t i = 0; i < f->n_candidates; i++)
+		if (name_equal(&f->candidates[i], n))
+			return true;
+	return false;
+}
+
+static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct name *name)
+{
+	struct policy_facts facts = {
+		.dir = POLICY_EGRESS,
+		.proto = POLICY_TCP,
+		.addr = f->upstream.addr,
+		.port = f->remote.port,
+		.name = POLICY_NONE,
+	};
+
+	if (!name && f->has_name)
+		name = &f->name;
+	if (name) {
+		facts.name = POLICY_KNOWN;
+		facts.names = name;
+		facts.n_names = 1;
+		facts.name_unproven = !was_given(f, name);
+	}
+	return facts;
+}
+
+static void fill_verdict(struct proxy *px, const struct policy_verdict *v, const char *detail,
+			 struct tlsproxy_verdict *ret)
+{
+	char rule[24];
+
+	*ret = (struct tlsproxy_verdict){
+		.allow = v->answer != POLICY_ANSWER_DENY && !detail,
+		.need_http = v->answer == POLICY_ANSWER_NEED_HTTP,
+	};
+	snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
+	if (detail || v->reason)
+		snprintf(ret->reason, sizeof(ret->reason), "%s", detail ? detail : v->reason);
+	if (!ret->allow)
+		record_denial_id(&px->record, ret->denial_id);
+}
+
+static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
+		      const struct name *sni, struct tlsproxy_verdict *ret)
+{
+	struct proxy *px = ctx;
+	struct policy_facts facts = facts_of(f, has_sni ? sni : NULL);
+	struct policy_verdict v = policy_decide(px->cfg->policy, &facts);
+
+	fill_verdict(px, &v, NULL, ret);
+}
+
+static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
+{
+	struct proxy *px = ctx;
+	const struct name *name = r->has_sni		 ? &r->sni
+				  : r->authority.is_addr ? NULL
+							 : &r->authority.name;
+	struct policy_facts facts = facts_of(r->flow, name);
+	struct policy_verdict v;
+	const char *path;
+
+	/* "*" of OPTIONS has no path; rules by path do not match it. */
+	buf_reset(&px->path);
+	if (r->target[0] == '/' &&
+	    policy_path_normalise(r->target, strlen(r->target), &px->path) < 0) {
+		facts.http = POLICY_NONE;
+		v = policy_decide(px->cfg->policy, &facts);
+		fill_verdict(px, &v,
+			     policy_has_http(px->cfg->policy) ? "the path can be read in two ways"
+							      : NULL,
+			     ret);
+		return;
+	}
+	path = buf_str(&px->path);
+	facts.http = path ? POLICY_KNOWN : POLICY_NONE;
+	facts.method = r->method;
+	facts.path = path;
+	v = policy_decide(px->cfg->policy, &facts);
+	fill_verdict(px, &v, NULL, ret);
+}
+
+static void new_denial_id(void *ctx, char ret[static 40])
+{
+	struct proxy *px = ctx;
+
+	record_denial_id(&px->record, ret);
+}
+
+/* ---- record ------------------------------------------------------------------- */
+
+static void begin_event(struct proxy *px, struct audit_event *e, const char *kind,
+			const struct tlsproxy_flow *f)
+{
+	char id[DENIAL_ID_LEN];
+
+	record_flow_id(&px->record, f->id, id);
+	audit_event_begin(e, kind);
+	audit_str(e, "id", id);
+}
+
+static void add_verdict(struct audit_event *e, const struct tlsproxy_verdict *v)
+{
+	if (!v)
+		return;
+	audit_str(e, "rule", v->rule);
+	audit_str(e, "reason", v->reason);
+	audit_str(e, "denial", v->denial_id);
+}
+
+static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
+{
+	struct proxy *px = ctx;
+	struct audit_event e;
+
+	begin_event(px, &e, "tls", t->flow);
+	audit_str(&e, "sni", t->has_sni ? t->sni.s : NULL);
+	audit_str(&e, "verdict",
+		  t->verdict && !t->verdict->allow ? "deny"
+		  : t->ok			   ? "allow"
+						   : "fail");
+	add_verdict(&e, t->verdict);
+	audit_str(&e, "detail", t->detail);
+	record_send(&px->record, &e);
+}
+
+static const char *outcome_name(enum tlsproxy_http_outcome o)
+{
+	switch (o) {
+	case TLSPROXY_HTTP_FORWARDED:
+		return "forwarded";
+	case TLSPROXY_HTTP_DENIED:
+		return "denied";
+	case TLSPROXY_HTTP_BAD_REQUEST:
+		return "bad_request";
+	case TLSPROXY_HTTP_MISDIRECTED:
+		return "misdirected";
+	case TLSPROXY_HTTP_UPSTREAM_FAILED:
+		return "upstream_failed";
+	case TLSPROXY_HTTP_VIOLATION:
+		return "violation";
+	}
+	return "unknown";
+}
+
+static void add_host(struct audit_event *e, const struct authority *a)
+{
+	char ip[IP_STRLEN];
+
+	audit_str(e, "host", a->is_addr ? ip_format(&a->addr, ip) : a->name.s);
+}
+
+static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
+{
+	struct proxy *px = ctx;
+	struct audit_event e;
+
+	begin_event(px, &e, "http", h->req->flow);
+	audit_str(&e, "method", h->req->method);
+	add_host(&e, &h->req->authority);
+	audit_str(&e, "path", h->req->target);
+	audit_bool(&e, "tls", h->req->tls);
+	audit_u64(&e, "status", h->status);
+	audit_str(&e, "outcome", outcome_name(h->outcome));
+	audit_str(&e, "verdict",
+		  h->outcome == TLSPROXY_HTTP_FORWARDED		? "allow"
+		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
+								: "deny");
+	add_verdict(&e, h->verdict);
+	audit_str(&e, "detail", h->detail);
+	audit_u64(&e, "bytes_up", h->bytes_up);
+	audit_u64(&e, "bytes_down", h->bytes_down);
+	record_send(&px->record, &e);
+}
+
+static const char *place_name(enum tlsproxy_place p)
+{
+	switch (p) {
+	case TLSPROXY_IN_HEADER:
+		return "header";
+	case TLSPROXY_IN_BASIC:
+		return "basic";
+	case TLSPROXY_IN_QUERY:
+		return "query";
+	case TLSPROXY_IN_PATH:
+		return "path";
+	case TLSPROXY_IN_BODY:
+		return "body";
+	}
+	return "other";
+}
+
+static const char *action_name(enum tlsproxy_violation a)
+{
+	switch (a) {
+	case TLSPROXY_BLOCK:
+		return "block";
+	case TLSPROXY_BLOCK_AND_LOG:
+		return "block_and_log";
+	case TLSPROXY_BLOCK_AND_TERMINATE:
+		return "block_and_terminate";
+	case TLSPROXY_PASSTHROUGH:
+		return "passthrough";
+	}
+	return "unknown";
+}
+
+static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
+{
+	struct proxy *px = ctx;
+	struct audit_event e;
+
+	begin_event(px, &e, "secret", s->flow);
+	audit_str(&e, "secret", s->env);
+	audit_str(&e, "event", s->violation ? "violation" : "used");
+	audit_str(&e, "verdict",
+		  !s->violation || s->action == TLSPROXY_PASSTHROUGH ? "allow" : "deny");
+	audit_str(&e, "place", place_name(s->place));
+	audit_str(&e, "encoding", s->encoding);
+	audit_str(&e, "host", s->host);
+	audit_str(&e, "method", s->method);
+	audit_str(&e, "action", s->violation ? action_name(s->action) : NULL);
+	audit_str(&e, "denial", s->denial_id);
+	audit_str(&e, "detail", s->detail);
+	record_send(&px->record, &e);
+}
+
+/* ---- the other processes --------------------------------------------------------- */
+
+static void on_flow_done(void *ctx, uint64_t id, bool reset)
+{
+	struct proxy *px = ctx;
+	struct msg m = { .done = { .id = id, .reset = reset } };
+
+	/* An orderly end the gateway sees by itself, in the descriptor. */
+	if (reset &&
+	    msg_send(px->gateway_io.fd, MSG_FLOW_DONE, 0, &m.done, sizeof(m.done), NULL, 0) < 0)
+		log_debug("flow end not told");
+}
+
+static void on_terminate(void *ctx, const char *env)
+{
+	struct proxy *px = ctx;
+
+	if (msg_send_text(px->record.sock, MSG_TERMINATE, 0, env) < 0)
+		_exit(1);
+}
+
+static void on_keylog(void *ctx, const char *line)
+{
+	struct proxy *px = ctx;
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s\n", line);
+	if (msg_send_text(px->gateway_io.fd, MSG_KEYLOG, 0, text) < 0)
+		log_debug("key log line not told");
+}
+
+/* Everything the gateway says is checked: it may have been taken over. */
+static bool flow_is_sane(const struct tlsproxy_flow *f)
+{
+	bool ok = f->name.len <= NAME_MAX_LEN && f->name.s[f->name.len] == 0 &&
+		  f->n_candidates <= ARRAY_SIZE(f->candidates) &&
+		  (f->remote.addr.family == 4 || f->remote.addr.family == 6) &&
+		  (f->upstream.addr.family == 4 || f->upstream.addr.family == 6);
+
+	for (size_t i = 0; ok && i < f->n_candidates; i++)
+		ok = f->candidates[i].len <= NAME_MAX_LEN &&
+		     f->candidates[i].s[f->candidates[i].len] == 0;
+	return ok;
+}
+
+static void on_gateway(struct loop_io *io, uint32_t revents)
+{
+	struct proxy *px = container_of(io, struct proxy, gateway_io);
+	int fds[2] = { -1, -1 };
+	size_t n_fds = 0;
+	struct msg m;
+	ssize_t n = msg_recv(io->fd, &m, fds, 2, &n_fds);
+
+	(void)revents;
+	if (n == -ECONNRESET) {
+		loop_stop(px->loop, 0);
+		return;
+	}
+	if (n < 0)
+		return;
+	if (m.head.type != MSG_FLOW || (size_t)n < sizeof(m.flow) || n_fds != 2 ||
+	    !flow_is_sane(&m.flow)) {
+		while (n_fds)
+			fd_close(fds[--n_fds]);
+		return;
+	}
+	if (tlsproxy_flow_start(px->tp, &m.flow, fds[0], fds[1]) < 0)
+		log_debug("flow not started");
+}
+
+static void on_supervisor(struct loop_io *io, uint32_t revents)
+{
+	(void)revents;
+	loop_stop(container_of(io, struct proxy, supervisor_io)->loop, 0);
+}
+
+/* ---- start ------------------------------------------------------------------------ */
+
+static int load_secrets(const struct weir_config *cfg, struct tlsproxy_secret *secrets,
+			struct buf *values, struct conf_error *err)
+{
+	for (size_t i = 0; i < cfg->n_secrets; i++) {
+		const struct secret_config *s = &cfg->secrets[i];
+		const char *why;
+		int r;
+
+		buf_init(&values[i], TLSPROXY_SECRET_MAX + 2);
+		r = secret_read(s, &values[i], err);
+		if (r < 0)
+			return r;
+		if (tlsproxy_secret_check((char *)buf_at(&values[i]), values[i].len, &why) < 0) {
+			conf_error_set(err, "secret %s: %s", s->env, why);
+			return -EINVAL;
+		}
+		secrets[i] = (struct tlsproxy_secret){
+			.env = s->env,
+			.value = (char *)buf_at(&values[i]),
+			.value_len = values[i].len,
+			.hosts = s->hosts,
+			.n_hosts = s->n_hosts,
+			.places = s->places,
+			.on_violation = s->on_violation,
+		};
+	}
+	return 0;
+}
+
+/* Descriptor secrets are read first, then everything that is not ours is closed. */
+static void keep_only_ours(const struct proxy_spec *spec)
+{
+	const int keep[] = { spec->supervisor, spec->gateway };
+
+	harden_close_others(keep, 2);
+}
+
+static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struct conf_error *err)
+{
+	static const struct tlsproxy_ops plain = {
+		.judge_tls = judge_tls,
+		.judge_http = judge_http,
+		.new_denial_id = new_denial_id,
+		.tls_event = on_tls_event,
+		.http_event = on_http_event,
+		.secret_event = on_secret_event,
+		.flow_done = on_flow_done,
+		.terminate = on_terminate,
+	};
+	static struct tlsproxy_ops ops;
+	const struct weir_config *cfg = px->cfg;
+	cleanup_free struct tlsproxy_secret *secrets = calloc(cfg->n_secrets + 1, sizeof(*secrets));
+	cleanup_free struct buf *values = calloc(cfg->n_secrets + 1, sizeof(*values));
+	struct tlsproxy_config tc = {
+		.secrets = secrets,
+		.n_secrets = cfg->n_secrets,
+		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
+		.n_upstream_ca_files = cfg->n_upstream_cas,
+		.max_flows = cfg->max_connections,
+	};
+	char why[512] = "";
+	int r;
+
+	if (!secrets || !values)
+		return -ENOMEM;
+	ops = plain;
+	if (spec->keylog)
+		ops.keylog = on_keylog;
+	r = load_secrets(cfg, secrets, values, err);
+	keep_only_ours(spec);
+	if (r == 0)
+		r = loop_new(&px->loop);
+	if (r == 0) {
+		r = tlsproxy_new(px->loop, &tc, &ops, px, &px->tp, why, sizeof(why));
+		if (r < 0)
+			conf_error_set(err, "the tlsproxy cannot start: %s",
+				       *why ? why : strerror(-r));
+	}
+	for (size_t i = 0; i < cfg->n_secrets; i++)
+		buf_fini_wiped(&values[i]);
+	secret_wipe_environment(cfg);
+	return r;
+}
+
+static int announce(const struct proxy *px, const struct proxy_spec *spec)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < px->cfg->n_secrets; i++)
+		r = msg_send_text(spec->supervisor, MSG_PLACEHOLDER, (int32_t)i,
+				  tlsproxy_placeholder(px->tp, i));
+	if (r == 0)
+		r = msg_send_text(spec->supervisor, MSG_CA, 0, tlsproxy_ca_pem(px->tp));
+	return r == 0 ? msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) : r;
+}
+
+_Noreturn void proxy_main(const struct proxy_spec *spec)
+{
+	static struct proxy px;
+	struct conf_error err = { { 0 } };
+	int r;
+
+	harden_begin("weir-tlsproxy");
+	log_setup("tlsproxy", log_level_get());
+	px.cfg = spec->cfg;
+	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
+	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
+	buf_init(&px.path, 1 << 17);
+	r = start_tlsproxy(&px, spec, &err);
+	if (r < 0) {
+		if (!err.text[0])
+			conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
+		fail(spec, &err);
+	}
+	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
+		fail(spec, &err);
+	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
+	if (r == 0)
+		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLRDHUP,
+				on_supervisor);
+	if (r == 0)
+		r = fd_set_nonblock(spec->gateway, true);
+	if (r < 0) {
+		conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
+		fail(spec, &err);
+	}
+	if (harden_seccomp(HARDEN_TLSPROXY, &err) < 0)
+		fail(spec, &err);
+	if (announce(&px, spec) < 0)
+		_exit(1);
+	r = loop_run(px.loop);
+	tlsproxy_free(px.tp);
+	_exit(r < 0 ? 1 : r);
+}

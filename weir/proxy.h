@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tlsproxy process: the only one that holds secrets and the CA's key. It
+ * has no network and no files; flows arrive as pairs of descriptors.
+ */
+#ifndef WEIR_PROXY_H
+#define WEIR_PROXY_H
+
+#include "weir/config.h"
+
+struct proxy_spec {
+	const struct weir_config *cfg;
+	const char *run;
+	int supervisor;
+	int gateway; /* flows in */
+	bool keylog; /* a capture wants the guest leg's keys */
+};
+
+/* In the forked child: sends MSG_PLACEHOLDER for each secret, MSG_CA, MSG_READY. Never returns. */
+_Noreturn void proxy_main(const struct proxy_spec *spec);
+
+#endif

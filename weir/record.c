@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events and ids of a helper process. */
+#include "weir/record.h"
+
+#include "weir/message.h"
+
+#include <unistd.h>
+
+void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN])
+{
+	snprintf(ret, DENIAL_ID_LEN, "%s-%c%llu", r->run, r->tag,
+		 (unsigned long long)++r->next_denial);
+}
+
+void record_flow_id(const struct record *r, uint64_t flow, char ret[static DENIAL_ID_LEN])
+{
+	snprintf(ret, DENIAL_ID_LEN, "%s-f%llu", r->run, (unsigned long long)flow);
+}
+
+void record_send(struct record *r, struct audit_event *e)
+{
+	size_t len;
+	const char *text = audit_event_end(e, &len);
+
+	/* Nothing may happen that is not on the record. */
+	if (msg_send(r->sock, MSG_EVENT, 0, text, len, NULL, 0) < 0)
+		_exit(1);
+}
+
+const char *record_rule_name(const struct policy_verdict *v, char out[static 24])
+{
+	if (v->rule_id)
+		return v->rule_id;
+	if (v->rule < 0)
+		return "default";
+	snprintf(out, 24, "%d", v->rule);
+	return out;
+}
+
+void record_verdict(struct audit_event *e, const char *verdict, const struct policy_verdict *v)
+{
+	char rule[24];
+
+	audit_str(e, "verdict", verdict);
+	if (!v)
+		return;
+	audit_str(e, "rule", record_rule_name(v, rule));
+	audit_str(e, "reason", v->reason);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A helper process's side of the record: it builds events and sends them to
+ * the supervisor, which alone numbers, chains and writes them.
+ */
+#ifndef WEIR_RECORD_H
+#define WEIR_RECORD_H
+
+#include "audit/audit.h"
+#include "policy/policy.h"
+
+#define RUN_ID_LEN 8
+#define DENIAL_ID_LEN 40
+
+struct record {
+	int sock; /* to the supervisor; blocking, so that nothing is lost */
+	char run[RUN_ID_LEN + 1];
+	char tag; /* 'g' gateway, 't' tlsproxy: keeps their ids apart */
+	uint64_t next_denial;
+};
+
+/* "RUN-g12": what the guest is told and `weir why` looks up. */
+void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN]);
+/* "RUN-f7": a flow, as it is named in events of both processes. */
+void record_flow_id(const struct record *r, uint64_t flow, char ret[static DENIAL_ID_LEN]);
+/* Sends; a supervisor that is gone means this process has to go too. */
+void record_send(struct record *r, struct audit_event *e);
+/* Text members of a decision: verdict, rule, reason. */
+void record_verdict(struct audit_event *e, const char *verdict, const struct policy_verdict *v);
+/* "default" or the rule's id or its index. */
+const char *record_rule_name(const struct policy_verdict *v, char out[static 24]);
+
+#endif

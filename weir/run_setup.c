@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Preparations of a run that need files and the host's network. */
+#include "weir/run_setup.h"
+
+#include "weir/sandbox.h"
+
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Bind-mounts cost time; a host with more sockets than this hides the first ones. */
+#define HIDDEN_MAX 4096
+#define LISTEN_BACKLOG 4096
+
+/* ---- growing string vectors ------------------------------------------------ */
+
+struct strv {
+	char **v;
+	size_t n, size;
+};
+
+static int strv_add(struct strv *s, char *text)
+{
+	if (!text)
+		return -ENOMEM;
+	if (s->n + 1 >= s->size) {
+		size_t size = s->size ? s->size * 2 : 64;
+		char **v = reallocarray(s->v, size, sizeof(*v));
+
+		if (!v) {
+			free(text);
+			return -ENOMEM;
+		}
+		s->v = v;
+		s->size = size;
+	}
+	s->v[s->n++] = text;
+	s->v[s->n] = NULL;
+	return 0;
+}
+
+void run_strv_free(char **v)
+{
+	for (char **p = v; p && *p; p++)
+		free(*p);
+	free(v);
+}
+
+/* ---- resolvers -------------------------------------------------------------- */
+
+static size_t resolv_conf(struct endpoint ret[static RUN_MAX_RESOLVERS])
+{
+	struct buf text = BUF_INIT(65536);
+	size_t n = 0;
+	char *rest = NULL, *line;
+
+	if (file_read("/etc/resolv.conf", 65536, &text) == 0 && buf_str(&text))
+		rest = (char *)buf_at(&text);
+	while (n < RUN_MAX_RESOLVERS && (line = strsep(&rest, "\n"))) {
+		char *addr;
+
+		if (!str_starts(line, "nameserver"))
+			continue;
+		addr = line + strlen("nameserver");
+		addr += strspn(addr, " \t");
+		addr[strcspn(addr, " \t\r#;")] = 0;
+		if (ip_parse(addr, strlen(addr), &ret[n].addr, NULL) == 0)
+			ret[n++].port = 53;
+	}
+	buf_fini(&text);
+	return n;
+}
+
+size_t run_resolvers(const struct weir_config *cfg, struct endpoint ret[static RUN_MAX_RESOLVERS])
+{
+	size_t n = MIN(cfg->n_dns_servers, (size_t)RUN_MAX_RESOLVERS);
+
+	if (!n)
+		return resolv_conf(ret);
+	memcpy(ret, cfg->dns_servers, n * sizeof(*ret));
+	return n;
+}
+
+/* ---- published ports ----------------------------------------------------------- */
+
+static int publish_one(const struct publish_config *p, int *ret_fd)
+{
+	cleanup_close int fd =
+		socket(p->bind.addr.family == 4 ? AF_INET : AF_INET6,
+		       (p->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_to_sockaddr(&p->bind, &ss);
+	int one = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (!p->udp)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (p->bind.addr.family == 6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&ss, len) < 0 || (!p->udp && listen(fd, LISTEN_BACKLOG) < 0))
+		return -errno;
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int run_publish(const struct weir_config *cfg, int *ret, struct conf_error *err)
+{
+	for (size_t i = 0; i < cfg->n_publish; i++) {
+		int r = publish_one(&cfg->publish[i], &ret[i]);
+		char text[ENDPOINT_STRLEN];
+
+		if (r < 0) {
+			conf_error_set(err, "--publish: cannot listen on %s/%s: %s",
+				       endpoint_format(&cfg->publish[i].bind, text),
+				       cfg->publish[i].udp ? "udp" : "tcp", strerror(-r));
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* ---- environment ---------------------------------------------------------------- */
+
+/* Variables whose programs replace their roots by the file, or add it to them. */
+static const char *const bundle_vars[] = {
+	"SSL_CERT_FILE",
+	"CURL_CA_BUNDLE",
+	"REQUESTS_CA_BUNDLE",
+	"PIP_CERT",
+	"GIT_SSL_CAINFO",
+	"AWS_CA_BUNDLE",
+	"CARGO_HTTP_CAINFO",
+	"HTTPLIB2_CA_CERTS",
+	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+	"NIX_SSL_CERT_FILE",
+	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+	"BUNDLE_SSL_CA_CERT",
+	"NPM_CONFIG_CAFILE",
+};
+static const char *const own_ca_vars[] = { "NODE_EXTRA_CA_CERTS", "DENO_CERT" };
+
+static bool names_var(const char *entry, const char *var)
+{
+	size_t n = strlen(var);
+
+	return strncmp(entry, var, n) == 0 && entry[n] == '=';
+}
+
+static bool is_replaced(const struct weir_config *cfg, bool has_ca, const char *entry)
+{
+	for (size_t i = 0; i < cfg->n_secrets; i++)
+		if (names_var(entry, cfg->secrets[i].env) ||
+		    (cfg->secrets[i].source == SECRET_FROM_ENV &&
+		     names_var(entry, cfg->secrets[i].arg)))
+			return true;
+	if (!has_ca)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(bundle_vars); i++)
+		if (names_var(entry, bundle_vars[i]))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(own_ca_vars); i++)
+		if (names_var(entry, own_ca_vars[i]))
+			return true;
+	/* A directory of roots would win over the file in some programs. */
+	return names_var(entry, "SSL_CERT_DIR");
+}
+
+static int add_var(struct strv *s, const char *var, const char *value)
+{
+	char *text = NULL;
+
+	return strv_add(s, asprintf(&text, "%s=%s", var, value) < 0 ? NULL : text);
+}
+
+int run_environment(const struct weir_config *cfg, char *const *placeholders, bool has_ca, char ***ret)
+{
+	struct strv s = { 0 };
+	int r = 0;
+
+	for (char **e = environ; r == 0 && *e; e++)
+		if (!is_replaced(cfg, has_ca, *e))
+			r = strv_add(&s, strdup(*e));
+	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++)
+		r = add_var(&s, cfg->secrets[i].env, placeholders[i]);
+	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(bundle_vars); i++)
+		r = add_var(&s, bundle_vars[i], SANDBOX_CA_BUNDLE);
+	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(own_ca_vars); i++)
+		r = add_var(&s, own_ca_vars[i], SANDBOX_CA_ONLY);
+	if (r == 0 && has_ca)
+		r = add_var(&s, "UV_NATIVE_TLS", "1");
+	if (r == 0)
+		r = add_var(&s, "WEIR_SANDBOX", cfg->name);
+	if (r < 0) {
+		run_strv_free(s.v);
+		return r;
+	}
+	*ret = s.v;
+	return 0;
+}
+
+/* ---- hidden paths ----------------------------------------------------------------- */
+
+static int add_real(struct strv *s, const char *path)
+{
+	char real[PATH_MAX];
+
+	if (!path || !realpath(path, real))
+		return 0;
+	return strv_add(s, strdup(real));
+}
+
+/* Sockets of our network namespace that are bound to a path: whoever can reach the path can connect. */
+static int add_unix_sockets(struct strv *s)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	while (f && r == 0 && s->n < HIDDEN_MAX && getline(&line, &size, f) > 0) {
+		char *path = strchr(line, '/');
+
+		if (!path || path[-1] != ' ')
+			continue;
+		path[strcspn(path, "\n")] = 0;
+		r = add_real(s, path);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return r;
+}
+
+int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char ***ret)
+{
+	struct strv s = { 0 };
+	int r = add_real(&s, audit_path);
+
+	if (r == 0)
+		r = add_real(&s, cfg->capture_path);
+	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++)
+		if (cfg->secrets[i].source == SECRET_FROM_FILE)
+			r = add_real(&s, cfg->secrets[i].arg);
+	if (r == 0)
+		r = add_unix_sockets(&s);
+	if (r < 0) {
+		run_strv_free(s.v);
+		return r;
+	}
+	*ret = s.v;
+	return 0;
+}

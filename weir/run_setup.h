@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a run needs before its processes exist: resolvers, published sockets,
+ * the command's environment, the paths it must not see.
+ */
+#ifndef WEIR_RUN_SETUP_H
+#define WEIR_RUN_SETUP_H
+
+#include "weir/config.h"
+
+#define RUN_MAX_RESOLVERS 8
+
+/* From the configuration, else /etc/resolv.conf. May be none. */
+size_t run_resolvers(const struct weir_config *cfg, struct endpoint ret[static RUN_MAX_RESOLVERS]);
+
+/* One bound socket per cfg->publish, TCP ones listening; ret has room for all. */
+must_check int run_publish(const struct weir_config *cfg, int *ret, struct conf_error *err);
+
+/*
+ * Our environment without the secrets' sources, with placeholders and, when
+ * there is a CA, the variables by which programs find it. NULL-terminated.
+ */
+must_check int run_environment(const struct weir_config *cfg, char *const *placeholders,
+			       bool has_ca, char ***ret);
+
+/*
+ * Paths that are covered in the sandbox: the record, the capture, files that
+ * hold secrets, and every Unix socket that has a path. NULL-terminated.
+ */
+must_check int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char ***ret);
+
+void run_strv_free(char **v);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The netns backend's sandbox: a command in user, mount, network, pid, ipc and
+ * uts namespaces of its own, whose only network is a tap that the gateway
+ * reads. Pid 1 in there is ours: it sets things up, runs the command, reaps,
+ * passes signals on, and takes everything with it when it ends.
+ */
+#ifndef WEIR_SANDBOX_H
+#define WEIR_SANDBOX_H
+
+#include "base/base.h"
+#include "policy/policy.h"
+
+struct sandbox_spec {
+	char *const *argv;
+	char *const *envp; /* complete environment of the command */
+	const char *hostname;
+	const char *ca_pem;	   /* NULL: no interception, trust stays as it is */
+	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
+	bool foreground;	   /* we hold the terminal; the command gets it */
+	bool root;		   /* map all ids and keep a root's useful capabilities */
+};
+
+/* Directory in the sandbox that holds the files we made for it. */
+#define SANDBOX_DIR "/run/weir"
+#define SANDBOX_CA_BUNDLE SANDBOX_DIR "/ca-bundle.pem"
+#define SANDBOX_CA_ONLY SANDBOX_DIR "/ca.pem"
+
+struct sandbox {
+	pid_t pid; /* of its pid 1, as we see it */
+	int sock;  /* messages, see message.h */
+};
+
+/*
+ * Starts pid 1. On success the tap follows as MSG_LINK (or MSG_FAILED with a
+ * text); the command starts after MSG_GO. on_child runs first in the child.
+ */
+must_check int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret,
+			     struct conf_error *err);
+
+/* Parts of pid 1's work, each in a file of its own. */
+
+/* The tap and the addresses of this network namespace; *ret_fd is the tap. */
+must_check int sandbox_link_up(int *ret_fd, struct conf_error *err);
+/* Mounts: proc, dev, run, sys, and what must not be reachable. */
+must_check int sandbox_mounts(const struct sandbox_spec *spec, struct conf_error *err);
+/* resolv.conf, hosts, trust bundle, laid over those of the host. */
+must_check int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err);
+
+#endif

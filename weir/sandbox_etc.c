@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files of the sandbox's own, laid over the host's: who resolves names, which
+ * names are local, whom to trust. They live in SANDBOX_DIR, on the sandbox's
+ * /run, and go with it; nothing of the host's is written.
+ */
+#include "weir/sandbox.h"
+
+#include "weir/addresses.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUNDLE_MAX (16 << 20)
+
+static const char *const bundles[] = {
+	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch */
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
+	"/etc/pki/tls/certs/ca-bundle.crt",		     /* older RHEL */
+	"/etc/ssl/ca-bundle.pem",			     /* SUSE */
+	"/etc/ssl/cert.pem",				     /* Alpine, BSD style */
+};
+
+static int failed(struct conf_error *err, const char *path, int r)
+{
+	conf_error_set(err, "cannot write the sandbox's %s: %s", path, strerror(-r));
+	return r;
+}
+
+static int write_new(const char *path, const void *data, size_t len)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return -errno;
+	return fchmod(fd, 0644) < 0 ? -errno : fd_write_all(fd, data, len);
+}
+
+/*
+ * Lays `file` over `target`. A target that is a link into /run (as resolv.conf
+ * often is) points nowhere now: the file is then made where the link points.
+ */
+static int lay_over(const char *file, const char *target)
+{
+	char dest[PATH_MAX], dir[PATH_MAX];
+	ssize_t n;
+	char *slash;
+
+	if (access(target, F_OK) == 0)
+		return mount(file, target, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+	n = readlink(target, dest, sizeof(dest) - 1);
+	if (n < 0)
+		return -errno;
+	dest[n] = 0;
+	/* "../run/x" and "/run/x" both occur. */
+	snprintf(dir, sizeof(dir), "%s", strstr(dest, "/run/") ? strstr(dest, "/run/") : "");
+	if (!*dir)
+		return -ENOENT;
+	memcpy(dest, dir, sizeof(dest));
+	for (slash = strchr(dest + 5, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		if (mkdir(dest, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return symlink(file, dest) < 0 ? -errno : 0;
+}
+
+static int write_resolv_conf(struct conf_error *err)
+{
+	static const char path[] = SANDBOX_DIR "/resolv.conf";
+	char text[256], a4[IP_STRLEN], a6[IP_STRLEN];
+	int r;
+
+	snprintf(text, sizeof(text), "nameserver %s\nnameserver %s\n", ip_format(&gateway_ip4, a4),
+		 ip_format(&gateway_ip6, a6));
+	r = write_new(path, text, strlen(text));
+	if (r == 0)
+		r = lay_over(path, "/etc/resolv.conf");
+	return r < 0 ? failed(err, "/etc/resolv.conf", r) : 0;
+}
+
+static int write_hosts(const char *hostname, struct conf_error *err)
+{
+	static const char path[] = SANDBOX_DIR "/hosts";
+	char text[512], a4[IP_STRLEN], a6[IP_STRLEN];
+	int r;
+
+	snprintf(text, sizeof(text),
+		 "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+		 "127.0.1.1 %s\n%s host.weir.internal\n%s host.weir.internal\n",
+		 hostname, ip_format(&gateway_ip4, a4), ip_format(&gateway_ip6, a6));
+	r = write_new(path, text, strlen(text));
+	if (r == 0)
+		r = lay_over(path, "/etc/hosts");
+	return r < 0 ? failed(err, "/etc/hosts", r) : 0;
+}
+
+/* The system's roots and the sandbox's own, in one file; laid over each bundle that exists. */
+static int write_bundle(const char *ca_pem, struct conf_error *err)
+{
+	struct buf text = BUF_INIT(BUNDLE_MAX);
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bundles) && r < 0; i++)
+		r = file_read(bundles[i], BUNDLE_MAX / 2, &text);
+	r = buf_append_str(&text, "\n");
+	if (r == 0)
+		r = buf_append_str(&text, ca_pem);
+	if (r == 0)
+		r = write_new(SANDBOX_CA_BUNDLE, buf_at(&text), text.len);
+	if (r == 0)
+		r = write_new(SANDBOX_CA_ONLY, ca_pem, strlen(ca_pem));
+	buf_fini(&text);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(bundles); i++)
+		if (access(bundles[i], F_OK) == 0)
+			r = lay_over(SANDBOX_CA_BUNDLE, bundles[i]);
+	return r < 0 ? failed(err, "certificate bundle", r) : 0;
+}
+
+int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
+{
+	int r = write_resolv_conf(err);
+
+	if (r == 0)
+		r = write_hosts(spec->hostname, err);
+	if (r == 0 && spec->ca_pem)
+		r = write_bundle(spec->ca_pem, err);
+	return r;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox's side of the wire, set up from inside its network namespace:
+ * loopback, a tap named eth0 with offloads on, static addresses, default routes
+ * to the gateway. No DHCP, no router advertisement, nothing to spoof.
+ */
+#include "weir/sandbox.h"
+
+#include "weir/addresses.h"
+
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define VNET_HDR_SIZE 12
+/* What the ring can hold before it drops; the default of 1000 loses bulk uploads. */
+#define TX_QUEUE_LEN 20000
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+static int failed(struct conf_error *err, const char *what)
+{
+	int r = -errno;
+
+	conf_error_set(err, "cannot set up the sandbox's network: %s: %s", what, strerror(errno));
+	return r;
+}
+
+static int tap_open(struct conf_error *err, int *ret_fd)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+	int hdr = VNET_HDR_SIZE;
+	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0) {
+		int r = -errno;
+
+		conf_error_set(err, "cannot open /dev/net/tun: %s; %s", strerror(errno),
+			       errno == EACCES
+				       ? "as root: chmod 0666 /dev/net/tun (the default on Debian)"
+				       : "is the tun module loaded?");
+		return r;
+	}
+	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", SANDBOX_IFNAME);
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return failed(err, "TUNSETIFF");
+	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
+		return failed(err, "TUNSETVNETHDRSZ");
+	/* UDP segmentation came with Linux 6.2. */
+	if (ioctl(fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) < 0 &&
+	    ioctl(fd, TUNSETOFFLOAD, offloads) < 0)
+		return failed(err, "TUNSETOFFLOAD");
+	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+static void sysctl_set(const char *path, const char *value)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	/* Absent on kernels without the feature, which then needs no setting. */
+	if (fd >= 0 && fd_write_all(fd, value, strlen(value)) < 0)
+		log_debug("cannot write %s: %s", path, strerror(errno));
+}
+
+/* Addresses are static and the only neighbour is ours. */
+static void set_sysctls(void)
+{
+	char range[32];
+
+	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/accept_ra", "0");
+	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/router_solicitations", "0");
+	sysctl_set("/proc/sys/net/ipv6/conf/" SANDBOX_IFNAME "/addr_gen_mode", "1");
+	sysctl_set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+	/* Lets ping work without privilege. */
+	snprintf(range, sizeof(range), "%u %u", getegid(), getegid());
+	sysctl_set("/proc/sys/net/ipv4/ping_group_range", range);
+}
+
+/* ---- rtnetlink ------------------------------------------------------------ */
+
+struct request {
+	union {
+		char bytes[1024];
+		struct nlmsghdr align;
+	} buf;
+	struct nlmsghdr *head;
+};
+
+static void *request_begin(struct request *q, uint16_t type, uint16_t flags, size_t body)
+{
+	q->head = mnl_nlmsg_put_header(q->buf.bytes);
+	q->head->nlmsg_type = type;
+	q->head->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	q->head->nlmsg_seq = 1;
+	return mnl_nlmsg_put_extra_header(q->head, body);
+}
+
+/* Sends and waits for the kernel's acknowledgement; errno on failure. */
+static int request_send(struct mnl_socket *nl, const struct request *q)
+{
+	char reply[4096];
+	ssize_t n;
+
+	if (mnl_socket_sendto(nl, q->head, q->head->nlmsg_len) < 0)
+		return -1;
+	n = mnl_socket_recvfrom(nl, reply, sizeof(reply));
+	return n < 0 ? -1 : mnl_cb_run(reply, (size_t)n, 1, mnl_socket_get_portid(nl), NULL, NULL);
+}
+
+static int link_up(struct mnl_socket *nl, const char *name, bool ours)
+{
+	struct request q;
+	struct ifinfomsg *ifi = request_begin(&q, RTM_NEWLINK, 0, sizeof(*ifi));
+
+	ifi->ifi_family = AF_UNSPEC;
+	ifi->ifi_index = (int)if_nametoindex(name);
+	ifi->ifi_flags = ifi->ifi_change = IFF_UP;
+	if (ours) {
+		mnl_attr_put(q.head, IFLA_ADDRESS, sizeof(guest_mac), guest_mac);
+		mnl_attr_put_u32(q.head, IFLA_MTU, SANDBOX_MTU);
+		mnl_attr_put_u32(q.head, IFLA_TXQLEN, TX_QUEUE_LEN);
+	}
+	return request_send(nl, &q);
+}
+
+static int addr_add(struct mnl_socket *nl, const struct ip_addr *a, uint8_t prefix)
+{
+	struct request q;
+	struct ifaddrmsg *ifa =
+		request_begin(&q, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*ifa));
+
+	ifa->ifa_family = a->family == 4 ? AF_INET : AF_INET6;
+	ifa->ifa_prefixlen = prefix;
+	ifa->ifa_flags = IFA_F_NODAD; /* nobody else is on this wire */
+	ifa->ifa_index = if_nametoindex(SANDBOX_IFNAME);
+	mnl_attr_put(q.head, IFA_LOCAL, ip_size(a), a->b);
+	mnl_attr_put(q.head, IFA_ADDRESS, ip_size(a), a->b);
+	return request_send(nl, &q);
+}
+
+static int default_route(struct mnl_socket *nl, const struct ip_addr *via)
+{
+	struct request q;
+	struct rtmsg *rt = request_begin(&q, RTM_NEWROUTE, NLM_F_CREATE, sizeof(*rt));
+
+	rt->rtm_family = via->family == 4 ? AF_INET : AF_INET6;
+	rt->rtm_table = RT_TABLE_MAIN;
+	rt->rtm_protocol = RTPROT_STATIC;
+	rt->rtm_scope = RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_UNICAST;
+	mnl_attr_put(q.head, RTA_GATEWAY, ip_size(via), via->b);
+	mnl_attr_put_u32(q.head, RTA_OIF, if_nametoindex(SANDBOX_IFNAME));
+	return request_send(nl, &q);
+}
+
+static int configure(struct mnl_socket *nl, struct conf_error *err)
+{
+	if (link_up(nl, "lo", false) < 0)
+		return failed(err, "loopback");
+	if (link_up(nl, SANDBOX_IFNAME, true) < 0)
+		return failed(err, SANDBOX_IFNAME);
+	if (addr_add(nl, &guest_ip4, SANDBOX_PREFIX4) < 0 || default_route(nl, &gateway_ip4) < 0)
+		return failed(err, "IPv4 address and route");
+	/* A kernel without IPv6 gives an IPv4 sandbox, not an error. */
+	if (access("/proc/sys/net/ipv6", F_OK) < 0)
+		return 0;
+	if (addr_add(nl, &guest_ip6, SANDBOX_PREFIX6) < 0 || default_route(nl, &gateway_ip6) < 0)
+		return failed(err, "IPv6 address and route");
+	return 0;
+}
+
+int sandbox_link_up(int *ret_fd, struct conf_error *err)
+{
+	cleanup_close int tap = -1;
+	struct mnl_socket *nl;
+	int r = tap_open(err, &tap);
+
+	if (r < 0)
+		return r;
+	set_sysctls();
+	nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		r = failed(err, "netlink");
+	else
+		r = configure(nl, err);
+	if (nl)
+		mnl_socket_close(nl);
+	if (r < 0)
+		return r;
+	*ret_fd = steal_fd(&tap);
+	return 0;
+}

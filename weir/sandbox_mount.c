@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox's view of the file system: the host's, with some places covered.
+ *
+ * Covered are the places that reach around the network: /run (sockets of
+ * daemons), every listening or bound Unix socket with a path, /dev (devices
+ * other than the harmless ones), writable kernel knobs under /proc and /sys,
+ * and the record itself. After this the command loses the right to mount, so
+ * the covers stay.
+ *
+ * Not covered: a Unix socket that a host process creates after the start
+ * outside /run. The microVM backends do not share a file system and have no
+ * such gap.
+ */
+#include "weir/sandbox.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define QUIET_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+static int failed(struct conf_error *err, const char *what)
+{
+	int r = -errno;
+
+	conf_error_set(err, "cannot set up the sandbox's file system: %s: %s", what, strerror(errno));
+	return r;
+}
+
+static int bind_over(const char *from, const char *to)
+{
+	return mount(from, to, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
+/* Recursively read-only, whatever is mounted below. */
+static int make_read_only(const char *path)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return -errno;
+	return syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof(attr)) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int mount_proc(struct conf_error *err)
+{
+	static const char *const knobs[] = { "/proc/sys", "/proc/sysrq-trigger",
+					     "/proc/irq", "/proc/bus",
+					     "/proc/fs",  "/proc/acpi" };
+
+	if (mount("proc", "/proc", "proc", QUIET_FLAGS, NULL) < 0)
+		return failed(err, "a /proc of its own (is /proc masked by a container?)");
+	for (size_t i = 0; i < ARRAY_SIZE(knobs); i++)
+		if (access(knobs[i], F_OK) == 0 && make_read_only(knobs[i]) < 0)
+			return failed(err, knobs[i]);
+	return 0;
+}
+
+/* One device of the host, bound where a plain file of that name waits. */
+static int bind_device(const char *staging, const char *name)
+{
+	char from[64], to[128];
+	int fd;
+
+	snprintf(from, sizeof(from), "/dev/%s", name);
+	snprintf(to, sizeof(to), "%s/%s", staging, name);
+	if (access(from, F_OK) < 0)
+		return 0;
+	fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
+	fd_close(fd);
+	return bind_over(from, to);
+}
+
+static int mount_pts(const char *staging)
+{
+	char path[128], link_path[128];
+
+	snprintf(path, sizeof(path), "%s/pts", staging);
+	if (mkdir(path, 0755) < 0 || mount("devpts", path, "devpts", MS_NOSUID | MS_NOEXEC,
+					   "newinstance,ptmxmode=0666,mode=620") < 0)
+		return -errno;
+	snprintf(link_path, sizeof(link_path), "%s/ptmx", staging);
+	return symlink("pts/ptmx", link_path) < 0 ? -errno : 0;
+}
+
+static int mount_shm(const char *staging, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", staging, name);
+	if (mkdir(path, 01777) < 0 || chmod(path, 01777) < 0 ||
+	    mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0)
+		return -errno;
+	return 0;
+}
+
+/* Built aside, on /run, then moved over /dev in one step. */
+static int mount_dev(struct conf_error *err)
+{
+	static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
+	static const char *const links[][2] = { { "/proc/self/fd", "fd" },
+						{ "/proc/self/fd/0", "stdin" },
+						{ "/proc/self/fd/1", "stdout" },
+						{ "/proc/self/fd/2", "stderr" } };
+	static const char staging[] = "/run/weir-dev";
+	char path[128];
+
+	if (mkdir(staging, 0755) < 0 ||
+	    mount("tmpfs", staging, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m") < 0)
+		return failed(err, "/dev");
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+		errno = -bind_device(staging, devices[i]);
+		if (errno)
+			return failed(err, devices[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		snprintf(path, sizeof(path), "%s/%s", staging, links[i][1]);
+		if (symlink(links[i][0], path) < 0)
+			return failed(err, path);
+	}
+	errno = -mount_pts(staging);
+	if (errno)
+		return failed(err, "/dev/pts");
+	errno = -mount_shm(staging, "shm");
+	if (errno)
+		return failed(err, "/dev/shm");
+	if (mount(staging, "/dev", NULL, MS_MOVE, NULL) < 0)
+		return failed(err, "/dev");
+	rmdir(staging);
+	return 0;
+}
+
+/* An empty /run, with the one directory that programs expect to own. */
+static int mount_run(struct conf_error *err)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
+		return failed(err, "/run");
+	if (mkdir("/run/lock", 01777) < 0 || mkdir("/run/user", 0755) < 0 ||
+	    mkdir(SANDBOX_DIR, 0755) < 0)
+		return failed(err, SANDBOX_DIR);
+	if (runtime && str_starts(runtime, "/run/user/") && mkdir(runtime, 0700) < 0)
+		return failed(err, runtime);
+	return 0;
+}
+
+/* hidden_paths may have gone by now; what is there gets an empty file on top. */
+static int hide_paths(char *const *paths, struct conf_error *err)
+{
+	struct stat st;
+
+	for (; paths && *paths; paths++) {
+		if (lstat(*paths, &st) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode)
+			    ? mount("tmpfs", *paths, "tmpfs", MS_RDONLY | QUIET_FLAGS, "size=4k") < 0
+			    : bind_over("/dev/null", *paths) < 0)
+			return failed(err, *paths);
+	}
+	return 0;
+}
+
+int sandbox_mounts(const struct sandbox_spec *spec, struct conf_error *err)
+{
+	int r;
+
+	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+		return failed(err, "private mounts");
+	/* Before /run and /dev change: a hidden path may lie below them. */
+	r = hide_paths(spec->hidden_paths, err);
+	if (r == 0)
+		r = mount_run(err);
+	if (r == 0)
+		r = mount_dev(err);
+	if (r == 0)
+		r = mount_proc(err);
+	if (r < 0)
+		return r;
+	if (make_read_only("/sys") < 0)
+		return failed(err, "/sys");
+	return 0;
+}

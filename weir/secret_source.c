@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading secret values: environment, file, descriptor, command. The process
+ * that calls this is the only one that ever holds them; the supervisor wipes
+ * what it was started with as soon as that process exists.
+ */
+#include "weir/secret_source.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COMMAND_WAIT_S 30
+
+extern char **environ;
+
+static int failed(const struct secret_config *s, struct conf_error *err, int r, const char *what)
+{
+	/* what never holds the value: it is a path, a variable or a command. */
+	conf_error_set(err, "secret %s: %s: %s", s->env, what, strerror(-r));
+	return r;
+}
+
+static int read_env(const struct secret_config *s, struct buf *ret, struct conf_error *err)
+{
+	const char *v = getenv(s->arg);
+
+	if (!v) {
+		conf_error_set(err, "secret %s: the variable %s is not set in weir's environment",
+			       s->env, s->arg);
+		return -ENOENT;
+	}
+	if (strlen(v) > TLSPROXY_SECRET_MAX) {
+		conf_error_set(err, "secret %s: the value is longer than %d bytes", s->env,
+			       TLSPROXY_SECRET_MAX);
+		return -EFBIG;
+	}
+	return buf_append_str(ret, v);
+}
+
+static int read_file(const struct secret_config *s, struct buf *ret, struct conf_error *err)
+{
+	int r = file_read(s->arg, TLSPROXY_SECRET_MAX + 1, ret);
+
+	return r < 0 ? failed(s, err, r, s->arg) : 0;
+}
+
+static int read_fd(const struct secret_config *s, struct buf *ret, struct conf_error *err)
+{
+	uint64_t fd;
+	int r = uint_parse(s->arg, strlen(s->arg), 0, 1 << 20, &fd, NULL);
+
+	if (r == 0)
+		r = fd_read_all((int)fd, TLSPROXY_SECRET_MAX + 1, ret);
+	return r < 0 ? failed(s, err, r, "descriptor") : 0;
+}
+
+static void command_child(const struct secret_config *s, int out)
+{
+	char sh[] = "sh", c[] = "-c";
+	char *argv[] = { sh, c, s->arg, NULL };
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
+		_exit(127);
+	execv("/bin/sh", argv);
+	_exit(127);
+}
+
+/* Reads until the end or the deadline; a command that hangs must not hang the run. */
+static int read_until(int fd, uint64_t deadline, struct buf *ret)
+{
+	for (;;) {
+		uint64_t now = time_mono_ns();
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		char chunk[1024];
+		ssize_t n;
+		int r;
+
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		if (poll(&p, 1, (int)((deadline - now) / NS_PER_MS) + 1) <= 0)
+			continue;
+		n = read(fd, chunk, sizeof(chunk));
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		r = ret->len + (size_t)n > TLSPROXY_SECRET_MAX + 1
+			    ? -EFBIG
+			    : buf_append(ret, chunk, (size_t)n);
+		explicit_bzero(chunk, sizeof(chunk));
+		if (r < 0)
+			return r;
+	}
+}
+
+static int read_command(const struct secret_config *s, struct buf *ret, struct conf_error *err)
+{
+	int p[2], r, status = 0;
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return failed(s, err, -errno, "pipe");
+	pid = fork();
+	if (pid == 0)
+		command_child(s, p[1]);
+	fd_close(p[1]);
+	r = pid < 0 ? -errno : read_until(p[0], time_mono_ns() + COMMAND_WAIT_S * NS_PER_S, ret);
+	fd_close(p[0]);
+	if (pid > 0) {
+		if (r < 0)
+			kill(-pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	if (r < 0)
+		return failed(s, err, r, "its command");
+	if (status) {
+		conf_error_set(err, "secret %s: its command failed with status %d", s->env,
+			       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+		return -EIO;
+	}
+	return 0;
+}
+
+int secret_read(const struct secret_config *s, struct buf *ret, struct conf_error *err)
+{
+	int r = -EINVAL;
+
+	switch (s->source) {
+	case SECRET_FROM_ENV:
+		r = read_env(s, ret, err);
+		break;
+	case SECRET_FROM_FILE:
+		r = read_file(s, ret, err);
+		break;
+	case SECRET_FROM_FD:
+		r = read_fd(s, ret, err);
+		break;
+	case SECRET_FROM_COMMAND:
+		r = read_command(s, ret, err);
+		break;
+	}
+	if (r == 0 && s->source != SECRET_FROM_ENV && ret->len && buf_at(ret)[ret->len - 1] == '\n')
+		ret->len--;
+	return r;
+}
+
+void secret_wipe_environment(const struct weir_config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_secrets; i++) {
+		const struct secret_config *s = &cfg->secrets[i];
+		char *v = s->source == SECRET_FROM_ENV ? getenv(s->arg) : NULL;
+
+		if (!v)
+			continue;
+		explicit_bzero(v, strlen(v));
+		unsetenv(s->arg);
+	}
+}
