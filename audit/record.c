@@ -30,9 +30,11 @@ struct audit_record {
 
 const char *audit_get(const json_t *event, const char *key)
 {
-	const char *s = json_string_value(json_object_get(event, key));
+	const json_t *v = json_object_get(event, key);
+	const char *s = json_string_value(v);
 
-	return s ? s : "";
+	/* With a NUL inside, what is before it would pass for the whole. */
+	return s && strlen(s) == json_string_length(v) ? s : "";
 }
 
 uint64_t audit_get_u64(const json_t *event, const char *key)
