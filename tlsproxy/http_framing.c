@@ -37,6 +37,16 @@ static bool length_parse(struct http_text t, uint64_t *ret)
 	return true;
 }
 
+static bool connection_too_long(const struct http_head *h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		if (http_text_ieq(h->fields[i].name, "Connection"))
+			n += h->fields[i].value.len;
+	return n > HTTP_CONNECTION_MAX;
+}
+
 static int read_framing(const struct http_head *h, struct http_framing *ret, const char **ret_why)
 {
 	struct http_text cl = { 0 }, te = { 0 };
@@ -44,7 +54,9 @@ static int read_framing(const struct http_head *h, struct http_framing *ret, con
 	size_t n_te = http_field_find(h, "Transfer-Encoding", &te);
 	struct http_framing f = { 0 };
 
-	if (n_cl && n_te)
+	if (connection_too_long(h))
+		*ret_why = "Connection fields longer than 1024 bytes";
+	else if (n_cl && n_te)
 		*ret_why = "Content-Length together with Transfer-Encoding";
 	else if (n_cl > 1)
 		*ret_why = "more than one Content-Length";

@@ -6,6 +6,8 @@
  */
 #include "tlsproxy/http_internal.h"
 
+#include <strings.h>
+
 bool http_text_is(struct http_text t, const char *s)
 {
 	return t.len == strlen(s) && memcmp(t.s, s, t.len) == 0;
@@ -199,7 +201,7 @@ int http_head_response(const struct http_collect *c, struct http_head *h, const 
 		return -EBADMSG;
 	h->minor = (unsigned)(line.s[7] - '0');
 	h->status = (unsigned)((line.s[9] - '0') * 100 + (line.s[10] - '0') * 10 + line.s[11] - '0');
-	if (h->status < 100 || h->status > 599)
+	if (h->status < 100)
 		return -EBADMSG;
 	h->reason = (struct http_text){ line.s + MIN(line.len, (size_t)13),
 					line.len > 13 ? line.len - 13 : 0 };
@@ -229,7 +231,7 @@ size_t http_field_find(const struct http_head *h, const char *name, struct http_
 	return n;
 }
 
-static bool list_has(struct http_text list, const char *token)
+static bool list_has(struct http_text list, struct http_text token)
 {
 	while (list.len) {
 		const char *comma = memchr(list.s, ',', list.len);
@@ -243,16 +245,21 @@ static bool list_has(struct http_text list, const char *token)
 		}
 		while (item.len && is_blank(item.s[item.len - 1]))
 			item.len--;
-		if (http_text_ieq(item, token))
+		if (item.len == token.len && strncasecmp(item.s, token.s, item.len) == 0)
 			return true;
 	}
 	return false;
 }
 
-bool http_field_has_token(const struct http_head *h, const char *name, const char *token)
+bool http_field_lists(const struct http_head *h, const char *name, struct http_text token)
 {
 	for (size_t i = 0; i < h->n_fields; i++)
 		if (http_text_ieq(h->fields[i].name, name) && list_has(h->fields[i].value, token))
 			return true;
 	return false;
+}
+
+bool http_field_has_token(const struct http_head *h, const char *name, const char *token)
+{
+	return http_field_lists(h, name, (struct http_text){ token, strlen(token) });
 }

@@ -81,6 +81,7 @@ bool http_text_ieq(struct http_text t, const char *s); /* ASCII case ignored */
 /* Number of fields of that name; *ret is the first. */
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret);
 /* Is `token` an element of the comma-separated lists in all fields of that name. */
+bool http_field_lists(const struct http_head *h, const char *name, struct http_text token);
 bool http_field_has_token(const struct http_head *h, const char *name, const char *token);
 bool http_is_token_char(uint8_t c);
 
@@ -305,6 +306,6 @@ void http_secret_forget(struct http_filter *f); /* not sent after all */
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
 must_check int http_answer_write(const struct http_filter *f, const struct http_exchange *x,
-				 struct buf *out);
+				 struct buf *out, size_t *ret_body);
 
 #endif

@@ -7,6 +7,8 @@
 #define HTTP_HEAD_MAX ((size_t)64 * 1024)
 /* Fields of one head: quadratic work over fields, tables sized for less upstream. */
 #define HTTP_FIELDS_MAX 128
+/* Connection fields of one head together: every field is looked up in them. */
+#define HTTP_CONNECTION_MAX 1024
 /* Method: kept per request and put in the record. */
 #define HTTP_METHOD_MAX 32
 /* Targets kept for requests that wait for their responses: pipelined memory. */

@@ -74,7 +74,7 @@ static bool stays_open(const struct http_exchange *x, const struct http_head *h,
 	if (!upstream || !x->keep || fr->body == HTTP_BODY_CLOSE)
 		return false;
 	/* Told to wait and answered at once: whether the body still comes is open. */
-	if (x->expect && !x->request_done && !x->body_begun && !x->interim)
+	if (x->expect && !x->request_done && !x->body_begun)
 		return false;
 	/* HTTP/1.0 has no chunks: the end of the connection is the end of the body. */
 	return !(x->http10 && fr->body == HTTP_BODY_CHUNKED);
@@ -87,6 +87,8 @@ static enum step interim(struct http_filter *f, const struct http_head *h, struc
 
 	if (++x->interim > HTTP_INTERIM_MAX)
 		return bad_response(f, "too many interim responses");
+	if (h->status == 100)
+		x->expect = false;
 	f->u = HTTP_U_HEAD;
 	if (!x->http10 &&
 	    http_write_response(f, h, x, &(struct http_framing){ 0 }, true, false, out) < 0) {

@@ -28,7 +28,6 @@ static bool field_ends_here(const struct http_head *h, struct http_text name, bo
 		"Host",	   "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
 		"Upgrade", "Expect",	     "HTTP2-Settings",
 	};
-	char token[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (http_text_ieq(name, names[i]))
@@ -36,11 +35,7 @@ static bool field_ends_here(const struct http_head *h, struct http_text name, bo
 	/* Proxy-Status tells of intermediaries beyond and is for the guest. */
 	if (name.len >= 6 && strncasecmp(name.s, "Proxy-", 6) == 0)
 		return request || !http_text_ieq(name, "Proxy-Status");
-	if (name.len >= sizeof(token))
-		return false;
-	memcpy(token, name.s, name.len);
-	token[name.len] = 0;
-	return http_field_has_token(h, "Connection", token);
+	return http_field_lists(h, "Connection", name);
 }
 
 static int write_host(const struct http_exchange *x, struct buf *out)

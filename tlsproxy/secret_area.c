@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define AREA_ALIGN 16
-
 int secret_area_init(struct secret_area *a, size_t size)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole;
@@ -48,9 +46,9 @@ void *secret_area_take(struct secret_area *a, size_t size)
 	size_t end;
 	void *p;
 
-	if (add_overflows(size, AREA_ALIGN - 1, &size))
+	if (add_overflows(size, SECRET_AREA_ALIGN - 1, &size))
 		return NULL;
-	size -= size % AREA_ALIGN;
+	size -= size % SECRET_AREA_ALIGN;
 	if (add_overflows(a->used, size, &end) || end > a->size)
 		return NULL;
 	p = a->base + a->used;

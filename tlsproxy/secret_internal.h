@@ -4,7 +4,7 @@
  *
  *   values ──► secret_set ──► placeholders ──► two automata
  *                                              out: placeholders, plain and encoded
- *                                              back: values, plain (replies)
+ *                                              back: values, plain and encoded (replies)
  *   bytes ──► secret_stream ──► bytes, with a decision asked for every hit
  *
  * A placeholder has the length of its value and the same punctuation in the
@@ -29,7 +29,9 @@
 
 /* ---- memory --------------------------------------------------------------------- */
 
-/* Locked, not dumped, not inherited; released wiped. One per set. */
+#define SECRET_AREA_ALIGN 16
+
+/* Locked, not dumped, not inherited; released wiped. */
 struct secret_area {
 	uint8_t *base;
 	size_t size, used;
@@ -62,14 +64,15 @@ struct secret_pattern {
 
 struct secret_node {
 	uint32_t child, sibling, fail;
-	uint32_t match;	  /* pattern + 1 of the longest pattern that ends here */
-	uint32_t depth;	  /* bytes from the root */
-	uint32_t hold;	  /* longest suffix that begins a replaceable pattern */
-	uint32_t hold_at; /* that pattern */
+	uint16_t match;	  /* pattern + 1 of the longest pattern that ends here */
+	uint16_t depth;	  /* bytes from the root */
+	uint16_t hold;	  /* longest suffix that begins a replaceable pattern */
+	uint16_t hold_at; /* that pattern */
 	uint8_t byte;
 };
+/* 3 * TLSPROXY_SECRET_MAX bytes and SECRET_MAX_COUNT * 19 patterns fit 16 bits. */
 
-/* Aho-Corasick with failure links: 32 bytes a node, amortised two steps a byte. */
+/* Aho-Corasick with failure links: 24 bytes a node, amortised two steps a byte. */
 struct secret_machine {
 	const struct secret_pattern *patterns;
 	size_t n_patterns;
@@ -100,9 +103,10 @@ struct secret {
 struct secret_set {
 	struct secret *secrets;
 	size_t n;
-	struct secret_area area; /* values, what patterns become, back.nodes */
+	struct secret_area values;
+	struct secret_area derived; /* values escaped, and the automaton that finds them */
 	struct secret_pattern *out_patterns, *back_patterns;
-	uint8_t *out_bytes;
+	uint8_t *out_bytes, *back_bytes; /* placeholders in all forms */
 	struct secret_node *out_nodes;
 	struct secret_machine out, back;
 };

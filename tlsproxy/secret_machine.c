@@ -15,9 +15,11 @@ int secret_machine_size(const struct secret_pattern *p, size_t n, size_t *ret_by
 {
 	size_t nodes = 1;
 
+	if (n >= UINT16_MAX)
+		return -E2BIG;
 	for (size_t i = 0; i < n; i++) {
 		nodes += p[i].len;
-		if (nodes > SECRET_MAX_NODES)
+		if (nodes > SECRET_MAX_NODES || p[i].len > UINT16_MAX)
 			return -E2BIG;
 	}
 	*ret_bytes = nodes * sizeof(struct secret_node);
@@ -47,7 +49,7 @@ static void insert(struct secret_machine *m, uint32_t index)
 			next = m->n_nodes++;
 			m->nodes[next] = (struct secret_node){
 				.byte = p->bytes[i],
-				.depth = i + 1,
+				.depth = (uint16_t)(i + 1),
 				.sibling = m->nodes[at].child,
 			};
 			m->nodes[at].child = next;
@@ -56,13 +58,13 @@ static void insert(struct secret_machine *m, uint32_t index)
 		}
 		at = next;
 		if (p->put && i + 1 < p->len) {
-			m->nodes[at].hold = i + 1;
-			m->nodes[at].hold_at = index;
+			m->nodes[at].hold = (uint16_t)(i + 1);
+			m->nodes[at].hold_at = (uint16_t)index;
 		}
 	}
 	/* Two secrets cannot share a placeholder; equal values (replies): the first counts. */
 	if (!m->nodes[at].match)
-		m->nodes[at].match = index + 1;
+		m->nodes[at].match = (uint16_t)(index + 1);
 }
 
 /* Breadth first: a failure link leads to a smaller depth, so it is complete when needed. */

@@ -115,12 +115,19 @@ static int choose_placeholders(struct secret_set *set, char *err, size_t err_siz
 
 /* ---- patterns ------------------------------------------------------------------------ */
 
-/* Writes patterns, or only counts what they need when `out` is NULL. */
+/*
+ * Out: a placeholder in every form; the plain and client-escaped ones become the
+ * value. Back: the value in the forms that a server echoes; all become the placeholder.
+ * Without `out` it only counts.
+ */
 struct writer {
+	const struct secret_set *set;
+	bool back;
 	struct secret_pattern *out;
-	size_t n;	    /* patterns */
-	size_t bytes, puts; /* bytes of patterns, of replacements */
-	uint8_t *at, *put_at;
+	size_t n;    /* patterns */
+	size_t find; /* bytes to look for */
+	size_t put;  /* bytes to write instead */
+	uint8_t *find_at, *put_at;
 };
 
 typedef size_t encode_fn(unsigned variant, const uint8_t *p, size_t n, uint8_t *out);
@@ -143,84 +150,56 @@ static size_t encode_hex(unsigned variant, const uint8_t *p, size_t n, uint8_t *
 	return secret_encode_hex(variant, p, n, out);
 }
 
-static void add_pattern(struct writer *w, const struct secret_set *set, size_t i,
-			enum secret_form form, encode_fn *encode, unsigned variant)
+static void add_pattern(struct writer *w, size_t i, enum secret_form form, encode_fn *encode,
+			unsigned variant)
 {
-	const struct secret *s = &set->secrets[i];
+	const struct secret *s = &w->set->secrets[i];
 	const uint8_t *ph = (const uint8_t *)s->placeholder;
-	size_t len = encode(variant, ph, s->len, NULL);
-	bool put = form <= SECRET_JSON;
+	const uint8_t *from = w->back ? s->value : ph, *to = w->back ? ph : s->value;
+	size_t len = encode(variant, from, s->len, NULL);
+	bool put = w->back || form <= SECRET_JSON;
 
 	/* A form without anything to escape is the plain one. */
 	if (form != SECRET_PLAIN && form <= SECRET_JSON && len == s->len)
 		return;
+	/* Same punctuation, same escapes: lengths stay true. Unshaped values have no such form. */
+	if (put && encode(variant, to, s->len, NULL) != len)
+		return;
 	if (w->out) {
-		w->out[w->n] = (struct secret_pattern){
-			.bytes = w->at,
-			.len = (uint32_t)len,
-			.secret = (uint16_t)i,
-			.form = (uint8_t)form,
-		};
-		encode(variant, ph, s->len, w->at);
-		w->at += len;
-		if (put) {
-			size_t put_len = encode(variant, s->value, s->len, w->put_at);
-
-			/* Same punctuation, same escapes: Content-Length stays true. */
-			assert(put_len == len);
-			w->out[w->n].put = w->put_at;
-			w->put_at += len;
-		}
+		w->out[w->n] = (struct secret_pattern){ .bytes = w->find_at,
+							.put = put ? w->put_at : NULL,
+							.len = (uint32_t)len,
+							.secret = (uint16_t)i,
+							.form = (uint8_t)form };
+		w->find_at += encode(variant, from, s->len, w->find_at);
+		if (put)
+			w->put_at += encode(variant, to, s->len, w->put_at);
 	}
 	w->n++;
-	w->bytes += len;
-	w->puts += put ? len : 0;
+	w->find += len;
+	w->put += put ? len : 0;
 }
 
-static void add_all(struct writer *w, const struct secret_set *set)
+static void add_all(struct writer *w)
 {
-	for (size_t i = 0; i < set->n; i++) {
-		add_pattern(w, set, i, SECRET_PLAIN, encode_plain, 0);
+	for (size_t i = 0; i < w->set->n; i++) {
+		add_pattern(w, i, SECRET_PLAIN, encode_plain, 0);
 		for (unsigned v = 0; v < SECRET_PERCENT_VARIANTS; v++)
-			add_pattern(w, set, i, SECRET_PERCENT, secret_encode_percent, v);
+			add_pattern(w, i, SECRET_PERCENT, secret_encode_percent, v);
 		for (unsigned v = 0; v < SECRET_JSON_VARIANTS; v++)
-			add_pattern(w, set, i, SECRET_JSON, secret_encode_json, v);
+			add_pattern(w, i, SECRET_JSON, secret_encode_json, v);
 		for (unsigned v = 0; v < 6; v++)
-			add_pattern(w, set, i, SECRET_BASE64, encode_base64, v);
-		for (unsigned v = 0; v < 2; v++)
-			add_pattern(w, set, i, SECRET_HEX, encode_hex, v);
+			add_pattern(w, i, SECRET_BASE64, encode_base64, v);
+		for (unsigned v = 0; !w->back && v < 2; v++)
+			add_pattern(w, i, SECRET_HEX, encode_hex, v);
 	}
-}
-
-/* Replies: the value becomes the placeholder. Patterns point at what is there already. */
-static void fill_back(struct secret_set *set)
-{
-	for (size_t i = 0; i < set->n; i++)
-		set->back_patterns[i] = (struct secret_pattern){
-			.bytes = set->secrets[i].value,
-			.put = (const uint8_t *)set->secrets[i].placeholder,
-			.len = (uint32_t)set->secrets[i].len,
-			.secret = (uint16_t)i,
-		};
 }
 
 /* ---- loading --------------------------------------------------------------------------- */
 
-/* Locked bytes: values, what patterns become, the nodes of the reply automaton. */
-static size_t area_need(const struct tlsproxy_secret *s, size_t n)
-{
-	size_t values = 0;
-
-	for (size_t i = 0; i < n; i++)
-		values += s[i].value_len + 16;
-	/* Plain, and at worst three bytes a character in each percent and two in each JSON form. */
-	return values * (1 + 1 + 3 * SECRET_PERCENT_VARIANTS + 2 * SECRET_JSON_VARIANTS) +
-	       (values + 1) * sizeof(struct secret_node) + 64;
-}
-
 static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, struct secret *s)
 {
-	uint8_t *value = secret_area_take(&set->area, in->value_len);
+	uint8_t *value = secret_area_take(&set->values, in->value_len);
 
 	if (!value)
 		return -ENOMEM;
@@ -257,46 +236,74 @@ static int check_all(const struct tlsproxy_secret *s, size_t n, char *err, size_
 	return 0;
 }
 
-static int build_machines(struct secret_set *set)
+static int build_out(struct secret_set *set, struct writer *w)
 {
-	struct writer count = { 0 }, w = { 0 };
-	struct secret_node *back_nodes;
 	size_t size;
 	int r;
 
-	add_all(&count, set);
-	set->out_patterns = calloc(count.n + 1, sizeof(*set->out_patterns));
-	set->back_patterns = calloc(set->n + 1, sizeof(*set->back_patterns));
-	set->out_bytes = malloc(count.bytes + 1);
-	w.out = set->out_patterns;
-	w.at = set->out_bytes;
-	w.put_at = secret_area_take(&set->area, count.puts);
-	if (!w.out || !set->back_patterns || !w.at || !w.put_at)
-		return -ENOMEM;
-	add_all(&w, set);
-	r = secret_machine_size(w.out, w.n, &size);
+	add_all(w);
+	r = secret_machine_size(w->out, w->n, &size);
 	if (r < 0)
 		return r;
 	set->out_nodes = malloc(size);
 	if (!set->out_nodes)
 		return -ENOMEM;
-	r = secret_machine_build(&set->out, w.out, w.n, set->out_nodes);
+	return secret_machine_build(&set->out, w->out, w->n, set->out_nodes);
+}
+
+static int build_back(struct secret_set *set, struct writer *w)
+{
+	struct secret_node *nodes;
+	size_t size;
+	int r;
+
+	add_all(w);
+	r = secret_machine_size(w->out, w->n, &size);
 	if (r < 0)
 		return r;
-	fill_back(set);
-	r = secret_machine_size(set->back_patterns, set->n, &size);
-	if (r < 0)
-		return r;
-	back_nodes = secret_area_take(&set->area, size);
-	if (!back_nodes)
+	nodes = secret_area_take(&set->derived, size);
+	if (!nodes)
 		return -ENOMEM;
-	return secret_machine_build(&set->back, set->back_patterns, set->n, back_nodes);
+	return secret_machine_build(&set->back, w->out, w->n, nodes);
+}
+
+/* Values in other spellings are as secret as the values: the second locked area. */
+static int build_machines(struct secret_set *set)
+{
+	struct writer out = { .set = set }, back = { .set = set, .back = true };
+	size_t locked;
+	int r;
+
+	add_all(&out);
+	add_all(&back);
+	locked = out.put + back.find + (back.find + 1) * sizeof(struct secret_node) + 64;
+	r = secret_area_init(&set->derived, locked);
+	if (r < 0)
+		return r;
+	set->out_patterns = calloc(out.n + 1, sizeof(*set->out_patterns));
+	set->back_patterns = calloc(back.n + 1, sizeof(*set->back_patterns));
+	set->out_bytes = malloc(out.find + 1);
+	set->back_bytes = malloc(back.put + 1);
+	out = (struct writer){ .set = set,
+			       .out = set->out_patterns,
+			       .find_at = set->out_bytes,
+			       .put_at = secret_area_take(&set->derived, out.put) };
+	back = (struct writer){ .set = set,
+				.back = true,
+				.out = set->back_patterns,
+				.find_at = secret_area_take(&set->derived, back.find),
+				.put_at = set->back_bytes };
+	if (!out.out || !back.out || !out.find_at || !back.put_at || !out.put_at || !back.find_at)
+		return -ENOMEM;
+	r = build_out(set, &out);
+	return r < 0 ? r : build_back(set, &back);
 }
 
 int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set **ret, char *err,
 		   size_t err_size)
 {
 	struct secret_set *set;
+	size_t bytes = 0;
 	int r = check_all(in, n, err, err_size);
 
 	if (r < 0)
@@ -306,20 +313,20 @@ int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set
 		return -ENOMEM;
 	set->n = n;
 	set->secrets = calloc(n + 1, sizeof(*set->secrets));
-	r = set->secrets ? secret_area_init(&set->area, area_need(in, n)) : -ENOMEM;
-	if (r < 0)
-		snprintf(err, err_size,
-			 "cannot lock memory for secrets (%s): raise the memlock limit",
-			 strerror(-r));
+	for (size_t i = 0; i < n; i++)
+		bytes += in[i].value_len + SECRET_AREA_ALIGN;
+	r = set->secrets ? secret_area_init(&set->values, bytes) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = load_one(set, &in[i], &set->secrets[i]);
-	if (r == 0) {
+	if (r == 0)
 		r = choose_placeholders(set, err, err_size);
-		if (r == 0)
-			r = build_machines(set);
-		if (r < 0 && r != -EINVAL)
-			snprintf(err, err_size, "cannot load the secrets: %s", strerror(-r));
-	}
+	if (r == 0)
+		r = build_machines(set);
+	if (r < 0 && r != -EINVAL)
+		snprintf(err, err_size,
+			 "cannot load the secrets into locked memory (%s): is the limit on "
+			 "locked memory (ulimit -l) too low?",
+			 strerror(-r));
 	if (r < 0) {
 		secret_set_free(set);
 		return r;
@@ -341,8 +348,10 @@ void secret_set_free(struct secret_set *set)
 	free(set->out_patterns);
 	free(set->back_patterns);
 	free(set->out_bytes);
+	free(set->back_bytes);
 	free(set->out_nodes);
-	secret_area_fini(&set->area);
+	secret_area_fini(&set->values);
+	secret_area_fini(&set->derived);
 	free(set);
 }
 

@@ -490,6 +490,46 @@ static void test_large_body(void **state)
 	secret_set_free(set);
 }
 
+/* Also in the spellings a server echoes: the credentials it was sent, a URL, a JSON text. */
+static void test_scrub_rendered(void **state)
+{
+	struct secret_spec spec = { "TOKEN", ODD_VALUE, "api.example.com", ALL, 1 };
+	struct secret_set *set = secret_rig(&spec, 1);
+	struct buf in = BUF_INIT(RIG_CAP), want = BUF_INIT(RIG_CAP);
+	struct rig g;
+
+	(void)state;
+	for (uint32_t cut = 0; cut < 4; cut++) {
+		buf_reset(&in);
+		buf_reset(&want);
+		rig_prepare(&g, true, set);
+		g.cut = cut;
+		rig_start(&g);
+		assert_true(rig_guest(&g, HEAD("GET /") "\r\n"));
+		make_request("HTTP/1.1 200 OK\r\n", "url={QV} json=\"{JV}\" {V}", false,
+			     &set->secrets[0], &in);
+		assert_true(rig_feed(&g, false, buf_at(&in), in.len));
+		expand("url={QP} json=\"{JP}\" {P}", &set->secrets[0], &want);
+		assert_string_equal(strstr(rig_text(&g.guest), "\r\n\r\n") + 4, rig_text(&want));
+		rig_free(&g);
+		/* Base64: of the credentials only the bits of the user's name are left. */
+		buf_reset(&in);
+		rig_prepare(&g, true, set);
+		rig_start(&g);
+		assert_true(rig_guest(&g, HEAD("GET /") "\r\n"));
+		make_request("HTTP/1.1 200 OK\r\nX: {V64:u}\r\n", "", false, &set->secrets[0], &in);
+		assert_true(rig_feed(&g, false, buf_at(&in), in.len));
+		buf_reset(&in);
+		expand("{V64:u}", &set->secrets[0], &in);
+		assert_null(memmem(rig_text(&g.guest), g.guest.len, buf_at(&in) + 8, 8));
+		assert_null(memmem(rig_text(&g.guest), g.guest.len, buf_at(&in) + 24, 8));
+		rig_free(&g);
+	}
+	buf_fini(&in);
+	buf_fini(&want);
+	secret_set_free(set);
+}
+
 /* Replies: the value becomes the placeholder again. */
 static void test_scrub(void **state)
 {
@@ -535,6 +575,7 @@ int main(void)
 		cmocka_unit_test(test_two_secrets),
 		cmocka_unit_test(test_large_body),
 		cmocka_unit_test(test_scrub),
+		cmocka_unit_test(test_scrub_rendered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
