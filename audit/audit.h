@@ -63,6 +63,8 @@ struct audit_log;
 /* path NULL with fd >= 0: write there (taken over). run: id of this run; name: the sandbox's. */
 must_check int audit_log_open(const char *path, int fd, const char *run, const char *name,
 			      struct audit_log **ret);
+/* What an error of audit_log_open() means, for a person; static text. */
+const char *audit_log_why(int error);
 /*
  * Takes one event text, refuses what is not one JSON object of known kind
  * (-EINVAL), adds _schema, seq, time (RFC 3339, UTC, ns), run, sandbox, from,
