@@ -251,6 +251,17 @@ static void wake_blocked(struct netstack *ns)
 	}
 }
 
+void flow_fail_blocked(struct netstack *ns)
+{
+	while (!list_empty(&ns->blocked)) {
+		struct netstack_flow *f =
+			container_of(ns->blocked.next, struct netstack_flow, blocked);
+
+		list_del(&f->blocked);
+		flow_finish(f, NETSTACK_END_TIMEOUT);
+	}
+}
+
 void flow_run_work(struct loop_task *t)
 {
 	struct netstack *ns = container_of(t, struct netstack, task);

@@ -273,6 +273,7 @@ struct netstack {
 	bool link_full, mac_known;
 	uint8_t guest_mac[6];
 	struct loop_timer resolve;
+	unsigned resolve_tries;
 	uint8_t *rx_buf;
 	uint8_t *scratch; /* HOLD_MAX linearised, captures: LIMIT_FRAME */
 	uint8_t *dgrams;  /* LIMIT_DGRAM_BATCH of 64 KiB, made on first use */
@@ -317,6 +318,8 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how);
 void flow_bury(struct netstack_flow *f);
 void flow_work(struct netstack_flow *f);
 void flow_run_work(struct loop_task *t);
+/* Flows that wait for a guest that never answered. */
+void flow_fail_blocked(struct netstack *ns);
 void flow_free_dead(struct netstack *ns);
 /* False: over the bound, dropped. */
 bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,

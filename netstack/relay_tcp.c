@@ -4,7 +4,7 @@
  * queues and a descriptor.
  *
  *    guest ─► engine rx ─► sendmsg(fd)     "up":   window closes when fd is full
- *    guest ◄─ engine tx ◄─ readv(fd)       "down": fd is not read when tx is full
+ *    guest ◄─ engine tx ◄─ recvmsg(fd)      "down": fd is not read when tx is full
  *
  * The directions are independent. Each ends once: up when the guest's FIN and
  * all before it have been written (shutdown(SHUT_WR)), down when the
@@ -328,7 +328,8 @@ static bool read_once(struct netstack_flow *f)
 	uint8_t *p[2] = { NULL, NULL };
 	size_t len[2] = { 0, 0 }, room = tcp_tx_space(f->tcp, p, len);
 	struct iovec iov[2];
-	int n = 0;
+	struct msghdr m = { .msg_iov = iov };
+	size_t n = 0;
 	ssize_t r;
 
 	if (!room) {
@@ -344,8 +345,9 @@ static bool read_once(struct netstack_flow *f)
 	} else if (n == 2) {
 		iov[1].iov_len = MIN(iov[1].iov_len, LIMIT_RELAY_READ - iov[0].iov_len);
 	}
+	m.msg_iovlen = n;
 	do
-		r = readv(f->fd, iov, n);
+		r = recvmsg(f->fd, &m, MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
 	if (r > 0) {
 		f->read_any = true;
@@ -440,6 +442,7 @@ void relay_tcp_run(struct netstack_flow *f)
 		f->no_room = false;
 	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {
 		f->tcp_closed = true;
+		relay_up(f); /* what came before the reset is the remote's */
 		flow_finish(f, notes & 1u << TCP_RESET_BY_PEER ? NETSTACK_END_GUEST_RESET
 							       : NETSTACK_END_TIMEOUT);
 		return;

@@ -267,6 +267,43 @@ static void test_attached(void **state)
 	rig_stop(&r);
 }
 
+/* A ping socket: its identifier is the kernel's, the guest sees its own. */
+static void test_ping_socket(void **state)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	attach_fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP);
+	if (attach_fd < 0) {
+		print_message("skipped: no right to open a ping socket\n");
+		skip();
+	}
+	assert_int_equal(connect(attach_fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	rig_start(&r);
+	r.on_new = attach_it;
+	for (int six = 0; six <= 1; six++) {
+		frame_echo(&f, six ? &g6 : &g4, six ? &d6 : &d4, 0xbeef, 42, "pingpong", 8);
+		rig_send(&r, &f);
+		rig_run_ms(&r, 20);
+		assert_true(rig_recv(&r, &f));
+		check_out(&f, &r);
+		assert_int_equal(f.b[l4_off(&f)], six ? 129 : 0);
+		assert_int_equal(get_be16(f.b + l4_off(&f) + 4), 0xbeef);
+		assert_int_equal(get_be16(f.b + l4_off(&f) + 6), 42);
+		assert_memory_equal(f.b + l4_off(&f) + 8, "pingpong", 8);
+		if (!six) { /* the same socket behind an IPv6 flow: translated names do that */
+			attach_fd = dup(attach_fd);
+			netstack_flow_abort(r.flow);
+			assert_int_equal(r.counts.bytes_up, 8);
+			assert_int_equal(r.counts.bytes_down, 8);
+		}
+	}
+	rig_stop(&r);
+}
+
 static void test_limit(void **state)
 {
 	struct rig r;
@@ -421,11 +458,12 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_pending),	 cmocka_unit_test(test_local),
-		cmocka_unit_test(test_uso),	 cmocka_unit_test(test_attached),
-		cmocka_unit_test(test_limit),	 cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_rate),	 cmocka_unit_test(test_icmp_ignored),
+		cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_pending),	     cmocka_unit_test(test_local),
+		cmocka_unit_test(test_uso),	     cmocka_unit_test(test_attached),
+		cmocka_unit_test(test_limit),	     cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_rate),	     cmocka_unit_test(test_ping_socket),
+		cmocka_unit_test(test_icmp_ignored),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
