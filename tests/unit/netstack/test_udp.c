@@ -4,6 +4,10 @@
 
 #include "netstack/netstack_limits.h"
 
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
 static struct ip_addr g4, g6, d4, d6;
 
 static void refuse_it(struct rig *r, struct netstack_flow *f)
@@ -267,6 +271,23 @@ static void test_attached(void **state)
 	rig_stop(&r);
 }
 
+/* In a namespace of our own ping sockets can be allowed; the last test, because it stays there. */
+static int ping_socket(void)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP), s, sys;
+
+	if (fd >= 0 || unshare(CLONE_NEWNET) < 0)
+		return fd;
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	sys = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY);
+	if (s >= 0 && sys >= 0 && ioctl(s, SIOCSIFFLAGS, &lo) == 0 && write(sys, "0 0", 3) == 3)
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP);
+	fd_close(s);
+	fd_close(sys);
+	return fd;
+}
+
 /* A ping socket: its identifier is the kernel's, the guest sees its own. */
 static void test_ping_socket(void **state)
 {
@@ -276,7 +297,7 @@ static void test_ping_socket(void **state)
 
 	(void)state;
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	attach_fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP);
+	attach_fd = ping_socket();
 	if (attach_fd < 0) {
 		print_message("skipped: no right to open a ping socket\n");
 		skip();
@@ -458,12 +479,12 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_pending),	     cmocka_unit_test(test_local),
-		cmocka_unit_test(test_uso),	     cmocka_unit_test(test_attached),
-		cmocka_unit_test(test_limit),	     cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_rate),	     cmocka_unit_test(test_ping_socket),
-		cmocka_unit_test(test_icmp_ignored),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_pending),	    cmocka_unit_test(test_local),
+		cmocka_unit_test(test_uso),	    cmocka_unit_test(test_attached),
+		cmocka_unit_test(test_limit),	    cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_rate),	    cmocka_unit_test(test_icmp_ignored),
+		cmocka_unit_test(test_ping_socket),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
