@@ -132,7 +132,7 @@ struct ip_out {
 };
 #define IP_OUT_HEAD_MAX 60
 
-/* True: sent (or lost for good). False: the link takes no more now. */
+/* True: sent (or lost for good). False: the link takes no more now, or it cannot be sent at all. */
 bool ip_send(struct netstack *ns, const struct ip_out *o);
 /* Bytes of a packet quoted in an ICMP error, as one piece: header with the given length. */
 size_t ip_build_header(uint8_t *ret, const struct ip_addr *src, const struct ip_addr *dst,

@@ -365,6 +365,7 @@ static void test_idle(void **state)
 	{ /* again with a short timeout */
 		int sv[2];
 
+		r.frames_in = r.frames_out = r.bytes = 0;
 		r.cfg.udp_timeout_s = 1;
 		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 		assert_int_equal(
