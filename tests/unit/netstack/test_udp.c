@@ -271,7 +271,9 @@ static void test_attached(void **state)
 	rig_stop(&r);
 }
 
-/* In a namespace of our own ping sockets can be allowed; the last test, because it stays there. */
+static bool own_namespace;
+
+/* In a namespace of our own ping sockets can be allowed; the last tests, because they stay there. */
 static int ping_socket(void)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -279,6 +281,7 @@ static int ping_socket(void)
 
 	if (fd >= 0 || unshare(CLONE_NEWNET) < 0)
 		return fd;
+	own_namespace = true;
 	s = socket(AF_INET, SOCK_DGRAM, 0);
 	sys = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY);
 	if (s >= 0 && sys >= 0 && ioctl(s, SIOCSIFFLAGS, &lo) == 0 && write(sys, "0 0", 3) == 3)
@@ -321,6 +324,48 @@ static void test_ping_socket(void **state)
 			assert_int_equal(r.counts.bytes_up, 8);
 			assert_int_equal(r.counts.bytes_down, 8);
 		}
+	}
+	rig_stop(&r);
+}
+
+/* The path of the attached socket is narrower: the guest learns by how much. */
+static void test_too_big(void **state)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_mtu = 1300 };
+	static uint8_t data[1400];
+	int other, s, how = IP_PMTUDISC_DO;
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	fd_close(ping_socket());
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	if (s < 0 || !own_namespace || ioctl(s, SIOCSIFMTU, &lo) < 0) {
+		fd_close(s);
+		print_message("skipped: no namespace of our own\n");
+		skip();
+	}
+	close(s);
+	rig_start(&r);
+	r.on_new = attach_it;
+	for (int six = 0; six <= 1; six++) {
+		attach_fd = udp_pair(&other);
+		setsockopt(attach_fd, IPPROTO_IP, IP_MTU_DISCOVER, &how, sizeof(how));
+		frame_udp(&f, six ? &g6 : &g4, 1000, six ? &d6 : &d4, 53, data, sizeof(data));
+		rig_send(&r, &f);
+		assert_true(rig_recv(&r, &f));
+		check_out(&f, &r);
+		assert_int_equal(f.b[l4_off(&f)], six ? 2 : 3);
+		assert_int_equal(f.b[l4_off(&f) + 1], six ? 0 : 4);
+		assert_int_equal(get_be32(f.b + l4_off(&f) + 4), six ? 1320 : 1300);
+		while (rig_recv(&r, &f))
+			;
+		/* what fits goes through */
+		frame_udp(&f, six ? &g6 : &g4, 1000, six ? &d6 : &d4, 53, data, 1200);
+		rig_send(&r, &f);
+		assert_int_equal(recv(other, data, sizeof(data), 0), 1200);
+		assert_true(rig_silent(&r));
+		close(other);
 	}
 	rig_stop(&r);
 }
@@ -485,7 +530,7 @@ int main(void)
 		cmocka_unit_test(test_uso),	    cmocka_unit_test(test_attached),
 		cmocka_unit_test(test_limit),	    cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_rate),	    cmocka_unit_test(test_icmp_ignored),
-		cmocka_unit_test(test_ping_socket),
+		cmocka_unit_test(test_ping_socket), cmocka_unit_test(test_too_big),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
