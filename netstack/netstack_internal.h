@@ -5,7 +5,7 @@
  * only, and never from inside the TCP engine (notes are remembered and worked
  * off by a loop task), so that an owner may call anything from anywhere.
  *
- *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_tcp
+ *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_seg
  *                                                      └─► flow ─► relay_dgram
  *    everything that answers ─► ip_out ─► link
  */
@@ -282,7 +282,8 @@ struct netstack {
 	struct hmap flows;
 	struct hash_key key;
 	struct pool pool;
-	struct list live, zombies, dead, work, blocked;
+	struct list live[4]; /* by protocol; UDP and ICMP longest idle first */
+	struct list zombies, dead, work, blocked;
 	struct loop_task task;
 	uint32_t live_n[4], zombie_n;
 

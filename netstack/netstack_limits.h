@@ -53,6 +53,10 @@
 #define LIMIT_ICMP_IDLE_S 60
 #define LIMIT_UDP_IDLE_S 180
 
+/* When the table is full, a datagram flow idle for longer than this gives way to a new one:
+ * one flow per DNS query must not lock a guest out for minutes. */
+#define LIMIT_EVICT_NS (10 * NS_PER_S)
+
 /* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
 #define LIMIT_RESOLVE_TRIES 20

@@ -2,7 +2,7 @@
 /* UDP and echo flows: decisions, relays, refusals, limits, idle ends. */
 #include "frames.h"
 
-#include "netstack/netstack_limits.h"
+#include "netstack/netstack_internal.h"
 
 #include <net/if.h>
 #include <sched.h>
@@ -372,6 +372,7 @@ static void test_too_big(void **state)
 
 static void test_limit(void **state)
 {
+	struct netstack_flow *first = NULL;
 	struct rig r;
 	struct frame f;
 
@@ -380,6 +381,8 @@ static void test_limit(void **state)
 	for (unsigned i = 0; i < 12; i++) {
 		frame_udp(&f, &g4, (uint16_t)(1000 + i), &d4, 53, "full", 4);
 		rig_send(&r, &f);
+		if (i == 0)
+			first = r.flow;
 		if (i >= 8)
 			expect_icmp(&r, &f, 3, 13);
 	}
@@ -388,10 +391,17 @@ static void test_limit(void **state)
 	assert_int_equal(r.refusal, NETSTACK_LIMIT);
 	assert_int_equal(r.tuple.guest.port, 1011);
 	assert_int_equal(rig_stats(&r).refused_limit, 4);
+	/* one that was idle for long gives way; the one that spoke last would not */
+	first->active_ns -= LIMIT_EVICT_NS;
+	frame_udp(&f, &g4, 1012, &d4, 53, "room", 4);
+	rig_send(&r, &f);
+	assert_int_equal(r.begun, 9);
+	assert_int_equal(r.ended, 1);
+	assert_int_equal(r.how, NETSTACK_END_TIMEOUT);
 	/* echo has a table of its own; an ended flow makes room */
 	frame_echo(&f, &g4, &d4, 1, 1, "x", 1);
 	rig_send(&r, &f);
-	assert_int_equal(r.begun, 9);
+	assert_int_equal(r.begun, 10);
 	netstack_flow_abort(r.flow);
 	rig_stop(&r);
 }
