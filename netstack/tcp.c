@@ -79,6 +79,7 @@ int tcp_new(struct tcp_stack *s, const struct endpoint *local, const struct endp
 	t->owner = owner;
 	t->local = *local;
 	t->peer = *peer;
+	assert(tcp_link_mss(t) >= TCP_MSS_MIN);
 	t->state = TCP_S_NEW;
 	t->rx_cap = MAX(MIN((uint32_t)TCP_RX_FLOOR, pow2_floor(s->rx_max)), 2048u);
 	t->peer_mss = local->addr.family == 4 ? TCP_MSS_DEFAULT4 : TCP_MSS_DEFAULT6;

@@ -31,7 +31,7 @@
 #define TCP_WSCALE_MAX 14     /* RFC 7323 2.3 */
 
 /*
- * Memory. A connection may always use its floors, so that none starves; what
+ * Memory (rings; the two range lists add 1.2 KB while they exist). A connection may always use its floors, so that none starves; what
  * goes beyond them is taken from tcp_stack.mem_max first, promised window
  * included. The whole is bounded by mem_max + connections * (floors).
  */
@@ -140,6 +140,7 @@ struct tcp {
 	bool rx_closed : 1;  /* tcp_close(): nobody reads any more */
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
 	bool rtt_timing : 1;
+	bool eifel : 1;	      /* the next ACK may show that the timeout was spurious */
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */
 	bool closed_told : 1; /* TCP_CLOSED was noted */
 	bool ts_recent_set : 1;
@@ -150,8 +151,9 @@ struct tcp {
 	uint32_t tx_seq;
 	uint32_t mss; /* payload of one segment, options taken off */
 	uint32_t cwnd, ssthresh, cwnd_acc;
-	uint32_t recover; /* snd_nxt when loss was found */
-	uint32_t rtx_nxt; /* next to look at for retransmission */
+	uint32_t recover;			     /* snd_nxt when loss was found */
+	uint32_t rtx_nxt;			     /* next to look at for retransmission */
+	uint32_t prior_cwnd, prior_ssthresh, rtx_ts; /* for eifel */
 	uint32_t srtt_us, rttvar_us, rto_us;
 	uint32_t rtt_seq;
 	uint64_t rtt_start;
@@ -267,6 +269,7 @@ void tcp_cc_init(struct tcp *t);
 void tcp_cc_acked(struct tcp *t, uint32_t n);
 void tcp_cc_fast_loss(struct tcp *t);
 void tcp_cc_timeout(struct tcp *t);
+void tcp_cc_undo(struct tcp *t); /* that timeout was none */
 void tcp_cc_recovered(struct tcp *t);
 uint32_t tcp_cc_pipe(const struct tcp *t);
 void tcp_rtt_sample(struct tcp *t, uint64_t ns);
