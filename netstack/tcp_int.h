@@ -31,13 +31,17 @@
 #define TCP_WSCALE_MAX 14     /* RFC 7323 2.3 */
 
 /*
- * Memory (rings; the two range lists add 1.2 KB while they exist). A connection may always use its floors, so that none starves; what
- * goes beyond them is taken from tcp_stack.mem_max first, promised window
- * included. The whole is bounded by mem_max + connections * (floors).
+ * Memory (of rings; the two range lists add 1.2 KB while they exist). A
+ * connection may always use its floors; what goes beyond them is taken from
+ * tcp_stack.mem_max first, the promised window included. So the whole is
+ * bounded by mem_max + connections * (both floors). Promises alone, made by
+ * idle connections that were fast once, keep others at their floors and no
+ * lower; pressure begins when mem_max is really allocated.
  */
 #define TCP_RX_FLOOR 65536
-#define TCP_TX_FLOOR 16384
-#define TCP_RX_PRESSURE 8192 /* offered in all to a connection when mem_max is reached */
+#define TCP_TX_FLOOR 65536
+#define TCP_RX_PRESSURE 8192 /* under pressure: unread + window of one connection, */
+#define TCP_TX_FIRST 16384   /* and its send ring (otherwise the first size of one) */
 #define TCP_RING_FIRST 4096
 #define TCP_IDLE_RELEASE (1 * NS_PER_S) /* an empty ring is given back after this */
 
@@ -175,8 +179,8 @@ struct tcp {
 	uint32_t dsack_lo, dsack_hi; /* equal: none */
 	struct tcp_ring rx;
 	struct tcp_ranges *ooo;
-	size_t rx_charged, tx_charged; /* our part of stack->mem_used */
-	uint16_t peer_mss;	       /* as offered, clamped */
+	size_t charged, allocated; /* our part of stack->mem_used, mem_alloc */
+	uint16_t peer_mss;	   /* as offered, clamped */
 };
 
 /* ---- sequence arithmetic ---------------------------------------------- */
@@ -307,6 +311,8 @@ size_t tcp_ring_pieces(const struct tcp_ring *r, uint32_t pos, uint32_t n, const
 		       size_t ret_len[2]);
 void tcp_ring_consume(struct tcp_ring *r, uint32_t n);
 void tcp_mem_update(struct tcp *t);
+/* What raising rx_cap to `cap` would add to mem_used. */
+size_t tcp_rx_growth_cost(const struct tcp *t, size_t cap);
 bool tcp_mem_pressure(const struct tcp *t);
 bool tcp_mem_fits(const struct tcp *t, size_t more);
 uint32_t pow2_floor(size_t n);
