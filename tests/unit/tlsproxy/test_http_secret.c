@@ -106,7 +106,7 @@ static void make_request(const char *head, const char *body, bool chunked, const
 	expand(body, s, &b);
 	if (!chunked) {
 		rig_must(buf_printf(out, "Content-Length: %zu\r\n\r\n", b.len));
-		rig_must(buf_append(out, buf_at(&b), b.len));
+		rig_must(buf_append(out, rig_text(&b), b.len));
 	} else {
 		rig_must(buf_append_str(out, "Transfer-Encoding: chunked\r\n\r\n"));
 		for (size_t i = 0; i < b.len; i += 7) {
