@@ -190,7 +190,7 @@ static enum step step_head(struct http_filter *f, struct input *in)
 	if (in->n == 0 || (x && x->local))
 		return STEP_WAIT;
 	/* Bytes that answer nothing: the next request would get them as its response. */
-	if (!x || x->response_done)
+	if (!x || x->response_done || !x->sent)
 		return STEP_CLOSE;
 	r = http_collect_feed(&f->response_head, in->p, in->n, &taken, &done, &why);
 	take(in, taken);

@@ -287,7 +287,7 @@ static void test_violation_waits(void **state)
 	rig_prepare(&g, true, set);
 	rig_start(&g);
 	snprintf(req, sizeof(req),
-		 GET "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 90\r\n\r\n%s",
+		 GET "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 90000\r\n\r\n%s",
 		 secret_set_placeholder(set, 0));
 	assert_true(rig_guest(&g, req));
 	assert_int_equal(g.guest.len, 0);
@@ -301,7 +301,7 @@ static void test_violation_waits(void **state)
 	rig_prepare(&g, true, set);
 	rig_start(&g);
 	assert_true(rig_guest(&g, "POST / HTTP/1.1\r\nHost: api.example.com\r\n"
-				  "Content-Length: 90\r\n\r\nabc"));
+				  "Content-Length: 90000\r\n\r\nabc"));
 	rig_upstream(&g, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
 	rig_guest(&g, secret_set_placeholder(set, 0));
 	assert_int_equal(g.state, HTTP_ABORT);
