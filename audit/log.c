@@ -242,11 +242,12 @@ static size_t write_some(int fd, const uint8_t *p, size_t n, int *ret_error)
 
 int audit_log_flush(struct audit_log *l)
 {
-	const uint8_t *p = buf_at(&l->pending);
+	const uint8_t *p;
 	size_t done, whole;
 
 	if (l->error || l->pending.len == 0)
 		return l->error;
+	p = buf_at(&l->pending);
 	done = write_some(l->fd, p, l->pending.len, &l->error);
 	if (l->error && l->regular && done) {
 		for (whole = done; whole && p[whole - 1] != '\n'; whole--)

@@ -178,7 +178,14 @@ static void what_flow(const json_t *e, char *out, size_t size)
 	cell_member(out, size, e, "proto");
 	cell_str(out, size, str_eq(audit_get(e, "dir"), "ingress") ? " from " : " ");
 	put_endpoint(e, has(e, "name") ? "name" : "dst", out, size);
-	if (has(e, "name") && has(e, "dst")) {
+	/* A virtual address says nothing that the name does not; what was dialled does. */
+	if (has(e, "name") && has(e, "upstream")) {
+		const char *up = audit_get(e, "upstream"), *colon = strrchr(up, ':');
+
+		cell_str(out, size, " (");
+		cell_add(out, size, up, colon ? (size_t)(colon - up) : strlen(up));
+		cell_str(out, size, ")");
+	} else if (has(e, "name") && has(e, "dst") && !str_eq(audit_get(e, "name_from"), "virtual")) {
 		cell_str(out, size, " (");
 		cell_member(out, size, e, "dst");
 		cell_str(out, size, ")");

@@ -117,9 +117,9 @@ static const char *where(const json_t *event, char *out, size_t size)
 		rule = number;
 	}
 	if (str_eq(rule, "default"))
-		return "no rule matched and the default refused it; to allow it, add this rule:";
+		return "no rule matched and the default refused it; to allow it, add this rule";
 	log_quote(rule, strlen(rule), quoted, sizeof(quoted));
-	snprintf(out, size, "to allow it, put this rule before rule %s:", quoted);
+	snprintf(out, size, "to allow it, put this rule before rule %s", quoted);
 	return out;
 }
 
@@ -255,8 +255,8 @@ static void advise_secret(const json_t *event, const json_t *flow, struct audit_
 		    "the placeholder was sent encoded, which is never filled in: send it as it is");
 		return;
 	}
-	say(ret,
-	    "only if this host may have this secret, in this place, over TLS that was verified:");
+	say(ret, "only if this host may have this secret in this place, over verified TLS, add it "
+		 "to the hosts and places it has");
 	snprintf(ret->flag, sizeof(ret->flag), "--secret %s%s%s@%s", secret, place ? ":" : "",
 		 place ? place : "", t.dest);
 }

@@ -78,6 +78,9 @@ static void add_denied(struct audit_summary *s, const json_t *event)
 	char key[900];
 
 	audit_row_fill(event, &row);
+	/* A and AAAA of one name are one refusal to a person. */
+	if (str_eq(row.kind, "dns"))
+		audit_row_target(event, row.what, sizeof(row.what));
 	snprintf(key, sizeof(key), "%-6s %.*s", row.kind, 200, row.what);
 	it = audit_tally_get(&s->denied, key);
 	if (!it)
@@ -159,12 +162,12 @@ static void print_secrets(struct audit_summary *s, const struct audit_view *v, F
 	for (size_t i = 0; i < s->secrets.count; i++) {
 		const struct audit_tally_item *it = s->secrets.items[i];
 
-		fprintf(out, "%-11s%s used %llu times", i ? "" : "secrets", it->key,
-			(unsigned long long)it->a);
+		fprintf(out, "%-11s%s used %llu time%s", i ? "" : "secrets", it->key,
+			(unsigned long long)it->a, it->a == 1 ? "" : "s");
 		if (it->b)
-			fprintf(out, ", %sseen %llu times where it may not be%s",
+			fprintf(out, ", %sseen %llu time%s where it may not be%s",
 				audit_color(v, AUDIT_V_VIOLATION), (unsigned long long)it->b,
-				audit_color_end(v));
+				it->b == 1 ? "" : "s", audit_color_end(v));
 		fputc('\n', out);
 	}
 }
@@ -172,8 +175,9 @@ static void print_secrets(struct audit_summary *s, const struct audit_view *v, F
 static void print_chain(const struct audit_chain *chain, const struct audit_view *v, FILE *out)
 {
 	if (chain->breaks == 0) {
-		fprintf(out, "%srecord intact: %llu events%s\n", audit_color(v, AUDIT_V_ALLOW),
-			(unsigned long long)chain->events, audit_color_end(v));
+		fprintf(out, "%srecord intact: %llu event%s%s\n", audit_color(v, AUDIT_V_ALLOW),
+			(unsigned long long)chain->events, chain->events == 1 ? "" : "s",
+			audit_color_end(v));
 	} else {
 		fprintf(out, "%srecord BROKEN in %llu place%s:%s\n", audit_color(v, AUDIT_V_DENY),
 			(unsigned long long)chain->breaks, chain->breaks == 1 ? "" : "s",

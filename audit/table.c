@@ -92,7 +92,9 @@ static void put_note(const struct audit_row *row, const struct audit_view *v, FI
 	int indent = COL_TIME + COL_MARK + COL_KIND + 3;
 
 	fprintf(out, "%*s%s%s", indent, "", audit_color(v, row->verdict),
-		row->note[0] ? row->note : "refused");
+		row->note[0]		       ? row->note
+		: str_eq(row->rule, "default") ? "no rule matched, so the default decided"
+					       : "refused by this rule");
 	if (row->denial[0])
 		fprintf(out, " [%s]", row->denial);
 	fprintf(out, "%s\n", audit_color_end(v));
@@ -120,8 +122,10 @@ void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms
 		put_cell(out, row->what, what_width(v));
 		fputc(' ', out);
 		put_cell(out, row->rule, COL_RULE);
-		fprintf(out, " %*s %*s %*s\n", COL_BYTES, up, COL_BYTES, down, ms >= 0 ? COL_MS : 0,
-			took);
+		fprintf(out, " %*s %*s", COL_BYTES, up, COL_BYTES, down);
+		if (ms >= 0)
+			fprintf(out, " %*s", COL_MS, took);
+		fputc('\n', out);
 	} else if (row->rule[0]) {
 		put_cell(out, row->what, what_width(v));
 		fprintf(out, " %.*s\n", COL_RULE + 2 * COL_BYTES + COL_MS + 3, row->rule);

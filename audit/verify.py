@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Is a record whole? verify.py FILE - without any part of weir."""
 import hashlib, json, sys
 run, prev = None, ""

@@ -142,7 +142,7 @@ static void print_advice(const struct audit_advice *a, FILE *out)
 {
 	char *rule = a->rule ? json_dumps(a->rule, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 
-	fprintf(out, "\n%s\n", a->text);
+	fprintf(out, "\n%s%s\n", a->text, rule || a->flag[0] ? ":" : "");
 	if (rule)
 		fprintf(out, "  %s\n", rule);
 	if (a->token[0])

@@ -208,7 +208,8 @@ void buf_commit(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n);
 static inline uint8_t *buf_at(const struct buf *b)
 {
-	return b->data + b->off;
+	/* NULL stays NULL: an empty buffer may have no storage. */
+	return b->off ? b->data + b->off : b->data;
 }
 /* Content as a C string (a NUL is kept behind it); NULL when out of memory. */
 const char *buf_str(struct buf *b);

@@ -8,9 +8,10 @@
  * for a second (RFC 9520). Entries keep the addresses as upstream gave them;
  * they are judged whenever they are used, so a changed policy counts at once.
  *
- * A gather collects one or two entries of a name. It ends when all are there,
- * at the first "no such name" (true of every type), or DNS_FAMILY_WAIT_NS after
- * the first addresses: servers that never answer AAAA are common.
+ * A gather collects one or two entries of a name. It ends when all are there, or
+ * DNS_FAMILY_WAIT_NS after the first addresses: servers that never answer AAAA
+ * are common. Servers that say "no such name" to AAAA only are as well (RFC 4074
+ * 4.2), so that word of one family does not end the wait for the other.
  *
  * An entry lives while it is in the table, pending, or referenced by a gather.
  */
@@ -171,7 +172,7 @@ static void gather_finish(struct dns_gather *g)
 /* Done, or something worth waiting a little longer for. */
 static void gather_check(struct dns_gather *g)
 {
-	bool addrs = false, nxdomain = false;
+	bool addrs = false;
 
 	for (unsigned i = 0; i < g->n_wait; i++) {
 		const struct dns_entry *e = g->wait[i].entry;
@@ -179,9 +180,8 @@ static void gather_check(struct dns_gather *g)
 		if (!e || e->pending)
 			continue;
 		addrs |= e->rr.found == DNS_FOUND_ADDRS;
-		nxdomain |= e->rr.found == DNS_FOUND_NXDOMAIN;
 	}
-	if (g->pending == 0 || nxdomain) {
+	if (g->pending == 0) {
 		gather_finish(g);
 	} else if (addrs && list_empty(&g->grace)) {
 		g->grace_at = dns_now(g->d) + DNS_FAMILY_WAIT_NS;

@@ -29,7 +29,7 @@ struct dns_record {
 
 struct dns_config {
 	enum dns_mode mode;
-	const struct endpoint *upstreams; /* copied */
+	const struct endpoint *upstreams; /* copied; in order of preference, at most 16 */
 	size_t n_upstreams;
 	/*
 	 * Copied; answered as they are, never virtual. At most 32 for one name
@@ -60,7 +60,7 @@ enum dns_result {
 	DNS_DENIED = 4,	  /* policy: NXDOMAIN with EDE 15 Blocked */
 	DNS_REBIND = 5,	  /* every answer was filtered: NXDOMAIN with EDE 17 Filtered */
 	DNS_FAILED = 6,	  /* upstream failed: SERVFAIL with EDE 22/23 */
-	DNS_REFUSED = 7,  /* malformed or over a limit: FORMERR, NOTIMP, REFUSED */
+	DNS_REFUSED = 7,  /* malformed, not a host name, or over a limit; detail says which */
 };
 
 struct dns_event {

@@ -5,6 +5,10 @@
  * canonical name with a random id and an OPT without options, read by
  * answer.c. c-ares checks the peer's address, the id and the question.
  *
+ * The next server is tried when one is silent or cannot be reached. What a
+ * server says is final, be it SERVFAIL or REFUSED: another that knows more or less
+ * would make answers depend on luck.
+ *
  * No file is read after dns_cares_new(): servers, search list, sort list and
  * options are all given explicitly, so c-ares consults neither resolv.conf nor
  * nsswitch.conf nor the hosts file. Its key for ids comes from /dev/urandom at
@@ -141,11 +145,6 @@ static int status_error(int status)
 		return 0;
 	case ARES_ETIMEOUT:
 		return -ETIMEDOUT;
-	case ARES_ESERVFAIL:
-	case ARES_EREFUSED:
-	case ARES_ENOTIMP:
-	case ARES_EFORMERR:
-		return -EREMOTEIO;
 	default:
 		return -EIO;
 	}
@@ -277,7 +276,8 @@ static int channel_new(struct ups *u, const struct dns_config *cfg)
 	char lookups[] = "b";
 	struct in_addr dummy = { 0 };
 	struct ares_options o = {
-		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS |
+			 ARES_FLAG_NOCHECKRESP,
 		.timeout = (int)MIN(cfg->timeout_ms, 600000u),
 		.tries = TRIES,
 		.ndots = 0,

@@ -83,7 +83,14 @@ static void set_up(void)
 						 .flow_done = flow_done,
 						 .terminate = terminate };
 	char path[] = "/tmp/weir-fuzz-XXXXXX", err[256];
-	struct tlsproxy_config cfg = { 0 };
+	struct tlsproxy_host_pattern host = { .name = { 3, "a.b" } };
+	struct tlsproxy_secret secret = { .env = "KEY",
+					  .value = "0123456789abcdef",
+					  .value_len = 16,
+					  .hosts = &host,
+					  .n_hosts = 1,
+					  .places = TLSPROXY_PLACES_DEFAULT };
+	struct tlsproxy_config cfg = { .secrets = &secret, .n_secrets = 1 };
 	struct ca ca;
 	int fd = mkstemp(path);
 

@@ -104,7 +104,7 @@ static bool valid(const struct ip_pkt *k, uint8_t hop_limit)
 		return false;
 	/* A duplicate address probe goes to the solicited-node group and names no link address. */
 	if (k->l4[0] == ND_NEIGHBOR_SOLICIT && unspecified(&k->src))
-		return k->dst.b[0] == 0xff && k->dst.b[1] == 0x02 && k->dst.b[13] == 0xff &&
+		return k->dst.b[0] == 0xff && k->dst.b[1] == 0x02 && k->dst.b[12] == 0xff &&
 		       !link_addr;
 	return true;
 }

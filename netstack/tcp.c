@@ -249,6 +249,8 @@ void tcp_rx_consume(struct tcp *t, size_t n, uint64_t now)
 	assert(n <= t->rx.len);
 	tcp_enter(t, now);
 	tcp_ring_consume(&t->rx, (uint32_t)n);
+	if (t->rx.len == 0 && !t->ooo)
+		t->rx.off = 0; /* the same cache lines again, and one piece */
 	t->active_at = now;
 	tcp_leave(t);
 }

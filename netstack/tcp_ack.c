@@ -87,6 +87,8 @@ static void on_advance(struct tcp *t, const struct tcp_seg *s)
 	t->snd_una = s->ack;
 	data = MIN(seq_gap(t->tx_seq, s->ack), t->tx.len);
 	tcp_ring_consume(&t->tx, data);
+	if (t->tx.len == 0)
+		t->tx.off = 0;
 	t->tx_seq += data;
 	t->acked += data;
 	tcp_ranges_trim(&t->score, t->snd_una);

@@ -418,9 +418,27 @@ static const char *type_name(const json_t *v)
 	}
 }
 
+/* Says what was meant, or else what there is to choose from. */
+static int unknown_key(const struct conf *m, const char *const *keys, size_t n, struct conf_error *err)
+{
+	const char *like = str_suggest(m->key, keys, n);
+	char list[400] = "";
+
+	if (like)
+		return fail_at(m->doc, place_of(m, true), err,
+			       "unknown key \"%.64s\"; did you mean \"%s\"?", m->key, like);
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(list);
+
+		snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "", keys[i]);
+	}
+	return fail_at(m->doc, place_of(m, true), err, "unknown key \"%.64s\"; known are %s",
+		       m->key, list);
+}
+
 int conf_only_keys(const struct conf *c, const char *const *keys, size_t n, struct conf_error *err)
 {
-	const char *key, *like;
+	const char *key;
 	json_t *v;
 
 	if (!json_is_object(c->v))
@@ -434,11 +452,7 @@ int conf_only_keys(const struct conf *c, const char *const *keys, size_t n, stru
 			i++;
 		if (i < n)
 			continue;
-		like = str_suggest(key, keys, n);
-		if (like)
-			return fail_at(c->doc, place_of(&m, true), err,
-				       "unknown key \"%.64s\"; did you mean \"%s\"?", key, like);
-		return fail_at(c->doc, place_of(&m, true), err, "unknown key \"%.64s\"", key);
+		return unknown_key(&m, keys, n, err);
 	}
 	return 0;
 }

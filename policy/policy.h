@@ -111,6 +111,9 @@ enum policy_fact {
  *   name matches when any of them does.
  * name NONE: never satisfies an allow by name, never escapes a deny by name.
  *
+ * addr of family 0: never satisfies an allow by address or group, never escapes
+ * a deny by one (is_host still decides group host).
+ *
  * http likewise, for method and path of one request: NONE never satisfies an
  * allow with HTTP conditions and never escapes a deny with them.
  */
@@ -160,7 +163,8 @@ struct policy_verdict policy_decide_query(const struct policy *p, const struct n
 /*
  * Rebinding filter: may this address be an answer for a name? Public addresses
  * always; any other only when some rule or default would allow a connection
- * to the bare address (any port, no name).
+ * to the bare address (any port, no name). Denies by name or with HTTP
+ * conditions say nothing of the address and are left out.
  */
 bool policy_answer_ok(const struct policy *p, const struct ip_addr *a);
 
@@ -174,7 +178,8 @@ bool policy_drops_denied(const struct policy *p);
  * Path of a request target in one form before it is matched: percent-decoded
  * unreserved characters, upper-case escapes, dot segments removed, query and
  * fragment cut. -EINVAL for a path two servers could read differently (encoded
- * slash, backslash or NUL, malformed escape, dot segment above the root).
+ * slash, backslash or NUL, malformed escape, empty segment, dot segment above
+ * the root): then judge the request with http NONE, which fails closed.
  */
 must_check int policy_path_normalise(const char *s, size_t len, struct buf *ret);
 

@@ -111,6 +111,17 @@ const char *policy_dir_name(enum policy_dir d);
 int policy_unknown(struct why *why, const char *what, const char *word,
 		   const char *const *candidates, size_t n);
 
+/* ---- load_rule.c ------------------------------------------------------------ */
+
+/* Puts why at the place of c; returns code. */
+int policy_conf_why(const struct conf *c, const struct why *why, int code, struct conf_error *ret);
+/* A string that must be there. */
+must_check int policy_conf_need_str(const struct conf *c, const char **ret, struct conf_error *err);
+must_check int policy_load_dest(const struct conf *c, enum dest_hint hint, struct policy_rule *r,
+				struct conf_error *err);
+/* Adds the rule at c. */
+must_check int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *err);
+
 /* ---- path.c ---------------------------------------------------------------- */
 
 must_check int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct why *why);

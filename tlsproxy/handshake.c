@@ -222,7 +222,8 @@ static bool step_upstream(struct session *s)
 
 /* ---- GUEST -------------------------------------------------------------------------------- */
 
-bool handshake_is_distrust(const struct leg *guest)
+/* Alerts with which a client says that it does not believe our certificate. */
+static bool is_distrust(const struct leg *guest)
 {
 	switch (guest->tls_reason - SSL_AD_REASON_OFFSET) {
 	case SSL_AD_BAD_CERTIFICATE:
@@ -237,7 +238,7 @@ bool handshake_is_distrust(const struct leg *guest)
 	}
 }
 
-const char *handshake_distrust_text(struct session *s)
+static const char *distrust_text(struct session *s)
 {
 	snprintf(
 		s->detail, sizeof(s->detail),
@@ -247,18 +248,28 @@ const char *handshake_distrust_text(struct session *s)
 	return s->detail;
 }
 
+const char *handshake_silence_text(struct session *s)
+{
+	if (is_distrust(&s->guest))
+		return distrust_text(s);
+	snprintf(s->detail, sizeof(s->detail),
+		 "client closed after the TLS handshake without a request; it may not trust the "
+		 "sandbox CA (--tls-bypass %.100s leaves the host alone)",
+		 s->id.text);
+	return s->detail;
+}
+
 static void explain_guest(struct session *s)
 {
 	struct leg *g = &s->guest;
 	char text[128];
 
-	if (handshake_is_distrust(g)) {
-		handshake_distrust_text(s);
+	if (is_distrust(g)) {
+		distrust_text(s);
 	} else if (g->fd_eof) {
 		snprintf(s->detail, sizeof(s->detail),
 			 "client closed the connection during the TLS handshake; it may not trust "
-			 "the "
-			 "sandbox CA (--tls-bypass %.100s leaves the host alone)",
+			 "the sandbox CA (--tls-bypass %.100s leaves the host alone)",
 			 s->id.text);
 	} else if (g->tls_reason == SSL_R_NO_APPLICATION_PROTOCOL) {
 		snprintf(s->detail, sizeof(s->detail),
@@ -313,8 +324,8 @@ void handshake_timeout(struct session *s)
 		break;
 	case SESSION_UPSTREAM:
 		snprintf(s->detail, sizeof(s->detail),
-			 "upstream did not finish the TLS handshake within %d s",
-			 TLSPROXY_HANDSHAKE_S);
+			 "upstream did not finish the TLS handshake within %u s",
+			 (unsigned)(s->tp->handshake_ns / NS_PER_S));
 		upstream_failed(s, 504, "connection_timeout");
 		break;
 	default:

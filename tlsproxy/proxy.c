@@ -75,6 +75,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->ctx = ctx;
 	tp->max_flows = cfg->max_flows ? cfg->max_flows : TLSPROXY_MAX_FLOWS;
 	tp->idle_ns = (cfg->idle_s ? cfg->idle_s : TLSPROXY_IDLE_S) * NS_PER_S;
+	tp->handshake_ns = TLSPROXY_HANDSHAKE_S * NS_PER_S;
 	list_init(&tp->sessions);
 	tp->scratch = malloc(TLSPROXY_READ);
 	if (!tp->scratch) {

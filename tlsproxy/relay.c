@@ -6,7 +6,7 @@
  *   upstream.in ─► http_from_upstream ─► guest.out
  *
  * Back-pressure: nothing is read for a direction while its out buffer is above
- * TLSPROXY_OUT_HIGH, or while the filter has not taken what was read before.
+ * a mark (relay_has_room), or while the filter has not taken what was read before.
  * So a slow reader on either side stops the writer on the other.
  *
  * Ends: an end is told to the filter once everything before it was taken. A
@@ -43,6 +43,22 @@ static void keep_rest(struct session *s, struct leg *leg, const uint8_t *p, size
 		session_end(s, true);
 }
 
+static bool crowded(const struct session *s)
+{
+	return s->tp->n_sessions > TLSPROXY_CROWD;
+}
+
+bool relay_has_room(const struct session *s, const struct leg *to)
+{
+	return to->out.len < (crowded(s) ? TLSPROXY_CROWD_BYTES : TLSPROXY_OUT_HIGH);
+}
+
+/* Requests can make answers of ours; in a tunnel the directions do not touch. */
+bool relay_may_read_guest(const struct session *s)
+{
+	return relay_has_room(s, &s->upstream) && (s->tunnel || relay_has_room(s, &s->guest));
+}
+
 /* The next bytes of a leg: those left over, or freshly read ones. */
 static enum leg_status next_bytes(struct session *s, struct leg *leg, const uint8_t **ret_p,
 				  size_t *ret_n)
@@ -56,7 +72,7 @@ static enum leg_status next_bytes(struct session *s, struct leg *leg, const uint
 	}
 	if (leg->ended)
 		return LEG_AGAIN;
-	st = leg_read(leg, s->tp->scratch, TLSPROXY_READ, ret_n);
+	st = leg_read(leg, s->tp->scratch, crowded(s) ? TLSPROXY_CROWD_BYTES : TLSPROXY_READ, ret_n);
 	*ret_p = s->tp->scratch;
 	return st;
 }
@@ -91,7 +107,7 @@ static bool relay_down(struct session *s)
 	enum http_state hs;
 	const uint8_t *p;
 
-	if (s->guest.out.len >= TLSPROXY_OUT_HIGH)
+	if (!relay_has_room(s, &s->guest))
 		return false;
 	st = next_bytes(s, u, &p, &n);
 	if (st == LEG_AGAIN)
@@ -112,15 +128,21 @@ static bool relay_down(struct session *s)
 
 /* ---- guest to upstream ----------------------------------------------------------------- */
 
+/* Some clients look at our certificate only after the handshake (TLS 1.3). */
+static void explain_silence(struct session *s)
+{
+	if (s->flow.tls && s->from_guest == 0 && !s->refused)
+		session_event(s, false, handshake_silence_text(s));
+}
+
 static void guest_ended(struct session *s, bool cut)
 {
 	struct leg *g = &s->guest;
 
+	explain_silence(s);
 	/* FIN without close_notify is how many clients say goodbye: requests have
 	 * lengths, the filter sees a cut one. Anything worse ends the flow. */
 	if (cut && (s->tunnel || g->error || !g->fd_eof)) {
-		if (handshake_is_distrust(g) && s->from_guest == 0)
-			session_event(s, false, handshake_distrust_text(s));
 		session_end(s, true);
 		return;
 	}
@@ -137,7 +159,7 @@ static bool relay_up(struct session *s)
 	enum http_state hs;
 	const uint8_t *p;
 
-	if (s->upstream.out.len >= TLSPROXY_OUT_HIGH || s->guest.out.len >= TLSPROXY_OUT_HIGH)
+	if (!relay_may_read_guest(s))
 		return false;
 	st = next_bytes(s, g, &p, &n);
 	if (st == LEG_AGAIN)

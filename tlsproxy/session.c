@@ -57,7 +57,7 @@ static uint64_t patience(const struct session *s)
 		return s->lingering ? TLSPROXY_LINGER_S * NS_PER_S
 				    : MIN(s->tp->idle_ns, TLSPROXY_FLUSH_S * NS_PER_S);
 	default:
-		return TLSPROXY_HANDSHAKE_S * NS_PER_S;
+		return s->tp->handshake_ns;
 	}
 }
 
@@ -150,9 +150,8 @@ static void arm(struct session *s)
 		upstream = true;
 		break;
 	case SESSION_RELAY:
-		upstream = !u->ended && !u->in.len && g->out.len < TLSPROXY_OUT_HIGH;
-		guest = !g->ended && !g->in.len && u->out.len < TLSPROXY_OUT_HIGH &&
-			g->out.len < TLSPROXY_OUT_HIGH;
+		upstream = !u->ended && !u->in.len && relay_has_room(s, g);
+		guest = !g->ended && !g->in.len && relay_may_read_guest(s);
 		break;
 	case SESSION_CLOSING:
 		guest = s->lingering;

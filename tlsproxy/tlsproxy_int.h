@@ -52,6 +52,10 @@
 /* Above this, no more is read for that direction: back-pressure. What is left
  * to the maximum takes a whole head (HTTP_BUF_MIN). */
 #define TLSPROXY_OUT_HIGH ((size_t)128 << 10)
+/* With more flows than this, each may have less waiting. Stops a guest from
+ * multiplying the buffers of one flow by thousands of flows that it does not read. */
+#define TLSPROXY_CROWD 256
+#define TLSPROXY_CROWD_BYTES ((size_t)16 << 10)
 /* One read; and what of it the HTTP filter may leave for later. */
 #define TLSPROXY_READ ((size_t)64 << 10)
 /* Read by one leg in one wake-up. Stops one busy flow from starving the others. */
@@ -269,11 +273,13 @@ void session_event(struct session *s, bool ok, const char *detail);
 bool handshake_step(struct session *s);
 void handshake_timeout(struct session *s);
 bool relay_step(struct session *s);
+/* May more be read whose result goes to that leg? */
+bool relay_has_room(const struct session *s, const struct leg *to);
+bool relay_may_read_guest(const struct session *s);
 bool relay_close_step(struct session *s);
 must_check int session_start_filter(struct session *s);
-/* The guest refused our certificate (also found out after the handshake, TLS 1.3). */
-bool handshake_is_distrust(const struct leg *guest);
-const char *handshake_distrust_text(struct session *s);
+/* Why a client may have left after the handshake without a request. */
+const char *handshake_silence_text(struct session *s);
 
 /* ---- the proxy ---------------------------------------------------------------------- */
 
@@ -288,7 +294,7 @@ struct tlsproxy {
 	SSL_CTX *guest_ctx, *upstream_ctx;
 	struct list sessions;
 	size_t n_sessions, max_flows;
-	uint64_t idle_ns;
+	uint64_t idle_ns, handshake_ns;
 	uint8_t *scratch; /* TLSPROXY_READ bytes, wiped at the end */
 };
 

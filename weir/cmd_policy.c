@@ -44,6 +44,7 @@ static const char help_explain[] =
 	"  --to HOST:PORT[/tcp|udp]  where to: a name, an IPv4 address or [IPv6]\n"
 	"  --to HOST/icmp            an echo request\n"
 	"  --ip ADDR                 the address the name resolves to (else: some public one)\n"
+	"  --gateway                 the address is the sandbox's gateway (group host)\n"
 	"  --method M --path P       the HTTP request, for rules with http conditions\n"
 	"  --json                    one JSON object\n"
 	"\n"
@@ -53,7 +54,7 @@ static const char help_explain[] =
 struct question {
 	const char *policy;
 	const char *to, *ip, *method, *path;
-	bool json;
+	bool json, gateway;
 
 	struct authority host;
 	enum policy_proto proto;
@@ -168,7 +169,8 @@ static int take_value(int argc, char **argv, int *i, const char *opt, const char
 
 static int parse_args(int argc, char **argv, struct question *q)
 {
-	static const char *const names[] = { "--to", "--ip", "--method", "--path", "--json" };
+	static const char *const names[] = { "--to",   "--ip",	 "--method",
+					     "--path", "--json", "--gateway" };
 	const char **values[] = { &q->to, &q->ip, &q->method, &q->path };
 
 	for (int i = 1; i < argc; i++) {
@@ -176,6 +178,10 @@ static int parse_args(int argc, char **argv, struct question *q)
 
 		if (str_eq(argv[i], "--json")) {
 			q->json = true;
+			continue;
+		}
+		if (str_eq(argv[i], "--gateway")) {
+			q->gateway = true;
 			continue;
 		}
 		for (size_t k = 0; k < ARRAY_SIZE(values) && r == 0; k++) {
@@ -238,6 +244,8 @@ static int parse_address(struct question *q, const struct policy *p)
 
 	if (q->host.is_addr && q->ip)
 		return complain("explain", "--ip beside an address in --to: give one of them");
+	if (q->gateway && !q->host.is_addr)
+		return complain("explain", "--gateway needs an address in --to");
 	if (q->ip && ip_parse(q->ip, strlen(q->ip), &q->addr, &why) < 0)
 		return complain("explain", "--ip %s: %s", q->ip, why);
 	if (q->host.is_addr)
@@ -292,6 +300,7 @@ static int answer(struct question *q, const struct policy *p, struct result *r)
 		.dir = POLICY_EGRESS,
 		.proto = q->proto,
 		.addr = q->addr,
+		.is_host = q->gateway,
 		.port = q->host.port,
 		.name = q->host.is_addr ? POLICY_NONE : POLICY_KNOWN,
 		.names = &q->host.name,
@@ -336,6 +345,11 @@ static int answer(struct question *q, const struct policy *p, struct result *r)
 	return 0;
 }
 
+static const char *group_text(const struct question *q)
+{
+	return policy_group_name(q->gateway ? POLICY_GROUP_HOST : policy_group_of(&q->addr));
+}
+
 static const char *proto_text(enum policy_proto p)
 {
 	return p == POLICY_TCP ? "tcp" : p == POLICY_UDP ? "udp" : "icmp";
@@ -366,8 +380,7 @@ static void print_text(const struct question *q, const struct result *r)
 		       r->dns.answer == POLICY_ANSWER_ALLOW ? "may be asked"
 							    : "may not be asked: not reachable",
 		       rule_text(r->dns.rule, r->dns.rule_id, rule, sizeof(rule)));
-	printf("  address  %s, group %s%s\n", ip_format(&q->addr, ip),
-	       policy_group_name(policy_group_of(&q->addr)),
+	printf("  address  %s, group %s%s\n", ip_format(&q->addr, ip), group_text(q),
 	       q->addr_assumed ? " (not given: stands for some public address; tell with --ip)" : "");
 	if (r->answer_refused)
 		printf("           no rule opens this address, so it is not accepted as the "
@@ -422,9 +435,9 @@ static json_t *result_json(const struct question *q, const struct result *r)
 		"verdict", r->allow ? "allow" : "deny", "rule", rule_json(r->v.rule, r->v.rule_id),
 		"reason", r->v.reason, "generation", 1, "conditional", r->conditional,
 		"depends_on_name", r->by_no_name, "flow", "to", q->to, "address",
-		ip_format(&q->addr, ip), "address_assumed", q->addr_assumed, "group",
-		policy_group_name(policy_group_of(&q->addr)), "port", q->host.port, "protocol",
-		proto_text(q->proto), "dns", dns, "trace", trace_json(r));
+		ip_format(&q->addr, ip), "address_assumed", q->addr_assumed, "group", group_text(q),
+		"port", q->host.port, "protocol", proto_text(q->proto), "dns", dns, "trace",
+		trace_json(r));
 }
 
 static int print_json(const struct question *q, const struct result *r)

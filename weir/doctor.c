@@ -52,22 +52,24 @@ static int try_namespaces(void)
 {
 	struct conf_error err;
 	bool root = geteuid() == 0;
+	struct harden_ids ids = harden_own_ids();
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC |
 		    CLONE_NEWUTS) < 0)
 		return errno;
-	return harden_write_id_maps(getpid(), false, &err) < 0 && !root ? EPERM : 0;
+	return harden_write_id_maps(getpid(), &ids, false, &err) < 0 && !root ? EPERM : 0;
 }
 
 static int try_tap(void)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct harden_ids ids = harden_own_ids();
 	struct conf_error err;
 	int fd;
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
 		return errno;
-	(void)!harden_write_id_maps(getpid(), false, &err);
+	(void)!harden_write_id_maps(getpid(), &ids, false, &err);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
@@ -76,13 +78,14 @@ static int try_tap(void)
 
 static int try_proc(void)
 {
+	struct harden_ids ids = harden_own_ids();
 	struct conf_error err;
 	pid_t pid;
 	int status;
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) < 0)
 		return errno;
-	(void)!harden_write_id_maps(getpid(), false, &err);
+	(void)!harden_write_id_maps(getpid(), &ids, false, &err);
 	pid = fork();
 	if (pid == 0) {
 		if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||

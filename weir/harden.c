@@ -23,6 +23,30 @@
 
 #define NOBODY 65534
 
+/*
+ * Root of a user namespace that somebody else made may have no nobody to turn
+ * into; outside of it, that root is an ordinary user already.
+ */
+static bool nobody_exists(void)
+{
+	struct buf text = BUF_INIT(4096);
+	bool found = false;
+	const char *line = file_read("/proc/self/uid_map", 4096, &text) < 0 ? NULL : buf_str(&text);
+
+	while (line && *line && !found) {
+		char *end;
+		unsigned long first = strtoul(line, &end, 10), n;
+
+		(void)strtoul(end, &end, 10);
+		n = strtoul(end, &end, 10);
+		found = first <= NOBODY && NOBODY - first < n;
+		line = strchr(end, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	buf_fini(&text);
+	return found;
+}
+
 static int step_failed(struct conf_error *err, const char *what)
 {
 	int r = -errno;
@@ -113,7 +137,12 @@ static int write_map(pid_t pid, const char *kind, unsigned long id, bool all)
 	return r;
 }
 
-int harden_write_id_maps(pid_t pid, bool all_ids, struct conf_error *err)
+struct harden_ids harden_own_ids(void)
+{
+	return (struct harden_ids){ geteuid(), getegid() };
+}
+
+int harden_write_id_maps(pid_t pid, const struct harden_ids *ids, bool all_ids, struct conf_error *err)
 {
 	char path[64];
 	int r = 0;
@@ -123,22 +152,22 @@ int harden_write_id_maps(pid_t pid, bool all_ids, struct conf_error *err)
 	if (!all_ids)
 		r = write_file(path, "deny");
 	if (r == 0)
-		r = write_map(pid, "uid", geteuid(), all_ids);
+		r = write_map(pid, "uid", ids->uid, all_ids);
 	if (r == 0)
-		r = write_map(pid, "gid", getegid(), all_ids);
+		r = write_map(pid, "gid", ids->gid, all_ids);
 	if (r < 0)
 		conf_error_set(err, "cannot map user ids into a new user namespace: %s",
 			       strerror(-r));
 	return r;
 }
 
-static int drop_capabilities(uint64_t keep)
+static int drop_capabilities(uint64_t keep, uint64_t bounding)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
 	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL)
+		if (!(bounding >> cap & 1) && prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL)
 			return -errno;
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	for (int i = 0; i < 2; i++) {
@@ -166,21 +195,24 @@ static int enter_empty_root(void)
 int harden_isolate(enum harden_role role, struct conf_error *err)
 {
 	int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+	struct harden_ids ids;
 	int r;
 
 	/* Stage 2: whoever started us, we go on as nobody. */
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-			       setresuid(NOBODY, NOBODY, NOBODY) < 0))
+	if (geteuid() == 0 && nobody_exists() &&
+	    (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+	     setresuid(NOBODY, NOBODY, NOBODY) < 0))
 		return step_failed(err, "changing to an unprivileged user");
 	/* Still possible: what nobody may do to files, processes, the network. */
 
 	/* Stage 3: namespaces of our own; the tlsproxy has no network in its. */
 	prctl(PR_SET_DUMPABLE, 1);
+	ids = harden_own_ids();
 	if (role == HARDEN_TLSPROXY)
 		flags |= CLONE_NEWNET;
 	if (unshare(flags) < 0)
 		return step_failed(err, "new namespaces (is user.max_user_namespaces 0?)");
-	r = harden_write_id_maps(getpid(), false, err);
+	r = harden_write_id_maps(getpid(), &ids, false, err);
 	if (r < 0)
 		return r;
 	r = enter_empty_root();
@@ -191,7 +223,7 @@ int harden_isolate(enum harden_role role, struct conf_error *err)
 	/* Still possible: no file exists any more; descriptors and sockets. */
 
 	/* Stage 4: no capability, none to be gained, no debugger. */
-	r = drop_capabilities(0);
+	r = drop_capabilities(0, 0);
 	if (r < 0) {
 		errno = -r;
 		return step_failed(err, "dropping capabilities");
@@ -211,14 +243,18 @@ int harden_command(bool keep_root_caps, struct conf_error *err)
 	 * takes. Not kept: SYS_ADMIN (it could lift our mounts), NET_ADMIN (its
 	 * network is ours), SYS_PTRACE, SYS_MODULE, and everything else.
 	 */
-	uint64_t caps = keep_root_caps ? 1ULL << CAP_CHOWN | 1ULL << CAP_DAC_OVERRIDE |
-						 1ULL << CAP_FOWNER | 1ULL << CAP_FSETID |
-						 1ULL << CAP_KILL | 1ULL << CAP_SETGID |
-						 1ULL << CAP_SETUID | 1ULL << CAP_SETPCAP |
-						 1ULL << CAP_NET_BIND_SERVICE | 1ULL << CAP_NET_RAW |
-						 1ULL << CAP_SYS_CHROOT | 1ULL << CAP_SETFCAP
-				       : 0;
-	int r = drop_capabilities(caps);
+	const uint64_t root_caps = 1ULL << CAP_CHOWN | 1ULL << CAP_DAC_OVERRIDE |
+				   1ULL << CAP_FOWNER | 1ULL << CAP_FSETID | 1ULL << CAP_KILL |
+				   1ULL << CAP_SETGID | 1ULL << CAP_SETUID | 1ULL << CAP_SETPCAP |
+				   1ULL << CAP_NET_BIND_SERVICE | 1ULL << CAP_NET_RAW |
+				   1ULL << CAP_SYS_CHROOT | 1ULL << CAP_SETFCAP;
+	/*
+	 * An ordinary user's command has none, and no_new_privs keeps it so. Its
+	 * bounding set stays: programs with file capabilities, as ping, would not
+	 * start at all without.
+	 */
+	int r = keep_root_caps ? drop_capabilities(root_caps, root_caps)
+			       : drop_capabilities(0, UINT64_MAX);
 
 	if (r < 0) {
 		errno = -r;

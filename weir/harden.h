@@ -34,7 +34,17 @@ must_check int harden_seccomp(enum harden_role role, struct conf_error *err);
 /* The sandboxed command itself: its capabilities and what no namespace covers. */
 must_check int harden_command(bool keep_root_caps, struct conf_error *err);
 
-/* Identity or single-id maps of a child's user namespace, as far as we may. */
-must_check int harden_write_id_maps(pid_t pid, bool all_ids, struct conf_error *err);
+/*
+ * Identity or single-id maps of a new user namespace, as far as we may. The ids
+ * are asked for before the namespace is entered: inside, until they are
+ * mapped, everybody reads as nobody.
+ */
+struct harden_ids {
+	uid_t uid;
+	gid_t gid;
+};
+struct harden_ids harden_own_ids(void);
+must_check int harden_write_id_maps(pid_t pid, const struct harden_ids *ids, bool all_ids,
+				    struct conf_error *err);
 
 #endif

@@ -157,9 +157,10 @@ int options_parse(int argc, char **argv, struct options *ret, struct conf_error 
 		if (argv[i][0] != '-' || !argv[i][1])
 			break;
 		r = parse_one(&o, argc, argv, &i, err);
+		/* Whoever asks for help may not know the rest of the line either. */
+		if (r == 0 && o.of[OPTION_HELP].n)
+			r = -ECANCELED;
 	}
-	if (r == 0 && o.of[OPTION_HELP].n)
-		r = -ECANCELED;
 	if (r == 0 && (i >= argc || !argv[i][0])) {
 		conf_error_set(
 			err,

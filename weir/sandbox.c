@@ -252,6 +252,7 @@ static void init_main(const struct sandbox_spec *spec, int sock)
 
 int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret, struct conf_error *err)
 {
+	struct harden_ids ids;
 	int sv[2], r;
 	pid_t pid;
 
@@ -275,7 +276,8 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret, struct c
 	}
 	fd_close(sv[1]);
 	*ret = (struct sandbox){ .pid = pid, .sock = sv[0] };
-	r = harden_write_id_maps(pid, spec->root, err);
+	ids = harden_own_ids();
+	r = harden_write_id_maps(pid, &ids, spec->root, err);
 	if (r == 0) {
 		r = msg_send(sv[0], MSG_GO, 0, NULL, 0, NULL, 0);
 		if (r < 0)

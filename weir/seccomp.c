@@ -105,15 +105,23 @@ static int add_calls(scmp_filter_ctx ctx, const int *calls, size_t n)
 	return 0;
 }
 
+/* One call, when its argument n compares so. */
+static int add_when(scmp_filter_ctx ctx, uint32_t action, int call, unsigned n,
+		    enum scmp_compare op, scmp_datum_t a, scmp_datum_t b)
+{
+	struct scmp_arg_cmp cmp = { .arg = n, .op = op, .datum_a = a, .datum_b = b };
+
+	return seccomp_rule_add_array(ctx, action, call, 1, &cmp);
+}
+
 /* Memory may be mapped and protected, but never executable. */
 static int add_memory_rules(scmp_filter_ctx ctx)
 {
-	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	int r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 
 	return r < 0 ? r
-		     : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-					SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		     : add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 2, SCMP_CMP_MASKED_EQ,
+				PROT_EXEC, 0);
 }
 
 static int add_gateway_rules(scmp_filter_ctx ctx)
@@ -123,16 +131,14 @@ static int add_gateway_rules(scmp_filter_ctx ctx)
 	int r = add_calls(ctx, gateway_calls, ARRAY_SIZE(gateway_calls));
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(domains); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domains[i]));
+		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 0, SCMP_CMP_EQ,
+			     (scmp_datum_t)domains[i], 0);
 	/* Pairs to the tlsproxy and the resolver; no other local socket can be reached. */
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 0, SCMP_CMP_EQ, AF_UNIX, 0);
 #ifndef WEIR_SANITIZED
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ioctls); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_CMP_EQ, ioctls[i], 0);
 #else
 	(void)ioctls;
 #endif
@@ -196,13 +202,12 @@ static int deny_socket_families(scmp_filter_ctx ctx)
 		for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
 			ok |= allowed[i] == family;
 		if (!ok)
-			r = seccomp_rule_add(
-				ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-				SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)family));
+			r = add_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0,
+				     SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)family);
 	}
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_GE, 64));
+		r = add_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, SCMP_CMP_GE,
+			     64, 0);
 	return r;
 }
 
@@ -228,7 +233,7 @@ int seccomp_command(struct conf_error *err)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(denied); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), denied[i], 0);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(terminal); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, terminal[i]));
+		r = add_when(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, SCMP_CMP_MASKED_EQ,
+			     0xffffffff, terminal[i]);
 	return load_filter(ctx, r, err);
 }

@@ -49,6 +49,8 @@ ip link set up1 up
 ip route add default via 192.0.2.1
 printf 'nameserver 192.0.2.1\n' >resolv.conf
 mount --bind resolv.conf "$(readlink -f /etc/resolv.conf)" 2>/dev/null
+# The same congestion control for all, and one that does not pace: pacing on a tap measures timers.
+cc=$(tr ' ' '\n' </proc/sys/net/ipv4/tcp_allowed_congestion_control | grep -xE 'cubic|reno' | sort | head -n 1)
 ./bench serve $server 5400 &
 iperf3 -s -D -B $server -p 5201 >/dev/null
 
@@ -109,7 +111,7 @@ emit() { echo "$peer_name $1 $2" >>figures; }
 bulk() { # bulk TEST IPERF-OPTION...
 	test=$1
 	shift
-	in_$peer_name iperf3 -c $server -p 5201 -t "$secs" -J "$@" >iperf.json 2>iperf.err
+	in_$peer_name iperf3 -c $server -p 5201 -t "$secs" ${cc:+-C "$cc"} -J "$@" >iperf.json 2>iperf.err
 	python3 - "$test" <<'PY' >iperf.out
 import json, sys
 try:
@@ -144,10 +146,10 @@ while [ $run -lt "$runs" ]; do
 	run=$((run + 1))
 done
 
-python3 - $peers <<'PY'
+python3 - "$cc" $peers <<'PY'
 import collections, statistics, sys
 
-peers = sys.argv[1:]
+peers = sys.argv[2:]
 figures = collections.defaultdict(list)
 for line in open("figures"):
     peer, test, value = line.split()
@@ -171,5 +173,6 @@ for test, title in rows:
 widths = [max(len(r[i]) for r in table) for i in range(len(head))]
 for r in table:
     print("  ".join([r[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(r[1:], widths[1:])]))
-print("(us: less is better. pasta with its default MTU, slirp4netns with 65520; direct: no peer, loopback)")
+print("(us: less is better. pasta with its default MTU, slirp4netns with 65520; direct: no peer, loopback;"
+      " congestion control %s)" % (sys.argv[1] or "the system's"))
 PY

@@ -154,6 +154,14 @@ def test_nothing_is_left_when_any_process_is_killed(weir, lab, victim):
         assert f.read() == mounts
 
 
+def test_root_of_a_user_namespace_may_run_it(weir):
+    """A container's root, who has no other ids to become."""
+    weir.prefix = ["unshare", "-Ur", *weir.prefix]
+    r = weir.sh("id -u; cat /proc/self/uid_map; curl -sS http://api.example.com/ | head -c 12",
+                flags=["--secret", "LAB_TOKEN@api.example.com"])
+    assert r.rc == 0 and '{"authorized' in r.out, r
+
+
 def test_start_and_end_twenty_times_leaves_nothing(weir):
     before = namespaces()
     for _ in range(20):

@@ -111,7 +111,7 @@ static void test_blocks(void **state)
 static char *tshark(const char *args)
 {
 	struct buf b = BUF_INIT(1 << 20);
-	char cmd[512];
+	char cmd[512], *out;
 	int fd[2], status;
 	pid_t pid;
 
@@ -129,9 +129,11 @@ static char *tshark(const char *args)
 	close(fd[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return NULL;
+		return buf_fini(&b), NULL;
 	assert_int_equal(status, 0);
-	return strdup(buf_str(&b));
+	out = strdup(buf_str(&b));
+	buf_fini(&b);
+	return out;
 }
 
 static void test_tshark(void **state)

@@ -176,6 +176,7 @@ static void test_refused_events(void **state)
 	memset(big, ' ', sizeof(big));
 	memcpy(big, "{\"kind\":\"flow\"", 14);
 	big[sizeof(big) - 2] = '}';
+	big[sizeof(big) - 1] = 0;
 	assert_int_equal(append(l, big), -EINVAL);
 	/* None of them left a trace. */
 	assert_int_equal(append(l, "{\"kind\":\"run\",\"event\":\"end\"}"), 0);

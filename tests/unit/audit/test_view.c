@@ -132,14 +132,14 @@ static void test_table(void **state)
 	(void)state;
 	if (getenv("SHOW"))
 		puts(t);
-	has(t, "api.example.com:443 (198.18.0.1)");
+	has(t, "tcp api.example.com:443  ");
 	has(t, "1.2k  34.6k   1.520s");
 	has(t, "POST api.example.com/v1/y?z=2 403");
 	has(t, "writes go through review [d-http]");
 	has(t, "\\x1b[2Jx");
 	has_not(t, "\033");
 	has_not(t, "\xe2\x80\xae");
-	has(t, "API_KEY used 1 times, seen 1 times where it may not be");
+	has(t, "API_KEY used 1 time, seen 1 time where it may not be");
 	has(t, "decisions  4 allowed, 4 denied, 0 failed");
 	has(t, "traffic    1.2k up, 34.6k down");
 	has(t, "record intact: 13 events");

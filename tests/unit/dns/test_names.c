@@ -286,6 +286,47 @@ static void test_cache_limits(void **state)
 	dns_free(T.d);
 }
 
+/* Entries that somebody waits on are passed over when room is made. */
+static void test_evict_referenced(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_REAL };
+	struct dns_ask *half[2 * 3 * DNS_EVICT_SCAN];
+	size_t n_half;
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < 3 * DNS_EVICT_SCAN; i++) {
+		struct name n = nth("half", i);
+
+		assert_non_null(dns_resolve(T.d, &n, on_addrs, NULL));
+	}
+	/* The first of each two is answered, and held. */
+	n_half = T.n_asks;
+	memcpy(half, T.asks, n_half * sizeof(half[0]));
+	for (size_t i = 0; i < n_half; i += 2) {
+		T.asks[0] = half[i];
+		T.n_asks = 1;
+		answer_all();
+	}
+	for (unsigned i = 0; i < DNS_CACHE_ENTRIES; i++) {
+		struct name n = nth("m", i);
+
+		/* A handful fail while the held ones move out of the way. */
+		(void)dns_resolve(T.d, &n, on_addrs, NULL);
+		answer_all();
+	}
+	assert_int_equal(T.d->cache.pool.used, DNS_CACHE_ENTRIES);
+	T.called = 0;
+	for (size_t i = 1; i < n_half; i += 2) {
+		T.asks[0] = half[i];
+		T.n_asks = 1;
+		answer_all();
+	}
+	assert_int_equal(T.called, n_half / 2);
+	assert_int_equal(T.error, -ENODATA);
+	dns_free(T.d);
+}
+
 static struct dns_lookup *again;
 
 /* From inside the callback: the same name once more, another name, and a cancel. */
@@ -321,9 +362,10 @@ static void test_callbacks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_virtual_range), cmocka_unit_test(test_config),
-		cmocka_unit_test(test_pin_limits),    cmocka_unit_test(test_cache_limits),
-		cmocka_unit_test(test_callbacks),     cmocka_unit_test(test_shared_address),
+		cmocka_unit_test(test_virtual_range),  cmocka_unit_test(test_config),
+		cmocka_unit_test(test_pin_limits),     cmocka_unit_test(test_cache_limits),
+		cmocka_unit_test(test_callbacks),      cmocka_unit_test(test_evict_referenced),
+		cmocka_unit_test(test_shared_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,7 @@ static size_t serve(const uint8_t *msg, size_t len, bool tcp, uint8_t *out, size
 
 	if (dns_request_read(msg, len, &rq, &why) != 0 || dns_wname_to(&rq.qname, &n) < 0)
 		return 0;
-	if (str_starts(n.s, "silent."))
+	if (str_starts(n.s, "silent.") || (str_starts(n.s, "half.") && rq.qtype != DNS_TYPE_A))
 		return 0;
 	/* Lower case, nothing in the OPT: the question is ours, not the guest's. */
 	if (memcmp(rq.qname.b, rq.question, rq.qname.len) != 0 || (rq.edns && msg[len - 1]))
@@ -51,6 +51,8 @@ static size_t serve(const uint8_t *msg, size_t len, bool tcp, uint8_t *out, size
 		rcode = DNS_RCODE_NXDOMAIN;
 	if (str_starts(n.s, "servfail."))
 		rcode = DNS_RCODE_SERVFAIL;
+	if (str_starts(n.s, "refused."))
+		rcode = DNS_RCODE_REFUSED;
 	if (str_starts(n.s, "old.") && rq.edns)
 		rcode = DNS_RCODE_FORMERR;
 	dns_put_be16(&o, rq.id);
@@ -119,6 +121,8 @@ static struct {
 	struct loop *loop;
 	struct dns *d;
 	int results, error;
+	enum dns_result result;
+	const char *detail;
 	size_t n;
 	struct ip_addr first;
 } T;
@@ -189,7 +193,9 @@ static bool yes_answer(void *ctx, const struct dns_question *q, const struct ip_
 
 static void no_event(void *ctx, const struct dns_event *e)
 {
-	(void)ctx, (void)e;
+	(void)ctx;
+	T.result = e->result;
+	T.detail = e->detail;
 }
 
 static void setup(const struct endpoint *servers, size_t n)
@@ -247,6 +253,51 @@ static void test_udp(void **state)
 	assert_int_equal(T.error, -ENOENT);
 	resolve("servfail.example");
 	assert_int_equal(T.error, -EIO);
+	teardown();
+}
+
+static void on_reply(void *user, const uint8_t *msg, size_t len)
+{
+	(void)user;
+	T.results++;
+	T.error = len > 3 ? msg[3] & 15 : -1;
+}
+
+/* A server's own failure is final, and is told from one that is not there. */
+static void test_server_fails(void **state)
+{
+	static const char *const names[] = { "servfail.example", "refused.example" };
+	struct endpoint both[] = { T.server, T.dead };
+	uint8_t msg[DNS_REPLY_MAX];
+
+	(void)state;
+	setup(both, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		int before = T.results;
+		struct name n;
+
+		assert_int_equal(name_parse(names[i], strlen(names[i]), &n, NULL), 0);
+		assert_non_null(dns_query(T.d, msg, dns_ask_build(1, &n, 1, false, msg), DNS_UDP,
+					  &T.server, &T.server, on_reply, NULL));
+		while (T.results == before)
+			assert_int_equal(loop_step(T.loop, 100), 0);
+		assert_int_equal(T.error, DNS_RCODE_SERVFAIL);
+		assert_int_equal(T.result, DNS_FAILED);
+		assert_string_equal(T.detail, "upstream answered with a failure");
+	}
+	teardown();
+}
+
+/* AAAA is never answered: the addresses that are there are not held up by it. */
+static void test_one_family(void **state)
+{
+	uint64_t start = time_mono_ns();
+
+	(void)state;
+	setup(&T.server, 1);
+	resolve("half.example");
+	assert_int_equal(T.n, 1);
+	assert_in_range((time_mono_ns() - start) / NS_PER_MS, 45, 590);
 	teardown();
 }
 
@@ -344,7 +395,8 @@ static void test_cancel(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_udp),	     cmocka_unit_test(test_edns_sizes),
+		cmocka_unit_test(test_udp),	     cmocka_unit_test(test_server_fails),
+		cmocka_unit_test(test_one_family),   cmocka_unit_test(test_edns_sizes),
 		cmocka_unit_test(test_tcp_fallback), cmocka_unit_test(test_silent),
 		cmocka_unit_test(test_failover),     cmocka_unit_test(test_free_early),
 		cmocka_unit_test(test_cancel),

@@ -32,6 +32,8 @@ struct sim_config {
 	bool no_opts;		     /* peer's SYN shows no options but MSS */
 	bool simultaneous_open;
 	int abort_at; /* event number after which end 0 aborts; -1 never */
+	int close_at; /* the same for tcp_close() by end 1 */
+	int dead_at;  /* from then on the link carries nothing */
 	size_t rx_max, tx_max, mem_max, tso_max;
 };
 
@@ -137,6 +139,8 @@ static void sim_wire(struct sim_end *e, const uint8_t *head, size_t head_len, co
 	struct sim *s = e->sim;
 
 	s->segments++;
+	if (s->c.dead_at >= 0 && s->events >= (unsigned long)s->c.dead_at)
+		return;
 	if (e->burst_left && s->now < e->burst_until) {
 		e->burst_left--;
 		return;
@@ -259,8 +263,9 @@ static void sim_read(struct sim_end *e, size_t max)
 		tcp_rx_consume(e->t, n, s->now);
 	}
 	if (tcp_rx_eof(e->t) && tcp_rx_peek(e->t, p, len) == 0 && !e->reset) {
-		SIM_CHECK(s, e->received == s->c.bytes_of[!e->idx], "eof after %llu of %u",
-			  (unsigned long long)e->received, s->c.bytes_of[!e->idx]);
+		SIM_CHECK(s, e->received == s->e[!e->idx].sent && s->e[!e->idx].shut,
+			  "eof after %llu of %u", (unsigned long long)e->received,
+			  s->c.bytes_of[!e->idx]);
 		e->eof_seen = true;
 	}
 }
@@ -271,7 +276,7 @@ static void sim_write(struct sim_end *e, size_t max)
 	uint8_t *p[2];
 	size_t len[2], n;
 
-	if (e->shut || e->closed || !strcmp(tcp_state_name(e->t), "NEW"))
+	if (e->closed || e->shut || !strcmp(tcp_state_name(e->t), "NEW"))
 		return;
 	n = MIN(tcp_tx_space(e->t, p, len), max);
 	n = MIN(n, s->c.bytes_of[e->idx] - e->sent);
@@ -419,7 +424,7 @@ static bool sim_step(struct sim *s)
 		} else if (e->link_full && e->link_ready_at <= s->now) {
 			e->link_full = false;
 			tcp_link_ready(e->t, s->now);
-		} else if (!e->closed && e->next_app <= s->now) {
+		} else if (!e->closed && e->next_app && e->next_app <= s->now) {
 			sim_app(e);
 		} else {
 			continue;
@@ -487,6 +492,10 @@ static void sim_run(struct sim *s)
 		SIM_CHECK(s, s->events < 5000000, "runs for ever");
 		if (s->c.abort_at >= 0 && s->events == (unsigned long)s->c.abort_at)
 			tcp_abort(s->e[0].t, s->now);
+		if (s->c.close_at >= 0 && s->events == (unsigned long)s->c.close_at) {
+			s->e[1].shut = s->e[1].eof_seen = true;
+			tcp_close(s->e[1].t, s->now);
+		}
 	}
 }
 

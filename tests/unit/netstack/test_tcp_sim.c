@@ -5,6 +5,14 @@
 
 #include "tcp_sim.h"
 
+/* TCP_SIM_SEEDS=N in the environment: N times as many seeds. */
+static uint64_t seeds(uint64_t n)
+{
+	const char *s = getenv("TCP_SIM_SEEDS");
+
+	return s ? n * strtoull(s, NULL, 10) : n;
+}
+
 static struct sim_config base(uint64_t seed)
 {
 	return (struct sim_config){
@@ -12,6 +20,8 @@ static struct sim_config base(uint64_t seed)
 		.bytes_of = { 200000, 100000 },
 		.delay = 50 * 1000,
 		.abort_at = -1,
+		.close_at = -1,
+		.dead_at = -1,
 		.rx_max = 1 << 20,
 		.tx_max = 1 << 20,
 		.mem_max = 16 << 20,
@@ -24,7 +34,7 @@ static void lossless(void **state)
 	struct sim s;
 
 	(void)state;
-	for (uint64_t seed = 0; seed < 300; seed++) {
+	for (uint64_t seed = 0; seed < seeds(300); seed++) {
 		struct sim_config c = base(seed);
 
 		c.gro = seed & 1;
@@ -48,7 +58,7 @@ static void lossy(void **state)
 	struct sim s;
 
 	(void)state;
-	for (uint64_t seed = 0; seed < 1500; seed++) {
+	for (uint64_t seed = 0; seed < seeds(1500); seed++) {
 		struct sim_config c = base(seed);
 
 		c.loss = (unsigned)(seed * 31 % 200);
@@ -86,7 +96,7 @@ static void little_memory(void **state)
 	struct sim s;
 
 	(void)state;
-	for (uint64_t seed = 0; seed < 300; seed++) {
+	for (uint64_t seed = 0; seed < seeds(300); seed++) {
 		struct sim_config c = base(seed);
 
 		c.mem_max = seed % 3 ? 100000 : 0;
@@ -110,7 +120,7 @@ static void aborts(void **state)
 	struct sim s;
 
 	(void)state;
-	for (uint64_t seed = 0; seed < 500; seed++) {
+	for (uint64_t seed = 0; seed < seeds(500); seed++) {
 		struct sim_config c = base(seed);
 
 		c.abort_at = (int)(1 + seed * 3 % 400);
@@ -120,6 +130,56 @@ static void aborts(void **state)
 		sim_run(&s);
 		SIM_CHECK(&s, s.e[0].closed, "aborted end not closed");
 		SIM_CHECK(&s, s.e[1].closed || !s.e[1].established, "the other end hangs");
+		sim_fini(&s);
+	}
+}
+
+/* End 1 closes for good at some event, whatever is under way: both ends come to an end. */
+static void closes(void **state)
+{
+	struct sim s;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < seeds(500); seed++) {
+		struct sim_config c = base(seed);
+
+		c.close_at = (int)(4 + seed * 7 % 500);
+		c.full = seed % 3 ? 0 : 200;
+		c.slow_reader = seed % 4 == 0;
+		c.bytes_of[0] = (uint32_t)(seed * 7919 % 300000);
+		c.bytes_of[1] = (uint32_t)(seed * 104729 % 300000);
+		sim_init(&s, &c);
+		sim_run(&s);
+		for (int i = 0; i < 2; i++)
+			SIM_CHECK(&s, s.e[i].closed || !s.e[i].established, "end %d hangs", i);
+		/* What was closed in order before is delivered in full all the same. */
+		if (!s.e[0].reset && !s.e[1].reset && s.e[0].eof_seen)
+			SIM_CHECK(&s, s.e[0].received == s.e[1].sent || s.e[1].sent < c.bytes_of[1],
+				  "lost");
+		sim_fini(&s);
+	}
+}
+
+/* The link dies: whoever waits for an answer gives up in bounded time. */
+static void dead_link(void **state)
+{
+	struct sim s;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < seeds(100); seed++) {
+		struct sim_config c = base(seed);
+
+		c.dead_at = (int)(1 + seed * 5 % 200);
+		sim_init(&s, &c);
+		tcp_connect(s.e[0].t, s.now);
+		while (!(s.e[0].closed && s.e[1].closed) && sim_step(&s) && s.now < 600 * NS_PER_S) {
+			sim_invariants(&s);
+			/* The applications have no more to say: nothing but timers. */
+			if (s.events > (unsigned long)c.dead_at)
+				s.e[0].next_app = s.e[1].next_app = 0;
+		}
+		for (int i = 0; i < 2; i++)
+			SIM_CHECK(&s, s.e[i].closed || s.e[i].sent == s.e[i].acked, "end %d", i);
 		sim_fini(&s);
 	}
 }
@@ -154,8 +214,12 @@ static void idle_costs_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lossless),	      cmocka_unit_test(lossy),
-		cmocka_unit_test(little_memory),      cmocka_unit_test(aborts),
+		cmocka_unit_test(lossless),
+		cmocka_unit_test(lossy),
+		cmocka_unit_test(little_memory),
+		cmocka_unit_test(aborts),
+		cmocka_unit_test(closes),
+		cmocka_unit_test(dead_link),
 		cmocka_unit_test(idle_costs_nothing),
 	};
 

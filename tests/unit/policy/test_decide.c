@@ -47,6 +47,10 @@ static void test_first_match(void **state)
 	f.proto = POLICY_ICMPV4;
 	f.port = 0;
 	assert_int_equal(policy_decide(p, &f).rule, 2);
+	/* A port where ICMP has none is not looked at. */
+	f = tcp_to("10.2.2.3", 80);
+	f.proto = POLICY_ICMPV6;
+	assert_int_equal(policy_decide(p, &f).rule, -1);
 	/* Every wrapping of a denied address is denied by the same rule. */
 	static const char *const wrapped[] = { "::ffff:10.1.2.3",
 					       "64:ff9b::10.1.2.3",
@@ -326,6 +330,37 @@ static void test_answer(void **state)
 		policy_free(p);
 	}
 	assert_true(yes > 1600);
+	/* A request may still pass a deny with http; one with http says nothing of ICMP. */
+	static const struct {
+		const char *rules;
+		bool ok;
+	} https[] = {
+		{ "{\"action\":\"deny\",\"destination\":\"*\",\"http\":{\"methods\":[\"PUT\"]}},"
+		  "{\"action\":\"allow\",\"destination\":\"private\",\"protocol\":\"tcp\"}",
+		  true },
+		{ "{\"action\":\"allow\",\"destination\":\"private\",\"http\":{\"methods\":["
+		  "\"PUT\"]}}",
+		  true },
+		{ "{\"action\":\"deny\",\"destination\":\"*\",\"protocols\":[\"tcp\",\"udp\"]},"
+		  "{\"action\":\"allow\",\"destination\":\"private\",\"http\":{\"methods\":["
+		  "\"PUT\"]}}",
+		  false },
+		{ "{\"action\":\"deny\",\"destination\":\"*\",\"protocols\":[\"tcp\",\"udp\"]},"
+		  "{\"action\":\"allow\",\"destination\":\"private\"}",
+		  true },
+		{ "{\"action\":\"allow\",\"direction\":\"ingress\",\"destination\":\"private\"}",
+		  false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(https); i++) {
+		char text[512];
+		struct policy *q;
+
+		snprintf(text, sizeof(text), "{\"rules\":[%s]}", https[i].rules);
+		q = must_load(text);
+		assert_int_equal(policy_answer_ok(q, &addrs[0]), https[i].ok);
+		policy_free(q);
+	}
 	/* Names say nothing of an address. */
 	struct policy *p = must_load("{\"allow_domains\":[\"x.com\"]}");
 

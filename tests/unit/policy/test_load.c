@@ -2,6 +2,7 @@
 /* The JSON form: what every spelling expands to, and where every mistake is found. */
 #include "tests/unit/policy/policy_test.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* One rule, alone in a list: the rule starts at column 12. */
@@ -81,6 +82,10 @@ static void test_bad(void **state)
 		{ RULE("{\"id\": \"a\", \"action\": \"deny\", \"destination\": \"*\"},\n{\"id\": "
 		       "\"a\", \"action\": \"deny\", \"destination\": \"*\"}"),
 		  "f:2:8: ", "id \"a\" is taken" },
+		{ "{\"deny_domains\": [\"x.y\", \"y.z\"], \"rules\": [\n{\"id\": \"b\", "
+		  "\"action\": \"deny\", \"destination\": \"*\"},\n{\"id\": \"b\", \"action\": "
+		  "\"deny\", \"destination\": \"*\"}]}",
+		  "f:3:8: ", "id \"b\" is taken" },
 		{ RULE("{\"reason\": \"a\\nb\", \"action\": \"deny\", \"destination\": \"*\"}"),
 		  "f:1:23: ", "control character" },
 		/* destinations */
@@ -370,6 +375,8 @@ static void test_spellings(void **state)
 			  TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": \"::ffff:10.0.0.0/104\"}"),
 		  HEAD("deny", "allow") "\n" R("deny", "\"10.0.0.0/8\"") TAIL },
+		{ RULE("{\"action\": \"deny\", \"destination\": \"::ffff:0.0.0.0/96\"}"),
+		  HEAD("deny", "allow") "\n" R("deny", "\"0.0.0.0/0\"") TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": {\"ip\": \"2001:DB8::0\"}}"),
 		  HEAD("deny", "allow") "\n" R("deny", "\"2001:db8::\"") TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": \"x.com\", \"destination_kind\": "
@@ -494,12 +501,40 @@ static void test_files(void **state)
 	policy_free(p);
 }
 
+/* In a folder that holds a folder "public" and a file "none". */
+static void test_file_or_preset(void **state)
+{
+	char dir[] = "/tmp/weir-test-policy-XXXXXX", back[4096];
+	struct policy *p = NULL;
+	struct conf_error err = { "" };
+	FILE *f;
+
+	(void)state;
+	assert_non_null(getcwd(back, sizeof(back)));
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(mkdir("public", 0700), 0);
+	f = fopen("none", "w");
+	assert_non_null(f);
+	fputs("{\"default_egress\": \"allow\"}", f);
+	fclose(f);
+	assert_int_equal(policy_load_file_or_preset("public", &p, &err), 0);
+	assert_int_equal(policy_rule_count(p), 2);
+	policy_free(p);
+	assert_int_equal(policy_load_file_or_preset("none", &p, &err), 0);
+	check_print(p, HEAD("allow", "allow") "]\n}\n", "file none");
+	policy_free(p);
+	assert_int_equal(unlink("none") + rmdir("public"), 0);
+	assert_int_equal(chdir(back), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad),	  cmocka_unit_test(test_presets),
 		cmocka_unit_test(test_spellings), cmocka_unit_test(test_caps),
-		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_files),	  cmocka_unit_test(test_file_or_preset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

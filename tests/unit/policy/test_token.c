@@ -232,6 +232,22 @@ static void test_compose(void **state)
 		      "deny", "deny", "a.com ");
 }
 
+/* How denied packets are answered stays the base's choice, whatever replaces its rules. */
+static void test_compose_keeps_on_deny(void **state)
+{
+	static const struct policy_flags flags[] = { { 0 }, { .net = "public" }, { .no_net = true } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct policy *p = must_load("{\"on_deny\": \"drop\"}");
+		struct conf_error err = { "" };
+
+		assert_int_equal(policy_compose(p, &flags[i], &p, &err), 0);
+		assert_true(policy_drops_denied(p));
+		policy_free(p);
+	}
+}
+
 static void test_compose_refuse(void **state)
 {
 	static const struct {
@@ -269,9 +285,8 @@ static void test_compose_refuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_refuse),
-		cmocka_unit_test(test_compose),
+		cmocka_unit_test(test_accept),	       cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_compose),	       cmocka_unit_test(test_compose_keeps_on_deny),
 		cmocka_unit_test(test_compose_refuse),
 	};
 

@@ -588,8 +588,15 @@ static void test_denied(void **state)
 	assert_int_equal(outside.client_alert, SSL_R_TLSV1_ALERT_ACCESS_DENIED);
 }
 
+static void client_silent(struct flow_case *c, struct end *e)
+{
+	(void)c;
+	SSL_shutdown(e->ssl);
+}
+
 static void test_distrust(void **state)
 {
+	struct flow_case silent = { .client = client_silent, .server = server_hello, .sni = HOST };
 	struct flow_case c = {
 		.client = client_get, .server = server_hello, .sni = HOST, .client_distrusts = true
 	};
@@ -607,6 +614,9 @@ static void test_distrust(void **state)
 		expect_detail(&c, "--tls-bypass " HOST);
 		assert_false(c.tls_ok);
 	}
+	run(&silent);
+	expect_detail(&silent, "without a request");
+	assert_int_equal(silent.n_tls_events, 2);
 	run(&h2);
 	assert_int_equal(h2.client_alert, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
 	expect_detail(&h2, "ALPN");
@@ -634,6 +644,80 @@ static void test_no_sni(void **state)
 	run(&wrong_ip);
 	expect_reply(&wrong_ip, "HTTP/1.1 502");
 	expect_detail(&wrong_ip, "IP address mismatch");
+}
+
+/* ---- a secret, end to end ------------------------------------------------------------------------------ */
+
+#define SECRET_VALUE "sk-live-0123456789abcdef"
+static const char *secret_placeholder;
+static char secret_seen[4096];
+
+static void client_with_secret(struct flow_case *c, struct end *e)
+{
+	char head[1024];
+
+	snprintf(head, sizeof(head),
+		 "GET /a HTTP/1.1\r\nHost: " HOST
+		 "\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n",
+		 secret_placeholder);
+	end_puts(e, head);
+	client_read_all(c, e);
+}
+
+/* Gives back what it got, as careless servers do. */
+static void server_echo(struct flow_case *c, struct end *e)
+{
+	char head[5000];
+
+	(void)c;
+	if (!end_head(e, secret_seen, sizeof(secret_seen)))
+		return;
+	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+		 strlen(secret_seen), secret_seen);
+	end_puts(e, head);
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+}
+
+static void test_secret(void **state)
+{
+	struct flow_case good = { .client = client_with_secret, .server = server_echo, .sni = HOST };
+	struct flow_case plain = {
+		.client = client_with_secret, .server = server_echo, .plain = true, .flow_name = HOST
+	};
+	struct flow_case unverified = { .client = client_with_secret,
+					.server = server_echo,
+					.sni = HOST,
+					.server_untrusted = true };
+	struct tlsproxy_host_pattern host = { 0 };
+	struct tlsproxy_secret secret = { .env = "KEY",
+					  .value = SECRET_VALUE,
+					  .value_len = strlen(SECRET_VALUE),
+					  .hosts = &host,
+					  .n_hosts = 1,
+					  .places = TLSPROXY_PLACES_DEFAULT,
+					  .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	struct tlsproxy_config cfg = { .secrets = &secret, .n_secrets = 1 };
+	const char *why;
+	struct rig rig;
+
+	(void)state;
+	assert_int_equal(tlsproxy_host_pattern_parse(HOST, strlen(HOST), &host, &why), 0);
+	rig_up(&rig, &cfg);
+	secret_placeholder = tlsproxy_placeholder(rig.tp, 0);
+	assert_int_equal(strlen(secret_placeholder), strlen(SECRET_VALUE));
+	assert_null(strstr(secret_placeholder, SECRET_VALUE));
+	run_on(&rig, &good);
+	assert_non_null(strstr(secret_seen, "Bearer " SECRET_VALUE));
+	expect_reply(&good, secret_placeholder);
+	assert_null(strstr(good.reply, SECRET_VALUE));
+	secret_seen[0] = 0;
+	run_on(&rig, &plain);
+	expect_reply(&plain, "HTTP/1.1 403");
+	run_on(&rig, &unverified);
+	expect_reply(&unverified, "HTTP/1.1 502");
+	assert_string_equal(secret_seen, "");
+	rig_down(&rig);
 }
 
 /* ---- not TLS at all --------------------------------------------------------------------------------------- */
@@ -1080,6 +1164,65 @@ static void test_no_spinning(void **state)
 	}
 }
 
+/* ---- after 101 ------------------------------------------------------------------------------------------- */
+
+static void client_websocket(struct flow_case *c, struct end *e)
+{
+	char b[4];
+
+	end_puts(e, "GET /ws HTTP/1.1\r\nHost: " HOST "\r\nConnection: Upgrade\r\n"
+		    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+		    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+	if (!end_head(e, c->reply, sizeof(c->reply)))
+		return;
+	for (int i = 0; i < 100; i++) {
+		end_write(e, "\x81\x82\0\0\0\0hi", 8);
+		if (end_read(e, b, 4) != 4 || memcmp(b, "\x81\x02hi", 4) != 0)
+			return;
+	}
+	/* This end is done; the other still says goodbye. */
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+	shutdown(e->fd, SHUT_WR);
+	client_read_all(c, e);
+}
+
+static void server_websocket(struct flow_case *c, struct end *e)
+{
+	char head[4096], b[8];
+
+	if (!end_head(e, head, sizeof(head)))
+		return;
+	end_puts(e, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
+		    "websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+	while (end_read(e, b, 8) == 8) {
+		c->received++;
+		end_write(e, "\x81\x02hi", 4);
+	}
+	end_write(e, "\x88\x02\x03\xe8", 4);
+	if (e->ssl)
+		SSL_shutdown(e->ssl);
+}
+
+static void test_tunnel(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct flow_case c = { .client = client_websocket,
+				       .server = server_websocket,
+				       .plain = i == 1,
+				       .sni = i ? NULL : HOST,
+				       .flow_name = HOST };
+
+		run(&c);
+		assert_int_equal(c.received, 100);
+		assert_int_equal(c.n_reply, 4);
+		assert_memory_equal(c.reply, "\x88\x02\x03\xe8", 4);
+		assert_false(c.reply_cut);
+		assert_false(c.reset);
+	}
+}
+
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -1114,6 +1257,63 @@ static void test_limits(void **state)
 	assert_false(c.reset);
 	close(g[1][1]);
 	close(u[1][1]);
+	rig_down(&rig);
+}
+
+static void server_mute(struct flow_case *c, struct end *e)
+{
+	char b[4096];
+
+	(void)c;
+	while (recv(e->fd, b, sizeof(b), 0) > 0)
+		;
+}
+
+/* Waits for the whole handshake time before it says its hello, or half of it. */
+static void client_mute(struct flow_case *c, struct end *e)
+{
+	char b[16];
+
+	end_write(e, "\x16\x03\x01", c->body);
+	c->n_reply = (size_t)MAX(recv(e->fd, b, sizeof(b), 0), 0);
+}
+
+static void test_deadlines(void **state)
+{
+	struct flow_case upstream = {
+		.client = client_get, .server = server_mute, .sni = HOST, .server_no_tls = true
+	};
+	struct tlsproxy_config cfg = { 0 };
+	struct rig rig;
+
+	(void)state;
+	rig_up(&rig, &cfg);
+	rig.tp->handshake_ns = 300 * NS_PER_MS;
+	run_on(&rig, &upstream);
+	expect_reply(&upstream, "HTTP/1.1 504");
+	expect_reply(&upstream, "connection_timeout");
+	for (size_t i = 0; i < 4; i++) {
+		struct flow_case c = { .body = i, .plain = true, .client = client_mute };
+		struct thread_arg client = { .c = &c };
+		struct tlsproxy_flow f = make_flow(&c);
+		int g[2], u[2];
+		pthread_t th;
+
+		f.tls = true;
+		now_running = &c;
+		c.threads_left = 1;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, g), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, u), 0);
+		client.end.fd = g[1];
+		assert_int_equal(pthread_create(&th, NULL, client_thread, &client), 0);
+		assert_int_equal(tlsproxy_flow_start(rig.tp, &f, g[0], u[0]), 0);
+		while (!c.done || c.threads_left)
+			assert_int_equal(loop_step(rig.loop, 20), 0);
+		pthread_join(th, NULL);
+		close(u[1]);
+		expect_detail(&c, "no ClientHello in time");
+		assert_int_equal(c.n_reply, 0);
+	}
 	rig_down(&rig);
 }
 
@@ -1221,6 +1421,7 @@ int main(void)
 		cmocka_unit_test(test_denied),
 		cmocka_unit_test(test_distrust),
 		cmocka_unit_test(test_no_sni),
+		cmocka_unit_test(test_secret),
 		cmocka_unit_test(test_not_tls),
 		cmocka_unit_test(test_dribbled),
 		cmocka_unit_test(test_bodies),
@@ -1228,8 +1429,10 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_client_gone),
+		cmocka_unit_test(test_tunnel),
 		cmocka_unit_test(test_no_spinning),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_free_with_flows),
 		cmocka_unit_test(test_resumption),
 	};

@@ -706,12 +706,14 @@ static void test_fd_source(void **state)
 static void test_help(void **state)
 {
 	static const char *const args[] = { "--help", NULL };
+	static const char *const before[] = { "-v", "-h", "--bogus", NULL };
 	static const char *const after[] = { "true", "--help", NULL };
 	struct weir_config *c = NULL;
 	struct conf_error err;
 
 	(void)state;
 	assert_int_equal(load(args, &c, &err), -ECANCELED);
+	assert_int_equal(load(before, &c, &err), -ECANCELED);
 	assert_null(c);
 	c = good(after);
 	assert_string_equal(c->command[1], "--help");
