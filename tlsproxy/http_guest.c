@@ -78,13 +78,14 @@ static void refuse_violation(struct http_filter *f, struct http_exchange *x)
 
 /* Denied by policy: when little or no body follows, the connection stays. */
 static void refuse_denied(struct http_filter *f, struct http_exchange *x,
-			  const struct tlsproxy_verdict *v, const struct http_framing *fr, bool stay)
+			  const struct tlsproxy_verdict *v, const struct http_framing *fr)
 {
+	bool stay = x->keep && !x->expect &&
+		    (fr->body == HTTP_BODY_NONE ||
+		     (fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_DRAIN_MAX));
+
 	x->verdict = *v;
 	http_refuse(f, x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
-	stay = stay && x->keep && !x->expect &&
-	       (fr->body == HTTP_BODY_NONE ||
-		(fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_DRAIN_MAX));
 	if (!stay)
 		return;
 	x->close = false;
@@ -249,7 +250,7 @@ static enum step handle_head(struct http_filter *f, struct http_exchange *x, str
 	}
 	judge(f, x, &v);
 	if (!v.allow) {
-		refuse_denied(f, x, &v, &fr, true);
+		refuse_denied(f, x, &v, &fr);
 		return STEP_ON;
 	}
 	x->verdict = v;

@@ -213,6 +213,7 @@ struct http_filter {
 	/* The present request's secrets: place bits, one byte a secret, see http_secret.c. */
 	uint8_t *pending, *reported;
 	const char *request_barred;
+	bool secret_host; /* this request's host may be sent a secret */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body, tunnel;
 	uint64_t body_in, body_out;

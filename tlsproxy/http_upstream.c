@@ -157,9 +157,10 @@ static enum step final_response(struct http_filter *f, const struct http_head *h
 	if (fr.body == HTTP_BODY_NONE)
 		return response_over(f);
 	begin_body(f, h, &fr);
-	if (fr.body == HTTP_BODY_CLOSE && f->upstream_ended)
-		return response_over(f);
-	return STEP_ON;
+	if (!f->upstream_ended)
+		return STEP_ON;
+	/* The head waited for room; meanwhile the connection ended, and all bytes were read. */
+	return fr.body == HTTP_BODY_CLOSE ? response_over(f) : STEP_ABORT;
 }
 
 static enum step step_ready(struct http_filter *f, struct input *in)
