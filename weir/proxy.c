@@ -9,6 +9,7 @@
  */
 #include "weir/proxy.h"
 
+#include "weir/addresses.h"
 #include "weir/harden.h"
 #include "weir/message.h"
 #include "weir/record.h"
@@ -51,6 +52,8 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 		.dir = POLICY_EGRESS,
 		.proto = POLICY_TCP,
 		.addr = f->upstream.addr,
+		.is_host = ip_equal(&f->remote.addr, &gateway_ip4) ||
+			   ip_equal(&f->remote.addr, &gateway_ip6),
 		.port = f->remote.port,
 		.name = POLICY_NONE,
 	};

@@ -534,6 +534,28 @@ static int check_backend(const struct weir_config *cfg, struct conf_error *err)
 	return -ENOTSUP;
 }
 
+static void say_json(const struct run *r, const struct audit_totals *t)
+{
+	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "run", r->id, "name", r->cfg->name, "status",
+			      r->status, "record", r->audit_path);
+	const struct {
+		const char *key;
+		uint64_t value;
+	} counts[] = {
+		{ "events", t->events },	 { "allowed", t->allowed },
+		{ "denied", t->denied },	 { "failed", t->failed },
+		{ "violations", t->violations }, { "secrets_used", t->secrets_used },
+		{ "bytes_up", t->bytes_up },	 { "bytes_down", t->bytes_down },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		(void)json_object_set_new(o, counts[i].key,
+					  json_integer((json_int_t)counts[i].value));
+	if (json_dumpf(o, stderr, JSON_COMPACT) == 0)
+		fputc('\n', stderr);
+	json_decref(o);
+}
+
 static void say_summary(const struct run *r)
 {
 	struct audit_totals t;
@@ -541,16 +563,7 @@ static void say_summary(const struct run *r)
 
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
-		fprintf(stderr,
-			"{\"run\":\"%s\",\"name\":\"%s\",\"status\":%d,\"record\":\"%s\","
-			"\"events\":%llu,"
-			"\"allowed\":%llu,\"denied\":%llu,\"failed\":%llu,\"violations\":%llu,"
-			"\"secrets_used\":%llu,\"bytes_up\":%llu,\"bytes_down\":%llu}\n",
-			r->id, r->cfg->name, r->status, r->audit_path, (unsigned long long)t.events,
-			(unsigned long long)t.allowed, (unsigned long long)t.denied,
-			(unsigned long long)t.failed, (unsigned long long)t.violations,
-			(unsigned long long)t.secrets_used, (unsigned long long)t.bytes_up,
-			(unsigned long long)t.bytes_down);
+		say_json(r, &t);
 	else if (r->tty >= 0 && (t.denied || t.violations))
 		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violations; see: weir audit %s",
 			 (unsigned long long)t.denied, (unsigned long long)t.violations,
