@@ -18,6 +18,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
+#define CA_HOURS (7 * 24)
+
 struct proxy {
 	const struct weir_config *cfg;
 	struct loop *loop;
@@ -407,6 +410,7 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
 		.n_upstream_ca_files = cfg->n_upstream_cas,
 		.max_flows = cfg->max_connections,
+		.ca_hours = CA_HOURS,
 	};
 	char why[512] = "";
 	int r;
