@@ -24,8 +24,6 @@
 #define ETH_IP4 0x0800
 #define ETH_ARP 0x0806
 #define ETH_IP6 0x86dd
-#define ETH_VLAN 0x8100
-#define ETH_QINQ 0x88a8
 
 #define IP6_HEAD 40
 #define UDP_HEAD 8

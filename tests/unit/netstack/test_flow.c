@@ -289,6 +289,34 @@ static void test_remote_half_close(void **state)
 	rig_stop(&r);
 }
 
+/* Connections in TIME-WAIT do not keep new ones out. */
+static void test_time_wait_recycled(void **state)
+{
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	for (uint16_t i = 0; i < 30; i++) {
+		pair(sv);
+		peer_syn(&p, &r, (uint16_t)(3000 + i));
+		assert_non_null(r.flow);
+		netstack_flow_attach(r.flow, sv[0], false);
+		rig_run(&r);
+		peer_establish(&p);
+		close(sv[1]);
+		rig_run(&r);
+		expect_fin(&p);
+		peer_send(&p, TCP_FIN | TCP_ACK, NULL, 0);
+		peer_drain(&p);
+		assert_int_equal(r.ended, i + 1);
+		assert_int_equal(r.how, NETSTACK_END_CLOSED);
+	}
+	assert_int_equal(r.refused, 0);
+	rig_stop(&r);
+}
+
 static void test_guest_reset(void **state)
 {
 	char b[10];
@@ -778,6 +806,7 @@ int main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_both_ways),
 		cmocka_unit_test(test_remote_half_close),
+		cmocka_unit_test(test_time_wait_recycled),
 		cmocka_unit_test(test_guest_reset),
 		cmocka_unit_test(test_remote_reset),
 		cmocka_unit_test(test_remote_gone),
