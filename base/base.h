@@ -510,6 +510,17 @@ bool str_eq(const char *a, const char *b);
 bool str_starts(const char *s, const char *prefix);
 /* Case-insensitive ASCII compare of length-counted text with a C string. */
 bool str_ieq(const char *s, size_t len, const char *b);
+/* Value of a hexadecimal digit in either case; -1: it is none. */
+static inline int str_hex_digit(int c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
 /* The candidate within edit distance 2 (and less than half the word), or NULL. */
 const char *str_suggest(const char *word, const char *const *candidates, size_t n);
 

@@ -120,17 +120,6 @@ static int ip4_parse(const char *s, size_t len, uint8_t out[static 4], const cha
 	return at == len ? 0 : fail(ret_why, "text after an IPv4 address");
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* RFC 4291 2.2: groups of 1-4 hex digits, one "::", optional dotted-quad tail. */
 static int ip6_parse(const char *s, size_t len, uint8_t out[static 16], const char **ret_why)
 {
@@ -149,8 +138,8 @@ static int ip6_parse(const char *s, size_t len, uint8_t out[static 16], const ch
 		size_t start = at;
 		unsigned v = 0;
 
-		while (at < len && hex_digit(s[at]) >= 0 && at - start < 4)
-			v = v << 4 | (unsigned)hex_digit(s[at++]);
+		while (at < len && str_hex_digit(s[at]) >= 0 && at - start < 4)
+			v = v << 4 | (unsigned)str_hex_digit(s[at++]);
 		if (at < len && s[at] == '.') {
 			if (n > 12)
 				return fail(ret_why, "IPv6 address too long");

@@ -16,17 +16,6 @@
 #include "base/base.h"
 #include "policy/policy_internal.h"
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool is_unreserved(unsigned c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -43,8 +32,8 @@ static int append_char(const char *s, size_t len, size_t *at, struct buf *out)
 
 		if (len - *at < 3)
 			return -EINVAL;
-		hi = hex(s[*at + 1]);
-		lo = hex(s[*at + 2]);
+		hi = str_hex_digit(s[*at + 1]);
+		lo = str_hex_digit(s[*at + 2]);
 		if (hi < 0 || lo < 0)
 			return -EINVAL;
 		*at += 3;

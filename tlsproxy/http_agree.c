@@ -57,11 +57,6 @@ static int host_parse(const struct http_filter *f, const struct http_head *h, st
 	return 0;
 }
 
-static int hex_digit(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* Path characters that servers read in two ways: backslash as slash, NUL as end, half an escape. */
 static int path_check(struct http_text t, struct http_refusal *refusal)
 {
@@ -73,7 +68,7 @@ static int path_check(struct http_text t, struct http_refusal *refusal)
 			return refuse(refusal, 400, "backslash in the path");
 		if (t.s[i] != '%')
 			continue;
-		if (n - i < 3 || !hex_digit(t.s[i + 1]) || !hex_digit(t.s[i + 2]))
+		if (n - i < 3 || str_hex_digit(t.s[i + 1]) < 0 || str_hex_digit(t.s[i + 2]) < 0)
 			return refuse(refusal, 400, "broken percent escape in the path");
 		if (t.s[i + 1] == '0' && t.s[i + 2] == '0')
 			return refuse(refusal, 400, "NUL in the path");

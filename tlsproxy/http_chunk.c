@@ -14,19 +14,10 @@ static int bad(const char **ret_why, const char *why)
 	return -EBADMSG;
 }
 
-static int hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* One byte of a size line. */
 static int size_line(struct http_chunks *c, uint8_t b, const char **ret_why)
 {
-	int d = c->state == SIZE ? hex_digit(b) : -1;
+	int d = c->state == SIZE ? str_hex_digit(b) : -1;
 
 	if (++c->line > HTTP_CHUNK_LINE_MAX)
 		return bad(ret_why, "chunk size line too long");

@@ -53,15 +53,6 @@ size_t secret_stream_held(const struct secret_stream *s)
 
 /* ---- lanes --------------------------------------------------------------------------- */
 
-static int hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* A decoded byte moves the lane; true when a pattern ended that holds an escape. */
 static bool lane_step(const struct secret_stream *s, struct secret_lane *l, uint8_t c, bool escaped,
 		      size_t *ret_secret)
@@ -110,7 +101,7 @@ static unsigned digits_value(const struct secret_lane *l)
 	unsigned v = 0;
 
 	for (unsigned i = 0; i < l->n_digits; i++)
-		v = v << 4 | (unsigned)hex_digit(l->digits[i]);
+		v = v << 4 | (unsigned)str_hex_digit(l->digits[i]);
 	return v;
 }
 
@@ -118,7 +109,7 @@ static bool percent_lane(struct secret_stream *s, uint8_t c, uint32_t text_befor
 {
 	struct secret_lane *l = &s->percent;
 
-	if (l->phase && hex_digit(c) >= 0) {
+	if (l->phase && str_hex_digit(c) >= 0) {
 		l->digits[l->n_digits++] = c;
 		if (l->n_digits < 2)
 			return false;
@@ -146,7 +137,7 @@ static bool json_lane(struct secret_stream *s, uint8_t c, uint32_t text_before, 
 	struct secret_lane *l = &s->json;
 
 	if (l->phase == 2) {
-		if (hex_digit(c) >= 0) {
+		if (str_hex_digit(c) >= 0) {
 			unsigned v;
 
 			l->digits[l->n_digits++] = c;

@@ -12,6 +12,7 @@
  */
 #include "weir/gateway_int.h"
 
+#include "weir/host_hint.h"
 #include "weir/message.h"
 
 #include <sys/socket.h>
@@ -188,51 +189,21 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 		pass_on(f);
 }
 
-/*
- * The Host of the first request, only to know whether dialling is allowed; the
- * tlsproxy reads the request strictly and judges it again. False: not there yet.
- */
-static bool host_hint(const uint8_t *p, size_t len, struct authority *ret, bool *ret_found)
-{
-	const char *s = (const char *)p, *end = s + len, *line = s;
-
-	*ret_found = false;
-	while (line < end) {
-		const char *nl = memchr(line, '\n', (size_t)(end - line));
-		const char *stop = nl && nl > line && nl[-1] == '\r' ? nl - 1 : nl;
-
-		if (!nl)
-			return false;
-		if (stop - line > 5 && str_ieq(line, 5, "host:")) {
-			const char *v = line + 5;
-
-			while (v < stop && (*v == ' ' || *v == '\t'))
-				v++;
-			*ret_found = authority_parse(v, (size_t)(stop - v), ret, NULL) == 0;
-			return true;
-		}
-		if (stop == line && line != s)
-			return true;
-		line = nl + 1;
-	}
-	return false;
-}
-
 /* Returns false while more bytes are needed. */
 static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 {
 	const struct weir_config *cfg = f->gw->cfg;
-	struct authority host;
-	bool found;
+	struct host_hint host;
 
 	if (f->early) {
-		if (!host_hint(p, len, &host, &found) && !eof && len < NETSTACK_HOLD_MAX)
+		host_hint(p, len, &host);
+		if (host.kind == HOST_HINT_MORE && !eof && len < NETSTACK_HOLD_MAX)
 			return false;
 		f->proxy_tls = false;
 		f->name_from = "http";
-		if (found && !host.is_addr)
+		if (host.kind == HOST_HINT_NAME)
 			f->name = host.name;
-		judge_early(f, found && !host.is_addr ? &f->name : NULL, true);
+		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
 	if (cfg->n_secrets || f->name_rests || f->verdict.answer == POLICY_ANSWER_NEED_HTTP)

@@ -3,7 +3,6 @@
 #include "tests/unit/policy/policy_test.h"
 #include "weir/cmd_policy.h"
 
-
 #include <sys/mman.h>
 #include <unistd.h>
 
