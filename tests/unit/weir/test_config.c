@@ -68,9 +68,11 @@ static int teardown(void **state)
 
 static int load(const char *const *args, struct weir_config **c, struct conf_error *err)
 {
-	char *argv[MAX_ARGS + 1] = { 0 };
+	/* The configuration points into it, as it does into main's. */
+	static char *argv[MAX_ARGS + 1];
 	int argc = 0;
 
+	memset(argv, 0, sizeof(argv));
 	for (; args[argc]; argc++)
 		argv[argc] = (char *)(uintptr_t)args[argc];
 	err->text[0] = 0;
