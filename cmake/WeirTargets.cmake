@@ -5,6 +5,19 @@ function(weir_library name)
   target_link_libraries(weir_${name} PUBLIC ${A_LIBS})
   install(TARGETS weir_${name} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES ${CMAKE_SOURCE_DIR}/${name}/${name}.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir/${name})
+
+  # pkg-config: weir-NAME requires what NAME links.
+  set(pc_requires)
+  foreach(lib ${A_LIBS})
+    if(lib MATCHES "^weir_(.*)")
+      list(APPEND pc_requires weir-${CMAKE_MATCH_1})
+    elseif(lib MATCHES "^PkgConfig::(.*)")
+      list(APPEND pc_requires ${${CMAKE_MATCH_1}_MODULE_NAME})
+    endif()
+  endforeach()
+  list(JOIN pc_requires ", " pc_requires)
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/weir.pc.in ${CMAKE_BINARY_DIR}/weir-${name}.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/weir-${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()
 
 # Every tests/unit/DIR/test_X.c is one cmocka executable that links weir_DIR and runs under ctest.

@@ -249,12 +249,11 @@ int harden_command(bool keep_root_caps, struct conf_error *err)
 				   1ULL << CAP_NET_BIND_SERVICE | 1ULL << CAP_NET_RAW |
 				   1ULL << CAP_SYS_CHROOT | 1ULL << CAP_SETFCAP;
 	/*
-	 * An ordinary user's command has none, and no_new_privs keeps it so. Its
-	 * bounding set stays: programs with file capabilities, as ping, would not
-	 * start at all without.
+	 * An ordinary user's command has none, and no_new_privs keeps it so. The
+	 * bounding set is the same for both: a program with file capabilities, as
+	 * ping, does not even start when one of them is outside of it.
 	 */
-	int r = keep_root_caps ? drop_capabilities(root_caps, root_caps)
-			       : drop_capabilities(0, UINT64_MAX);
+	int r = drop_capabilities(keep_root_caps ? root_caps : 0, root_caps);
 
 	if (r < 0) {
 		errno = -r;
