@@ -6,7 +6,9 @@
 #include "weir/doctor.h"
 #include "weir/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char usage[] =
 	"weir - run a command behind a network policy, with secrets it never sees\n"
@@ -48,10 +50,27 @@ static const struct command {
 	{ "-h", cmd_help },
 };
 
+/*
+ * A caller may have closed 0, 1 or 2. What we open next would then take their
+ * place, and the sandbox inherits those three.
+ */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		abort();
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const char *names[ARRAY_SIZE(commands)], *near;
 
+	open_standard_descriptors();
 	log_setup("", LOG_LEVEL_WARN);
 	if (argc < 2) {
 		fputs(usage, stderr);
