@@ -64,12 +64,11 @@ static int mount_proc(struct conf_error *err)
 }
 
 /* One device of the host, bound where a plain file of that name waits. */
-static int bind_device(const char *staging, const char *name)
+static int bind_device(const char *staging, const char *from, const char *name)
 {
-	char from[64], to[128];
+	char to[128];
 	int fd;
 
-	snprintf(from, sizeof(from), "/dev/%s", name);
 	snprintf(to, sizeof(to), "%s/%s", staging, name);
 	if (access(from, F_OK) < 0)
 		return 0;
@@ -118,10 +117,15 @@ static int mount_dev(struct conf_error *err)
 	    mount("tmpfs", staging, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m") < 0)
 		return failed(err, "/dev");
 	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
-		errno = -bind_device(staging, devices[i]);
+		snprintf(path, sizeof(path), "/dev/%s", devices[i]);
+		errno = -bind_device(staging, path, devices[i]);
 		if (errno)
 			return failed(err, devices[i]);
 	}
+	/* Our own terminal keeps a name; the host's other ones have none in here. */
+	if (ttyname_r(STDIN_FILENO, path, sizeof(path)) == 0 &&
+	    bind_device(staging, path, "console") < 0)
+		return failed(err, path);
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
 		snprintf(path, sizeof(path), "%s/%s", staging, links[i][1]);
 		if (symlink(links[i][0], path) < 0)
