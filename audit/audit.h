@@ -24,8 +24,10 @@
 /*
  * audit_event_begin(&e, "flow"); audit_str(&e, "verdict", "deny"); ...
  * const char *text = audit_event_end(&e, &len);
- * Strings are JSON-escaped; bytes that are not UTF-8 are written as \u00NN. A string that would
- * overflow is cut and "truncated":true added. Members with NULL or empty values are left out.
+ * Strings are JSON-escaped, everything beyond printable ASCII as \uNNNN; bytes that are not UTF-8
+ * are written as \u00NN. A string that would overflow is cut and "truncated":true added; small
+ * members have room of their own and stay. Members with NULL or empty values are left out. A
+ * number above 2^63-1 is written as a string of its digits.
  */
 struct audit_event {
 	char text[AUDIT_EVENT_MAX];
@@ -47,7 +49,7 @@ const char *audit_event_end(struct audit_event *e, size_t *ret_len);
 
 /*
  * Event kinds and their members (audit/schema.json is the normative text):
- *   run       begin | end of a sandbox: name, backend, command[0], policy digest, status
+ *   run       event (begin|end) of a sandbox: name, backend, command[0], policy digest, status
  *   flow      decision: id, dir, proto, guest, dst, port, name, name_from
  *             (virtual|answer|sni|http), verdict (allow|deny|fail), rule, reason, denial, detail
  *   flow_end  id, end, bytes_up, bytes_down, packets_up, packets_down, ms
@@ -60,13 +62,21 @@ const char *audit_event_end(struct audit_event *e, size_t *ret_len);
 /* ---- writing ------------------------------------------------------------------- */
 
 struct audit_log;
-/* path NULL with fd >= 0: write there (taken over). run: id of this run; name: the sandbox's. */
+/*
+ * path NULL with fd >= 0: write there (taken over). run: id of this run, [A-Za-z0-9_.-]{1,64};
+ * name: the sandbox's, may be NULL. A record that is there is appended to, with a chain of its
+ * own; it is locked until closed. -EEXIST: the file is no record; -EBUSY: another run writes it.
+ */
 must_check int audit_log_open(const char *path, int fd, const char *run, const char *name,
 			      struct audit_log **ret);
+/* What an error of audit_log_open() means, for a person; static text. */
+const char *audit_log_why(int error);
 /*
  * Takes one event text, refuses what is not one JSON object of known kind
  * (-EINVAL), adds _schema, seq, time (RFC 3339, UTC, ns), run, sandbox, from,
  * prev and hash, and writes one line. `from` is the process: "gateway", "tlsproxy", "weir".
+ * Lines are buffered: flush when idle. Any other error is of writing and stays: every later
+ * call returns it, and nothing that happens after it is on the record.
  */
 must_check int audit_log_append(struct audit_log *l, const char *from, const char *text, size_t len);
 must_check int audit_log_flush(struct audit_log *l);

@@ -54,7 +54,7 @@ size_t audit_escape(const char *p, size_t len, char *out, size_t room, size_t *r
 bool audit_kind_known(const char *kind);
 void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
 
-/* Member as a string, or "" when it is absent or of another type. */
+/* Member as a string, or "" when it is absent, of another type, or has a NUL inside. */
 const char *audit_get(const json_t *event, const char *key);
 uint64_t audit_get_u64(const json_t *event, const char *key);
 /* Flow id as text whether it was written as a number or as a string; "" when absent. */

@@ -160,6 +160,22 @@ int audit_log_open(const char *path, int fd, const char *run, const char *name, 
 	return 0;
 }
 
+const char *audit_log_why(int error)
+{
+	switch (error) {
+	case -EEXIST:
+		return "there is a file that is no record; name another one";
+	case -EBUSY:
+		return "another run is writing this record; name another one";
+	case -ELOOP:
+		return "is a symbolic link; name the file itself";
+	case -EISDIR:
+		return "is not a file";
+	default:
+		return strerror(-error);
+	}
+}
+
 /* ---- checking ------------------------------------------------------------------- */
 
 static bool printable(const char *p, size_t n)

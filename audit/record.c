@@ -30,9 +30,11 @@ struct audit_record {
 
 const char *audit_get(const json_t *event, const char *key)
 {
-	const char *s = json_string_value(json_object_get(event, key));
+	const json_t *v = json_object_get(event, key);
+	const char *s = json_string_value(v);
 
-	return s ? s : "";
+	/* With a NUL inside, what is before it would pass for the whole. */
+	return s && strlen(s) == json_string_length(v) ? s : "";
 }
 
 uint64_t audit_get_u64(const json_t *event, const char *key)
@@ -266,19 +268,15 @@ static int parse_line(struct audit_record *r, size_t len, char *err, size_t err_
 	return 1;
 }
 
-int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err, size_t err_size)
+/* The next line that is an event: its length; 0 at the end; negative: unreadable. */
+static ssize_t next_event(struct audit_record *r, char *err, size_t err_size)
 {
 	for (;;) {
 		ssize_t n = read_line(r);
-		uint64_t seq;
 		int rc;
 
-		if (n == 0) {
-			if (!r->again && r->run_open)
-				r->chain.open_runs++;
-			r->run_open = false;
+		if (n == 0)
 			return 0;
-		}
 		if (n == -EIO) {
 			snprintf(err, err_size, "cannot be read: %s", strerror(errno));
 			return -EIO;
@@ -293,30 +291,41 @@ int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err,
 			continue;
 		}
 		rc = parse_line(r, (size_t)n, err, err_size);
-		if (rc < 0)
-			return rc;
-		if (rc == 0)
-			continue;
-		seq = audit_get_u64(r->event, "seq");
-		ret->first_of_run = !str_eq(r->run, audit_get(r->event, "run")) || r->number == 1;
-		if (ret->first_of_run)
-			run_begin(r, audit_get(r->event, "run"));
-		if (!r->again) {
-			check_chain(r, (size_t)n, seq);
-			r->chain.events++;
-		}
-		if (str_eq(audit_get(r->event, "kind"), "run") &&
-		    str_eq(audit_get(r->event, "event"), "end"))
-			r->run_open = false;
-		ret->event = r->event;
-		ret->text = r->line;
-		ret->len = (size_t)n;
-		ret->number = r->number;
-		ret->time_ns = audit_time_parse(audit_get(r->event, "time"));
-		if (ret->first_of_run)
-			r->begin_ns = ret->time_ns;
-		ret->begin_ns = r->begin_ns;
-		ret->run = r->run;
-		return 1;
+		if (rc != 0)
+			return rc < 0 ? rc : n;
 	}
+}
+
+int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err, size_t err_size)
+{
+	ssize_t n = next_event(r, err, err_size);
+
+	if (n < 0)
+		return (int)n;
+	if (n == 0) {
+		if (!r->again && r->run_open)
+			r->chain.open_runs++;
+		r->run_open = false;
+		return 0;
+	}
+	ret->first_of_run = !str_eq(r->run, audit_get(r->event, "run")) || r->number == 1;
+	if (ret->first_of_run)
+		run_begin(r, audit_get(r->event, "run"));
+	if (!r->again) {
+		check_chain(r, (size_t)n, audit_get_u64(r->event, "seq"));
+		r->chain.events++;
+	}
+	if (str_eq(audit_get(r->event, "kind"), "run") &&
+	    str_eq(audit_get(r->event, "event"), "end"))
+		r->run_open = false;
+	ret->event = r->event;
+	ret->text = r->line;
+	ret->len = (size_t)n;
+	ret->number = r->number;
+	ret->time_ns = audit_time_parse(audit_get(r->event, "time"));
+	if (ret->first_of_run)
+		r->begin_ns = ret->time_ns;
+	ret->begin_ns = r->begin_ns;
+	ret->run = r->run;
+	return 1;
 }

@@ -15,6 +15,7 @@
 struct target {
 	char dest[NAME_MAX_LEN + 1];
 	bool v6;
+	bool label;	   /* a name without a dot */
 	const char *proto; /* NULL: any */
 	uint16_t port;
 	bool ingress;
@@ -34,6 +35,7 @@ static bool take_dest(const char *s, struct target *t)
 	if (name_parse(s, strlen(s), &n, NULL) < 0)
 		return false;
 	memcpy(t->dest, n.s, n.len + 1U);
+	t->label = !memchr(n.s, '.', n.len);
 	return true;
 }
 
@@ -88,22 +90,30 @@ static json_t *one_string(const char *s)
 
 static void make_rule(const struct target *t, struct audit_advice *ret)
 {
-	char port[8], v6[NAME_MAX_LEN + 3];
+	char port[8], host[NAME_MAX_LEN + 16];
 
 	snprintf(port, sizeof(port), "%u", t->port);
 	ret->rule = json_object();
 	json_object_set_new(ret->rule, "action", json_string("allow"));
 	if (t->ingress)
 		json_object_set_new(ret->rule, "direction", json_string("ingress"));
-	json_object_set_new(ret->rule, "destination", json_string(t->dest));
+	/* A name of one label could be read as a group or as "any": say that it is a name. */
+	if (t->label)
+		json_object_set_new(ret->rule, "destination", json_pack("{s:s}", "domain", t->dest));
+	else
+		json_object_set_new(ret->rule, "destination", json_string(t->dest));
 	if (t->proto)
 		json_object_set_new(ret->rule, "protocols", one_string(t->proto));
 	if (t->proto && t->port)
 		json_object_set_new(ret->rule, "ports", one_string(port));
-	snprintf(v6, sizeof(v6), t->v6 ? "[%s]" : "%s", t->dest);
+	snprintf(host, sizeof(host), "%s%s%s",
+		 t->v6	    ? "["
+		 : t->label ? "domain="
+			    : "",
+		 t->dest, t->v6 ? "]" : "");
 	snprintf(ret->token, sizeof(ret->token), "allow%s@%s%s%s%s%s", t->ingress ? ":ingress" : "",
-		 v6, t->proto ? ":" : "", t->proto ? t->proto : "", t->proto && t->port ? ":" : "",
-		 t->proto && t->port ? port : "");
+		 host, t->proto ? ":" : "", t->proto ? t->proto : "",
+		 t->proto && t->port ? ":" : "", t->proto && t->port ? port : "");
 }
 
 static const char *where(const json_t *event, char *out, size_t size)
@@ -159,8 +169,10 @@ static void advise_flow(const json_t *event, const json_t *flow, struct audit_ad
 	char text[160];
 
 	find_proto(event, flow, &t);
-	if (str_eq(audit_get(event, "kind"), "tls") && !t.proto)
+	if (str_eq(audit_get(event, "kind"), "tls")) {
 		t.proto = "tcp";
+		t.port = t.port ? t.port : 443;
+	}
 	if (!find_dest(event, flow, &t)) {
 		say(ret, "the destination has no form that a rule could name");
 		return;

@@ -309,7 +309,7 @@ static void invariants(struct fuzz *f)
 	const char *state = tcp_state_name(f->t);
 
 	structure(f->t);
-	CHECK(f->stack.mem_used <= f->stack.mem_max + 65536 + 16384);
+	CHECK(f->stack.mem_used <= f->stack.mem_max + 65536 + 65536);
 	CHECK(acked >= f->acked && acked <= f->written);
 	f->acked = acked;
 	if (!f->closed && !f->link_full &&
@@ -347,6 +347,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		invariants(&f);
 	}
 	tcp_free(f.t);
-	CHECK(f.stack.mem_used == 0);
+	CHECK(f.stack.mem_used == 0 && f.stack.mem_alloc == 0);
 	return f.taken == UINT64_MAX;
 }

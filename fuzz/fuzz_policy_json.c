@@ -37,8 +37,13 @@ static void decide(const struct policy *p)
 	struct policy_step steps[64];
 	struct name name;
 	size_t n;
-	struct policy_facts f = { .dir = POLICY_EGRESS, .proto = POLICY_TCP, .port = 443,
-				  .names = &name, .n_names = 1, .method = "GET", .path = "/a/b" };
+	struct policy_facts f = { .dir = POLICY_EGRESS,
+				  .proto = POLICY_TCP,
+				  .port = 443,
+				  .names = &name,
+				  .n_names = 1,
+				  .method = "GET",
+				  .path = "/a/b" };
 
 	if (name_parse("a.example.com", 13, &name, NULL) < 0)
 		abort();

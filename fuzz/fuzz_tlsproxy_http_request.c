@@ -187,7 +187,10 @@ static bool prefix_equal(struct buf *a, struct buf *b, bool whole)
 	return (!whole || a->len == b->len) && (n == 0 || memcmp(buf_at(a), buf_at(b), n) == 0);
 }
 
-/* Value back to placeholder: then it is what a filter without secrets sends. */
+/*
+ * Value back to placeholder: then it is what a filter without secrets sends, but
+ * for Accept-Encoding, which both are compared without.
+ */
 static void unput(const struct secret *s, struct buf *b)
 {
 	size_t at = 0;
@@ -196,6 +199,22 @@ static void unput(const struct secret *s, struct buf *b)
 		if (memcmp(buf_at(b) + at, s->value, s->len) == 0)
 			memcpy(buf_at(b) + at, s->placeholder, s->len);
 		at++;
+	}
+}
+
+/* Ours is written only where a secret may go. */
+static void drop_accept_encoding(struct buf *b)
+{
+	static const char line[] = "Accept-Encoding: identity\r\n";
+	size_t n = sizeof(line) - 1, at = 0;
+
+	while (b->len - at >= n) {
+		if (memcmp(buf_at(b) + at, line, n) != 0) {
+			at++;
+			continue;
+		}
+		memmove(buf_at(b) + at, buf_at(b) + at + n, b->len - at - n);
+		b->len -= n;
 	}
 }
 
@@ -227,7 +246,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run(flags, &in, 0, false, &bare);
 	if (!memchr(data, 0xf4, size)) { /* Basic changes what is around a value */
 		unput(&the_set(flags)->secrets[0], &whole.up);
-		if (!prefix_equal(&whole.up, &bare.up, false))
+		drop_accept_encoding(&whole.up);
+		drop_accept_encoding(&bare.up);
+		if (!strcasestr(rig_text(&bare.up), "accept-encoding") &&
+		    !prefix_equal(&whole.up, &bare.up, false))
 			abort();
 	}
 	done(&whole);

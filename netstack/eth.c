@@ -144,6 +144,13 @@ void eth_resolve_timer(struct loop_timer *t)
 
 	if (ns->mac_known)
 		return;
+	if (ns->resolve_tries++ >= LIMIT_RESOLVE_TRIES) {
+		ns->resolve_tries = 0;
+		ns_enter(ns);
+		flow_fail_blocked(ns);
+		ns_leave(ns);
+		return;
+	}
 	if (ns->cfg.guest4.family)
 		arp_send(ns, ARP_REQUEST, everyone, &ns->cfg.guest4);
 	if (ns->cfg.guest6.family)

@@ -9,7 +9,8 @@
  * Lookups hash the tuple with a random key (SipHash), so a guest cannot aim
  * collisions; nothing here walks flows per packet. The limit per protocol
  * counts live flows and TIME-WAIT remains together; at the limit the oldest
- * remains go first, then new flows are refused, reported and answered.
+ * remains go first, and a datagram flow that has long been idle; then new
+ * flows are refused, reported and answered.
  *
  * A flow ends exactly once (flow_finish). Its memory stays until the loop's
  * next task run, so whoever is on the stack above may still look at its state.
@@ -60,10 +61,25 @@ static uint32_t limit_of(const struct netstack *ns, enum netstack_proto proto)
 	return proto == NETSTACK_UDP ? ns->cfg.max_udp : ns->cfg.max_icmp;
 }
 
-static bool make_room(struct netstack *ns, enum netstack_proto proto)
+/* Not for flows the owner opens: it would be told of an end in the middle of its call. */
+static void evict_idle(struct netstack *ns, const struct netstack_tuple *t)
 {
+	struct netstack_flow *f;
+
+	if (t->proto == NETSTACK_TCP || t->inbound || list_empty(&ns->live[t->proto]))
+		return;
+	f = container_of(ns->live[t->proto].next, struct netstack_flow, all);
+	if (ns_now(ns) - f->active_ns >= LIMIT_EVICT_NS)
+		flow_finish(f, NETSTACK_END_TIMEOUT);
+}
+
+static bool make_room(struct netstack *ns, const struct netstack_tuple *t)
+{
+	enum netstack_proto proto = t->proto;
 	uint32_t limit = limit_of(ns, proto);
 
+	if (ns->live_n[proto] >= limit)
+		evict_idle(ns, t);
 	if (ns->live_n[proto] >= limit)
 		return false;
 	if (proto == NETSTACK_TCP && ns->live_n[proto] + ns->zombie_n >= limit)
@@ -75,7 +91,7 @@ struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tup
 {
 	struct netstack_flow *f = NULL;
 
-	if (!ns->dying && make_room(ns, t->proto))
+	if (!ns->dying && make_room(ns, t))
 		f = pool_get(&ns->pool);
 	if (!f) {
 		ns->stats.refused_limit++;
@@ -87,6 +103,7 @@ struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tup
 	f->state = FLOW_NEW;
 	f->c.start_ns = f->active_ns = ns_now(ns);
 	f->pending_tail = &f->pending;
+	list_init(&f->all);
 	list_init(&f->work);
 	list_init(&f->blocked);
 	if (t->proto == NETSTACK_TCP && relay_tcp_open(f) < 0) {
@@ -94,10 +111,11 @@ struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tup
 		ns->stats.refused_limit++;
 		return NULL;
 	}
-	if (t->proto != NETSTACK_TCP)
+	if (t->proto == NETSTACK_TCP)
+		list_add_tail(&ns->live[t->proto], &f->all);
+	else
 		relay_dgram_touch(f);
 	ns->live_n[t->proto]++;
-	list_add_tail(&ns->live, &f->all);
 	hmap_insert(&ns->flows, &f->node, tuple_hash(ns, t));
 	return f;
 }
@@ -251,6 +269,17 @@ static void wake_blocked(struct netstack *ns)
 	}
 }
 
+void flow_fail_blocked(struct netstack *ns)
+{
+	while (!list_empty(&ns->blocked)) {
+		struct netstack_flow *f =
+			container_of(ns->blocked.next, struct netstack_flow, blocked);
+
+		list_del(&f->blocked);
+		flow_finish(f, NETSTACK_END_TIMEOUT);
+	}
+}
+
 void flow_run_work(struct loop_task *t)
 {
 	struct netstack *ns = container_of(t, struct netstack, task);
@@ -268,118 +297,10 @@ void flow_run_work(struct loop_task *t)
 	ns_leave(ns);
 }
 
-/* ---- the owner's calls ------------------------------------------------ */
-
-const struct netstack_tuple *netstack_flow_tuple(const struct netstack_flow *f)
-{
-	return &f->t;
-}
-
-void netstack_flow_set_user(struct netstack_flow *f, void *user)
-{
-	f->user = user;
-}
-
-void *netstack_flow_user(const struct netstack_flow *f)
-{
-	return f->user;
-}
-
-struct netstack_counts netstack_flow_counts(const struct netstack_flow *f)
-{
-	struct netstack_counts c = f->c;
-
-	if (f->tcp)
-		c.bytes_down = tcp_acked_bytes(f->tcp);
-	return c;
-}
-
 void flow_refuse_limit(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k)
 {
 	if (t->proto != NETSTACK_TCP)
 		icmp_refusal(ns, k->l3, k->l3_len, NETSTACK_LIMIT);
 	if (ns->ops->packet_refused)
 		ns->ops->packet_refused(ns->ctx, t, k->proto, NETSTACK_LIMIT);
-}
-
-static bool answered_by_icmp(const struct netstack_flow *f, enum netstack_refusal how)
-{
-	if (f->state != FLOW_NEW || !f->pending)
-		return false;
-	return f->t.proto != NETSTACK_TCP || how == NETSTACK_NO_HOST || how == NETSTACK_NO_NET;
-}
-
-void netstack_flow_refuse(struct netstack_flow *f, enum netstack_refusal how)
-{
-	struct netstack *ns = f->ns;
-
-	if (!flow_live(f))
-		return;
-	ns_enter(ns);
-	if (answered_by_icmp(f, how))
-		icmp_refusal(ns, f->pending->bytes, f->pending->len, how);
-	else if (f->t.proto == NETSTACK_TCP && how != NETSTACK_SILENT)
-		relay_tcp_rst(f);
-	flow_finish(f, how == NETSTACK_LIMIT ? NETSTACK_END_LIMIT : NETSTACK_END_REFUSED);
-	ns_leave(ns);
-}
-
-void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold)
-{
-	struct netstack *ns = f->ns;
-
-	/* Ended while the owner was still dialling: the descriptor has no use. */
-	if (!flow_live(f)) {
-		fd_close(fd);
-		return;
-	}
-	assert(f->fd < 0 && !f->local);
-	ns_enter(ns);
-	if (f->t.proto == NETSTACK_TCP)
-		relay_tcp_attach(f, fd, hold);
-	else
-		relay_dgram_attach(f, fd);
-	ns_leave(ns);
-}
-
-void netstack_flow_local(struct netstack_flow *f)
-{
-	struct netstack *ns = f->ns;
-
-	assert(f->t.proto != NETSTACK_TCP && f->fd < 0);
-	if (!flow_live(f) || f->local)
-		return;
-	ns_enter(ns);
-	relay_dgram_local(f);
-	ns_leave(ns);
-}
-
-void netstack_flow_send(struct netstack_flow *f, const void *p, size_t len)
-{
-	bool sent;
-
-	if (!flow_live(f) || !f->local)
-		return;
-	relay_dgram_touch(f);
-	sent = f->t.proto == NETSTACK_UDP ? udp_send(f, p, len)
-					  : icmp_echo_reply(f, f->echo_seq, p, len);
-	if (!sent) {
-		f->ns->stats.dropped_link_full++;
-		return;
-	}
-	f->c.packets_down++;
-	f->c.bytes_down += len;
-}
-
-void netstack_flow_abort(struct netstack_flow *f)
-{
-	struct netstack *ns = f->ns;
-
-	if (!flow_live(f))
-		return;
-	ns_enter(ns);
-	if (f->t.proto == NETSTACK_TCP)
-		relay_tcp_rst(f);
-	flow_finish(f, NETSTACK_END_ABORTED);
-	ns_leave(ns);
 }

@@ -164,10 +164,9 @@ bool ip_send(struct netstack *ns, const struct ip_out *o)
 		eth_resolve(ns);
 		return false;
 	}
-	if (len > 65535 - (o->src->family == 4 ? ip : 0)) {
-		ns->stats.dropped_malformed++;
-		return true;
-	}
+	/* A datagram of the other IP version may be larger than ours can be. */
+	if (len > 65535 - (o->src->family == 4 ? ip : 0))
+		return false;
 	if (o->gso || ip + len <= ns->cfg.mtu || o->n_data != 1)
 		return send_whole(ns, o, len);
 	return send_fragments(ns, o, len);

@@ -119,7 +119,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	random_bytes(&ns->ip4_id, sizeof(ns->ip4_id));
 	random_bytes(&ns->ip6_id, sizeof(ns->ip6_id));
 	hash_key_random(&ns->key);
-	list_init(&ns->live);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
+		list_init(&ns->live[i]);
 	list_init(&ns->zombies);
 	list_init(&ns->dead);
 	list_init(&ns->work);
@@ -150,9 +151,10 @@ void netstack_free(struct netstack *ns)
 		return;
 	ns_enter(ns);
 	ns->dying = true;
-	while (!list_empty(&ns->live))
-		flow_finish(container_of(ns->live.next, struct netstack_flow, all),
-			    NETSTACK_END_ABORTED);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
+		while (!list_empty(&ns->live[i]))
+			flow_finish(container_of(ns->live[i].next, struct netstack_flow, all),
+				    NETSTACK_END_ABORTED);
 	while (!list_empty(&ns->zombies))
 		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
 	link_lost(ns);

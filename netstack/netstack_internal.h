@@ -5,7 +5,7 @@
  * only, and never from inside the TCP engine (notes are remembered and worked
  * off by a loop task), so that an owner may call anything from anywhere.
  *
- *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_tcp
+ *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_seg
  *                                                      └─► flow ─► relay_dgram
  *    everything that answers ─► ip_out ─► link
  */
@@ -24,8 +24,6 @@
 #define ETH_IP4 0x0800
 #define ETH_ARP 0x0806
 #define ETH_IP6 0x86dd
-#define ETH_VLAN 0x8100
-#define ETH_QINQ 0x88a8
 
 #define IP6_HEAD 40
 #define UDP_HEAD 8
@@ -132,7 +130,7 @@ struct ip_out {
 };
 #define IP_OUT_HEAD_MAX 60
 
-/* True: sent (or lost for good). False: the link takes no more now. */
+/* True: sent (or lost for good). False: the link takes no more now, or it cannot be sent at all. */
 bool ip_send(struct netstack *ns, const struct ip_out *o);
 /* Bytes of a packet quoted in an ICMP error, as one piece: header with the given length. */
 size_t ip_build_header(uint8_t *ret, const struct ip_addr *src, const struct ip_addr *dst,
@@ -273,6 +271,7 @@ struct netstack {
 	bool link_full, mac_known;
 	uint8_t guest_mac[6];
 	struct loop_timer resolve;
+	unsigned resolve_tries;
 	uint8_t *rx_buf;
 	uint8_t *scratch; /* HOLD_MAX linearised, captures: LIMIT_FRAME */
 	uint8_t *dgrams;  /* LIMIT_DGRAM_BATCH of 64 KiB, made on first use */
@@ -281,7 +280,8 @@ struct netstack {
 	struct hmap flows;
 	struct hash_key key;
 	struct pool pool;
-	struct list live, zombies, dead, work, blocked;
+	struct list live[4]; /* by protocol; UDP and ICMP longest idle first */
+	struct list zombies, dead, work, blocked;
 	struct loop_task task;
 	uint32_t live_n[4], zombie_n;
 
@@ -317,6 +317,8 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how);
 void flow_bury(struct netstack_flow *f);
 void flow_work(struct netstack_flow *f);
 void flow_run_work(struct loop_task *t);
+/* Flows that wait for a guest that never answered. */
+void flow_fail_blocked(struct netstack *ns);
 void flow_free_dead(struct netstack *ns);
 /* False: over the bound, dropped. */
 bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,

@@ -5,8 +5,8 @@
 
 /* Frames read per wake: a guest that floods the link must not starve sockets and timers. */
 #define LIMIT_LINK_BATCH 64
-/* Ethernet header + the largest IP packet; longer reads are malformed. */
-#define LIMIT_FRAME (14 + 65535 + 40)
+/* Virtio and Ethernet header + the largest IP packet; longer reads are malformed. */
+#define LIMIT_FRAME (12 + 14 + 40 + 65535)
 
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
@@ -53,7 +53,12 @@
 #define LIMIT_ICMP_IDLE_S 60
 #define LIMIT_UDP_IDLE_S 180
 
-/* How often the guest's MAC is asked for while something waits for it. */
+/* When the table is full, a datagram flow idle for longer than this gives way to a new one:
+ * one flow per DNS query must not lock a guest out for minutes. */
+#define LIMIT_EVICT_NS (10 * NS_PER_S)
+
+/* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
+#define LIMIT_RESOLVE_TRIES 20
 
 #endif

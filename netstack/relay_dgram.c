@@ -31,6 +31,8 @@ static uint64_t idle_ns(const struct netstack_flow *f)
 void relay_dgram_touch(struct netstack_flow *f)
 {
 	f->active_ns = ns_now(f->ns);
+	list_del(&f->all);
+	list_add_tail(&f->ns->live[f->t.proto], &f->all);
 	if (loop_timer_armed(&f->timer))
 		return;
 	f->timer.cb = relay_dgram_idle;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP flows: segments in and out of the engine, and the relay between its two
- * queues and a descriptor.
+ * TCP flows: the relay between the two queues of the engine and a descriptor.
  *
  *    guest ─► engine rx ─► sendmsg(fd)     "up":   window closes when fd is full
- *    guest ◄─ engine tx ◄─ readv(fd)       "down": fd is not read when tx is full
+ *    guest ◄─ engine tx ◄─ recvmsg(fd)     "down": fd is not read when tx is full
  *
  * The directions are independent. Each ends once: up when the guest's FIN and
  * all before it have been written (shutdown(SHUT_WR)), down when the
@@ -15,195 +14,13 @@
  * Nothing is dropped: what the descriptor does not take stays in rx, unread.
  * A held flow simply does not consume. A descriptor that fails resets the
  * guest, but only after the guest has what had been read before the failure.
- *
- * The engine calls us from inside its functions (relay_tcp_ops); there we only
- * take notes. They are worked off in relay_tcp_run(), from the loop's task
- * list, once per batch of frames.
  */
 #include "netstack/netstack_internal.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* ---- the engine's side ------------------------------------------------ */
-
-static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, const struct tcp_out *s)
-{
-	struct ip_out o = {
-		.src = &t->remote.addr,
-		.dst = &t->guest.addr,
-		.proto = IPPROTO_TCP,
-		.head = s->head,
-		.head_len = s->head_len,
-		.csum_off = 16,
-		.gso_size = s->gso_size,
-	};
-
-	for (unsigned i = 0; i < 2; i++)
-		if (s->data[i].len)
-			o.data[o.n_data++] =
-				(struct iovec){ (void *)(uintptr_t)s->data[i].p, s->data[i].len };
-	if (s->gso_size)
-		o.gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
-	return ip_send(ns, &o);
-}
-
-static bool on_emit(struct tcp *t, const struct tcp_out *s)
-{
-	struct netstack_flow *f = tcp_owner(t);
-
-	if (f->state == FLOW_DEAD)
-		return true;
-	if (send_segment(f->ns, &f->t, s)) {
-		f->c.packets_down++;
-		return true;
-	}
-	if (list_empty(&f->blocked))
-		list_add_tail(&f->ns->blocked, &f->blocked);
-	return false;
-}
-
-static void on_note(struct tcp *t, enum tcp_note n)
-{
-	struct netstack_flow *f = tcp_owner(t);
-
-	f->notes |= 1u << n;
-	flow_work(f);
-}
-
-static void on_set_timer(struct tcp *t, uint64_t when)
-{
-	struct netstack_flow *f = tcp_owner(t);
-
-	if (f->state == FLOW_DEAD || when == 0)
-		loop_timer_del(f->ns->loop, &f->timer);
-	else
-		loop_timer_set(f->ns->loop, &f->timer, when);
-}
-
-const struct tcp_ops relay_tcp_ops = {
-	.emit = on_emit,
-	.note = on_note,
-	.set_timer = on_set_timer,
-};
-
-void relay_tcp_timer(struct loop_timer *t)
-{
-	struct netstack_flow *f = container_of(t, struct netstack_flow, timer);
-	struct netstack *ns = f->ns;
-
-	ns_enter(ns);
-	tcp_timer(f->tcp, ns_now(ns));
-	ns_leave(ns);
-}
-
-static void on_aux_timer(struct loop_timer *t)
-{
-	flow_work(container_of(t, struct netstack_flow, aux));
-}
-
-int relay_tcp_open(struct netstack_flow *f)
-{
-	f->timer.cb = relay_tcp_timer;
-	f->aux.cb = on_aux_timer;
-	return tcp_new(&f->ns->tcp, &f->t.remote, &f->t.guest, f, &f->tcp);
-}
-
-/* ---- segments from the guest ------------------------------------------ */
-
-/* The headers are what a refusal answers to; data on a SYN is not needed for it. */
-static void keep_syn(struct netstack_flow *f, const struct ip_pkt *k, const struct tcp_seg *s)
-{
-	flow_drop_pending(f);
-	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4, k->l4_len - s->len, 0);
-}
-
-static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k,
-		      const struct tcp_seg *s)
-{
-	struct netstack_flow *f = flow_create(ns, t);
-	struct tcp_out rst;
-
-	if (!f) {
-		if (tcp_refuse(s, &rst))
-			(void)send_segment(ns, t, &rst);
-		flow_refuse_limit(ns, t, k);
-		return;
-	}
-	f->c.packets_up++;
-	keep_syn(f, k, s);
-	tcp_syn_received(f->tcp, s, ns_now(ns));
-	ns->ops->flow_new(ns->ctx, f);
-}
-
-static bool checksum_ok(const struct ip_pkt *k)
-{
-	struct csum c = { 0 };
-
-	if (k->vouched)
-		return true;
-	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
-	csum_feed(&c, k->l4, k->l4_len);
-	return csum_good(&c);
-}
-
-void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
-{
-	struct netstack_tuple t = { .proto = NETSTACK_TCP };
-	struct netstack_flow *f;
-	struct tcp_seg s;
-	struct tcp_out rst;
-	bool opening;
-
-	if (!checksum_ok(k) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 || s.src_port == 0 ||
-	    s.dst_port == 0) {
-		ns->stats.dropped_malformed++;
-		return;
-	}
-	t.guest = (struct endpoint){ k->src, s.src_port };
-	t.remote = (struct endpoint){ k->dst, s.dst_port };
-	opening = (s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	f = flow_find(ns, &t);
-	/* The guest reuses a port whose last connection is over for it: ours is, too. */
-	if (f && f->state == FLOW_ZOMBIE && opening) {
-		flow_bury(f);
-		f = NULL;
-	}
-	if (!f) {
-		if (opening)
-			open_flow(ns, &t, k, &s);
-		else if (tcp_refuse(&s, &rst))
-			(void)send_segment(ns, &t, &rst);
-		return;
-	}
-	f->c.packets_up++;
-	/* The engine goes by the newest SYN until one is answered; so does a refusal. */
-	if (f->state == FLOW_NEW && opening)
-		keep_syn(f, k, &s);
-	tcp_input(f->tcp, &s, ns_now(ns));
-	/* An acknowledgement may be all that a finished direction waits for. */
-	if (f->down_done || f->resetting)
-		flow_work(f);
-}
-
-/* ---- endings ---------------------------------------------------------- */
-
-void relay_tcp_rst(struct netstack_flow *f)
-{
-	struct netstack *ns = f->ns;
-	struct tcp_seg s;
-	struct tcp_out rst;
-	const uint8_t *syn;
-
-	if (f->accepted || !f->pending) {
-		tcp_abort(f->tcp, ns_now(ns));
-		return;
-	}
-	/* The SYN was never answered: refuse it as a closed port would. */
-	syn = f->pending->bytes + f->pending->payload;
-	if (tcp_seg_parse(syn, f->pending->len - f->pending->payload, &s) == 0 && tcp_refuse(&s, &rst))
-		(void)send_segment(ns, &f->t, &rst);
-}
+/* ---- endings ----------------------------------------------------------- */
 
 /* The descriptor failed. What was read from it before still belongs to the guest. */
 static void remote_failed(struct netstack_flow *f, int error)
@@ -328,7 +145,8 @@ static bool read_once(struct netstack_flow *f)
 	uint8_t *p[2] = { NULL, NULL };
 	size_t len[2] = { 0, 0 }, room = tcp_tx_space(f->tcp, p, len);
 	struct iovec iov[2];
-	int n = 0;
+	struct msghdr m = { .msg_iov = iov };
+	size_t n = 0;
 	ssize_t r;
 
 	if (!room) {
@@ -344,8 +162,9 @@ static bool read_once(struct netstack_flow *f)
 	} else if (n == 2) {
 		iov[1].iov_len = MIN(iov[1].iov_len, LIMIT_RELAY_READ - iov[0].iov_len);
 	}
+	m.msg_iovlen = n;
 	do
-		r = readv(f->fd, iov, n);
+		r = recvmsg(f->fd, &m, MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
 	if (r > 0) {
 		f->read_any = true;
@@ -440,6 +259,7 @@ void relay_tcp_run(struct netstack_flow *f)
 		f->no_room = false;
 	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {
 		f->tcp_closed = true;
+		relay_up(f); /* what came before the reset is the remote's */
 		flow_finish(f, notes & 1u << TCP_RESET_BY_PEER ? NETSTACK_END_GUEST_RESET
 							       : NETSTACK_END_TIMEOUT);
 		return;
@@ -504,9 +324,9 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	ns_leave(ns);
 }
 
-/* ---- the owner's calls ------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------- */
 
-static void shake_hands(struct netstack_flow *f)
+void relay_tcp_accept(struct netstack_flow *f)
 {
 	if (f->accepted)
 		return;
@@ -516,84 +336,12 @@ static void shake_hands(struct netstack_flow *f)
 	tcp_accept(f->tcp, ns_now(f->ns));
 }
 
-void netstack_flow_accept(struct netstack_flow *f)
-{
-	assert(f->t.proto == NETSTACK_TCP);
-	if (!flow_live(f) || f->accepted)
-		return;
-	ns_enter(f->ns);
-	f->hold = true;
-	shake_hands(f);
-	ns_leave(f->ns);
-}
-
 void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold)
 {
 	f->fd = fd;
 	f->hold = hold;
 	f->server_first = f->read_any = f->hup = f->want_out = false;
 	/* Held bytes that were reported before are not news to whoever attaches. */
-	shake_hands(f);
+	relay_tcp_accept(f);
 	flow_work(f);
-}
-
-void netstack_flow_release(struct netstack_flow *f)
-{
-	if (!flow_live(f) || f->fd < 0 || !f->hold)
-		return;
-	f->hold = false;
-	flow_work(f);
-}
-
-int netstack_flow_detach(struct netstack_flow *f)
-{
-	if (!flow_live(f) || f->fd < 0)
-		return -EBADF;
-	if (!f->hold || f->read_any || f->resetting)
-		return -EBUSY;
-	loop_io_del(&f->io);
-	return steal_fd(&f->fd);
-}
-
-int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struct endpoint *from,
-		     const struct endpoint *guest, int fd, void *user, struct netstack_flow **ret)
-{
-	struct netstack_tuple t = {
-		.proto = proto,
-		.guest = *guest,
-		.remote = *from,
-		.inbound = true,
-	};
-	const struct ip_addr *own = guest->addr.family == 4 ? &ns->cfg.guest4 : &ns->cfg.guest6;
-	struct netstack_flow *f;
-
-	if (proto != NETSTACK_TCP && proto != NETSTACK_UDP)
-		return -EOPNOTSUPP;
-	if (!own->family || !ip_equal(own, &guest->addr) ||
-	    from->addr.family != guest->addr.family || !from->port || !guest->port)
-		return -EINVAL;
-	f = flow_find(ns, &t);
-	if (f && f->state == FLOW_ZOMBIE) {
-		flow_bury(f);
-		f = NULL;
-	}
-	if (f)
-		return -EADDRINUSE;
-	f = flow_create(ns, &t);
-	if (!f)
-		return -ENOBUFS;
-	ns_enter(ns);
-	f->user = user;
-	f->state = FLOW_OPEN;
-	if (proto == NETSTACK_UDP) {
-		f->local = true;
-	} else {
-		f->accepted = true;
-		f->fd = fd;
-		tcp_connect(f->tcp, ns_now(ns));
-		flow_work(f);
-	}
-	*ret = f;
-	ns_leave(ns);
-	return 0;
 }

@@ -79,6 +79,7 @@ int tcp_new(struct tcp_stack *s, const struct endpoint *local, const struct endp
 	t->owner = owner;
 	t->local = *local;
 	t->peer = *peer;
+	assert(tcp_link_mss(t) >= TCP_MSS_MIN);
 	t->state = TCP_S_NEW;
 	t->rx_cap = MAX(MIN((uint32_t)TCP_RX_FLOOR, pow2_floor(s->rx_max)), 2048u);
 	t->peer_mss = local->addr.family == 4 ? TCP_MSS_DEFAULT4 : TCP_MSS_DEFAULT6;
@@ -97,7 +98,8 @@ void tcp_free(struct tcp *t)
 		return;
 	if (t->armed)
 		t->stack->ops->set_timer(t, 0);
-	t->stack->mem_used -= t->rx_charged + t->tx_charged;
+	t->stack->mem_used -= t->charged;
+	t->stack->mem_alloc -= t->allocated;
 	tcp_ring_free(&t->rx);
 	tcp_ring_free(&t->tx);
 	tcp_ranges_drop(&t->ooo);
@@ -271,9 +273,11 @@ static bool tx_open(const struct tcp *t)
 static uint32_t tx_next_size(const struct tcp *t)
 {
 	uint32_t cap = MAX(pow2_floor(t->stack->tx_max), (uint32_t)TCP_RING_FIRST);
-	uint32_t next = t->tx.size ? t->tx.size * 2 : MIN((uint32_t)TCP_TX_FLOOR, cap);
+	uint32_t next = t->tx.size ? t->tx.size * 2 : MIN((uint32_t)TCP_TX_FIRST, cap);
 
 	if (next > cap)
+		return t->tx.size;
+	if (next > TCP_TX_FIRST && tcp_mem_pressure(t))
 		return t->tx.size;
 	if (next > TCP_TX_FLOOR && !tcp_mem_fits(t, next - t->tx.size))
 		return t->tx.size;

@@ -78,6 +78,7 @@ struct tcp_stack {
 	size_t tso_max;		  /* largest data_len in one tcp_out; mss when no TSO */
 	size_t rx_max, tx_max;	  /* per connection buffer caps, bytes */
 	size_t mem_used, mem_max; /* all buffers of all connections; over it windows close */
+	size_t mem_alloc;	  /* the part of mem_used that is allocated, not only promised */
 	uint64_t retransmits;	  /* statistics */
 };
 

@@ -79,11 +79,24 @@ static void sample_rtt(struct tcp *t, const struct tcp_seg *s)
 	}
 }
 
+/* RFC 3522: the timer was early, the peer only slow. */
+static void detect_spurious_timeout(struct tcp *t, const struct tcp_seg *s)
+{
+	if (t->eifel && t->recovery == TCP_R_LOSS && s->has_ts && s->ts_ecr &&
+	    seq_lt(s->ts_ecr, t->rtx_ts)) {
+		tcp_cc_undo(t);
+		t->recovery = TCP_R_OPEN;
+		t->rtx_force = false;
+	}
+	t->eifel = false;
+}
+
 static void on_advance(struct tcp *t, const struct tcp_seg *s)
 {
 	uint32_t n = s->ack - t->snd_una, data;
 
 	sample_rtt(t, s);
+	detect_spurious_timeout(t, s);
 	t->snd_una = s->ack;
 	data = MIN(seq_gap(t->tx_seq, s->ack), t->tx.len);
 	tcp_ring_consume(&t->tx, data);

@@ -10,6 +10,10 @@
  * overflows, the guest runs out of receive buffers); then this is RFC 5681:
  * half the flight, one segment after a timeout, slow start, additive increase.
  *
+ * A guest that was paused looks like loss. The first ACK after a timeout that
+ * echoes a timestamp from before the retransmission unmasks it (Eifel, RFC
+ * 3522): the reduction is taken back and nothing more is sent twice.
+ *
  * RTO: RFC 6298 with Karn's rule. Samples come from one timed segment at a
  * time, and from timestamps (RFC 7323 4) for segments that were resent.
  */
@@ -61,9 +65,21 @@ void tcp_cc_fast_loss(struct tcp *t)
 
 void tcp_cc_timeout(struct tcp *t)
 {
-	if (t->recovery != TCP_R_LOSS) /* one loss event, one reduction */
+	t->eifel = false;
+	if (t->recovery != TCP_R_LOSS) { /* one loss event, one reduction */
+		t->eifel = t->ts_on;
+		t->rtx_ts = tcp_ts_now(t);
+		t->prior_cwnd = t->cwnd;
+		t->prior_ssthresh = t->ssthresh;
 		halve(t);
+	}
 	t->cwnd = t->mss;
+}
+
+void tcp_cc_undo(struct tcp *t)
+{
+	t->cwnd = t->prior_cwnd;
+	t->ssthresh = t->prior_ssthresh;
 }
 
 void tcp_cc_recovered(struct tcp *t)

@@ -31,13 +31,17 @@
 #define TCP_WSCALE_MAX 14     /* RFC 7323 2.3 */
 
 /*
- * Memory. A connection may always use its floors, so that none starves; what
- * goes beyond them is taken from tcp_stack.mem_max first, promised window
- * included. The whole is bounded by mem_max + connections * (floors).
+ * Memory (of rings; the two range lists add 1.2 KB while they exist). A
+ * connection may always use its floors; what goes beyond them is taken from
+ * tcp_stack.mem_max first, the promised window included. So the whole is
+ * bounded by mem_max + connections * (both floors). Promises alone, made by
+ * idle connections that were fast once, keep others at their floors and no
+ * lower; pressure begins when mem_max is really allocated.
  */
 #define TCP_RX_FLOOR 65536
-#define TCP_TX_FLOOR 16384
-#define TCP_RX_PRESSURE 8192 /* offered in all to a connection when mem_max is reached */
+#define TCP_TX_FLOOR 65536
+#define TCP_RX_PRESSURE 8192 /* under pressure: unread + window of one connection, */
+#define TCP_TX_FIRST 16384   /* and its send ring (otherwise the first size of one) */
 #define TCP_RING_FIRST 4096
 #define TCP_IDLE_RELEASE (1 * NS_PER_S) /* an empty ring is given back after this */
 
@@ -140,6 +144,7 @@ struct tcp {
 	bool rx_closed : 1;  /* tcp_close(): nobody reads any more */
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
 	bool rtt_timing : 1;
+	bool eifel : 1;	      /* the next ACK may show that the timeout was spurious */
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */
 	bool closed_told : 1; /* TCP_CLOSED was noted */
 	bool ts_recent_set : 1;
@@ -150,8 +155,9 @@ struct tcp {
 	uint32_t tx_seq;
 	uint32_t mss; /* payload of one segment, options taken off */
 	uint32_t cwnd, ssthresh, cwnd_acc;
-	uint32_t recover; /* snd_nxt when loss was found */
-	uint32_t rtx_nxt; /* next to look at for retransmission */
+	uint32_t recover;			     /* snd_nxt when loss was found */
+	uint32_t rtx_nxt;			     /* next to look at for retransmission */
+	uint32_t prior_cwnd, prior_ssthresh, rtx_ts; /* for eifel */
 	uint32_t srtt_us, rttvar_us, rto_us;
 	uint32_t rtt_seq;
 	uint64_t rtt_start;
@@ -173,8 +179,8 @@ struct tcp {
 	uint32_t dsack_lo, dsack_hi; /* equal: none */
 	struct tcp_ring rx;
 	struct tcp_ranges *ooo;
-	size_t rx_charged, tx_charged; /* our part of stack->mem_used */
-	uint16_t peer_mss;	       /* as offered, clamped */
+	size_t charged, allocated; /* our part of stack->mem_used, mem_alloc */
+	uint16_t peer_mss;	   /* as offered, clamped */
 };
 
 /* ---- sequence arithmetic ---------------------------------------------- */
@@ -267,6 +273,7 @@ void tcp_cc_init(struct tcp *t);
 void tcp_cc_acked(struct tcp *t, uint32_t n);
 void tcp_cc_fast_loss(struct tcp *t);
 void tcp_cc_timeout(struct tcp *t);
+void tcp_cc_undo(struct tcp *t); /* that timeout was none */
 void tcp_cc_recovered(struct tcp *t);
 uint32_t tcp_cc_pipe(const struct tcp *t);
 void tcp_rtt_sample(struct tcp *t, uint64_t ns);
@@ -304,6 +311,8 @@ size_t tcp_ring_pieces(const struct tcp_ring *r, uint32_t pos, uint32_t n, const
 		       size_t ret_len[2]);
 void tcp_ring_consume(struct tcp_ring *r, uint32_t n);
 void tcp_mem_update(struct tcp *t);
+/* What raising rx_cap to `cap` would add to mem_used. */
+size_t tcp_rx_growth_cost(const struct tcp *t, size_t cap);
 bool tcp_mem_pressure(const struct tcp *t);
 bool tcp_mem_fits(const struct tcp *t, size_t more);
 uint32_t pow2_floor(size_t n);

@@ -98,7 +98,7 @@ void tcp_ring_consume(struct tcp_ring *r, uint32_t n)
 
 bool tcp_mem_pressure(const struct tcp *t)
 {
-	return t->stack->mem_used >= t->stack->mem_max;
+	return t->stack->mem_alloc >= t->stack->mem_max;
 }
 
 bool tcp_mem_fits(const struct tcp *t, size_t more)
@@ -108,24 +108,37 @@ bool tcp_mem_fits(const struct tcp *t, size_t more)
 	return s->mem_used <= s->mem_max && more <= s->mem_max - s->mem_used;
 }
 
-static void charge(struct tcp_stack *s, size_t *had, size_t want)
+static void charge(size_t *account, size_t *had, size_t want)
 {
-	assert(s->mem_used >= *had);
-	s->mem_used = s->mem_used - *had + want;
+	assert(*account >= *had);
+	*account = *account - *had + want;
 	*had = want;
+}
+
+/* What the receiving side may come to, whatever is allocated today. */
+static size_t rx_liability(const struct tcp *t)
+{
+	size_t promise = (size_t)t->rx.len + tcp_rx_window(t);
+	size_t n = t->rx.size;
+
+	if (t->state <= TCP_S_HELD)
+		return n;
+	if (t->rx_cap > TCP_RX_FLOOR)
+		n = MAX(n, (size_t)t->rx_cap);
+	if (promise > TCP_RX_FLOOR)
+		n = MAX(n, promise);
+	return n;
+}
+
+size_t tcp_rx_growth_cost(const struct tcp *t, size_t cap)
+{
+	size_t now = rx_liability(t);
+
+	return cap > now ? cap - now : 0;
 }
 
 void tcp_mem_update(struct tcp *t)
 {
-	size_t promise = (size_t)t->rx.len + tcp_rx_window(t);
-	size_t rx = t->rx.size;
-
-	if (t->state > TCP_S_HELD) {
-		if (t->rx_cap > TCP_RX_FLOOR)
-			rx = MAX(rx, (size_t)t->rx_cap);
-		if (promise > TCP_RX_FLOOR)
-			rx = MAX(rx, promise);
-	}
-	charge(t->stack, &t->rx_charged, rx);
-	charge(t->stack, &t->tx_charged, t->tx.size);
+	charge(&t->stack->mem_used, &t->charged, rx_liability(t) + t->tx.size);
+	charge(&t->stack->mem_alloc, &t->allocated, (size_t)t->rx.size + t->tx.size);
 }

@@ -82,7 +82,7 @@ static void maybe_grow(struct tcp *t, uint32_t n)
 	t->rx_total += n;
 	if (next > max || t->rx_total < next || t->fin_seen || t->rx_cap >= field_max(t))
 		return;
-	if (!tcp_mem_fits(t, next > t->rx_charged ? next - t->rx_charged : 0))
+	if (tcp_mem_pressure(t) || !tcp_mem_fits(t, tcp_rx_growth_cost(t, next)))
 		return;
 	t->rx_cap = next;
 	t->rx_total = 0;

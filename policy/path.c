@@ -132,6 +132,15 @@ int policy_path_normalise(const char *s, size_t len, struct buf *ret)
 	return r;
 }
 
+static size_t count_slashes(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += s[i] == '/';
+	return n;
+}
+
 int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct why *why)
 {
 	size_t had;
@@ -151,6 +160,10 @@ int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct 
 				       s);
 	had = ret->len;
 	r = len > POLICY_PATH_MAX ? -ENOBUFS : normalise(s, len, ret);
+	/* A dot segment took slashes away; what its author meant is a guess. */
+	if (r == 0 &&
+	    count_slashes(s, len) != count_slashes((const char *)buf_at(ret) + had, ret->len - had))
+		r = -EINVAL;
 	/* The normal form counts: it is what is printed, loaded again and matched. */
 	if (r == 0 && ret->len - had > POLICY_PATTERN_MAX)
 		r = -ENOBUFS;

@@ -28,6 +28,7 @@ int http_filter_new(const struct http_filter_config *cfg, struct http_filter **r
 		f->reported = f->pending + f->n_secrets;
 	}
 	list_init(&f->exchanges);
+	buf_init(&f->gathered, HTTP_GATHER_MAX);
 	http_collect_init(&f->request_head, HTTP_COLLECT_REQUEST);
 	http_collect_init(&f->response_head, HTTP_COLLECT_RESPONSE);
 	*ret = f;
@@ -118,6 +119,7 @@ void http_filter_free(struct http_filter *f)
 	}
 	http_collect_fini(&f->request_head);
 	http_collect_fini(&f->response_head);
+	buf_fini(&f->gathered);
 	free(f->pending);
 	free(f);
 }
@@ -236,6 +238,10 @@ enum http_state http_guest_eof(struct http_filter *f, struct buf *to_upstream, s
 			return remember(f, HTTP_ABORT);
 		http_refuse(f, x, TLSPROXY_HTTP_BAD_REQUEST, 400, NULL,
 			    "the connection ended within a request head");
+		break;
+	case HTTP_G_GATHER:
+		http_refuse(f, f->current, TLSPROXY_HTTP_BAD_REQUEST, 400, NULL,
+			    "the connection ended within a request body");
 		break;
 	case HTTP_G_DRAIN:
 		f->g = HTTP_G_STOP;

@@ -2,14 +2,15 @@
 /*
  * The guest's side: requests.
  *
- *   HEAD ─► READY ─┬─► LENGTH ──────────────┐
+ *   HEAD ─► READY ─┬─► GATHER ──────────────┐
+ *                  ├─► LENGTH ──────────────┤
  *                  ├─► CHUNKS ─► TRAILERS ──┼─► HEAD (or STOP, SWITCH)
  *                  ├─► DRAIN (denied) ──────┤
  *                  └────────────────────────┘
  *
  * READY: the head is complete and waits until the upstream buffer has room for
- * it. A request is refused before a byte of it went out, except when a
- * violation shows in its body: then the upstream is given up in the middle of
+ * it. GATHER: a short body is read before its head goes out. A request is refused
+ * before a byte of it went out, except when a violation shows in a long body: then the upstream is given up in the middle of
  * the message, which its framing makes visible, and the guest is answered.
  * Every byte here is hostile.
  */
@@ -54,6 +55,7 @@ void http_refuse(struct http_filter *f, struct http_exchange *x, enum tlsproxy_h
 		f->current = NULL;
 	f->g = HTTP_G_STOP;
 	http_collect_fini(&f->request_head);
+	buf_reset(&f->gathered);
 }
 
 static enum step refuse_bad(struct http_filter *f, struct http_exchange *x,
@@ -76,18 +78,25 @@ static void refuse_violation(struct http_filter *f, struct http_exchange *x)
 
 /* Denied by policy: when little or no body follows, the connection stays. */
 static void refuse_denied(struct http_filter *f, struct http_exchange *x,
-			  const struct tlsproxy_verdict *v, const struct http_framing *fr, bool stay)
+			  const struct tlsproxy_verdict *v, const struct http_framing *fr)
 {
+	bool stay = x->keep && !x->expect &&
+		    (fr->body == HTTP_BODY_NONE ||
+		     (fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_DRAIN_MAX));
+
 	x->verdict = *v;
 	http_refuse(f, x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
-	stay = stay && x->keep && !x->expect &&
-	       (fr->body == HTTP_BODY_NONE ||
-		(fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_DRAIN_MAX));
 	if (!stay)
 		return;
 	x->close = false;
 	f->drain_left = fr->length;
 	f->g = fr->length ? HTTP_G_DRAIN : HTTP_G_HEAD;
+}
+
+/* Written anew, a head gets a little longer. */
+static size_t head_room(const struct http_collect *c)
+{
+	return c->bytes.len + 4 * HTTP_FIELDS_MAX + 512;
 }
 
 /* ---- a head --------------------------------------------------------------------------------- */
@@ -148,7 +157,21 @@ static void request_over(struct http_filter *f, struct http_exchange *x)
 	http_exchange_settle(f, x);
 }
 
-/* The head goes out; then its body is awaited. */
+static int write_gathered(struct http_filter *f, struct http_exchange *x, struct buf *up)
+{
+	size_t n = f->gathered.len, written = 0;
+	int r;
+
+	if (n == 0)
+		return 0;
+	r = http_write_body(&f->request_body, false, buf_at(&f->gathered), n, true, up, &written);
+	/* A placeholder and its value are equally long: Content-Length is true. */
+	assert(r < 0 || written == n);
+	x->up = n;
+	return r;
+}
+
+/* The head goes out, with the body that was gathered; else its body is awaited. */
 static enum step forward(struct http_filter *f, struct http_exchange *x, const struct http_head *h,
 			 const struct http_framing *fr, struct buf *up)
 {
@@ -157,7 +180,10 @@ static enum step forward(struct http_filter *f, struct http_exchange *x, const s
 	int r;
 
 	http_secret_begin(f);
+	http_secret_body(f, h);
 	r = http_write_request(f, h, x, fr, up);
+	if (r == 0)
+		r = write_gathered(f, x, up);
 	if (r < 0)
 		http_cut(up, before);
 	if (r == -EPERM) {
@@ -170,18 +196,26 @@ static enum step forward(struct http_filter *f, struct http_exchange *x, const s
 	}
 	if (r < 0)
 		return STEP_ABORT;
+	x->sent = true;
 	http_secret_report(f);
-	http_secret_body(f, h);
 	f->body_in = f->body_out = 0;
 	f->request_left = fr->length;
 	f->request_chunks = (struct http_chunks){ 0 };
-	if (fr->body == HTTP_BODY_NONE) {
-		request_over(f, x);
-		return STEP_ON;
-	}
-	f->g = fr->body == HTTP_BODY_CHUNKED ? HTTP_G_CHUNKS : HTTP_G_LENGTH;
 	http_collect_fini(&f->request_head);
+	if (fr->body == HTTP_BODY_NONE || f->gathered.len)
+		request_over(f, x);
+	else
+		f->g = fr->body == HTTP_BODY_CHUNKED ? HTTP_G_CHUNKS : HTTP_G_LENGTH;
+	buf_reset(&f->gathered);
 	return STEP_ON;
+}
+
+/* The guest sends a short body without waiting for anybody. */
+static bool gathers(const struct http_filter *f, const struct http_exchange *x,
+		    const struct http_framing *fr)
+{
+	return f->n_secrets && fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_GATHER_MAX &&
+	       !x->expect;
 }
 
 static enum step handle_head(struct http_filter *f, struct http_exchange *x, struct buf *up)
@@ -216,20 +250,47 @@ static enum step handle_head(struct http_filter *f, struct http_exchange *x, str
 	}
 	judge(f, x, &v);
 	if (!v.allow) {
-		refuse_denied(f, x, &v, &fr, true);
+		refuse_denied(f, x, &v, &fr);
 		return STEP_ON;
 	}
 	x->verdict = v;
 	x->has_verdict = true;
-	return forward(f, x, &h, &fr, up);
+	if (!gathers(f, x, &fr))
+		return forward(f, x, &h, &fr, up);
+	f->request_left = fr.length;
+	f->g = HTTP_G_GATHER;
+	return STEP_ON;
+}
+
+static enum step step_gather(struct http_filter *f, struct input *in)
+{
+	size_t n = (size_t)MIN((uint64_t)in->n, f->request_left);
+	struct http_refusal refusal;
+	struct authority authority;
+	struct http_framing fr;
+	struct http_head h;
+
+	if (n && buf_append(&f->gathered, in->p, n) < 0)
+		return STEP_ABORT;
+	take(in, n);
+	f->request_left -= n;
+	if (f->request_left)
+		return STEP_WAIT;
+	if (in->up->len && buf_room(in->up) < head_room(&f->request_head) + f->gathered.len)
+		return STEP_WAIT;
+	/* The same bytes as before, which were fine. */
+	if (http_head_request(&f->request_head, &h, &refusal) < 0 ||
+	    http_agree(f, &h, &authority, &refusal) < 0 ||
+	    http_framing_request(&h, &fr, &refusal) < 0)
+		return STEP_ABORT;
+	return forward(f, f->current, &h, &fr, in->up);
 }
 
 static enum step step_ready(struct http_filter *f, struct input *in)
 {
-	size_t need = f->request_head.bytes.len + 4 * HTTP_FIELDS_MAX + 512;
 	struct http_exchange *x;
 
-	if (in->up->len && buf_room(in->up) < need)
+	if (in->up->len && buf_room(in->up) < head_room(&f->request_head))
 		return STEP_WAIT;
 	x = http_exchange_add(f);
 	if (!x)
@@ -421,6 +482,8 @@ static enum step step(struct http_filter *f, struct input *in)
 		return step_head(f, in);
 	case HTTP_G_READY:
 		return step_ready(f, in);
+	case HTTP_G_GATHER:
+		return step_gather(f, in);
 	case HTTP_G_LENGTH:
 		return step_length(f, in);
 	case HTTP_G_CHUNKS:

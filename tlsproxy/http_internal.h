@@ -137,6 +137,7 @@ struct http_exchange {
 	bool keep; /* the guest wants the connection to stay */
 	bool websocket;
 	bool expect;	   /* 100-continue asked */
+	bool sent;	   /* its head went upstream */
 	bool body_begun;   /* a byte of the request body arrived */
 	bool request_done; /* read to its end */
 	bool response_begun;
@@ -165,7 +166,8 @@ enum http_guest_state {
 	HTTP_G_DRAIN = 5,  /* body of a denied request */
 	HTTP_G_SWITCH = 6, /* asked for an upgrade: nothing is read until the answer */
 	HTTP_G_TUNNEL = 7,
-	HTTP_G_STOP = 8, /* whatever comes is dropped */
+	HTTP_G_STOP = 8,   /* whatever comes is dropped */
+	HTTP_G_GATHER = 9, /* a short body, before its head goes out */
 };
 enum http_upstream_state {
 	HTTP_U_HEAD = 0,
@@ -201,6 +203,7 @@ struct http_filter {
 	enum http_state over; /* HTTP_CLOSE or HTTP_ABORT was returned: nothing changes any more */
 
 	struct http_collect request_head, response_head;
+	struct buf gathered; /* HTTP_G_GATHER */
 	struct http_chunks request_chunks, response_chunks;
 	uint64_t request_left, response_left, drain_left;
 	bool response_chunked_out; /* the guest gets chunks */
@@ -210,6 +213,7 @@ struct http_filter {
 	/* The present request's secrets: place bits, one byte a secret, see http_secret.c. */
 	uint8_t *pending, *reported;
 	const char *request_barred;
+	bool secret_host; /* this request's host may be sent a secret */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body, tunnel;
 	uint64_t body_in, body_out;

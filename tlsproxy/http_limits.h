@@ -22,6 +22,11 @@
 #define HTTP_CHUNK_EXT_MAX ((size_t)16 * 1024)
 /* Hex digits of a chunk size: overflow of its value. */
 #define HTTP_CHUNK_DIGITS_MAX 15
+/*
+ * A body up to this length is read before its head goes out (when there are
+ * secrets): a violation in it then leaves no half request upstream.
+ */
+#define HTTP_GATHER_MAX ((size_t)16 * 1024)
 /* Body of a denied request that is read and dropped to keep the connection. */
 #define HTTP_DRAIN_MAX ((size_t)64 * 1024)
 /* Interim responses to one request: a server that never answers. */

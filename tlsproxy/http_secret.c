@@ -92,6 +92,10 @@ void http_secret_begin(struct http_filter *f)
 	if (f->n_secrets)
 		memset(f->reported, 0, f->n_secrets);
 	f->request_barred = NULL;
+	f->secret_host = false;
+	for (size_t i = 0; f->cfg.tls && i < f->n_secrets; i++)
+		f->secret_host |=
+			secret_host_allowed(&f->cfg.secrets->secrets[i], &f->current->authority);
 	if (!f->cfg.tls)
 		f->request_barred = "plain http";
 	else if (str_eq(m, "TRACE"))

@@ -157,9 +157,10 @@ static enum step final_response(struct http_filter *f, const struct http_head *h
 	if (fr.body == HTTP_BODY_NONE)
 		return response_over(f);
 	begin_body(f, h, &fr);
-	if (fr.body == HTTP_BODY_CLOSE && f->upstream_ended)
-		return response_over(f);
-	return STEP_ON;
+	if (!f->upstream_ended)
+		return STEP_ON;
+	/* The head waited for room; meanwhile the connection ended, and all bytes were read. */
+	return fr.body == HTTP_BODY_CLOSE ? response_over(f) : STEP_ABORT;
 }
 
 static enum step step_ready(struct http_filter *f, struct input *in)
@@ -190,7 +191,7 @@ static enum step step_head(struct http_filter *f, struct input *in)
 	if (in->n == 0 || (x && x->local))
 		return STEP_WAIT;
 	/* Bytes that answer nothing: the next request would get them as its response. */
-	if (!x || x->response_done)
+	if (!x || x->response_done || !x->sent)
 		return STEP_CLOSE;
 	r = http_collect_feed(&f->response_head, in->p, in->n, &taken, &done, &why);
 	take(in, taken);

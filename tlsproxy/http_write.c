@@ -83,7 +83,8 @@ static int write_request_field(struct http_filter *f, const struct http_head *h,
 
 	if (r < 0)
 		return r;
-	if (field_ends_here(h, fld->name, true))
+	if (field_ends_here(h, fld->name, true) ||
+	    (f->secret_host && http_text_ieq(fld->name, "Accept-Encoding")))
 		return http_secret_scan(f, fld->value, "field not allowed");
 	r = buf_append(out, fld->name.s, fld->name.len);
 	if (r == 0)
@@ -122,6 +123,9 @@ int http_write_request(struct http_filter *f, const struct http_head *h,
 		r = write_host(x, out);
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++)
 		r = write_request_field(f, h, &h->fields[i], out);
+	/* A compressed reply could carry the value back unseen. */
+	if (r == 0 && f->secret_host)
+		r = buf_append_str(out, "Accept-Encoding: identity\r\n");
 	if (r == 0)
 		r = write_framing(fr, fr->body == HTTP_BODY_CHUNKED, out);
 	if (r == 0)

@@ -275,6 +275,9 @@ int config_set_path(struct config_builder *b, const struct where *w, char **path
 		return where_fail(w, b->err, "its directory: %s", strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return where_fail(w, b->err, "its directory is not a directory");
+	/* The record is not written through a link that somebody else may have laid. */
+	if (lstat(text, &st) == 0 && S_ISLNK(st.st_mode))
+		return where_fail(w, b->err, "is a symbolic link; name the file itself");
 	if (stat(text, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return where_fail(w, b->err, "is a directory; name a file");

@@ -151,6 +151,9 @@ static void on_reply(void *user, const uint8_t *msg, size_t len)
 	pool_put(&f->gw->query_pool, a);
 	if (len)
 		netstack_flow_send(f->ns, msg, len);
+	/* A resolver's socket is rarely used twice; idle, it would fill the flow table. */
+	if (list_empty(&f->queries))
+		netstack_flow_abort(f->ns);
 }
 
 void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len)

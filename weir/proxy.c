@@ -9,6 +9,7 @@
  */
 #include "weir/proxy.h"
 
+#include "weir/addresses.h"
 #include "weir/harden.h"
 #include "weir/message.h"
 #include "weir/record.h"
@@ -16,6 +17,9 @@
 
 #include <sys/epoll.h>
 #include <unistd.h>
+
+/* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
+#define CA_HOURS (7 * 24)
 
 struct proxy {
 	const struct weir_config *cfg;
@@ -51,6 +55,8 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 		.dir = POLICY_EGRESS,
 		.proto = POLICY_TCP,
 		.addr = f->upstream.addr,
+		.is_host = ip_equal(&f->remote.addr, &gateway_ip4) ||
+			   ip_equal(&f->remote.addr, &gateway_ip6),
 		.port = f->remote.port,
 		.name = POLICY_NONE,
 	};
@@ -404,6 +410,7 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
 		.n_upstream_ca_files = cfg->n_upstream_cas,
 		.max_flows = cfg->max_connections,
+		.ca_hours = CA_HOURS,
 	};
 	char why[512] = "";
 	int r;

@@ -23,6 +23,7 @@
 #include "weir/state.h"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -51,6 +52,7 @@ struct run {
 	struct audit_log *log;
 	char *audit_path;
 	struct stat audit_stat;
+	char policy_digest[72]; /* "sha256:HEX" of `weir policy show` */
 	struct child gateway, proxy, sandbox;
 	struct loop_io signals;
 	struct loop_timer deadline;
@@ -99,6 +101,7 @@ static void record_run(struct run *r, const char *event, const char *detail)
 	audit_str(&e, "name", r->cfg->name);
 	audit_str(&e, "backend", "netns");
 	audit_str(&e, "command", r->cfg->command[0]);
+	audit_str(&e, "policy", r->policy_digest);
 	if (str_eq(event, "end"))
 		audit_u64(&e, "status", (uint64_t)r->status);
 	audit_str(&e, "detail", detail);
@@ -475,6 +478,26 @@ static int start_all(struct run *r, struct conf_error *err)
 	return rc;
 }
 
+/* Two runs with the same digest were judged by the same rules. */
+static int digest_policy(struct run *r)
+{
+	unsigned char sum[32];
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	int rc = f ? policy_print(r->cfg->policy, f) : -ENOMEM;
+
+	if (f && fclose(f) != 0)
+		rc = -ENOMEM;
+	if (rc == 0 && EVP_Digest(text, len, sum, NULL, EVP_sha256(), NULL) != 1)
+		rc = -EIO;
+	free(text);
+	snprintf(r->policy_digest, sizeof(r->policy_digest), "sha256:");
+	for (size_t i = 0; rc == 0 && i < sizeof(sum); i++)
+		snprintf(r->policy_digest + 7 + 2 * i, 3, "%02x", sum[i]);
+	return rc;
+}
+
 static int open_files(struct run *r, struct conf_error *err)
 {
 	const struct weir_config *cfg = r->cfg;
@@ -490,7 +513,7 @@ static int open_files(struct run *r, struct conf_error *err)
 		rc = -errno;
 	if (rc < 0) {
 		conf_error_set(err, "cannot open the record %s: %s",
-			       r->audit_path ? r->audit_path : "", strerror(-rc));
+			       r->audit_path ? r->audit_path : "", audit_log_why(rc));
 		return rc;
 	}
 	r->capture = -1;
@@ -534,6 +557,28 @@ static int check_backend(const struct weir_config *cfg, struct conf_error *err)
 	return -ENOTSUP;
 }
 
+static void say_json(const struct run *r, const struct audit_totals *t)
+{
+	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "run", r->id, "name", r->cfg->name, "status",
+			      r->status, "record", r->audit_path);
+	const struct {
+		const char *key;
+		uint64_t value;
+	} counts[] = {
+		{ "events", t->events },	 { "allowed", t->allowed },
+		{ "denied", t->denied },	 { "failed", t->failed },
+		{ "violations", t->violations }, { "secrets_used", t->secrets_used },
+		{ "bytes_up", t->bytes_up },	 { "bytes_down", t->bytes_down },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		(void)json_object_set_new(o, counts[i].key,
+					  json_integer((json_int_t)counts[i].value));
+	if (json_dumpf(o, stderr, JSON_COMPACT) == 0)
+		fputc('\n', stderr);
+	json_decref(o);
+}
+
 static void say_summary(const struct run *r)
 {
 	struct audit_totals t;
@@ -541,16 +586,7 @@ static void say_summary(const struct run *r)
 
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
-		fprintf(stderr,
-			"{\"run\":\"%s\",\"name\":\"%s\",\"status\":%d,\"record\":\"%s\","
-			"\"events\":%llu,"
-			"\"allowed\":%llu,\"denied\":%llu,\"failed\":%llu,\"violations\":%llu,"
-			"\"secrets_used\":%llu,\"bytes_up\":%llu,\"bytes_down\":%llu}\n",
-			r->id, r->cfg->name, r->status, r->audit_path, (unsigned long long)t.events,
-			(unsigned long long)t.allowed, (unsigned long long)t.denied,
-			(unsigned long long)t.failed, (unsigned long long)t.violations,
-			(unsigned long long)t.secrets_used, (unsigned long long)t.bytes_up,
-			(unsigned long long)t.bytes_down);
+		say_json(r, &t);
 	else if (r->tty >= 0 && (t.denied || t.violations))
 		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violations; see: weir audit %s",
 			 (unsigned long long)t.denied, (unsigned long long)t.violations,
@@ -597,6 +633,8 @@ static int supervise(struct run *r, struct conf_error *err)
 		return rc;
 	}
 	rc = open_files(r, err);
+	if (rc == 0)
+		rc = digest_policy(r);
 	if (rc == 0)
 		rc = start_all(r, err);
 	if (rc < 0)

@@ -278,6 +278,7 @@ static void test_what_is_not_opened(void **state)
 	(void)state;
 	write_file("precious\n", 9);
 	assert_int_equal(audit_log_open(path, -1, "r", NULL, &l), -EEXIST);
+	assert_non_null(strstr(audit_log_why(-EEXIST), "no record"));
 	s = read_file(&n);
 	assert_string_equal(s, "precious\n");
 	free(s);

@@ -2,6 +2,7 @@
 /* A record as a person reads it: the table, the summary, why. */
 #include "audit/audit.h"
 
+#include <glob.h>
 #include <setjmp.h>
 #include <cmocka.h>
 #include <stdio.h>
@@ -225,6 +226,37 @@ static void test_why_json(void **state)
 	free(t);
 }
 
+/* What the fuzzer starts from, as an ordinary test: any file is read, and printed as ASCII. */
+static void test_corpus(void **state)
+{
+	struct audit_view v = { .width = 80 };
+	char err[256], *text = NULL;
+	glob_t g;
+	size_t n;
+
+	(void)state;
+	if (glob("fuzz/corpus/audit_record/*", 0, NULL, &g) != 0) {
+		print_message("SKIPPED: not run in the source directory\n");
+		skip();
+	}
+	for (size_t i = 0; i < g.gl_pathc; i++) {
+		FILE *f = open_memstream(&text, &n);
+		int r = audit_print(g.gl_pathv[i], &v, f, err, sizeof(err));
+
+		if (r != 0 && r != -EBADMSG && r != -EINVAL)
+			fail_msg("%s: %d", g.gl_pathv[i], r);
+		r = audit_why(g.gl_pathv[i], "d", &v, f, err, sizeof(err));
+		if (r != 0 && r != -EBADMSG && r != -EINVAL && r != -ENOENT)
+			fail_msg("%s: %d", g.gl_pathv[i], r);
+		fclose(f);
+		for (size_t k = 0; k < n; k++)
+			if (text[k] != '\n' && (text[k] < 0x20 || text[k] > 0x7e))
+				fail_msg("%s: byte 0x%02x is printed", g.gl_pathv[i], text[k] & 0xff);
+		free(text);
+	}
+	globfree(&g);
+}
+
 /* The published schema says what the lines are. */
 static void test_schema(void **state)
 {
@@ -254,7 +286,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),  cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_why),    cmocka_unit_test(test_why_json),
-		cmocka_unit_test(test_schema),
+		cmocka_unit_test(test_schema), cmocka_unit_test(test_corpus),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

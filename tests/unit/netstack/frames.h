@@ -50,6 +50,7 @@ struct rig {
 	uint8_t got[70000];
 	size_t got_len;
 	bool got_eof;
+	uint64_t frames_in, frames_out, bytes; /* as captured */
 };
 
 static const uint8_t mac_gw[6] = { 2, 0, 0, 0, 0, 1 };
@@ -124,12 +125,23 @@ static void rig_refused_cb(void *ctx, const struct netstack_tuple *t, uint8_t pr
 	r->refusal = how;
 }
 
+static void rig_frame_cb(void *ctx, bool from_guest, const void *head, size_t head_len,
+			 const void *payload, size_t payload_len)
+{
+	struct rig *r = ctx;
+
+	*(from_guest ? &r->frames_in : &r->frames_out) += 1;
+	r->bytes += head_len + payload_len;
+	assert_true((head || !head_len) && (payload || !payload_len));
+}
+
 static const struct netstack_ops rig_ops = {
 	.flow_new = rig_new_cb,
 	.flow_bytes = rig_bytes_cb,
 	.flow_server_first = rig_first_cb,
 	.flow_datagram = rig_datagram_cb,
 	.flow_end = rig_end_cb,
+	.frame = rig_frame_cb,
 	.packet_refused = rig_refused_cb,
 };
 
@@ -165,6 +177,14 @@ static void rig_start(struct rig *r)
 
 static void rig_stop(struct rig *r)
 {
+	struct netstack_stats s;
+
+	if (r->ns) { /* a capture misses nothing */
+		netstack_stats_get(r->ns, &s);
+		assert_int_equal(s.frames_in, r->frames_in);
+		assert_int_equal(s.frames_out, r->frames_out);
+		assert_int_equal(s.bytes_in + s.bytes_out, r->bytes);
+	}
 	netstack_free(r->ns);
 	assert_int_equal(r->begun, r->ended);
 	loop_free(r->loop);

@@ -373,7 +373,7 @@ static void sim_deliver(struct sim *s)
 
 static void sim_invariants(struct sim *s)
 {
-	size_t floors = 2 * (65536 + 16384);
+	size_t floors = 2 * (65536 + 65536);
 
 	SIM_CHECK(s, s->stack.mem_used <= s->stack.mem_max + floors, "%zu", s->stack.mem_used);
 	for (int i = 0; i < 2; i++) {
@@ -474,6 +474,7 @@ static void sim_fini(struct sim *s)
 	for (int i = 0; i < 2; i++)
 		tcp_free(s->e[i].t);
 	assert_int_equal(s->stack.mem_used, 0);
+	assert_int_equal(s->stack.mem_alloc, 0);
 }
 
 /* Until both ends are closed or nothing is left to happen. */

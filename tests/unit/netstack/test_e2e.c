@@ -25,6 +25,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,8 +104,18 @@ static void serve_tcp(int fd)
 		got = recv_bulk(fd);
 		CHECK(fd_write_all(fd, &got, sizeof(got)) == 0);
 		break;
+	case 'S': /* the same, but slow to begin: every buffer on the way fills up */
+		usleep(400000);
+		got = recv_bulk(fd);
+		CHECK(fd_write_all(fd, &got, sizeof(got)) == 0);
+		break;
 	case 'D':
 		send_bulk(fd, BULK);
+		break;
+	case 'F': /* for ever, until the client has had enough */
+		memset(b, 'f', sizeof(b));
+		while (write(fd, b, sizeof(b)) > 0)
+			;
 		break;
 	case 'E':
 		while ((n = read(fd, b, sizeof(b))) > 0)
@@ -298,6 +309,43 @@ static void guest_bulk(bool six)
 	CHECK(recv_bulk(fd) == BULK);
 	close(fd);
 	fprintf(stderr, "  IPv%d down %.2f Gbit/s\n", six ? 6 : 4, BULK * 8e-9 / seconds(t0));
+}
+
+/* Windows close on both sides and open again; a reader that goes away in the middle. */
+static void guest_pressure(bool six)
+{
+	static uint8_t b[65536];
+	uint64_t got = 0;
+	size_t n = 0;
+	ssize_t r;
+	int fd = dial(six, PORT_SERVER, SOCK_STREAM);
+
+	CHECK(fd >= 0);
+	CHECK(write(fd, "S", 1) == 1);
+	send_bulk(fd, 24u << 20);
+	CHECK(shutdown(fd, SHUT_WR) == 0);
+	CHECK(read(fd, &got, sizeof(got)) == sizeof(got));
+	CHECK(got == 24u << 20);
+	close(fd);
+	fd = dial(six, PORT_SERVER, SOCK_STREAM);
+	CHECK(fd >= 0);
+	CHECK(write(fd, "D", 1) == 1);
+	usleep(400000);
+	while ((r = read(fd, b, sizeof(b))) > 0) {
+		CHECK(pattern_ok(b, (size_t)r, n));
+		n += (size_t)r;
+		if (n % 64 == 0)
+			usleep(100);
+	}
+	CHECK(r == 0 && n == BULK);
+	close(fd);
+	for (unsigned i = 0; i < 20; i++) {
+		fd = dial(six, PORT_SERVER, SOCK_STREAM);
+		CHECK(fd >= 0);
+		CHECK(write(fd, "F", 1) == 1);
+		CHECK(read(fd, b, sizeof(b)) > 0);
+		close(fd); /* with bytes unread: a reset */
+	}
 }
 
 /* Small writes, answers awaited, then half close. */
@@ -496,6 +544,7 @@ static void run_guest(int ctl)
 		guest_uso(six);
 		guest_ping(six);
 		guest_bulk(six);
+		guest_pressure(six);
 	}
 	guest_many();
 	guest_serve(ctl);
@@ -680,6 +729,16 @@ static void bind_server(int *ret_ls, int *ret_us)
 	server_port = ntohs(in.sin_port);
 }
 
+/* This process does nothing but relay: its CPU time is the stack's. */
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void test_real_kernel(void **state)
 {
 	struct netstack_config cfg = {
@@ -739,6 +798,8 @@ static void test_real_kernel(void **state)
 	print_message("  stack: %lu segments sent again, %lu dropped by the link, %lu malformed, "
 		      "%lu spoofed\n",
 		      st.retransmits, st.dropped_link_full, st.dropped_malformed, st.dropped_spoofed);
+	print_message("  stack: %.2f CPU-seconds per GB\n",
+		      cpu_seconds() * 1e9 / (double)(up + down));
 	assert_int_equal(st.dropped_malformed, 0);
 	assert_int_equal(st.tcp_flows, 0);
 	netstack_free(stack);

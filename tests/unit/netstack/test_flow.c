@@ -289,6 +289,34 @@ static void test_remote_half_close(void **state)
 	rig_stop(&r);
 }
 
+/* Connections in TIME-WAIT do not keep new ones out. */
+static void test_time_wait_recycled(void **state)
+{
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	for (uint16_t i = 0; i < 30; i++) {
+		pair(sv);
+		peer_syn(&p, &r, (uint16_t)(3000 + i));
+		assert_non_null(r.flow);
+		netstack_flow_attach(r.flow, sv[0], false);
+		rig_run(&r);
+		peer_establish(&p);
+		close(sv[1]);
+		rig_run(&r);
+		expect_fin(&p);
+		peer_send(&p, TCP_FIN | TCP_ACK, NULL, 0);
+		peer_drain(&p);
+		assert_int_equal(r.ended, i + 1);
+		assert_int_equal(r.how, NETSTACK_END_CLOSED);
+	}
+	assert_int_equal(r.refused, 0);
+	rig_stop(&r);
+}
+
 static void test_guest_reset(void **state)
 {
 	char b[10];
@@ -359,6 +387,55 @@ static void test_remote_gone(void **state)
 	peer_send(&p, TCP_FIN | TCP_ACK, NULL, 0);
 	assert_int_equal(r.ended, 2);
 	assert_int_equal(r.how, NETSTACK_END_CLOSED);
+	rig_stop(&r);
+}
+
+/* Writing fails while an answer waits to be read: the guest gets it, then the reset. */
+static void test_broken_up(void **state)
+{
+	char b[10];
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv, true); /* held: nothing is written yet */
+	peer_send(&p, TCP_ACK, "request", 7);
+	assert_int_equal(write(sv[1], "answer", 6), 6);
+	assert_int_equal(shutdown(sv[1], SHUT_RD), 0);
+	netstack_flow_release(r.flow);
+	rig_run(&r);
+	peer_read(&p, b, 6);
+	assert_memory_equal(b, "answer", 6);
+	expect_rst(&p);
+	assert_int_equal(r.how, NETSTACK_END_REMOTE_RESET);
+	assert_int_equal(r.counts.error, EPIPE);
+	assert_int_equal(r.counts.bytes_up, 0);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+/* Data and reset in one batch: the data still goes up. */
+static void test_reset_behind_data(void **state)
+{
+	char b[10];
+	struct frame f;
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv, false);
+	frame_tcp(&f, &g4, p.port, &d4, 443, TCP_ACK, p.seq, p.ack, "last", 4);
+	rig_put(&r, &f);
+	p.seq += 4;
+	peer_send(&p, TCP_RST, NULL, 0);
+	assert_int_equal(r.how, NETSTACK_END_GUEST_RESET);
+	assert_int_equal(r.counts.bytes_up, 4);
+	assert_int_equal(read(sv[1], b, sizeof(b)), 4);
+	close(sv[1]);
 	rig_stop(&r);
 }
 
@@ -729,9 +806,12 @@ int main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_both_ways),
 		cmocka_unit_test(test_remote_half_close),
+		cmocka_unit_test(test_time_wait_recycled),
 		cmocka_unit_test(test_guest_reset),
 		cmocka_unit_test(test_remote_reset),
 		cmocka_unit_test(test_remote_gone),
+		cmocka_unit_test(test_broken_up),
+		cmocka_unit_test(test_reset_behind_data),
 		cmocka_unit_test(test_back_pressure),
 		cmocka_unit_test(test_accept_hold),
 		cmocka_unit_test(test_hold_bound),

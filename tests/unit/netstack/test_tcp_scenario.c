@@ -36,7 +36,7 @@ struct run {
 	struct tcp_stack stack;
 	struct tcp *t;
 	uint64_t now, timer;
-	uint32_t iss;
+	uint32_t iss, ts_base; /* our timestamp clock at time 0 */
 	bool link_full, closed, auto_read;
 	uint64_t written, read;
 	struct sent out[OUT_MAX];
@@ -84,6 +84,7 @@ static bool on_emit(struct tcp *t, const struct tcp_out *o)
 	s->data_ok = o->data_len == o->data[0].len + o->data[1].len;
 	if (s->seg.flags & TCP_SYN)
 		r->iss = s->seg.seq;
+	r->ts_base = s->seg.ts_val - (uint32_t)(r->now / NS_PER_MS);
 	for (size_t i = 0; i < o->data_len; i++) {
 		uint8_t b = i < o->data[0].len ? o->data[0].p[i] : o->data[1].p[i - o->data[0].len];
 
@@ -248,6 +249,8 @@ static struct tcp_seg segment_of(struct run *r)
 		} else if (!strcmp(k, "ts")) {
 			s.has_ts = true;
 			s.ts_val = v;
+		} else if (!strcmp(k, "echo")) {
+			s.ts_ecr = r->ts_base + (uint32_t)(r->now / NS_PER_MS) - v;
 		} else {
 			BAD(r, "unknown word %s", k);
 		}

@@ -2,7 +2,11 @@
 /* UDP and echo flows: decisions, relays, refusals, limits, idle ends. */
 #include "frames.h"
 
-#include "netstack/netstack_limits.h"
+#include "netstack/netstack_internal.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 
 static struct ip_addr g4, g6, d4, d6;
 
@@ -267,8 +271,108 @@ static void test_attached(void **state)
 	rig_stop(&r);
 }
 
+static bool own_namespace;
+
+/* In a namespace of our own ping sockets can be allowed; the last tests, because they stay there. */
+static int ping_socket(void)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP), s, sys;
+
+	if (fd >= 0 || unshare(CLONE_NEWNET) < 0)
+		return fd;
+	own_namespace = true;
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	sys = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY);
+	if (s >= 0 && sys >= 0 && ioctl(s, SIOCSIFFLAGS, &lo) == 0 && write(sys, "0 0", 3) == 3)
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_ICMP);
+	fd_close(s);
+	fd_close(sys);
+	return fd;
+}
+
+/* A ping socket: its identifier is the kernel's, the guest sees its own. */
+static void test_ping_socket(void **state)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	attach_fd = ping_socket();
+	if (attach_fd < 0) {
+		print_message("skipped: no right to open a ping socket\n");
+		skip();
+	}
+	assert_int_equal(connect(attach_fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	rig_start(&r);
+	r.on_new = attach_it;
+	for (int six = 0; six <= 1; six++) {
+		frame_echo(&f, six ? &g6 : &g4, six ? &d6 : &d4, 0xbeef, 42, "pingpong", 8);
+		rig_send(&r, &f);
+		rig_run_ms(&r, 20);
+		assert_true(rig_recv(&r, &f));
+		check_out(&f, &r);
+		assert_int_equal(f.b[l4_off(&f)], six ? 129 : 0);
+		assert_int_equal(get_be16(f.b + l4_off(&f) + 4), 0xbeef);
+		assert_int_equal(get_be16(f.b + l4_off(&f) + 6), 42);
+		assert_memory_equal(f.b + l4_off(&f) + 8, "pingpong", 8);
+		if (!six) { /* the same socket behind an IPv6 flow: translated names do that */
+			attach_fd = dup(attach_fd);
+			netstack_flow_abort(r.flow);
+			assert_int_equal(r.counts.bytes_up, 8);
+			assert_int_equal(r.counts.bytes_down, 8);
+		}
+	}
+	rig_stop(&r);
+}
+
+/* The path of the attached socket is narrower: the guest learns by how much. */
+static void test_too_big(void **state)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_mtu = 1300 };
+	static uint8_t data[1400];
+	int other, s, how = IP_PMTUDISC_DO;
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	fd_close(ping_socket());
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	if (s < 0 || !own_namespace || ioctl(s, SIOCSIFMTU, &lo) < 0) {
+		fd_close(s);
+		print_message("skipped: no namespace of our own\n");
+		skip();
+	}
+	close(s);
+	rig_start(&r);
+	r.on_new = attach_it;
+	for (int six = 0; six <= 1; six++) {
+		attach_fd = udp_pair(&other);
+		setsockopt(attach_fd, IPPROTO_IP, IP_MTU_DISCOVER, &how, sizeof(how));
+		frame_udp(&f, six ? &g6 : &g4, 1000, six ? &d6 : &d4, 53, data, sizeof(data));
+		rig_send(&r, &f);
+		assert_true(rig_recv(&r, &f));
+		check_out(&f, &r);
+		assert_int_equal(f.b[l4_off(&f)], six ? 2 : 3);
+		assert_int_equal(f.b[l4_off(&f) + 1], six ? 0 : 4);
+		assert_int_equal(get_be32(f.b + l4_off(&f) + 4), six ? 1320 : 1300);
+		while (rig_recv(&r, &f))
+			;
+		/* what fits goes through */
+		frame_udp(&f, six ? &g6 : &g4, 1000, six ? &d6 : &d4, 53, data, 1200);
+		rig_send(&r, &f);
+		assert_int_equal(recv(other, data, sizeof(data), 0), 1200);
+		assert_true(rig_silent(&r));
+		close(other);
+	}
+	rig_stop(&r);
+}
+
 static void test_limit(void **state)
 {
+	struct netstack_flow *first = NULL;
 	struct rig r;
 	struct frame f;
 
@@ -277,6 +381,8 @@ static void test_limit(void **state)
 	for (unsigned i = 0; i < 12; i++) {
 		frame_udp(&f, &g4, (uint16_t)(1000 + i), &d4, 53, "full", 4);
 		rig_send(&r, &f);
+		if (i == 0)
+			first = r.flow;
 		if (i >= 8)
 			expect_icmp(&r, &f, 3, 13);
 	}
@@ -285,10 +391,17 @@ static void test_limit(void **state)
 	assert_int_equal(r.refusal, NETSTACK_LIMIT);
 	assert_int_equal(r.tuple.guest.port, 1011);
 	assert_int_equal(rig_stats(&r).refused_limit, 4);
+	/* one that was idle for long gives way; the one that spoke last would not */
+	first->active_ns -= LIMIT_EVICT_NS;
+	frame_udp(&f, &g4, 1012, &d4, 53, "room", 4);
+	rig_send(&r, &f);
+	assert_int_equal(r.begun, 9);
+	assert_int_equal(r.ended, 1);
+	assert_int_equal(r.how, NETSTACK_END_TIMEOUT);
 	/* echo has a table of its own; an ended flow makes room */
 	frame_echo(&f, &g4, &d4, 1, 1, "x", 1);
 	rig_send(&r, &f);
-	assert_int_equal(r.begun, 9);
+	assert_int_equal(r.begun, 10);
 	netstack_flow_abort(r.flow);
 	rig_stop(&r);
 }
@@ -307,6 +420,7 @@ static void test_idle(void **state)
 	{ /* again with a short timeout */
 		int sv[2];
 
+		r.frames_in = r.frames_out = r.bytes = 0;
 		r.cfg.udp_timeout_s = 1;
 		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 		assert_int_equal(
@@ -421,11 +535,12 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_pending),	 cmocka_unit_test(test_local),
-		cmocka_unit_test(test_uso),	 cmocka_unit_test(test_attached),
-		cmocka_unit_test(test_limit),	 cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_rate),	 cmocka_unit_test(test_icmp_ignored),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_pending),	    cmocka_unit_test(test_local),
+		cmocka_unit_test(test_uso),	    cmocka_unit_test(test_attached),
+		cmocka_unit_test(test_limit),	    cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_rate),	    cmocka_unit_test(test_icmp_ignored),
+		cmocka_unit_test(test_ping_socket), cmocka_unit_test(test_too_big),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

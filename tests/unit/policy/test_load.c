@@ -249,7 +249,7 @@ static void test_bad(void **state)
 		       "[\"/***\"]}}"),
 		  "f:1:71: ", "\"**\" is a whole segment" },
 		{ RULE("{\"action\": \"allow\", \"destination\": \"*\", \"http\": {\"paths\": "
-		       "[\"/a/../..\"]}}"),
+		       "[\"/a/../b\"]}}"),
 		  "f:1:71: ", "can be read in two ways" },
 		{ RULE("{\"action\": \"allow\", \"destination\": \"*\", \"http\": {\"paths\": "
 		       "[\"/a%2f\"]}}"),
@@ -383,7 +383,7 @@ static void test_spellings(void **state)
 		       "\"domain_suffix\"}"),
 		  HEAD("deny", "allow") "\n" R("deny", "\".x.com\"") TAIL },
 		{ RULE("{\"action\": \"deny\", \"destination\": \"*.x.com\", \"http\": {\"paths\": "
-		       "[\"/%61/./*\"], \"methods\": [\"PUT\"]}}"),
+		       "[\"/%61/*\"], \"methods\": [\"PUT\"]}}"),
 		  HEAD("deny", "allow") "\n" R(
 			  "deny",
 			  "\"*.x.com\", \"http\": {\"methods\": [\"PUT\"], \"paths\": [\"/a/*\"]}")

@@ -258,6 +258,43 @@ static void test_broken_bodies(void **state)
 	}
 }
 
+/* A head that waits for room when the upstream goes: answered by what had arrived. */
+static void test_end_while_waiting(void **state)
+{
+	static const struct {
+		const char *head;
+		enum http_state then;
+	} cases[] = {
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", HTTP_CLOSE },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", HTTP_ABORT },
+		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_ABORT },
+		{ "HTTP/1.1 200 OK\r\n\r\n", HTTP_CLOSE },
+		{ "HTTP/1.1 100 Continue\r\n\r\n", HTTP_CLOSE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct rig g;
+		size_t used;
+
+		rig_prepare(&g, true, NULL);
+		g.buf_cap = 1200;
+		rig_start(&g);
+		assert_true(rig_guest(&g, GET GET));
+		assert_true(rig_upstream(&g, "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"));
+		for (unsigned j = 0; j < 100; j++)
+			assert_true(rig_upstream(&g, "abcd"));
+		assert_true(rig_upstream(&g, cases[i].head));
+		g.state = http_upstream_eof(g.filter, &g.guest);
+		assert_int_equal(g.state, HTTP_OK);
+		buf_consume(&g.guest, g.guest.len);
+		g.state = http_from_upstream(g.filter, NULL, 0, &used, &g.guest);
+		if (g.state != cases[i].then)
+			fail_msg("case %zu: state %d\n%s", i, g.state, rig_text(&g.guest));
+		rig_free(&g);
+	}
+}
+
 static void test_interim_bound(void **state)
 {
 	struct rig g;
@@ -287,7 +324,7 @@ static void test_violation_waits(void **state)
 	rig_prepare(&g, true, set);
 	rig_start(&g);
 	snprintf(req, sizeof(req),
-		 GET "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 90\r\n\r\n%s",
+		 GET "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 90000\r\n\r\n%s",
 		 secret_set_placeholder(set, 0));
 	assert_true(rig_guest(&g, req));
 	assert_int_equal(g.guest.len, 0);
@@ -301,7 +338,7 @@ static void test_violation_waits(void **state)
 	rig_prepare(&g, true, set);
 	rig_start(&g);
 	assert_true(rig_guest(&g, "POST / HTTP/1.1\r\nHost: api.example.com\r\n"
-				  "Content-Length: 90\r\n\r\nabc"));
+				  "Content-Length: 90000\r\n\r\nabc"));
 	rig_upstream(&g, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
 	rig_guest(&g, secret_set_placeholder(set, 0));
 	assert_int_equal(g.state, HTTP_ABORT);
@@ -340,6 +377,7 @@ int main(void)
 		cmocka_unit_test(test_connection_list_bound),
 		cmocka_unit_test(test_bad_responses),
 		cmocka_unit_test(test_broken_bodies),
+		cmocka_unit_test(test_end_while_waiting),
 		cmocka_unit_test(test_interim_bound),
 		cmocka_unit_test(test_violation_waits),
 		cmocka_unit_test(test_no_ops),

@@ -229,35 +229,46 @@ static unsigned places(const char *t)
 	return bits;
 }
 
+/* The next word of *t; the rest of the line stays in *t. */
+static void word(struct play *p, const char **t, char *out, size_t size)
+{
+	size_t n = strcspn(*t, " ");
+
+	if (n == 0 || n >= size)
+		WRONG(p, "a word is missing or too long");
+	memcpy(out, *t, n);
+	out[n] = 0;
+	*t += n + ((*t)[n] == ' ');
+}
+
 static void secret(struct play *p, const char *t)
 {
 	size_t i = p->n_secrets++;
-	char where[128];
 
-	if (i == SECRET_RIG_MAX || sscanf(t, "%255s %255s %255s %127s", p->texts[i][0],
-					  p->texts[i][1], p->texts[i][2], where) != 4)
-		WRONG(p, "secret NAME VALUE HOST PLACES");
+	if (i == SECRET_RIG_MAX)
+		WRONG(p, "too many secrets");
+	for (size_t j = 0; j < 3; j++)
+		word(p, &t, p->texts[i][j], sizeof(p->texts[i][j]));
 	p->spec[i] = (struct secret_spec){
 		.env = p->texts[i][0],
 		.value = p->texts[i][1],
 		.host = p->texts[i][2],
-		.places = places(where),
-		.on_violation = strstr(where, "!passthrough") ? TLSPROXY_PASSTHROUGH
-				: strstr(where, "!terminate") ? TLSPROXY_BLOCK_AND_TERMINATE
-				: strstr(where, "!block")     ? TLSPROXY_BLOCK
-							      : TLSPROXY_BLOCK_AND_LOG,
+		.places = places(t),
+		.on_violation = strstr(t, "!passthrough") ? TLSPROXY_PASSTHROUGH
+				: strstr(t, "!terminate") ? TLSPROXY_BLOCK_AND_TERMINATE
+				: strstr(t, "!block")	  ? TLSPROXY_BLOCK
+							  : TLSPROXY_BLOCK_AND_LOG,
 	};
 }
 
 static void fail_with(struct play *p, const char *t)
 {
-	char token[64], detail[128] = "";
-	unsigned code;
+	char status_word[8], token[64];
 
 	begin(p);
-	if (sscanf(t, "%u %63s %127[^\n]", &code, token, detail) < 2)
-		WRONG(p, "fail STATUS TOKEN TEXT");
-	http_filter_fail_upstream(p->g.filter, code, token, detail);
+	word(p, &t, status_word, sizeof(status_word));
+	word(p, &t, token, sizeof(token));
+	http_filter_fail_upstream(p->g.filter, (unsigned)strtoul(status_word, NULL, 10), token, t);
 }
 
 static void setting(struct play *p, const char *t)

@@ -106,7 +106,7 @@ static void make_request(const char *head, const char *body, bool chunked, const
 	expand(body, s, &b);
 	if (!chunked) {
 		rig_must(buf_printf(out, "Content-Length: %zu\r\n\r\n", b.len));
-		rig_must(buf_append(out, buf_at(&b), b.len));
+		rig_must(buf_append(out, rig_text(&b), b.len));
 	} else {
 		rig_must(buf_append_str(out, "Transfer-Encoding: chunked\r\n\r\n"));
 		for (size_t i = 0; i < b.len; i += 7) {
@@ -336,7 +336,8 @@ static void run_violation(size_t i, enum tlsproxy_violation action, uint32_t cut
 		fail_msg("%s: the record says\n%s", violations[i].name, rig_text(&g.log));
 	if (blocks && !strstr(rig_text(&g.log), "http violation 403"))
 		fail_msg("%s: the record says\n%s", violations[i].name, rig_text(&g.log));
-	if (blocks && !violations[i].body)
+	/* Short bodies too: nothing of such a request is sent. */
+	if (blocks && !(violations[i].flags & CHUNKED))
 		assert_int_equal(g.up.len, 0);
 	/* Never the value, never all of the placeholder. */
 	assert_null(strstr(rig_text(&g.up), PLAIN_VALUE));
@@ -436,8 +437,8 @@ static void test_two_secrets(void **state)
 		assert_true(rig_guest(&g, req));
 		snprintf(req, sizeof(req), "\r\n\r\n%s%s%s[%.8s", spec[0].value, spec[1].value,
 			 spec[0].value, b);
-		assert_non_null(strstr(rig_text(&g.up), spec[0].value));
-		/* Nine bytes are still to come: what could begin a placeholder waits. */
+		/* A short body goes with its head, once it is complete. */
+		assert_int_equal(g.up.len, 0);
 		assert_true(rig_guest(&g, "a"));
 		assert_non_null(strstr(rig_text(&g.up), req));
 		assert_int_equal(g.uses, 3);

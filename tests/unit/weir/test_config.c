@@ -32,6 +32,7 @@ static int setup(void **state)
 	assert_int_equal(mkdir("d", 0700), 0);
 	put("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
 	put("d/ca2.pem", "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n");
+	assert_int_equal(symlink("value", "link"), 0);
 	put("key.pem", "-----BEGIN PRIVATE KEY-----\n");
 	put("value", "abcdefgh\n");
 	put("a@b=c", "abcdefgh\n");
@@ -47,8 +48,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "ca.pem", "d/ca2.pem", "key.pem", "value",	  "a@b=c",
-					     "p.json", "http.json", "c.json",  "d/c.json" };
+	static const char *const files[] = { "ca.pem", "d/ca2.pem", "key.pem", "value",	   "a@b=c",
+					     "p.json", "http.json", "c.json",  "d/c.json", "link" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -286,6 +287,7 @@ static const struct {
 	{ ARGS("--audit", "value/a.jsonl"), "its directory is not a directory" },
 	{ ARGS("--audit", "d"), "--audit d: is a directory; name a file" },
 	{ ARGS("--audit", "d/"), "--audit d/: is a directory" },
+	{ ARGS("--audit", "link"), "--audit link: is a symbolic link; name the file itself" },
 	{ ARGS("--capture", "nowhere/c.pcapng"), "--capture nowhere/c.pcapng: its directory" },
 	{ ARGS("--capture", "x", "--audit", "x"), "record and capture cannot be the same file" },
 };

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir policy check, show, explain: exit status and output, as a script sees them. */
 #include "tests/unit/policy/policy_test.h"
+#include "weir/cmd_policy.h"
 
-/* The program's own file: it is part of weir/, which is not a library. */
-#include "weir/cmd_policy.c"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP segments between IP and the engine: which connection one belongs to,
+ * new connections, resets for those that belong to none.
+ *
+ * The engine calls us from inside its functions (relay_tcp_ops); there we only
+ * take notes, which relay_tcp_run() works off from the loop's task list, once
+ * per batch of frames. So the owner is never called from inside the engine.
+ */
+#include "netstack/netstack_internal.h"
+
+/* ---- the engine's side ------------------------------------------------ */
+
+static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, const struct tcp_out *s)
+{
+	struct ip_out o = {
+		.src = &t->remote.addr,
+		.dst = &t->guest.addr,
+		.proto = IPPROTO_TCP,
+		.head = s->head,
+		.head_len = s->head_len,
+		.csum_off = 16,
+		.gso_size = s->gso_size,
+	};
+
+	for (unsigned i = 0; i < 2; i++)
+		if (s->data[i].len)
+			o.data[o.n_data++] =
+				(struct iovec){ (void *)(uintptr_t)s->data[i].p, s->data[i].len };
+	if (s->gso_size)
+		o.gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
+	return ip_send(ns, &o);
+}
+
+static bool on_emit(struct tcp *t, const struct tcp_out *s)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	if (f->state == FLOW_DEAD)
+		return true;
+	if (send_segment(f->ns, &f->t, s)) {
+		f->c.packets_down++;
+		return true;
+	}
+	if (list_empty(&f->blocked))
+		list_add_tail(&f->ns->blocked, &f->blocked);
+	return false;
+}
+
+static void on_note(struct tcp *t, enum tcp_note n)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	f->notes |= 1u << n;
+	flow_work(f);
+}
+
+static void on_set_timer(struct tcp *t, uint64_t when)
+{
+	struct netstack_flow *f = tcp_owner(t);
+
+	if (f->state == FLOW_DEAD || when == 0)
+		loop_timer_del(f->ns->loop, &f->timer);
+	else
+		loop_timer_set(f->ns->loop, &f->timer, when);
+}
+
+const struct tcp_ops relay_tcp_ops = {
+	.emit = on_emit,
+	.note = on_note,
+	.set_timer = on_set_timer,
+};
+
+void relay_tcp_timer(struct loop_timer *t)
+{
+	struct netstack_flow *f = container_of(t, struct netstack_flow, timer);
+	struct netstack *ns = f->ns;
+
+	ns_enter(ns);
+	tcp_timer(f->tcp, ns_now(ns));
+	ns_leave(ns);
+}
+
+static void on_aux_timer(struct loop_timer *t)
+{
+	flow_work(container_of(t, struct netstack_flow, aux));
+}
+
+int relay_tcp_open(struct netstack_flow *f)
+{
+	f->timer.cb = relay_tcp_timer;
+	f->aux.cb = on_aux_timer;
+	return tcp_new(&f->ns->tcp, &f->t.remote, &f->t.guest, f, &f->tcp);
+}
+
+/* ---- segments from the guest ------------------------------------------ */
+
+/* The headers are what a refusal answers to; data on a SYN is not needed for it. */
+static void keep_syn(struct netstack_flow *f, const struct ip_pkt *k, const struct tcp_seg *s)
+{
+	flow_drop_pending(f);
+	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4, k->l4_len - s->len, 0);
+}
+
+static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k,
+		      const struct tcp_seg *s)
+{
+	struct netstack_flow *f = flow_create(ns, t);
+	struct tcp_out rst;
+
+	if (!f) {
+		if (tcp_refuse(s, &rst))
+			(void)send_segment(ns, t, &rst);
+		flow_refuse_limit(ns, t, k);
+		return;
+	}
+	f->c.packets_up++;
+	keep_syn(f, k, s);
+	tcp_syn_received(f->tcp, s, ns_now(ns));
+	ns->ops->flow_new(ns->ctx, f);
+}
+
+static bool checksum_ok(const struct ip_pkt *k)
+{
+	struct csum c = { 0 };
+
+	if (k->vouched)
+		return true;
+	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
+	csum_feed(&c, k->l4, k->l4_len);
+	return csum_good(&c);
+}
+
+void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	struct netstack_tuple t = { .proto = NETSTACK_TCP };
+	struct netstack_flow *f;
+	struct tcp_seg s;
+	struct tcp_out rst;
+	bool opening;
+
+	if (!checksum_ok(k) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 || s.src_port == 0 ||
+	    s.dst_port == 0) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
+	t.guest = (struct endpoint){ k->src, s.src_port };
+	t.remote = (struct endpoint){ k->dst, s.dst_port };
+	opening = (s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	f = flow_find(ns, &t);
+	/* The guest reuses a port whose last connection is over for it: ours is, too. */
+	if (f && f->state == FLOW_ZOMBIE && opening) {
+		flow_bury(f);
+		f = NULL;
+	}
+	if (!f) {
+		if (opening)
+			open_flow(ns, &t, k, &s);
+		else if (tcp_refuse(&s, &rst))
+			(void)send_segment(ns, &t, &rst);
+		return;
+	}
+	f->c.packets_up++;
+	/* The engine goes by the newest SYN until one is answered; so does a refusal. */
+	if (f->state == FLOW_NEW && opening)
+		keep_syn(f, k, &s);
+	tcp_input(f->tcp, &s, ns_now(ns));
+	/* An acknowledgement may be all that a finished direction waits for. */
+	if (f->down_done || f->resetting)
+		flow_work(f);
+}
+
+void relay_tcp_rst(struct netstack_flow *f)
+{
+	struct netstack *ns = f->ns;
+	struct tcp_seg s;
+	struct tcp_out rst;
+	const uint8_t *syn;
+
+	if (f->accepted || !f->pending) {
+		tcp_abort(f->tcp, ns_now(ns));
+		return;
+	}
+	/* The SYN was never answered: refuse it as a closed port would. */
+	syn = f->pending->bytes + f->pending->payload;
+	if (tcp_seg_parse(syn, f->pending->len - f->pending->payload, &s) == 0 && tcp_refuse(&s, &rst))
+		(void)send_segment(ns, &f->t, &rst);
+}
