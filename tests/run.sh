@@ -73,7 +73,7 @@ unit() {
 
 # e2e NAME BUILD [PYTEST OPTION...]
 e2e() {
-	name=$1 dir=$2 log=$logs/$1.e2e
+	name=$1 dir=$2 log=$logs/$(echo "$1" | tr " " -).e2e
 	shift 2
 	timeout -k 10 1200 env WEIR="$top/$dir/bin/weir" /usr/bin/python3 -B -m pytest -q \
 		-p no:cacheprovider --tb=short "$@" tests/e2e >"$log" 2>&1

@@ -114,7 +114,7 @@ RULES = [
     {"ports": [65536]}, {"ports": ["80-"]}, {"ports": [{"start": 5}]},
     {"ports": [{"start": 9, "end": 5}]}, {"ports": [-1]}, {"ports": [1.5]}, {"port": "http"},
     {"port": 80, "ports": [81]}, {"ports": []}, {"http": {}}, {"http": {"methods": "GET"}},
-    {"http": {"method": ["GET"]}}, {"http": {"methods": ["G T"]}}, {"http": {"paths": ["x"]}},
+    {"http": {"method": ["GET"]}}, {"http": {"methods": ["G T"]}}, {"http": {"paths": ["x"]}}, {"http": {"paths": ["/a/%2e%2e/b"]}},
     {"http": {"paths": ["/a"]}, "protocols": ["udp"]},
     {"reason": 5}, {"id": ""}, {"id": 5}, {"actoin": "deny"},
     {"protocols": ["icmpv4"], "ports": ["80"]},
