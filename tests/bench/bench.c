@@ -7,6 +7,9 @@
  *   bench rr ADDR PORT SECONDS       one byte there and back, over and over
  *   bench crr ADDR PORT SECONDS      connect, one byte there and back, close
  *
+ * A byte 'c' asks the server to close after it: the TIME-WAIT is then the
+ * server's, and clients do not run out of ports and measure the search for one.
+ *
  * A client prints "rate=PER_SECOND p50=US p99=US failed=N".
  */
 #define _GNU_SOURCE
@@ -73,11 +76,12 @@ static int dial(const struct sockaddr_in *a)
 	return fd;
 }
 
-static bool ping(int fd)
+static bool ping(int fd, bool close_after)
 {
-	char c = 'x';
+	char c = close_after ? 'c' : 'x';
 
-	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1;
+	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1 &&
+	       (!close_after || read(fd, &c, 1) == 0);
 }
 
 static int by_value(const void *a, const void *b)
@@ -112,7 +116,7 @@ static int measure(const struct sockaddr_in *a, double seconds, bool each_connec
 
 		if (each_connects)
 			fd = dial(a);
-		if (fd >= 0 && ping(fd))
+		if (fd >= 0 && ping(fd, each_connects))
 			samples[n++] = now_us() - t;
 		else
 			failed++;
@@ -142,7 +146,7 @@ static void serve_one(int epoll, int listener, int fd)
 	n = read(fd, b, sizeof(b));
 	if (n < 0 && errno == EAGAIN)
 		return;
-	if (n <= 0 || write(fd, b, (size_t)n) != n)
+	if (n <= 0 || write(fd, b, (size_t)n) != n || b[0] == 'c')
 		close(fd);
 }
 
