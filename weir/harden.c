@@ -84,6 +84,8 @@ void harden_begin(const char *name)
 	sigprocmask(SIG_SETMASK, &empty, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	setsid();
+	/* Until the loop runs nobody watches the supervisor's channel. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, name);
 	setrlimit(RLIMIT_CORE, &none);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

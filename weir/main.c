@@ -7,6 +7,7 @@
 #include "weir/run.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -54,24 +55,25 @@ static const struct command {
  * A caller may have closed 0, 1 or 2. What we open next would then take their
  * place, and the sandbox inherits those three.
  */
-static void open_standard_descriptors(void)
+static int open_standard_descriptors(void)
 {
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		abort();
-	close(fd);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	const char *names[ARRAY_SIZE(commands)], *near;
 
-	open_standard_descriptors();
 	log_setup("", LOG_LEVEL_WARN);
+	if (open_standard_descriptors() < 0) {
+		log_error("a standard descriptor is closed and /dev/null cannot be opened");
+		return 125;
+	}
+	/* Who started us may ignore the end of children; we and ours wait for them. */
+	signal(SIGCHLD, SIG_DFL);
 	if (argc < 2) {
 		fputs(usage, stderr);
 		return 2;

@@ -624,6 +624,39 @@ static void finish(struct run *r)
 	weir_config_free(r->cfg);
 }
 
+/* The error itself is told by the caller; that it cannot be recorded as well is no news. */
+static void record_start_failure(struct run *r, const char *text)
+{
+	if (!r->log)
+		return;
+	r->failed = true;
+	r->status = EXIT_WEIR_FAILED;
+	record_run(r, "failed", text);
+	if (audit_log_flush(r->log) < 0)
+		log_debug("the record %s has no word of it", r->audit_path);
+}
+
+/*
+ * An open directory is a way around every cover: its parents can be walked in
+ * the host's mounts.
+ */
+static int check_descriptors(struct conf_error *err)
+{
+	struct stat st;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+			conf_error_set(
+				err,
+				"standard %s is a directory, which would lead out of the sandbox",
+				fd == 0	  ? "input"
+				: fd == 1 ? "output"
+					  : "error");
+			return -EINVAL;
+		}
+	return 0;
+}
+
 static int supervise(struct run *r, struct conf_error *err)
 {
 	int rc = loop_new(&r->loop);
@@ -637,8 +670,10 @@ static int supervise(struct run *r, struct conf_error *err)
 		rc = digest_policy(r);
 	if (rc == 0)
 		rc = start_all(r, err);
-	if (rc < 0)
+	if (rc < 0) {
+		record_start_failure(r, err->text[0] ? err->text : strerror(-rc));
 		return rc;
+	}
 	record_run(r, "begin", NULL);
 	if (!r->command_ended && msg_send(r->sandbox.sock, MSG_GO, 0, NULL, 0, NULL, 0) < 0)
 		fail_run(r, "the sandbox ended before it began");
@@ -670,6 +705,8 @@ int cmd_run(int argc, char **argv)
 		log_setup("", r.cfg->log_level);
 		rc = check_backend(r.cfg, &err);
 	}
+	if (rc == 0)
+		rc = check_descriptors(&err);
 	if (rc < 0) {
 		log_error("%s", err.text);
 		weir_config_free(r.cfg);

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import time
 
 import pytest
@@ -59,6 +60,71 @@ def test_processes_of_the_host_are_out_of_sight(weir):
     r = weir.sh("ls -d /proc/[0-9]* | wc -l; kill -9 -1; true")
     assert int(r.out.split()[0]) < 12, r
     assert os.path.exists("/proc/self")
+
+
+def finish(p, seconds=20):
+    out, err = p.communicate(timeout=seconds * SLACK)
+    return p.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.user
+def test_working_directory_is_no_hold_on_what_is_covered(weir):
+    """A process that stands in /dev or /run would go on seeing the host's."""
+    for place in ("/dev", "/run"):
+        p = weir.start("sh", "-c", "pwd; ls -A . | sort; echo; ls -A %s | sort" % place, cwd=place)
+        rc, out, err = finish(p)
+        here, there = out.split("\n\n")
+        assert rc == 0 and here == place + "\n" + there.rstrip("\n"), (out, err)
+    lost = weir.path("lost")
+    os.mkdir(lost)
+    p = weir.start("pwd", cwd=lost, preexec_fn=lambda: os.rmdir(lost))
+    rc, out, err = finish(p)
+    assert (rc, out) == (0, "/\n") and "working directory" in err, (out, err)
+
+
+def test_devices_outside_of_dev_are_dead(weir):
+    node = weir.path("null")
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    os.chmod(node, 0o666)
+    r = weir.sh("cat %s && echo OPENED; echo x > /dev/null && head -c 3 /dev/zero | wc -c" % node)
+    assert r.out == "3\n" and "denied" in r.err, r
+
+
+@pytest.mark.user
+def test_directory_as_a_standard_descriptor_is_refused(weir):
+    """openat() on it would walk the host's mounts, below every cover."""
+    fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        rc, out, err = finish(weir.start("true", stdin=fd))
+    finally:
+        os.close(fd)
+    assert rc == 125 and "standard input is a directory" in err, (out, err)
+
+
+def test_started_with_the_end_of_children_ignored(weir):
+    p = weir.start("sh", "-c", "echo here; exit 3",
+                   preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    rc, out, err = finish(p)
+    assert (rc, out) == (3, "here\n"), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_while_it_waits_for_a_secret(weir, number):
+    fifo = weir.path("fifo")
+    os.mkfifo(fifo)
+    p = weir.start("true", flags=["--secret-file", "KEY=%s@api.example.com" % fifo])
+    assert wait_for(lambda: len(descendants(p.pid)) > 1)
+    pids = with_start(descendants(p.pid))
+    p.send_signal(number)
+    assert finish(p)[0] == -number
+    assert wait_for(lambda: not alive(pids)), alive(pids)
+
+
+def test_failed_start_is_on_the_record(weir):
+    r = weir.run("true", flags=["--secret-file", "KEY=%s@api.example.com" % weir.file("key", "")])
+    assert r.rc == 125 and "at least 8 bytes" in r.err, r
+    (e,) = r.find("run", event="failed")
+    assert "at least 8 bytes" in e["detail"], r
 
 
 @pytest.mark.user
