@@ -32,9 +32,9 @@ enum msg_type {
 	MSG_LINK = 10,	     /* descriptor: tap */
 	MSG_GO = 11,
 	MSG_SIGNAL = 12,  /* value: signal number for the command */
-	MSG_STOPPED = 13, /* the command stopped (job control) */
-	MSG_RESUME = 14,
-	MSG_EXIT = 15, /* value: wait(2) status; or -errno of execve in text "exec" */
+	MSG_STOPPED = 13, /* the command stopped (job control); value: by which signal */
+	MSG_RESUME = 14,  /* value: with the terminal */
+	MSG_EXIT = 15,	  /* value: wait(2) status; or -errno of execve in text "exec" */
 };
 
 struct msg_head {

@@ -61,7 +61,9 @@ struct run {
 	char *ca_pem;
 	int capture;
 	int *published;
-	int tty; /* when we are in its foreground; else -1 */
+	int tty;	 /* the controlling terminal or -1 */
+	bool foreground; /* we were started in its foreground */
+	bool given;	 /* the command's group is its foreground now */
 	bool command_ended, failed;
 	int status; /* exit status */
 };
@@ -202,15 +204,59 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 		fail_run(c->run, "%s", m.text);
 }
 
-/* ^Z in the sandbox: stop as the shell expects of us, and pass on the going on. */
-static void on_stopped(struct run *r)
+/* ---- job control ---------------------------------------------------------------- */
+
+static bool in_foreground(const struct run *r)
 {
+	return r->tty >= 0 && tcgetpgrp(r->tty) == getpgrp();
+}
+
+static void resume(struct run *r, bool give)
+{
+	r->given = r->given || give;
+	if (msg_send(r->sandbox.sock, MSG_RESUME, r->given, NULL, 0, NULL, 0) < 0)
+		begin_end(r);
+}
+
+/*
+ * The command stopped. What asks for the terminal gets it if it is ours to
+ * give. Otherwise our whole job stops, as the shell expects of ^Z; going on
+ * arrives as SIGCONT. In a group that no shell watches SIGTSTP has no effect:
+ * the command then goes on at once, or, where it wants a terminal it can never
+ * have, is hung up as the kernel does with orphans.
+ */
+static void on_stopped(struct run *r, int sig)
+{
+	bool wants_terminal = sig == SIGTTIN || sig == SIGTTOU;
+	sigset_t pending;
+
 	if (r->tty < 0)
 		return;
-	tcsetpgrp(r->tty, getpgrp());
-	raise(SIGSTOP);
-	if (msg_send(r->sandbox.sock, MSG_RESUME, 0, NULL, 0, NULL, 0) < 0)
+	if (wants_terminal && in_foreground(r)) {
+		resume(r, true);
+		return;
+	}
+	if (r->given)
+		tcsetpgrp(r->tty, getpgrp());
+	kill(0, SIGTSTP);
+	sigpending(&pending);
+	if (sigismember(&pending, SIGCONT)) {
+		r->given = false;
+		return;
+	}
+	if (wants_terminal && msg_send(r->sandbox.sock, MSG_SIGNAL, SIGHUP, NULL, 0, NULL, 0) < 0)
 		begin_end(r);
+	else
+		resume(r, false);
+}
+
+/* A terminal whose foreground has gone is taken back; one that somebody else has by now is not. */
+static void take_terminal(struct run *r)
+{
+	pid_t group = r->given ? tcgetpgrp(r->tty) : -1;
+
+	if (group > 0 && kill(-group, 0) < 0 && errno == ESRCH)
+		tcsetpgrp(r->tty, getpgrp());
 }
 
 static void on_sandbox(struct loop_io *io, uint32_t revents)
@@ -227,7 +273,7 @@ static void on_sandbox(struct loop_io *io, uint32_t revents)
 			fail_run(r, "the sandbox was killed");
 		check_end(r);
 	} else if (m.head.type == MSG_STOPPED) {
-		on_stopped(r);
+		on_stopped(r, m.head.value);
 	} else if (m.head.type == MSG_FAILED) {
 		fail_run(r, "%s", m.text);
 	} else if (m.head.type == MSG_EXIT) {
@@ -266,6 +312,8 @@ static void on_signal(struct loop_io *io, uint32_t revents)
 		return;
 	if (si.ssi_signo == SIGCHLD)
 		reap(r);
+	else if (si.ssi_signo == SIGCONT && !r->command_ended)
+		resume(r, in_foreground(r) && isatty(STDOUT_FILENO));
 	else if (!r->command_ended &&
 		 msg_send(r->sandbox.sock, MSG_SIGNAL, (int32_t)si.ssi_signo, NULL, 0, NULL, 0) < 0)
 		begin_end(r);
@@ -273,7 +321,8 @@ static void on_signal(struct loop_io *io, uint32_t revents)
 
 static int start_signals(struct run *r)
 {
-	static const int passed[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD };
+	static const int passed[] = { SIGINT,  SIGTERM, SIGHUP,	 SIGQUIT,
+				      SIGUSR1, SIGUSR2, SIGCONT, SIGCHLD };
 	sigset_t set;
 	int fd;
 
@@ -392,7 +441,7 @@ static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
 		.hostname = r->cfg->name,
 		.ca_pem = r->ca_pem,
 		.hidden_paths = r->hidden,
-		.foreground = r->tty >= 0,
+		.foreground = r->given,
 		.root = geteuid() == 0,
 	};
 	rc = sandbox_start(&spec, &sb, err);
@@ -587,7 +636,7 @@ static void say_summary(const struct run *r)
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
 		say_json(r, &t);
-	else if (r->tty >= 0 && (t.denied || t.violations))
+	else if (r->foreground && (t.denied || t.violations))
 		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violations; see: weir audit %s",
 			 (unsigned long long)t.denied, (unsigned long long)t.violations,
 			 r->audit_path);
@@ -608,8 +657,7 @@ static void finish(struct run *r)
 			waitpid(all[i]->pid, NULL, 0);
 		fd_close(all[i]->sock);
 	}
-	if (r->tty >= 0)
-		tcsetpgrp(r->tty, getpgrp());
+	take_terminal(r);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
@@ -721,10 +769,9 @@ int cmd_run(int argc, char **argv)
 	r.deadline.cb = on_deadline;
 	r.flush.cb = on_flush;
 	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	if (r.tty >= 0 && tcgetpgrp(r.tty) != getpgrp()) {
-		fd_close(r.tty);
-		r.tty = -1;
-	}
+	r.foreground = in_foreground(&r);
+	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
+	r.given = r.foreground && isatty(STDOUT_FILENO);
 	rc = supervise(&r, &err);
 	if (rc < 0) {
 		log_error("%s", err.text[0] ? err.text : strerror(-rc));

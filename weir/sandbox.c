@@ -7,7 +7,8 @@
  *
  * The command gets a process group of its own and, when we were in the
  * foreground of a terminal, the terminal: ^C and ^Z then reach the command and
- * not us, and kill(0, ...) inside reaches nothing outside.
+ * not us, and kill(0, ...) inside reaches nothing outside. In a pipeline it
+ * gets the terminal only once it asks for it: what follows may be a pager.
  *
  * It trusts its supervisor and nothing that runs beside it. When the
  * supervisor goes, the parent-death signal ends it, and the kernel with it
@@ -38,7 +39,7 @@ struct init {
 	const struct sandbox_spec *spec;
 	int sock;
 	pid_t command;
-	int tty; /* controlling terminal when we were in its foreground, or -1 */
+	int tty; /* controlling terminal, or -1 */
 };
 
 static void init_fail(const struct init *in, const struct conf_error *err)
@@ -104,11 +105,9 @@ static void command_main(const struct init *in, int status_fd)
 	int e;
 
 	setpgid(0, 0);
-	if (in->tty >= 0) {
-		signal(SIGTTOU, SIG_IGN);
+	if (spec->foreground && in->tty >= 0)
 		tcsetpgrp(in->tty, getpid());
-		signal(SIGTTOU, SIG_DFL);
-	}
+	signal(SIGTTOU, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -176,7 +175,7 @@ static bool reap(const struct init *in, int *ret_status)
 			*ret_status = status;
 			return true;
 		}
-		if (msg_send(in->sock, MSG_STOPPED, 0, NULL, 0, NULL, 0) < 0)
+		if (msg_send(in->sock, MSG_STOPPED, WSTOPSIG(status), NULL, 0, NULL, 0) < 0)
 			_exit(1);
 	}
 	return false;
@@ -191,7 +190,8 @@ static void on_message(const struct init *in)
 	if (m.head.type == MSG_SIGNAL) {
 		kill(-in->command, m.head.value);
 	} else if (m.head.type == MSG_RESUME) {
-		give_terminal(in);
+		if (m.head.value)
+			give_terminal(in);
 		kill(-in->command, SIGCONT);
 	}
 }
@@ -231,7 +231,7 @@ static void init_main(const struct sandbox_spec *spec, int sock)
 	sigprocmask(SIG_SETMASK, &chld, NULL);
 	sigfd = signalfd(-1, &chld, SFD_CLOEXEC);
 	wait_for(&in, MSG_GO); /* id maps are written */
-	in.tty = spec->foreground ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
+	in.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0)
 		log_warn("cannot set the sandbox's host name: %s", strerror(errno));
 	r = sandbox_link_up(&tap, &err);

@@ -17,7 +17,7 @@ struct sandbox_spec {
 	const char *hostname;
 	const char *ca_pem;	   /* NULL: no interception, trust stays as it is */
 	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
-	bool foreground;	   /* we hold the terminal; the command gets it */
+	bool foreground;	   /* the command gets the terminal from the start */
 	bool root;		   /* map all ids and keep a root's useful capabilities */
 };
 

@@ -4,6 +4,7 @@
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import termios
@@ -157,6 +158,69 @@ def test_interrupt_key_reaches_the_command(weir):
 def test_interrupt_key_ends_a_plain_command(weir):
     rc, shown = terminal(weir, "echo ready; exec sleep 10", b"\x03")
     assert rc == 130, (rc, shown)
+
+
+def shell(weir, *steps):
+    """An interactive bash types weir commands; each step is (text, what must be shown then)."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.environ.update(PS1="$ ", HISTFILE="", TERM="dumb")
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"])
+    shown = b""
+    try:
+        for text, want in (("", "$ "), *steps):
+            os.write(master, text.encode())
+            fresh, end = b"", time.monotonic() + 8 * SLACK
+            while want.encode() not in fresh.replace(text.strip().encode(), b"", 1):
+                ready, _, _ = select.select([master], [], [], 0.1)
+                try:
+                    fresh += os.read(master, 4096) if ready else b""
+                except OSError:
+                    pytest.fail("the shell ended; shown: %s" % (shown + fresh).decode())
+                assert time.monotonic() < end, ("waiting for", want, (shown + fresh).decode())
+            shown += fresh
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.close(master)
+        os.waitpid(pid, 0)
+
+
+def job(weir, script):
+    argv = weir.argv(["sh", "-c", script], audit=weir.path("audit.jsonl"))
+    return " ".join(shlex.quote(a) for a in argv)
+
+
+def test_stopped_and_continued_in_the_foreground(weir):
+    shell(weir, (job(weir, "echo rea''dy; read x; echo got:$x; exit 4") + "\n", "ready"),
+          ("\x1a", "Stopped"), ("fg\n", "weir"), ("word\n", "got:word"),
+          ("echo st=$?\n", "st=4"))
+
+
+def test_stopped_job_in_the_background_leaves_the_terminal_to_the_shell(weir):
+    shell(weir, (job(weir, "echo rea''dy; sleep 1; echo e''nd") + "\n", "ready"),
+          ("\x1a", "Stopped"), ("bg\n", "end"), ("sleep 0.3; echo $((40+2))\n", "42"),
+          ("echo $((40+3))\n", "43"))
+
+
+def test_background_job_that_reads_the_terminal_waits_for_fg(weir):
+    shell(weir, (job(weir, "read x; echo got:$x") + " &\n", "$ "),
+          ("sleep 1; jobs\n", "Stopped"), ("fg\n", "weir"), ("word\n", "got:word"))
+
+
+def test_pager_behind_it_keeps_the_terminal(weir):
+    reader = "sh -c 'cat; read x < /dev/tty; echo pager:$x'"
+    shell(weir, (job(weir, "echo rea''dy") + " | " + reader + "\n", "ready"),
+          ("word\n", "pager:word"))
+
+
+def test_asking_for_the_terminal_in_a_pipeline(weir):
+    shell(weir, (job(weir, "echo rea''dy; read x; echo got:$x") + " | cat\n", "ready"),
+          ("word\n", "got:word"))
+
+
+def test_stopping_where_no_shell_watches_goes_on(weir):
+    rc, shown = terminal(weir, "kill -STOP $$; echo went on")
+    assert rc == 0 and "went on" in shown, shown
 
 
 def test_orphans_end_with_the_command(weir):
