@@ -406,4 +406,6 @@ void http_secret_tunnel(struct http_filter *f)
 	if (f->n_secrets)
 		secret_stream_out(&f->tunnel, f->cfg.secrets, false, http_secret_decide,
 				  &f->body_place);
+	if (f->n_secrets)
+		secret_stream_back(&f->tunnel_back, f->cfg.secrets);
 }
