@@ -117,13 +117,19 @@ static int check_flow(const struct http_filter *f, const struct authority *a,
 	if (a->port && a->port != flow->remote.port)
 		return refuse(refusal, 421, "Host names another port than the connection's");
 	if (f->cfg.has_sni && (a->is_addr || !name_equal(&a->name, &f->cfg.sni)))
-		return refuse(refusal, 421, "Host is not the TLS server name");
+		return refuse(
+			refusal,
+			421, "Host is not the TLS server name: use a connection of its own for each host");
 	if (flow->has_name && (a->is_addr || !name_equal(&a->name, &flow->name)))
-		return refuse(refusal, 421, "Host is not the name the connection was opened to");
+		return refuse(
+			refusal,
+			421, "Host is not the name the connection was opened to: connect to that host itself");
 	if (a->is_addr && !ip_equal(&a->addr, &flow->remote.addr))
 		return refuse(refusal, 421, "Host is not the address the connection was opened to");
 	if (f->cfg.tls && !a->is_addr && !f->cfg.has_sni && !flow->has_name)
-		return refuse(refusal, 421, "Host is a name, but the TLS connection has none");
+		return refuse(
+			refusal,
+			421, "Host is a name, but the TLS connection has none: send it as the server name (SNI)");
 	return 0;
 }
 

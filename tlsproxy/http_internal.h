@@ -241,6 +241,7 @@ struct http_filter {
 	uint64_t body_in, body_out;
 
 	char violation_id[40]; /* of the violation that stopped the present request */
+	char violation_text[HTTP_TEXT_MAX];
 
 	bool failed; /* upstream cannot be used */
 	unsigned fail_status;
