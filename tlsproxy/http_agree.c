@@ -112,18 +112,24 @@ static int check_flow(const struct http_filter *f, const struct authority *a,
 		      struct http_refusal *refusal)
 {
 	const struct tlsproxy_flow *flow = f->cfg.flow;
-	uint16_t port = a->port ? a->port : f->cfg.tls ? 443 : 80;
 
-	if (port != flow->remote.port)
+	/* Without a port it means the connection's: some clients leave it out everywhere. */
+	if (a->port && a->port != flow->remote.port)
 		return refuse(refusal, 421, "Host names another port than the connection's");
 	if (f->cfg.has_sni && (a->is_addr || !name_equal(&a->name, &f->cfg.sni)))
-		return refuse(refusal, 421, "Host is not the TLS server name");
+		return refuse(
+			refusal,
+			421, "Host is not the TLS server name: use a connection of its own for each host");
 	if (flow->has_name && (a->is_addr || !name_equal(&a->name, &flow->name)))
-		return refuse(refusal, 421, "Host is not the name the connection was opened to");
+		return refuse(
+			refusal,
+			421, "Host is not the name the connection was opened to: connect to that host itself");
 	if (a->is_addr && !ip_equal(&a->addr, &flow->remote.addr))
 		return refuse(refusal, 421, "Host is not the address the connection was opened to");
 	if (f->cfg.tls && !a->is_addr && !f->cfg.has_sni && !flow->has_name)
-		return refuse(refusal, 421, "Host is a name, but the TLS connection has none");
+		return refuse(
+			refusal,
+			421, "Host is a name, but the TLS connection has none: send it as the server name (SNI)");
 	return 0;
 }
 
@@ -136,6 +142,7 @@ int http_agree(const struct http_filter *f, struct http_head *h, struct authorit
 		return refuse(refusal, 405, "CONNECT is not available on this connection");
 	if (host_parse(f, h, &a, refusal) < 0)
 		return -EBADMSG;
+	*ret = a; /* also when it is refused: the record says whom the request named */
 	if (http_text_is(h->target, "*")) {
 		if (!http_text_is(h->method, "OPTIONS"))
 			return refuse(refusal, 400, "target * with a method other than OPTIONS");
@@ -143,8 +150,7 @@ int http_agree(const struct http_filter *f, struct http_head *h, struct authorit
 		if (absolute_form(f, h, &a, refusal) < 0)
 			return -EBADMSG;
 	}
-	if (path_check(h->target, refusal) < 0 || check_flow(f, &a, refusal) < 0)
+	if (path_check(h->target, refusal) < 0)
 		return -EBADMSG;
-	*ret = a;
-	return 0;
+	return check_flow(f, &a, refusal);
 }

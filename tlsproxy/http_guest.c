@@ -73,6 +73,7 @@ static void refuse_violation(struct http_filter *f, struct http_exchange *x)
 	x->verdict.allow = false;
 	x->verdict.rule[0] = x->verdict.reason[0] = 0;
 	http_secret_forget(f);
+	snprintf(x->extra, sizeof(x->extra), "%s", f->violation_text);
 	http_refuse(f, x, TLSPROXY_HTTP_VIOLATION, 403, NULL, "a secret where it may not be");
 }
 
@@ -137,8 +138,18 @@ static int check_expect(const struct http_head *h, const struct http_exchange *x
 	return -EBADMSG;
 }
 
-static void judge(struct http_filter *f, struct http_exchange *x, struct tlsproxy_verdict *ret)
+/* Fields by which many servers take a request for one with another method. */
+static bool overrides_method(struct http_text name)
 {
+	return http_text_ieq(name, "X-HTTP-Method-Override") ||
+	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
+}
+
+/* Judged by its method and by every one that it may be taken for. */
+static void judge(struct http_filter *f, struct http_exchange *x, const struct http_head *h,
+		  struct tlsproxy_verdict *ret)
+{
+	char method[HTTP_METHOD_MAX + 1];
 	struct tlsproxy_request req;
 
 	*ret = (struct tlsproxy_verdict){ .allow = !f->cfg.judge_each };
@@ -146,6 +157,34 @@ static void judge(struct http_filter *f, struct http_exchange *x, struct tlsprox
 		return;
 	http_event_request(f, x, &req);
 	f->cfg.ops->judge_http(f->cfg.ctx, &req, ret);
+	req.method = method;
+	for (size_t i = 0; i < h->n_fields && ret->allow; i++) {
+		struct http_text v = h->fields[i].value;
+
+		if (!overrides_method(h->fields[i].name))
+			continue;
+		/* Upper case, as servers read it; check_override() has seen the length. */
+		for (size_t j = 0; j < v.len; j++)
+			method[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
+		method[v.len] = 0;
+		f->cfg.ops->judge_http(f->cfg.ctx, &req, ret);
+	}
+}
+
+static int check_override(const struct http_head *h, struct http_refusal *refusal)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		bool token = v.len > 0 && v.len <= HTTP_METHOD_MAX;
+
+		for (size_t j = 0; j < v.len && token; j++)
+			token = http_is_token_char((uint8_t)v.s[j]);
+		if (token || !overrides_method(h->fields[i].name))
+			continue;
+		*refusal = (struct http_refusal){ 400, "a method override that is no method" };
+		return -EBADMSG;
+	}
+	return 0;
 }
 
 static void request_over(struct http_filter *f, struct http_exchange *x)
@@ -235,6 +274,8 @@ static enum step handle_head(struct http_filter *f, struct http_exchange *x, str
 		r = http_framing_request(&h, &fr, &refusal);
 	if (r == 0)
 		r = check_expect(&h, x, &refusal);
+	if (r == 0)
+		r = check_override(&h, &refusal);
 	if (f->denied) {
 		x->verdict = f->deny;
 		http_refuse(f, x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
@@ -248,7 +289,7 @@ static enum step handle_head(struct http_filter *f, struct http_exchange *x, str
 		f->g = HTTP_G_STOP;
 		return STEP_ON;
 	}
-	judge(f, x, &v);
+	judge(f, x, &h, &v);
 	if (!v.allow) {
 		refuse_denied(f, x, &v, &fr);
 		return STEP_ON;

@@ -9,6 +9,7 @@
  *   http_head.c      a head's meaning: start lines and fields
  *   http_framing.c   where a message ends
  *   http_chunk.c     chunked bodies
+ *   http_websocket.c frames from a server after an upgrade
  *   http_agree.c     Host, SNI, port and flow name are one
  *   http_write.c     heads written anew
  *   http_secret.c    where secrets may go, violations
@@ -123,6 +124,26 @@ must_check int http_chunks_feed(struct http_chunks *c, const uint8_t *p, size_t 
 				size_t *ret_taken, const uint8_t **ret_data, size_t *ret_len,
 				bool *ret_last, const char **ret_why);
 
+/* ---- WebSocket frames from a server --------------------------------------------------------- */
+
+struct http_frames {
+	bool payload; /* the header was read */
+	bool masked;
+	uint8_t head[10];     /* of the present frame, or of the last one */
+	uint8_t n_head, want; /* header bytes read, and wanted once the second is known */
+	uint64_t left;	      /* of this frame's payload */
+};
+struct http_frame_piece {
+	size_t taken;	/* of the input */
+	uint8_t n_head; /* when not 0: http_frames.head is complete and goes first */
+	const uint8_t *payload;
+	size_t n_payload;
+	bool end; /* of the frame */
+};
+/* Takes bytes of one frame at most. -EBADMSG: no frame a server may send. */
+must_check int http_frames_feed(struct http_frames *w, const uint8_t *p, size_t n,
+				struct http_frame_piece *ret);
+
 /* ---- exchanges ------------------------------------------------------------------------------ */
 
 /* One request and its response, in the order of requests. */
@@ -215,10 +236,12 @@ struct http_filter {
 	const char *request_barred;
 	bool secret_host; /* this request's host may be sent a secret */
 	struct http_place body_place;
-	struct secret_stream request_body, response_body, tunnel;
+	struct secret_stream request_body, response_body, tunnel, tunnel_back;
+	struct http_frames frames; /* of the upstream, in a tunnel */
 	uint64_t body_in, body_out;
 
 	char violation_id[40]; /* of the violation that stopped the present request */
+	char violation_text[HTTP_TEXT_MAX];
 
 	bool failed; /* upstream cannot be used */
 	unsigned fail_status;
@@ -258,7 +281,10 @@ void http_refuse(struct http_filter *f, struct http_exchange *x, enum tlsproxy_h
 
 /* ---- agreement ------------------------------------------------------------------------------------ */
 
-/* Whom the request is for; h->target becomes origin form. -EBADMSG with *ret_refusal. */
+/*
+ * Whom the request is for; h->target becomes origin form. -EBADMSG with
+ * *ret_refusal; *ret is then whom a readable Host names, for the record only.
+ */
 must_check int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 			  struct http_refusal *ret_refusal);
 

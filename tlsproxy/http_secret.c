@@ -155,6 +155,15 @@ static void emit(const struct http_filter *f, const struct secret *s, struct tls
 	f->cfg.ops->secret_event(f->cfg.ctx, e);
 }
 
+static const char *place_text(enum tlsproxy_place place)
+{
+	return place == TLSPROXY_IN_BASIC   ? "Basic credentials"
+	       : place == TLSPROXY_IN_QUERY ? "query"
+	       : place == TLSPROXY_IN_PATH  ? "path"
+	       : place == TLSPROXY_IN_BODY  ? "body"
+					    : "header";
+}
+
 static enum secret_verdict violated(struct http_filter *f, const struct http_place *place,
 				    const struct secret_hit *hit, const char *detail)
 {
@@ -175,6 +184,9 @@ static enum secret_verdict violated(struct http_filter *f, const struct http_pla
 	}
 	f->cfg.ops->new_denial_id(f->cfg.ctx, f->violation_id);
 	e.denial_id = f->violation_id;
+	snprintf(f->violation_text, sizeof(f->violation_text),
+		 "a secret where it may not be: %.64s in the %s: %s", s->env,
+		 place_text(place->place), detail);
 	if (s->on_violation != TLSPROXY_BLOCK)
 		emit(f, s, &e);
 	if (s->on_violation == TLSPROXY_BLOCK_AND_TERMINATE && f->cfg.ops->terminate)
@@ -406,4 +418,6 @@ void http_secret_tunnel(struct http_filter *f)
 	if (f->n_secrets)
 		secret_stream_out(&f->tunnel, f->cfg.secrets, false, http_secret_decide,
 				  &f->body_place);
+	if (f->n_secrets)
+		secret_stream_back(&f->tunnel_back, f->cfg.secrets);
 }

@@ -283,13 +283,37 @@ static enum step step_trailers(struct http_filter *f, struct input *in)
 	return response_over(f);
 }
 
+/* A piece of a frame, values in its payload replaced. */
+static int tunnel_piece(struct http_filter *f, const uint8_t *p, size_t n, size_t *ret_taken,
+			struct buf *out)
+{
+	struct http_frame_piece piece;
+	size_t written;
+	int r = http_frames_feed(&f->frames, p, n, &piece);
+
+	if (r < 0) {
+		http_exchange_first(f)->detail = "not a WebSocket frame of a server";
+		return r;
+	}
+	*ret_taken = piece.taken;
+	if (piece.n_head)
+		r = buf_append(out, f->frames.head, piece.n_head);
+	if (r == 0 && piece.n_payload)
+		r = http_write_body(&f->tunnel_back, false, piece.payload, piece.n_payload,
+				    piece.end, out, &written);
+	return r;
+}
+
 static enum step step_tunnel(struct http_filter *f, struct input *in)
 {
-	size_t n = MIN(in->n, buf_room(in->out));
+	struct secret_stream *s = f->n_secrets ? &f->tunnel_back : NULL;
+	size_t fits = http_body_fits(s, in->out), n;
 
+	/* A frame's header comes out at once, with bytes of it that were taken before. */
+	n = MIN(in->n, fits - MIN(fits, sizeof(f->frames.head)));
 	if (n == 0)
 		return STEP_WAIT;
-	if (buf_append(in->out, in->p, n) < 0)
+	if ((s ? tunnel_piece(f, in->p, n, &n, in->out) : buf_append(in->out, in->p, n)) < 0)
 		return STEP_ABORT;
 	http_exchange_first(f)->down += n;
 	take(in, n);
@@ -351,7 +375,8 @@ enum http_state http_upstream_end(struct http_filter *f, struct buf *to_guest)
 
 	f->upstream_ended = true;
 	if (f->u == HTTP_U_TUNNEL)
-		return HTTP_CLOSE;
+		return f->n_secrets && secret_stream_end(&f->tunnel_back, to_guest) < 0 ? HTTP_ABORT
+											: HTTP_CLOSE;
 	if (f->u == HTTP_U_CLOSE) {
 		if (body_piece(f, NULL, 0, true, to_guest) < 0)
 			return HTTP_ABORT;

@@ -76,6 +76,21 @@ static int write_request_line(struct http_filter *f, const struct http_head *h, 
 	return r < 0 ? r : buf_append_str(out, " HTTP/1.1\r\n");
 }
 
+/*
+ * What makes a reply come in a form in which a value in it is not recognised:
+ * compressed, or a few bytes at a time. Servers and clients do without all of them.
+ */
+static bool field_hides_reply(struct http_text name)
+{
+	static const char *const names[] = { "Accept-Encoding", "Range", "If-Range",
+					     "Sec-WebSocket-Extensions" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (http_text_ieq(name, names[i]))
+			return true;
+	return false;
+}
+
 static int write_request_field(struct http_filter *f, const struct http_head *h,
 			       const struct http_field *fld, struct buf *out)
 {
@@ -83,8 +98,7 @@ static int write_request_field(struct http_filter *f, const struct http_head *h,
 
 	if (r < 0)
 		return r;
-	if (field_ends_here(h, fld->name, true) ||
-	    (f->secret_host && http_text_ieq(fld->name, "Accept-Encoding")))
+	if (field_ends_here(h, fld->name, true) || (f->secret_host && field_hides_reply(fld->name)))
 		return http_secret_scan(f, fld->value, "field not allowed");
 	r = buf_append(out, fld->name.s, fld->name.len);
 	if (r == 0)

@@ -79,11 +79,38 @@ static enum leg_status next_bytes(struct session *s, struct leg *leg, const uint
 
 /* ---- upstream to guest -------------------------------------------------------------- */
 
+/*
+ * With TLS 1.3 a server says what it misses of the client (a certificate, mostly)
+ * only after the handshake. The guest's first request is answered with it.
+ */
+static bool refused_by_alert(struct session *s)
+{
+	int alert = s->upstream.tls_reason - SSL_AD_REASON_OFFSET;
+
+	if (alert < 0 || s->from_upstream || s->fail_status)
+		return false;
+	s->fail_status = 502;
+	snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s%s%.100s%s",
+		 SSL_alert_desc_string_long(alert),
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " (--tls-bypass " : "",
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? s->id.text : "",
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " leaves the host to the client)" : "");
+	resume_drop(&s->tp->resume, &s->id, s->flow.upstream.port);
+	leg_close(&s->upstream, false);
+	session_event(s, false, s->detail);
+	http_filter_fail_upstream(s->filter, 502, "tls_alert_received", s->detail);
+	if (!http_filter_idle(s->filter))
+		apply(s, http_upstream_eof(s->filter, &s->guest.out));
+	return true;
+}
+
 static void upstream_ended(struct session *s, bool cut)
 {
 	bool begun = s->from_upstream != s->answered;
 	bool idle = http_filter_idle(s->filter);
 
+	if (cut && !s->tunnel && refused_by_alert(s))
+		return;
 	if (cut && (s->tunnel || (begun && !idle))) {
 		session_end(s, true);
 		return;

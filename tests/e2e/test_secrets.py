@@ -217,6 +217,7 @@ def test_wrong_host_header(weir, lab):
                 "-H \"Authorization: Bearer $LAB_TOKEN\" https://api.example.com/",
                 policy=EVERYTHING, flags=secret(ALL))
     assert r.out in ("421", "403"), r
+    assert r.find("http", outcome="misdirected", host="evil.example.net"), r
     refused(r, lab, kinds=("http", "secret"), server="api.example.com")
 
 
@@ -269,6 +270,18 @@ def test_replies_are_scrubbed(weir, lab):
     assert lab.token not in r.out, r
     assert base64.b64encode(lab.token.encode()).decode() not in r.out, r
     assert r.out.count(mine) >= 3, r  # X-Leak, the body, our own line
+
+
+def test_websocket_replies_are_scrubbed(weir, lab):
+    text = ("GET /ws HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket"
+            "\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
+            "Authorization: Bearer ${LAB_TOKEN}\r\n\r\n")
+    r = weir.guest("raw", "api.example.com", 443, "api.example.com", json.dumps([text]),
+                   flags=secret())
+    assert " 101 " in r.json["text"] and "Bearer " in r.json["text"], r
+    assert lab.token not in r.out, r
+    seen = lab.seen("http", server="api.example.com")
+    assert lab.token in seen[0]["head"] and "deflate" not in seen[0]["head"], seen
 
 
 def test_terminate(weir, lab):

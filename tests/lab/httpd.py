@@ -210,6 +210,14 @@ def api_site(c, req, body):
             c.chunk(piece.encode())
             time.sleep(0.01)
         return c.s.sendall(b"0\r\n\r\n")
+    if req.get("upgrade").lower() == "websocket":  # says once what it was given, then goes
+        key = req.get("sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        text = req.get("authorization").encode()[:125]
+        c.close = True
+        return c.s.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                           b"Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
+                           b"\x81%c%s" % (accept.encode(), len(text), text))
     places = token_places(req, body, token)
     authorized = req.get("authorization") == "Bearer " + token
     if req.path == "/private" and not authorized:

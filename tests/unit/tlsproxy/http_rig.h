@@ -60,9 +60,10 @@ static inline void rig_http_event(void *ctx, const struct tlsproxy_http_event *e
 					     "misdirected", "failed",	 "violation" };
 	struct rig *g = ctx;
 
-	rig_must(buf_printf(&g->log, "http %s %u %s %s up=%llu down=%llu\n", names[e->outcome],
-			    e->status, e->req->method, e->detail ? e->detail : "-",
-			    (unsigned long long)e->bytes_up, (unsigned long long)e->bytes_down));
+	rig_must(buf_printf(&g->log, "http %s %u %s %s up=%llu down=%llu host=%s\n",
+			    names[e->outcome], e->status, e->req->method,
+			    e->detail ? e->detail : "-", (unsigned long long)e->bytes_up,
+			    (unsigned long long)e->bytes_down, e->req->authority.name.s));
 }
 
 static inline void rig_secret_event(void *ctx, const struct tlsproxy_secret_event *e)

@@ -44,6 +44,7 @@ struct flow_case {
 	const char *sni;	 /* NULL: none */
 	const char *alpn;	 /* wire form, NULL: none */
 	const char *server_cert; /* host; NULL: HOST */
+	bool server_wants_cert;	 /* of the client, which has none */
 	bool server_untrusted, client_distrusts, server_no_tls, server_tls12, client_tls12;
 	size_t body;
 	/* What the policy says. */
@@ -87,6 +88,8 @@ static inline SSL_CTX *server_ctx(const struct flow_case *c)
 	SSL_CTX_use_PrivateKey(ctx, leaves->key);
 	if (c->server_tls12)
 		SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+	if (c->server_wants_cert)
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return ctx;
 }
 

@@ -132,6 +132,29 @@ static void test_distrust(void **state)
 	expect_detail(&h2, "ALPN");
 }
 
+/* ---- a server that wants a client certificate ---------------------------------------------------------- */
+
+static void test_client_certificate(void **state)
+{
+	struct flow_case c = {
+		.client = client_get, .server = server_hello, .sni = HOST, .server_wants_cert = true
+	};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		c.server_tls12 = i == 1;
+		c.done = false;
+		c.n_done = 0;
+		c.n_reply = 0;
+		run(&c);
+		expect_reply(&c, "HTTP/1.1 502");
+		expect_detail(&c, "upstream sent the TLS alert");
+		if (!c.server_tls12)
+			expect_detail(&c, "--tls-bypass " HOST);
+		assert_false(c.tls_ok);
+	}
+}
+
 /* ---- without SNI -------------------------------------------------------------------------------------- */
 
 static void test_no_sni(void **state)
@@ -347,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_name_disagrees),
 		cmocka_unit_test(test_denied),
 		cmocka_unit_test(test_distrust),
+		cmocka_unit_test(test_client_certificate),
 		cmocka_unit_test(test_no_sni),
 		cmocka_unit_test(test_not_tls),
 		cmocka_unit_test(test_limits),
