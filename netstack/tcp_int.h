@@ -300,7 +300,8 @@ uint32_t tcp_rtx_end(const struct tcp *t);
 
 void tcp_timers_arm(struct tcp *t);
 void tcp_challenge(struct tcp *t);     /* rate-limited ACK */
-void tcp_rings_release(struct tcp *t); /* those that are empty */
+void tcp_rings_release(struct tcp *t);
+void tcp_rings_release_ended(struct tcp *t); /* those that are empty */
 
 /* ---- tcp_ring.c ------------------------------------------------------- */
 
