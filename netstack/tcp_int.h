@@ -299,7 +299,7 @@ uint32_t tcp_rtx_end(const struct tcp *t);
 /* ---- tcp_timer.c ------------------------------------------------------ */
 
 void tcp_timers_arm(struct tcp *t);
-void tcp_challenge(struct tcp *t);     /* rate-limited ACK */
+void tcp_challenge(struct tcp *t); /* rate-limited ACK */
 void tcp_rings_release(struct tcp *t);
 void tcp_rings_release_ended(struct tcp *t); /* those that are empty */
 
