@@ -551,9 +551,10 @@ static int check_backend(const struct weir_config *cfg, struct conf_error *err)
 		return 0;
 	conf_error_set(err,
 		       cfg->backend == BACKEND_AUTO
-			       ? "no microVM backend is available here, and a weaker one is never "
-				 "chosen silently; use --backend netns to isolate with namespaces"
-			       : "this backend is not available; use --backend netns");
+			       ? "auto takes only a microVM, which this version does not have; "
+				 "to isolate with namespaces, say so: --backend netns"
+			       : "the microVM backends kvm and qemu are not in this version; use "
+				 "--backend netns");
 	return -ENOTSUP;
 }
 
@@ -675,6 +676,7 @@ int cmd_run(int argc, char **argv)
 		weir_config_free(r.cfg);
 		return EXIT_WEIR_FAILED;
 	}
+	run_warn_useless_secrets(r.cfg);
 	make_id(&r);
 	if (!r.cfg->name)
 		r.cfg->name = strdup(r.id);
