@@ -136,6 +136,8 @@ bool audit_view_wants(const struct audit_view *v, const json_t *event);
 void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms,
 		     const struct audit_view *v, FILE *out);
 void audit_row_head(const struct audit_view *v, FILE *out);
+/* Text in exactly `width` columns, cut with dots; all texts are ASCII. */
+void audit_put_cell(FILE *out, const char *text, int width);
 
 /* Counters by text key, bounded. */
 struct audit_tally_item {

@@ -13,7 +13,7 @@
 static const char usage[] =
 	"weir - run a command behind a network policy, with secrets it never sees\n"
 	"\n"
-	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits with its status\n"
+	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits as it does\n"
 	"  weir policy check|show|explain     look at a policy\n"
 	"  weir audit [FILE]                  the record of a run, as a table\n"
 	"  weir why ID                        what was denied, and what would change it\n"
