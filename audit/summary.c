@@ -162,7 +162,7 @@ static void print_denied(struct audit_summary *s, const struct audit_view *v, FI
 		rest = 11 + (int)strlen(times) + (int)strlen(id);
 		fprintf(out, "%s%-11s%s", audit_color(v, AUDIT_V_DENY), i ? "" : "refused",
 			audit_color_end(v));
-		audit_put_cell(out, it->key, room(v, rest, (int)strlen(it->key)));
+		audit_put_cell(out, it->key, MIN(room(v, rest, 200), (int)strlen(it->key)));
 		fprintf(out, "%s%s\n", times, id);
 	}
 	if (s->denied.count > n || s->denied.others)

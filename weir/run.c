@@ -588,10 +588,10 @@ static void say_summary(const struct run *r)
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
 		say_json(r, &t);
-	else if (r->tty >= 0 && (t.denied || t.violations))
-		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violations; see: weir audit %s",
+	else if (isatty(STDERR_FILENO) && (t.denied || t.violations))
+		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violation%s; see: weir audit %s",
 			 (unsigned long long)t.denied, (unsigned long long)t.violations,
-			 r->audit_path);
+			 t.violations == 1 ? "" : "s", r->audit_path);
 	/* Who shares the directory can put another file in its place. */
 	if (stat(r->audit_path, &now) < 0 || now.st_dev != r->audit_stat.st_dev ||
 	    now.st_ino != r->audit_stat.st_ino)
