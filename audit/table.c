@@ -58,7 +58,7 @@ const char *audit_color_end(const struct audit_view *v)
 	return v->color ? "\033[0m" : "";
 }
 
-bool audit_view_wants(const struct audit_view *v, const json_t *event)
+static bool view_wants(const struct audit_view *v, const json_t *event)
 {
 	enum audit_verdict verdict = audit_verdict_of(event);
 	const char *kind = audit_get(event, "kind");
@@ -230,7 +230,7 @@ static int first_reading(struct audit_record *r, struct ends *ends, struct audit
 
 	while ((rc = audit_record_next(r, &line, err, err_size)) > 0) {
 		if (v->json) {
-			if (audit_view_wants(v, line.event))
+			if (view_wants(v, line.event))
 				fprintf(out, "%.*s\n", (int)line.len, line.text);
 			continue;
 		}
@@ -253,7 +253,7 @@ static int second_reading(struct audit_record *r, struct ends *ends, const struc
 	while ((rc = audit_record_next(r, &line, err, err_size)) > 0) {
 		if (line.first_of_run)
 			print_run(&line, v, out);
-		if (audit_view_wants(v, line.event))
+		if (view_wants(v, line.event))
 			print_event(ends, &line, v, out);
 	}
 	return rc;

@@ -18,7 +18,7 @@ bool http_text_ieq(struct http_text t, const char *s)
 	return str_ieq(t.s, t.len, s);
 }
 
-bool http_is_token_char(uint8_t c)
+static bool is_token_char(uint8_t c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 	       (c && strchr("!#$%&'*+-.^_`|~", c));
@@ -27,7 +27,7 @@ bool http_is_token_char(uint8_t c)
 static bool is_token(struct http_text t)
 {
 	for (size_t i = 0; i < t.len; i++)
-		if (!http_is_token_char((uint8_t)t.s[i]))
+		if (!is_token_char((uint8_t)t.s[i]))
 			return false;
 	return t.len > 0;
 }
