@@ -133,11 +133,12 @@ const char *audit_mark(enum audit_verdict v); /* for a person */
 const char *audit_word(enum audit_verdict v); /* for a program */
 const char *audit_color(const struct audit_view *v, enum audit_verdict verdict);
 const char *audit_color_end(const struct audit_view *v);
-bool audit_view_wants(const struct audit_view *v, const json_t *event);
 /* One row of the table; ms < 0: no duration. offset_ns since the run's begin. */
 void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms,
 		     const struct audit_view *v, FILE *out);
 void audit_row_head(const struct audit_view *v, FILE *out);
+/* Text in exactly `width` columns, cut with dots; all texts are ASCII. */
+void audit_put_cell(FILE *out, const char *text, int width);
 
 /* Counters by text key, bounded. */
 struct audit_tally_item {

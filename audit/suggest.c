@@ -127,9 +127,9 @@ static const char *where(const json_t *event, char *out, size_t size)
 		rule = number;
 	}
 	if (str_eq(rule, "default"))
-		return "no rule matched and the default refused it; to allow it, add this rule";
+		return "No rule matched, and the default refused it. To allow it, add this rule";
 	log_quote(rule, strlen(rule), quoted, sizeof(quoted));
-	snprintf(out, size, "to allow it, put this rule before rule %s", quoted);
+	snprintf(out, size, "To allow it, put this rule in front of rule %s", quoted);
 	return out;
 }
 
@@ -159,8 +159,8 @@ static void advise_no_rule(const json_t *event, struct audit_advice *ret)
 	char quoted[240];
 
 	log_quote(detail, strlen(detail), quoted, sizeof(quoted));
-	snprintf(ret->text, sizeof(ret->text), "no rule would change this: %s",
-		 quoted[0] ? quoted : "it was not refused by policy");
+	snprintf(ret->text, sizeof(ret->text), "No rule would change this: %s",
+		 quoted[0] ? quoted : "it was not refused by the policy");
 }
 
 static void advise_flow(const json_t *event, const json_t *flow, struct audit_advice *ret)
@@ -174,7 +174,7 @@ static void advise_flow(const json_t *event, const json_t *flow, struct audit_ad
 		t.port = t.port ? t.port : 443;
 	}
 	if (!find_dest(event, flow, &t)) {
-		say(ret, "the destination has no form that a rule could name");
+		say(ret, "The destination has no form that a rule could name");
 		return;
 	}
 	say(ret, where(event, text, sizeof(text)));
@@ -191,12 +191,12 @@ static void advise_dns(const json_t *event, struct audit_advice *ret)
 		const char *addr = json_string_value(json_array_get(answers, 0));
 
 		if (addr && take_dest(addr, &t)) {
-			say(ret, "the name's address is not public; to allow it, add a rule for "
-				 "the address (set the ports you need):");
+			say(ret, "The name's address is not public. To allow it, add a rule for "
+				 "the address, with the ports you need");
 			make_rule(&t, ret);
 		} else {
-			say(ret, "the name's addresses are not public: add an allow rule for the "
-				 "address itself");
+			say(ret, "The name's addresses are not public. To allow it, add a rule for "
+				 "the address itself");
 		}
 		return;
 	}
@@ -204,7 +204,7 @@ static void advise_dns(const json_t *event, struct audit_advice *ret)
 		advise_no_rule(event, ret);
 		return;
 	}
-	snprintf(ret->text, sizeof(ret->text), "%s (set the ports you need)",
+	snprintf(ret->text, sizeof(ret->text), "%s, with the ports you need",
 		 where(event, text, sizeof(text)));
 	make_rule(&t, ret);
 }
@@ -231,7 +231,7 @@ static void advise_http(const json_t *event, const json_t *flow, struct audit_ad
 	t.proto = "tcp";
 	if (!find_dest(event, flow, &t) || cut[0] != '/' || !plain(cut, "*?[]{}\\\"'`$") ||
 	    !method[0] || !plain(method, "*?[]{}\\\"'`$")) {
-		say(ret, "the request has no form that a rule could name exactly");
+		say(ret, "The request has no form that a rule could name exactly");
 		return;
 	}
 	if (!t.port)
@@ -264,10 +264,10 @@ static void advise_secret(const json_t *event, const json_t *flow, struct audit_
 	}
 	if (encoding[0] && !str_eq(encoding, "plain")) {
 		say(ret,
-		    "the placeholder was sent encoded, which is never filled in: send it as it is");
+		    "The placeholder was sent encoded, which is never filled in: send it as it is");
 		return;
 	}
-	say(ret, "only if this host may have this secret in this place, over verified TLS, add it "
+	say(ret, "Only if this host may have this secret in this place, over verified TLS, add it "
 		 "to the hosts and places it has");
 	snprintf(ret->flag, sizeof(ret->flag), "--secret %s%s%s@%s", secret, place ? ":" : "",
 		 place ? place : "", t.dest);
@@ -280,8 +280,8 @@ void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *
 
 	*ret = (struct audit_advice){ 0 };
 	if (v != AUDIT_V_DENY && v != AUDIT_V_VIOLATION) {
-		say(ret, v == AUDIT_V_FAIL ? "policy allowed it; it failed on the way"
-					   : "nothing was refused");
+		say(ret, v == AUDIT_V_FAIL ? "The policy allowed it; it failed on the way"
+					   : "Nothing was refused");
 		return;
 	}
 	if (v == AUDIT_V_VIOLATION)

@@ -117,7 +117,15 @@ void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t ti
 	}
 }
 
-static void print_dests(struct audit_summary *s, FILE *out)
+/* The widest text that leaves room for `rest` columns; what is not shown on a terminal is whole. */
+static int room(const struct audit_view *v, int rest, int most)
+{
+	int left = v->width ? (int)MIN(v->width, 400U) - rest : most;
+
+	return MAX(MIN(left, most), 24);
+}
+
+static void print_dests(struct audit_summary *s, const struct audit_view *v, FILE *out)
 {
 	size_t n = MIN(s->dests.count, (size_t)SUMMARY_TOP);
 	char up[16], down[16];
@@ -126,9 +134,10 @@ static void print_dests(struct audit_summary *s, FILE *out)
 	for (size_t i = 0; i < n; i++) {
 		const struct audit_tally_item *it = s->dests.items[i];
 
-		fprintf(out, "%-11s%-44s %5llu flow%s %7s up %7s down\n", i ? "" : "reached",
-			it->key, (unsigned long long)it->n, it->n == 1 ? " " : "s",
-			audit_bytes(it->a, up), audit_bytes(it->b, down));
+		fprintf(out, "%-11s", i ? "" : "reached");
+		audit_put_cell(out, it->key, room(v, 47, 44));
+		fprintf(out, " %5llu flow%s %7s up %7s down\n", (unsigned long long)it->n,
+			it->n == 1 ? " " : "s", audit_bytes(it->a, up), audit_bytes(it->b, down));
 	}
 	if (s->dests.count > n || s->dests.others)
 		fprintf(out, "%-11sand %llu more\n", "",
@@ -143,13 +152,18 @@ static void print_denied(struct audit_summary *s, const struct audit_view *v, FI
 	for (size_t i = 0; i < n; i++) {
 		const struct audit_tally_item *it = s->denied.items[i];
 
-		fprintf(out, "%s%-11s%s%s", audit_color(v, AUDIT_V_DENY), i ? "" : "refused",
-			audit_color_end(v), it->key);
+		char times[40] = "", id[56] = "";
+		int rest;
+
 		if (it->n > 1)
-			fprintf(out, " (%llu times)", (unsigned long long)it->n);
+			snprintf(times, sizeof(times), " (%llu times)", (unsigned long long)it->n);
 		if (it->note[0])
-			fprintf(out, " [%s]", it->note);
-		fputc('\n', out);
+			snprintf(id, sizeof(id), " [%s]", it->note);
+		rest = 11 + (int)strlen(times) + (int)strlen(id);
+		fprintf(out, "%s%-11s%s", audit_color(v, AUDIT_V_DENY), i ? "" : "refused",
+			audit_color_end(v));
+		audit_put_cell(out, it->key, MIN(room(v, rest, 200), (int)strlen(it->key)));
+		fprintf(out, "%s%s\n", times, id);
 	}
 	if (s->denied.count > n || s->denied.others)
 		fprintf(out, "%-11sand %llu more: --denied shows all\n", "",
@@ -174,7 +188,9 @@ static void print_secrets(struct audit_summary *s, const struct audit_view *v, F
 
 static void print_chain(const struct audit_chain *chain, const struct audit_view *v, FILE *out)
 {
-	if (chain->breaks == 0) {
+	if (chain->events == 0) {
+		fprintf(out, "no event is on record\n");
+	} else if (chain->breaks == 0) {
 		fprintf(out, "%srecord intact: %llu event%s%s\n", audit_color(v, AUDIT_V_ALLOW),
 			(unsigned long long)chain->events, chain->events == 1 ? "" : "s",
 			audit_color_end(v));
@@ -207,7 +223,7 @@ void audit_summary_print(struct audit_summary *s, const struct audit_chain *chai
 	fprintf(out, "%-11s%s up, %s down, in %llu.%03u s\n", "traffic",
 		audit_bytes(t->bytes_up, up), audit_bytes(t->bytes_down, down),
 		(unsigned long long)(ms / 1000), (unsigned)(ms % 1000));
-	print_dests(s, out);
+	print_dests(s, v, out);
 	print_secrets(s, v, out);
 	print_denied(s, v, out);
 	print_chain(chain, v, out);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 enum {
-	COL_TIME = 10,
+	COL_TIME = 8,
 	COL_MARK = 5,
 	COL_KIND = 6,
 	COL_RULE = 12,
@@ -21,7 +21,7 @@ enum {
 	COL_MS = 8,
 	/* Everything but WHAT, with one blank between two columns. */
 	COL_FIXED = COL_TIME + COL_MARK + COL_KIND + COL_RULE + 2 * COL_BYTES + COL_MS + 7,
-	COL_WHAT_MIN = 24,
+	COL_WHAT_MIN = 22,
 };
 
 static int what_width(const struct audit_view *v)
@@ -58,7 +58,7 @@ const char *audit_color_end(const struct audit_view *v)
 	return v->color ? "\033[0m" : "";
 }
 
-bool audit_view_wants(const struct audit_view *v, const json_t *event)
+static bool view_wants(const struct audit_view *v, const json_t *event)
 {
 	enum audit_verdict verdict = audit_verdict_of(event);
 	const char *kind = audit_get(event, "kind");
@@ -69,8 +69,7 @@ bool audit_view_wants(const struct audit_view *v, const json_t *event)
 	       (str_eq(v->kind, "flow") && str_eq(kind, "flow_end"));
 }
 
-/* Text in exactly `width` columns, cut with dots; all texts are ASCII. */
-static void put_cell(FILE *out, const char *text, int width)
+void audit_put_cell(FILE *out, const char *text, int width)
 {
 	int n = (int)strlen(text);
 
@@ -119,15 +118,15 @@ void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms
 		(unsigned)(offset_ns % NS_PER_S / NS_PER_MS), audit_color(v, row->verdict),
 		COL_MARK, audit_mark(row->verdict), audit_color_end(v), COL_KIND, row->kind);
 	if (row->has_bytes || ms >= 0) {
-		put_cell(out, row->what, what_width(v));
+		audit_put_cell(out, row->what, what_width(v));
 		fputc(' ', out);
-		put_cell(out, row->rule, COL_RULE);
+		audit_put_cell(out, row->rule, COL_RULE);
 		fprintf(out, " %*s %*s", COL_BYTES, up, COL_BYTES, down);
 		if (ms >= 0)
 			fprintf(out, " %*s", COL_MS, took);
 		fputc('\n', out);
 	} else if (row->rule[0]) {
-		put_cell(out, row->what, what_width(v));
+		audit_put_cell(out, row->what, what_width(v));
 		fprintf(out, " %.*s\n", COL_RULE + 2 * COL_BYTES + COL_MS + 3, row->rule);
 	} else {
 		/* Nothing to the right: the text may use the whole line. */
@@ -231,7 +230,7 @@ static int first_reading(struct audit_record *r, struct ends *ends, struct audit
 
 	while ((rc = audit_record_next(r, &line, err, err_size)) > 0) {
 		if (v->json) {
-			if (audit_view_wants(v, line.event))
+			if (view_wants(v, line.event))
 				fprintf(out, "%.*s\n", (int)line.len, line.text);
 			continue;
 		}
@@ -254,7 +253,7 @@ static int second_reading(struct audit_record *r, struct ends *ends, const struc
 	while ((rc = audit_record_next(r, &line, err, err_size)) > 0) {
 		if (line.first_of_run)
 			print_run(&line, v, out);
-		if (audit_view_wants(v, line.event))
+		if (view_wants(v, line.event))
 			print_event(ends, &line, v, out);
 	}
 	return rc;
@@ -285,6 +284,10 @@ int audit_print(const char *path, const struct audit_view *v, FILE *out, char *e
 	}
 	if (rc == 0 && audit_record_chain(r)->breaks) {
 		snprintf(err, err_size, "%s", audit_record_chain(r)->text[0]);
+		rc = -EBADMSG;
+	} else if (rc == 0 && !audit_record_chain(r)->events) {
+		/* A record that was emptied must not pass for an intact one. */
+		snprintf(err, err_size, "no event is on record: nothing ran, or it was emptied");
 		rc = -EBADMSG;
 	}
 out:

@@ -138,11 +138,34 @@ static void print_events(const struct found *f, const struct audit_view *v, FILE
 		fprintf(out, "and %llu more\n", (unsigned long long)f->more);
 }
 
-static void print_advice(const struct audit_advice *a, FILE *out)
+/* Broken between words where the terminal ends. */
+static void print_wrapped(const char *text, const char *end, const struct audit_view *v, FILE *out)
+{
+	size_t width = v->width ? MAX(v->width, 40U) : SIZE_MAX, column = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, " ");
+
+		if (column && column + 1 + n + strlen(end) > width) {
+			fputc('\n', out);
+			column = 0;
+		} else if (column) {
+			fputc(' ', out);
+			column++;
+		}
+		fprintf(out, "%.*s", (int)n, text);
+		column += n;
+		text += n + (text[n] == ' ');
+	}
+	fprintf(out, "%s\n", end);
+}
+
+static void print_advice(const struct audit_advice *a, const struct audit_view *v, FILE *out)
 {
 	char *rule = a->rule ? json_dumps(a->rule, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 
-	fprintf(out, "\n%s%s\n", a->text, rule || a->flag[0] ? ":" : "");
+	fputc('\n', out);
+	print_wrapped(a->text, rule || a->flag[0] ? ":" : ".", v, out);
 	if (rule)
 		fprintf(out, "  %s\n", rule);
 	if (a->token[0])
@@ -197,7 +220,7 @@ static int show(const struct found *f, const char *id, const struct audit_view *
 	} else {
 		print_head(f, id, v, out);
 		print_events(f, v, out);
-		print_advice(&advice, out);
+		print_advice(&advice, v, out);
 	}
 	audit_advice_fini(&advice);
 	return rc;

@@ -16,6 +16,8 @@ function(weir_library name)
     endif()
   endforeach()
   list(JOIN pc_requires ", " pc_requires)
+  # Relative to the file itself, so that DESTDIR and cmake --install --prefix are true as well.
+  file(RELATIVE_PATH up_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
   configure_file(${CMAKE_SOURCE_DIR}/cmake/weir.pc.in ${CMAKE_BINARY_DIR}/weir-${name}.pc @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/weir-${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()

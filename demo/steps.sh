@@ -21,7 +21,10 @@ record=$LAB_TMP/audit.jsonl
 printf '%sThe policy%s\n' "$BOLD" "$PLAIN"
 sed 's/^/     /' "$here/policy.json"
 printf '\n%sThe command%s\n' "$BOLD" "$PLAIN"
-echo '     weir run --backend netns --policy policy.json --secret LAB_TOKEN@api.example.com -- sh agent.sh'
+cat <<'EOF'
+     weir run --backend netns --policy policy.json \
+              --secret LAB_TOKEN@api.example.com -- sh agent.sh
+EOF
 
 cd "$LAB_TMP" || exit 1
 "$weir" run --backend netns --policy policy.json --secret LAB_TOKEN@api.example.com \
@@ -89,7 +92,7 @@ claim 'weir why explains every denial' denials_explained
 why=$(grep -F '"event":"violation"' "$record" | grep -o '"denial":"[^"]*"' | cut -d'"' -f4 | head -n 1)
 if [ -n "$why" ]; then
 	printf '\n%sOne refusal explained: weir why %s%s\n' "$BOLD" "$why" "$PLAIN"
-	"$weir" why "$why" --audit "$record" --color "$color" | sed 's/^/     /'
+	"$weir" why "$why" --audit "$record" --color "$color"
 fi
 echo
 [ "$bad" -eq 0 ] && echo 'All of it is true.' || echo "$bad claims are not true."

@@ -335,7 +335,6 @@ void relay_tcp_accept(struct netstack_flow *f);
 /* RST as the state of the handshake asks for. */
 void relay_tcp_rst(struct netstack_flow *f);
 int relay_tcp_open(struct netstack_flow *f);
-void relay_tcp_timer(struct loop_timer *t);
 
 void relay_dgram_attach(struct netstack_flow *f, int fd);
 void relay_dgram_local(struct netstack_flow *f);

@@ -71,7 +71,7 @@ const struct tcp_ops relay_tcp_ops = {
 	.set_timer = on_set_timer,
 };
 
-void relay_tcp_timer(struct loop_timer *t)
+static void on_timer(struct loop_timer *t)
 {
 	struct netstack_flow *f = container_of(t, struct netstack_flow, timer);
 	struct netstack *ns = f->ns;
@@ -88,7 +88,7 @@ static void on_aux_timer(struct loop_timer *t)
 
 int relay_tcp_open(struct netstack_flow *f)
 {
-	f->timer.cb = relay_tcp_timer;
+	f->timer.cb = on_timer;
 	f->aux.cb = on_aux_timer;
 	return tcp_new(&f->ns->tcp, &f->t.remote, &f->t.guest, f, &f->tcp);
 }

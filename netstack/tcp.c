@@ -385,11 +385,6 @@ uint64_t tcp_acked_bytes(const struct tcp *t)
 
 /* ---- for records and tests ----------------------------------------------------- */
 
-bool tcp_in_time_wait(const struct tcp *t)
-{
-	return t->state == TCP_S_TIME_WAIT;
-}
-
 const char *tcp_state_name(const struct tcp *t)
 {
 	static const char *const names[] = {

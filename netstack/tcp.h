@@ -124,8 +124,6 @@ void tcp_close(struct tcp *t, uint64_t now);
  * An owner that does not ask gets TCP_CLOSED and the peer sends its SYN again.
  */
 bool tcp_time_wait_reusable(const struct tcp *t, const struct tcp_seg *syn);
-/* Nothing but TIME-WAIT is left: first to go when the flow table is full. */
-bool tcp_in_time_wait(const struct tcp *t);
 /* RFC 9293 name of the state, for records and tests. */
 const char *tcp_state_name(const struct tcp *t);
 

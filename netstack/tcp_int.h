@@ -284,8 +284,6 @@ uint64_t tcp_rto(const struct tcp *t); /* with backoff, ns */
 /* Payload and FIN of an acceptable segment. */
 void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s);
 uint32_t tcp_rx_window(const struct tcp *t); /* promised and not yet used */
-/* Right edge we would promise now; never before rcv_adv. */
-uint32_t tcp_rx_edge(const struct tcp *t);
 bool tcp_rx_update_due(const struct tcp *t);
 /* The window field for the next segment; moves rcv_adv. */
 uint16_t tcp_rx_advertise(struct tcp *t, bool syn);
@@ -317,7 +315,6 @@ size_t tcp_rx_growth_cost(const struct tcp *t, size_t cap);
 bool tcp_mem_pressure(const struct tcp *t);
 bool tcp_mem_fits(const struct tcp *t, size_t more);
 uint32_t pow2_floor(size_t n);
-uint32_t pow2_ceil(size_t n);
 
 /* ---- tcp_seg.c -------------------------------------------------------- */
 

@@ -11,7 +11,7 @@
  */
 #include "netstack/tcp_int.h"
 
-uint32_t pow2_ceil(size_t n)
+static uint32_t pow2_ceil(size_t n)
 {
 	uint32_t v = 1;
 

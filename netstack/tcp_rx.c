@@ -27,7 +27,7 @@ static uint32_t field_max(const struct tcp *t)
 	return 65535u << (t->wscale_on ? t->rcv_scale : 0);
 }
 
-uint32_t tcp_rx_edge(const struct tcp *t)
+static uint32_t tcp_rx_edge(const struct tcp *t)
 {
 	uint32_t cap = t->rx_cap, edge;
 

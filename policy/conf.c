@@ -174,6 +174,8 @@ static int doc_build(struct conf_doc *d, struct conf_error *err)
 
 	if (nul)
 		return fail_at(d, (size_t)(nul - d->text), err, "a NUL byte in the file");
+	if (d->len >= 3 && memcmp(d->text, "\xef\xbb\xbf", 3) == 0)
+		return fail_at(d, 0, err, "begins with a byte order mark; save it as plain UTF-8");
 	r = check_depth(d, err);
 	if (r < 0)
 		return r;

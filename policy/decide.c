@@ -15,7 +15,7 @@
 
 /* ---- one rule ---------------------------------------------------------------- */
 
-bool policy_rule_covers_port(const struct policy_rule *r, uint16_t port)
+static bool covers_port(const struct policy_rule *r, uint16_t port)
 {
 	if (r->n_ports == 0)
 		return true;
@@ -128,7 +128,7 @@ enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_fact
 	if (r->protos && !(r->protos & f->proto))
 		return TRI_NO;
 	*ret_cond = COND_PORT;
-	if (r->n_ports && (icmp || !policy_rule_covers_port(r, f->port)))
+	if (r->n_ports && (icmp || !covers_port(r, f->port)))
 		return TRI_NO;
 	*ret_cond = COND_HTTP;
 	if (rule_has_http(r)) {
@@ -209,7 +209,7 @@ static bool covers_dns(const struct policy_rule *r)
 {
 	uint8_t need = r->action == POLICY_ALLOW ? POLICY_UDP | POLICY_TCP : POLICY_UDP;
 
-	if (rule_has_http(r) || !policy_rule_covers_port(r, 53))
+	if (rule_has_http(r) || !covers_port(r, 53))
 		return false;
 	return !r->protos || (r->protos & need);
 }

@@ -150,7 +150,6 @@ enum rule_cond {
 };
 enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
 			   enum rule_cond *ret_cond);
-bool policy_rule_covers_port(const struct policy_rule *r, uint16_t port);
 /* For rules by address or group. */
 bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f);
 

@@ -78,13 +78,14 @@ must_check int http_head_response(const struct http_collect *c, struct http_head
 must_check int http_head_trailers(const struct http_collect *c, struct http_head *ret,
 				  const char **ret_why);
 bool http_text_is(struct http_text t, const char *s);  /* exact */
+/* RFC 9110 5.6.2 */
+bool http_is_token_char(uint8_t c);
 bool http_text_ieq(struct http_text t, const char *s); /* ASCII case ignored */
 /* Number of fields of that name; *ret is the first. */
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret);
 /* Is `token` an element of the comma-separated lists in all fields of that name. */
 bool http_field_lists(const struct http_head *h, const char *name, struct http_text token);
 bool http_field_has_token(const struct http_head *h, const char *name, const char *token);
-bool http_is_token_char(uint8_t c);
 
 /* ---- framing ----------------------------------------------------------------------------- */
 
@@ -315,10 +316,6 @@ size_t http_body_fits(const struct secret_stream *s, const struct buf *out);
 
 /* A request begins: nothing marked. */
 void http_secret_begin(struct http_filter *f);
-enum secret_verdict http_secret_decide(void *ctx, const struct secret_hit *hit);
-/* Text through the automaton into out. 0, -EPERM, -ENOBUFS, -ENOMEM. */
-must_check int http_secret_text(struct http_filter *f, struct http_text t, struct http_place *place,
-				struct buf *out);
 /* Look only: -EPERM when the text holds a placeholder. */
 must_check int http_secret_scan(struct http_filter *f, struct http_text t, const char *barred);
 /* Towards the guest: values become placeholders. */

@@ -194,7 +194,7 @@ static enum secret_verdict violated(struct http_filter *f, const struct http_pla
 	return SECRET_STOP;
 }
 
-enum secret_verdict http_secret_decide(void *ctx, const struct secret_hit *hit)
+static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
 {
 	const struct http_place *place = ctx;
 	struct http_filter *f = place->filter;
@@ -244,8 +244,8 @@ static bool may_replace(const struct http_filter *f, const struct http_place *pl
 	return false;
 }
 
-int http_secret_text(struct http_filter *f, struct http_text t, struct http_place *place,
-		     struct buf *out)
+static int filter_text(struct http_filter *f, struct http_text t, struct http_place *place,
+		       struct buf *out)
 {
 	struct secret_stream s;
 	int r;
@@ -253,8 +253,7 @@ int http_secret_text(struct http_filter *f, struct http_text t, struct http_plac
 	place->filter = f;
 	if (!f->n_secrets)
 		return out ? buf_append(out, t.s, t.len) : 0;
-	secret_stream_out(&s, f->cfg.secrets, out && may_replace(f, place), http_secret_decide,
-			  place);
+	secret_stream_out(&s, f->cfg.secrets, out && may_replace(f, place), decide, place);
 	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
 	return r < 0 ? r : secret_stream_end(&s, out);
 }
@@ -263,7 +262,7 @@ int http_secret_scan(struct http_filter *f, struct http_text t, const char *barr
 {
 	struct http_place place = { .place = TLSPROXY_IN_HEADER, .barred = barred };
 
-	return http_secret_text(f, t, &place, NULL);
+	return filter_text(f, t, &place, NULL);
 }
 
 int http_secret_scrub(struct http_filter *f, struct http_text t, struct buf *out)
@@ -286,7 +285,7 @@ int http_secret_target(struct http_filter *f, struct http_text target, struct bu
 	struct http_place query = path;
 	const char *mark = memchr(target.s, '?', target.len);
 	struct http_text part = { target.s, mark ? (size_t)(mark - target.s) : target.len };
-	int r = http_secret_text(f, part, &path, out);
+	int r = filter_text(f, part, &path, out);
 
 	if (r < 0 || !mark)
 		return r;
@@ -295,7 +294,7 @@ int http_secret_target(struct http_filter *f, struct http_text target, struct bu
 		return r;
 	query.place = TLSPROXY_IN_QUERY;
 	part = (struct http_text){ mark + 1, target.len - part.len - 1 };
-	return http_secret_text(f, part, &query, out);
+	return filter_text(f, part, &query, out);
 }
 
 /* The credentials of "Basic token68", or false. */
@@ -327,8 +326,7 @@ static int basic_replace(struct http_filter *f, struct http_text token, const ui
 	/* All storage at once: growing would leave copies of a value behind. */
 	r = buf_reserve(&filled, len + 1, &dst);
 	if (r == 0)
-		r = http_secret_text(f, (struct http_text){ (const char *)plain, len }, &place,
-				     &filled);
+		r = filter_text(f, (struct http_text){ (const char *)plain, len }, &place, &filled);
 	if (r == 0 && memcmp(buf_at(&filled), plain, len) != 0) {
 		assert(filled.len == len);
 		r = buf_append_str(out, "Basic ");
@@ -359,7 +357,7 @@ static int basic_field(struct http_filter *f, const struct http_field *fld, stru
 	}
 	if (r != 0)
 		return MIN(r, 0);
-	return http_secret_text(f, fld->value, &raw, out);
+	return filter_text(f, fld->value, &raw, out);
 }
 
 int http_secret_field(struct http_filter *f, const struct http_field *fld, struct buf *out)
@@ -372,7 +370,7 @@ int http_secret_field(struct http_filter *f, const struct http_field *fld, struc
 		return basic_field(f, fld, token, out);
 	if (field_is_barred(fld->name))
 		place.barred = "field not allowed";
-	r = http_secret_text(f, fld->value, &place, out);
+	r = filter_text(f, fld->value, &place, out);
 	return r;
 }
 
@@ -406,8 +404,8 @@ void http_secret_body(struct http_filter *f, const struct http_head *h)
 		place->forms |= FORM(place->natural);
 	}
 	if (f->n_secrets)
-		secret_stream_out(&f->request_body, f->cfg.secrets, may_replace(f, place),
-				  http_secret_decide, place);
+		secret_stream_out(&f->request_body, f->cfg.secrets, may_replace(f, place), decide,
+				  place);
 }
 
 void http_secret_tunnel(struct http_filter *f)
@@ -416,8 +414,7 @@ void http_secret_tunnel(struct http_filter *f)
 					     .place = TLSPROXY_IN_BODY,
 					     .barred = "upgraded connection" };
 	if (f->n_secrets)
-		secret_stream_out(&f->tunnel, f->cfg.secrets, false, http_secret_decide,
-				  &f->body_place);
+		secret_stream_out(&f->tunnel, f->cfg.secrets, false, decide, &f->body_place);
 	if (f->n_secrets)
 		secret_stream_back(&f->tunnel_back, f->cfg.secrets);
 }

@@ -23,13 +23,24 @@ static const char audit_help[] =
 	"  --kind KIND      only run, flow, dns, tls, http or secret events\n"
 	"  --json           the events as they are, one per line\n"
 	"  --color WHEN     auto (default), always, never\n"
+	"  -h, --help       this text\n"
 	"\n"
-	"Exit status: 0 intact, 1 broken or no record, 2 usage or unreadable.\n";
+	"Exit status: 0 intact, 1 broken or no record, 2 usage or unreadable.\n"
+	"\n"
+	"Examples\n"
+	"  weir audit --denied            what the last run was refused\n"
+	"  weir audit agent.jsonl --kind http\n";
 
 static const char why_help[] =
 	"Usage: weir why ID [--audit FILE] [--json] [--color WHEN]\n"
 	"Explain a refusal: ID is the denial id of an error message, or the number of\n"
-	"a flow. Without --audit: looks through this user's records, newest first.\n"
+	"a flow. Says which rule decided and the smallest rule that would allow it.\n"
+	"\n"
+	"  --audit FILE     look in this record (default: in all of this user's records,\n"
+	"                   newest first)\n"
+	"  --json           one JSON object\n"
+	"  --color WHEN     auto (default), always, never\n"
+	"  -h, --help       this text\n"
 	"\n"
 	"Exit status: 0 found, 1 not found or record broken, 2 usage or unreadable.\n";
 

@@ -18,37 +18,48 @@
 enum { EXIT_ALLOW = 0, EXIT_DENY = 1, EXIT_ERROR = 2 };
 
 static const char help_policy[] =
-	"usage: weir policy check FILE\n"
+	"Usage: weir policy check FILE\n"
 	"       weir policy show FILE|PRESET\n"
 	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
 	"\n"
-	"Presets: none, public_only, non_local, allow_all.\n";
+	"check    is the file valid? errors with line, column and a suggestion\n"
+	"show     the policy expanded to plain rules\n"
+	"explain  would this be allowed, by which rule, and why not by an earlier one?\n"
+	"\n"
+	"FILE is a policy or a configuration with a \"policy\" section.\n"
+	"Presets: none, public_only, non_local, allow_all.\n"
+	"Each has --help. Exit status: 0 valid or allow, 1 deny, 2 error.\n";
 
 static const char help_check[] =
-	"usage: weir policy check FILE\n"
+	"Usage: weir policy check FILE\n"
 	"\n"
 	"Reads the policy in FILE (a policy, or a configuration with a \"policy\" section)\n"
 	"and says whether it is valid. Exit status: 0 valid, 2 not.\n";
 
 static const char help_show[] =
-	"usage: weir policy show FILE|PRESET\n"
+	"Usage: weir policy show FILE|PRESET\n"
 	"\n"
 	"Prints the policy expanded to plain rules, in the order they are tried, as JSON\n"
-	"that can be used as a policy file.\n";
+	"that can be used as a policy file. Exit status: 0 shown, 2 error.\n";
 
 static const char help_explain[] =
-	"usage: weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
+	"Usage: weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
 	"\n"
 	"Says whether the flow would be allowed, by which rule, and why no earlier one.\n"
 	"\n"
 	"  --to HOST:PORT[/tcp|udp]  where to: a name, an IPv4 address or [IPv6]\n"
 	"  --to HOST/icmp            an echo request\n"
-	"  --ip ADDR                 the address the name resolves to (else: some public one)\n"
+	"  --ip ADDR                 the address of the name (else: some public one)\n"
 	"  --gateway                 the address is the sandbox's gateway (group host)\n"
 	"  --method M --path P       the HTTP request, for rules with http conditions\n"
 	"  --json                    one JSON object\n"
 	"\n"
-	"Exit status: 0 allow, 1 deny, 2 error.\n";
+	"Exit status: 0 allow, 1 deny, 2 error.\n"
+	"\n"
+	"Examples\n"
+	"  weir policy explain public_only --to 169.254.169.254:80\n"
+	"  weir policy explain agent.json --to api.example.com:443 \\\n"
+	"                      --method GET --path /v1/me\n";
 
 /* What is asked; texts point into argv. */
 struct question {
@@ -503,6 +514,7 @@ int cmd_policy(int argc, char **argv)
 		{ "explain", help_explain, cmd_explain },
 	};
 	static const char *const words[] = { "check", "show", "explain" };
+	static const char *const later[] = { "test", "diff", "replay", "suggest" };
 	const char *like;
 
 	if (argc < 2) {
@@ -522,7 +534,13 @@ int cmd_policy(int argc, char **argv)
 		fputs(help_policy, stdout);
 		return 0;
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+		if (str_eq(argv[1], later[i]))
+			return complain(
+				"", "%s is not in this version; there are check, show and explain",
+				argv[1]);
 	like = str_suggest(argv[1], words, ARRAY_SIZE(words));
-	return complain("", "unknown command %s%s%s%s", argv[1], like ? "; did you mean " : "",
+	return complain("", "unknown command %s; %s%s%s", argv[1],
+			like ? "did you mean " : "there are check, show and explain",
 			like ? like : "", like ? "?" : "");
 }

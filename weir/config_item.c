@@ -66,7 +66,8 @@ int config_add_dns_server(struct config_builder *b, const struct where *w, const
 	const char *why;
 
 	if (endpoint_parse(text, strlen(text), 53, &e, &why) < 0)
-		return where_fail(w, b->err, "%s; a server is IP or IP:PORT", why);
+		return where_fail(w, b->err,
+				  "%s; a server is an address, not a name: IP or IP:PORT", why);
 	if (addr_is_zero(&e.addr) || addr_is_multicast(&e.addr))
 		return where_fail(w, b->err, "not the address of a server");
 	for (size_t i = 0; i < c->n_dns_servers; i++)

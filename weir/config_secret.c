@@ -140,6 +140,9 @@ int secret_draft_host(struct config_builder *b, const struct where *w, const cha
 	if (len == 0)
 		return where_fail(w, b->err,
 				  "a host is missing: a secret needs to know where it may go");
+	if (memmem(text, len, "://", 3))
+		return where_fail(w, b->err, "host \"%s\": is a URL; give the host name alone",
+				  quoted);
 	if (tlsproxy_host_pattern_parse(text, len, &p, &why) < 0)
 		return where_fail(w, b->err, "host \"%s\": %s; a host is NAME, .SUFFIX or *.SUFFIX",
 				  quoted, why);

@@ -25,14 +25,23 @@ enum outcome { GOOD, MISSING, OPTIONAL };
 
 static bool color, any_missing;
 
+static const char help_text[] =
+	"Usage: weir doctor\n"
+	"Tells what this machine can do for weir, and how to get the rest.\n"
+	"\n"
+	"Exit status: 0 weir can run here, 1 something it needs is MISSING, 2 usage.\n";
+
 static void say(enum outcome o, const char *what, const char *detail)
 {
 	static const char *const marks[] = { "ok", "MISSING", "absent" };
 	static const char *const colors[] = { "\033[32m", "\033[31m", "\033[33m" };
 
 	any_missing |= o == MISSING;
-	printf("  %s%-8s%s %-28s %s\n", color ? colors[o] : "", marks[o], color ? "\033[0m" : "",
-	       what, detail);
+	printf("  %s%-8s%s ", color ? colors[o] : "", marks[o], color ? "\033[0m" : "");
+	if (detail[0])
+		printf("%-21s %s\n", what, detail);
+	else
+		puts(what);
 }
 
 /* Runs fn in a child; its return value, 0 to 125, is the child's exit status. */
@@ -144,9 +153,7 @@ int cmd_doctor(int argc, char **argv)
 	if (argc > 1) {
 		bool help = str_eq(argv[1], "--help") || str_eq(argv[1], "-h");
 
-		fputs("usage: weir doctor\nTells what this machine can do for weir, and how to get "
-		      "the rest.\n",
-		      help ? stdout : stderr);
+		fputs(help_text, help ? stdout : stderr);
 		return help ? 0 : 2;
 	}
 	color = isatty(STDOUT_FILENO);

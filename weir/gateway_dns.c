@@ -19,10 +19,12 @@ static void denial_text(struct gateway *gw, const struct policy_verdict *v, cons
 	char rule[24];
 
 	record_denial_id(&gw->record, ret->id);
-	if (v)
-		snprintf(ret->text, sizeof(ret->text), "%s by %s%s%s%s", what,
-			 v->rule < 0 ? "" : "rule ", record_rule_name(v, rule),
-			 v->reason ? ": " : "", v->reason ? v->reason : "");
+	if (v && v->rule < 0)
+		snprintf(ret->text, sizeof(ret->text), "%s: " RECORD_NO_RULE, what);
+	else if (v)
+		snprintf(ret->text, sizeof(ret->text), "%s by rule %s%s%s", what,
+			 record_rule_name(v, rule), v->reason ? ": " : "",
+			 v->reason ? v->reason : "");
 	else
 		snprintf(ret->text, sizeof(ret->text), "%s", what);
 }

@@ -14,12 +14,12 @@
 static const char usage[] =
 	"weir - run a command behind a network policy, with secrets it never sees\n"
 	"\n"
-	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits with its status\n"
+	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits as it does\n"
 	"  weir policy check|show|explain     look at a policy\n"
 	"  weir audit [FILE]                  the record of a run, as a table\n"
 	"  weir why ID                        what was denied, and what would change it\n"
 	"  weir doctor                        what this machine can do\n"
-	"  weir version\n"
+	"  weir version                       which weir this is\n"
 	"\n"
 	"Each command has --help. A first try:\n"
 	"\n"
@@ -63,6 +63,21 @@ static int open_standard_descriptors(void)
 	return 0;
 }
 
+/* Words of the design that a person may know and this version does not have. */
+static bool is_of_a_later_version(const char *word)
+{
+	return str_eq(word, "gateway") || str_eq(word, "ctl");
+}
+
+/* "weir help run" is "weir run --help". */
+static int help_of(const struct command *c)
+{
+	char help[] = "--help";
+	char *argv[] = { (char *)(uintptr_t)c->name, help, NULL };
+
+	return c->run(2, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const char *names[ARRAY_SIZE(commands)], *near;
@@ -79,9 +94,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (argc == 3 && str_eq(argv[1], "help") && str_eq(argv[2], commands[i].name))
+			return help_of(&commands[i]);
 		if (str_eq(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 		names[i] = commands[i].name;
+	}
+	if (is_of_a_later_version(argv[1])) {
+		log_error("%s is not in this version (" WEIR_VERSION "); see: weir --help", argv[1]);
+		return 2;
 	}
 	near = str_suggest(argv[1], names, ARRAY_SIZE(names));
 	log_error("no command \"%s\"%s%s%s; see: weir --help", argv[1],

@@ -84,6 +84,8 @@ static void fill_verdict(struct proxy *px, const struct policy_verdict *v, const
 	snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
 	if (detail || v->reason)
 		snprintf(ret->reason, sizeof(ret->reason), "%s", detail ? detail : v->reason);
+	else if (!ret->allow && v->rule < 0)
+		snprintf(ret->reason, sizeof(ret->reason), RECORD_NO_RULE);
 	if (!ret->allow)
 		record_denial_id(&px->record, ret->denial_id);
 }
@@ -215,7 +217,9 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
-	audit_str(&e, "detail", h->detail);
+	/* Of a denial, the rule and its reason say more. */
+	if (h->outcome != TLSPROXY_HTTP_DENIED)
+		audit_str(&e, "detail", h->detail);
 	audit_u64(&e, "bytes_up", h->bytes_up);
 	audit_u64(&e, "bytes_down", h->bytes_down);
 	record_send(&px->record, &e);

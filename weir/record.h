@@ -27,6 +27,8 @@ void record_flow_id(const struct record *r, uint64_t flow, char ret[static DENIA
 void record_send(struct record *r, struct audit_event *e);
 /* Text members of a decision: verdict, rule, reason. */
 void record_verdict(struct audit_event *e, const char *verdict, const struct policy_verdict *v);
+/* The reason of a denial that has no rule. */
+#define RECORD_NO_RULE "no rule matched, so the default decided"
 /* "default" or the rule's id or its index. */
 const char *record_rule_name(const struct policy_verdict *v, char out[static 24]);
 

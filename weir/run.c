@@ -600,9 +600,10 @@ static int check_backend(const struct weir_config *cfg, struct conf_error *err)
 		return 0;
 	conf_error_set(err,
 		       cfg->backend == BACKEND_AUTO
-			       ? "no microVM backend is available here, and a weaker one is never "
-				 "chosen silently; use --backend netns to isolate with namespaces"
-			       : "this backend is not available; use --backend netns");
+			       ? "auto takes only a microVM, which this version does not have; "
+				 "to isolate with namespaces, say so: --backend netns"
+			       : "the microVM backends kvm and qemu are not in this version; use "
+				 "--backend netns");
 	return -ENOTSUP;
 }
 
@@ -636,10 +637,10 @@ static void say_summary(const struct run *r)
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
 		say_json(r, &t);
-	else if (r->foreground && (t.denied || t.violations))
-		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violations; see: weir audit %s",
+	else if (isatty(STDERR_FILENO) && (t.denied || t.violations))
+		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violation%s; see: weir audit %s",
 			 (unsigned long long)t.denied, (unsigned long long)t.violations,
-			 r->audit_path);
+			 t.violations == 1 ? "" : "s", r->audit_path);
 	/* Who shares the directory can put another file in its place. */
 	if (stat(r->audit_path, &now) < 0 || now.st_dev != r->audit_stat.st_dev ||
 	    now.st_ino != r->audit_stat.st_ino)
@@ -760,6 +761,7 @@ int cmd_run(int argc, char **argv)
 		weir_config_free(r.cfg);
 		return EXIT_WEIR_FAILED;
 	}
+	run_warn_useless_secrets(r.cfg);
 	make_id(&r);
 	if (!r.cfg->name)
 		r.cfg->name = strdup(r.id);

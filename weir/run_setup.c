@@ -2,6 +2,7 @@
 /* Preparations of a run that need files and the host's network. */
 #include "weir/run_setup.h"
 
+#include "weir/record.h"
 #include "weir/sandbox.h"
 
 #include <limits.h>
@@ -254,4 +255,27 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 	}
 	*ret = s.v;
 	return 0;
+}
+
+/* ---- what is probably not meant ---------------------------------------------------- */
+
+/* A pattern's hosts are judged one by one; what all of them would get is not known here. */
+void run_warn_useless_secrets(const struct weir_config *cfg)
+{
+	for (size_t i = 0; i < cfg->n_secrets; i++)
+		for (size_t h = 0; h < cfg->secrets[i].n_hosts; h++) {
+			const struct tlsproxy_host_pattern *p = &cfg->secrets[i].hosts[h];
+			struct policy_verdict v;
+			char rule[24];
+
+			if (p->is_suffix)
+				continue;
+			v = policy_decide_query(cfg->policy, &p->name);
+			if (v.answer != POLICY_ANSWER_DENY)
+				continue;
+			log_warn("secret %s can never be used for %s: %s%s denies that name",
+				 cfg->secrets[i].env, p->name.s,
+				 v.rule < 0 ? "no rule allows it and the " : "rule ",
+				 record_rule_name(&v, rule));
+		}
 }

@@ -29,6 +29,9 @@ must_check int run_environment(const struct weir_config *cfg, char *const *place
  */
 must_check int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char ***ret);
 
+/* Warns of hosts that secrets name and the policy denies: a mistake in one of the two. */
+void run_warn_useless_secrets(const struct weir_config *cfg);
+
 void run_strv_free(char **v);
 
 #endif

@@ -65,7 +65,8 @@ static void give_terminal(const struct init *in)
 
 /*
  * Searches PATH itself: execvp would try a shell on ENOEXEC, and a file that
- * is there but not executable must be told apart (126) from none (127).
+ * is there but not executable must be told apart (126) from none (127). A
+ * folder of PATH that may not be searched says nothing of either.
  */
 static int exec_command(char *const *argv, char *const *envp)
 {
@@ -79,7 +80,7 @@ static int exec_command(char *const *argv, char *const *envp)
 		execve(argv[0], argv, envp);
 		return errno;
 	}
-	while (*path || found == 0) {
+	while (*path) {
 		const char *colon = strchrnul(path, ':');
 		char full[4096];
 		int n = snprintf(full, sizeof(full), "%.*s%s%s", (int)(colon - path), path,
@@ -87,8 +88,10 @@ static int exec_command(char *const *argv, char *const *envp)
 
 		if (n > 0 && (size_t)n < sizeof(full)) {
 			execve(full, argv, envp);
-			if (errno != ENOENT && errno != ENOTDIR)
+			if (errno != EACCES && errno != ENOENT && errno != ENOTDIR)
 				found = errno;
+			else if (errno == EACCES && access(full, F_OK) == 0)
+				found = EACCES;
 		}
 		if (!*colon)
 			break;
@@ -152,7 +155,12 @@ static void start_command(struct init *in)
 		int e;
 
 		memcpy(&e, &err, sizeof(e));
-		conf_error_set(&err, "%s: %s", in->spec->argv[0], strerror(e));
+		if (e == ENOENT && !strchr(in->spec->argv[0], '/'))
+			conf_error_set(&err, "%s: not found in any folder of PATH",
+				       in->spec->argv[0]);
+		else
+			conf_error_set(&err, "%s: cannot be executed: %s", in->spec->argv[0],
+				       strerror(e));
 		if (msg_send_text(in->sock, MSG_EXIT,
 				  (e == ENOENT || e == ENOTDIR ? 127 : 126) << 8, err.text) < 0)
 			_exit(1);

@@ -38,6 +38,19 @@ def test_denied_request_explains_itself(weir, lab, scheme):
     assert not lab.seen("http"), lab.seen("http")
 
 
+def test_denial_by_default_says_that_no_rule_matched(weir, lab):
+    r = weir.sh("curl -sS https://api.example.com/other; dig other.example.net", policy=RULES)
+    problem = json.loads(r.out.partition("\n")[0])
+    assert problem["rule"] == "default", r
+    assert problem["reason"] == "no rule matched, so the default decided", r
+    assert "name denied: no rule matched" in r.out, r
+    event = r.find("http", outcome="denied")[0]
+    assert event["reason"] == problem["reason"] and "detail" not in event, r
+    p = weir.call("why", "--audit", r.audit_path, event["denial"])
+    assert "No rule matched, and the default refused it. To allow it, add this rule:" in p.stdout, p
+    assert '"http":{"methods":["GET"],"paths":["/other"]}' in p.stdout, p
+
+
 def test_rules_by_method_and_path(weir, lab):
     paths = {"/repos/acme/": "200", "/repos/acme/a/b?q=1": "200", "/repos/other": "403",
              "/repos/acme/../other": "403", "/repos/acme/%2e%2e/other": "403",

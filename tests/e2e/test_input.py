@@ -83,6 +83,35 @@ def test_no_command(weir):
         assert p.returncode not in (0, 127) and p.stderr, (args, p)
 
 
+@pytest.mark.parametrize("args,says", [
+    (["gateway", "--link", "tap0"], "gateway is not in this version"),
+    (["ctl", "box"], "ctl is not in this version"),
+    (["policy", "suggest"], "suggest is not in this version"),
+    (["run", "--backend", "kvm", "--", "true"], "kvm and qemu are not in this version"),
+    (["run", "--", "true"], "--backend netns"),
+])
+def test_of_a_later_version(weir, args, says):
+    p = weir.call(*args)
+    assert p.returncode in (2, 125) and says in p.stderr, p
+
+
+@pytest.mark.parametrize("command", ["run", "policy", "audit", "why", "doctor"])
+def test_help(weir, command):
+    p = weir.call(command, "--help")
+    assert p.returncode == 0 and "Exit status:" in p.stdout and not p.stderr, p
+    assert p.stdout.startswith("Usage: weir " + command), p
+    assert all(len(line) <= 80 for line in p.stdout.splitlines()), p
+    assert weir.call("help", command).stdout == p.stdout
+
+
+def test_secret_for_a_denied_host_is_told(weir):
+    r = weir.run("true", flags=["--secret", "LAB_TOKEN@elsewhere.example.net"])
+    assert r.rc == 0 and "secret LAB_TOKEN can never be used for elsewhere.example.net: no rule " \
+        "allows it and the default denies that name" in r.err, r
+    r = weir.run("true", flags=["--secret", "LAB_TOKEN@api.example.com"])
+    assert r.rc == 0 and not r.err, r
+
+
 RULE = {"action": "allow", "destination": "example.com"}
 FILES = [
     ("", 1), ("{", 1), ("[]", 1), ("null", 1), ('{"policy": {}} x', 1), ('{"policy": 1}', 1),

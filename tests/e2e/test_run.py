@@ -33,6 +33,17 @@ def test_not_found_is_127(weir):
     assert r.rc == 127 and "no-such-command-anywhere" in r.err, r
 
 
+@pytest.mark.user
+def test_folder_of_path_that_may_not_be_searched_is_passed_over(weir):
+    closed = weir.path("closed")
+    os.mkdir(closed, 0o000)
+    env = {"PATH": closed + ":/usr/local/bin:/usr/bin:/bin"}
+    r = weir.run("no-such-command-anywhere", env=env)
+    assert r.rc == 127 and "not found in any folder of PATH" in r.err, r
+    r = weir.run("true", env=env)
+    assert r.rc == 0, r
+
+
 def test_not_executable_is_126(weir):
     r = weir.run(weir.file("script", "#!/bin/sh\n"))
     assert r.rc == 126, r

@@ -180,6 +180,49 @@ static void test_filters(void **state)
 	free(t);
 }
 
+/* On a terminal of 80 columns no line is cut in two by it. */
+static void test_width(void **state)
+{
+	struct audit_view v = { .width = 80 };
+	char *texts[] = { show(&v, 0), NULL }, err[256] = "";
+	size_t n;
+	FILE *f = open_memstream(&texts[1], &n);
+
+	(void)state;
+	assert_int_equal(audit_why(path, "d-leak", &v, f, err, sizeof(err)), 0);
+	fclose(f);
+	for (size_t i = 0; i < 2; i++) {
+		for (const char *p = texts[i]; *p;) {
+			size_t len = strcspn(p, "\n");
+
+			if (len > 80)
+				fail_msg("%zu columns: %.*s", len, (int)len, p);
+			p += len + (p[len] == '\n');
+		}
+		free(texts[i]);
+	}
+}
+
+/* An emptied file is not an intact record. */
+static void test_empty(void **state)
+{
+	char name[] = "/tmp/weir-empty-XXXXXX", err[256] = "", *text = NULL;
+	struct audit_view v = { .width = 80 };
+	int fd = mkstemp(name);
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(audit_print(name, &v, f, err, sizeof(err)), -EBADMSG);
+	fclose(f);
+	unlink(name);
+	has(err, "no event is on record");
+	has_not(text, "intact");
+	free(text);
+}
+
 static void test_why(void **state)
 {
 	static const struct {
@@ -188,17 +231,17 @@ static void test_why(void **state)
 		{ "d-meta", "{\"action\":\"allow\",\"destination\":\"169.254.169.254\","
 			    "\"protocols\":[\"tcp\"],\"ports\":[\"80\"]}" },
 		{ "d-meta", "--net-rule allow@169.254.169.254:tcp:80\n" },
-		{ "d-meta", "no rule matched and the default refused it" },
-		{ "d-http", "put this rule before rule 3" },
+		{ "d-meta", "No rule matched, and the default refused it. To allow it" },
+		{ "d-http", "put this rule in front of rule 3" },
 		{ "d-http", "\"http\":{\"methods\":[\"POST\"],\"paths\":[\"/v1/y\"]}}" },
 		{ "d-http", "for every request to it" },
 		{ "d-http", "all events of this flow" },
 		{ "d-http", "writes go through review" },
-		{ "d-dns", "put this rule before rule no-evil" },
+		{ "d-dns", "put this rule in front of rule no-evil" },
 		{ "d-dns", "allow@evil.example:tcp:443" },
 		{ "d-v6", "allow@[2001:db8::5]:udp:443" },
 		{ "d-leak", "which is never filled in" },
-		{ "1", "nothing was refused" },
+		{ "1", "Nothing was refused." },
 		{ "1", "1.520s" },
 	};
 
@@ -287,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_table),  cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_why),    cmocka_unit_test(test_why_json),
 		cmocka_unit_test(test_schema), cmocka_unit_test(test_corpus),
+		cmocka_unit_test(test_width),  cmocka_unit_test(test_empty),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

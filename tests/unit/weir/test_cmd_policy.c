@@ -166,8 +166,13 @@ static void test_errors(void **state)
 	static const struct {
 		const char *line, *says;
 	} table[] = {
-		{ "policy", "usage: weir policy" },
+		{ "policy", "Usage: weir policy" },
 		{ "policy chck FILE", "did you mean check?" },
+		{ "policy frob", "unknown command frob; there are check, show and explain" },
+		{ "policy test FILE", "test is not in this version" },
+		{ "policy diff FILE FILE", "diff is not in this version" },
+		{ "policy replay FILE", "replay is not in this version" },
+		{ "policy suggest", "suggest is not in this version" },
 		{ "policy check", "expected one FILE" },
 		{ "policy check FILE FILE", "expected one FILE" },
 		{ "policy check --json FILE", "unknown option --json" },
@@ -223,7 +228,7 @@ static void test_check_show_help(void **state)
 						     "policy show -h", "policy explain --help" };
 
 		assert_int_equal(run(lines[i]), 0);
-		assert_true(str_starts(out, "usage: weir policy"));
+		assert_true(str_starts(out, "Usage: weir policy"));
 		assert_string_equal(err_out, "");
 	}
 }

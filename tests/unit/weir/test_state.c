@@ -191,7 +191,7 @@ static void test_commands(void **state)
 	expect(cmd_why, CMD("why", "r-2-g1", "--json"), 0, "\"verdict\":\"deny\"");
 	expect(cmd_why, CMD("why", "nope"), 1, "not in any of the 2 records");
 	assert_int_equal(state_audit_path("r-1", &path), 0);
-	expect(cmd_why, CMD("why", "--audit", path, "r-1-g1"), 0, "no rule matched");
+	expect(cmd_why, CMD("why", "--audit", path, "r-1-g1"), 0, "No rule matched");
 	expect(cmd_why, CMD("why", "r-2-g1", "--audit", path), 1, "no decision with this id");
 	free(path);
 	/* usage */

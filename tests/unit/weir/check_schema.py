@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schemas of policy and configuration at work; exit 77: no jsonschema."""
+import json
+import re
+import sys
+
+try:
+    import jsonschema
+except ImportError:
+    sys.exit(77)
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+config, policy = load("weir/config.schema.json"), load("policy/policy.schema.json")
+resolver = jsonschema.RefResolver(config["$id"], config, store={policy["$id"]: policy})
+cls = jsonschema.Draft202012Validator
+for schema in (config, policy):
+    cls.check_schema(schema)
+is_config = cls(config, resolver=resolver)
+is_policy = cls(policy)
+
+for example in config["examples"]:
+    for e in is_config.iter_errors(example):
+        sys.exit("example %s: %s" % (example, e.message))
+
+# What is shown to people fits as well.
+for path in ("demo/policy.json",):
+    if not is_policy.is_valid(load(path)) or not is_config.is_valid(load(path)):
+        sys.exit("%s does not fit the schema" % path)
+with open("README.md", encoding="utf-8") as f:
+    readme = f.read()
+shown = re.findall(r'\{ ?"policy": .*?\n(?=\$|\n)', readme, re.S)
+if len(shown) < 2:
+    sys.exit("README.md: %d policies found" % len(shown))
+for text in shown:
+    if not is_policy.is_valid(json.loads(text)):
+        sys.exit("README.md: does not fit the schema: " + text)
+
+KEY = {"env": "K", "hosts": ["a.com"]}
+BAD = [
+    [], None, {"polcy": {}}, {"policy": 5}, {"policy": "publc"}, {"policy": {"ruls": []}},
+    {"dns": []}, {"dns": {"server": []}}, {"dns": {"servers": ["localhost"]}},
+    {"dns": {"answers": "fake"}}, {"dns": {"timeout_ms": 1}}, {"dns": {"records": {"a.b": []}}},
+    {"dns": {"records": {"a.b": "c.d"}}}, {"tls": {"intercept": "yes"}}, {"tls": {"ports": [0]}},
+    {"tls": {"ports": [53]}}, {"tls": {"ports": ["443"]}}, {"tls": {"bypass": ["http://a.com"]}},
+    {"tls": {"upstream_ca": [""]}}, {"secrets": {}}, {"secrets": [{}]}, {"secrets": [{"env": "K"}]},
+    {"secrets": [{**KEY, "value": "x"}]}, {"secrets": [{**KEY, "env": "1K"}]},
+    {"secrets": [{**KEY, "hosts": []}]}, {"secrets": [{**KEY, "hosts": ["*"]}]},
+    {"secrets": [{**KEY, "hosts": ["https://a.com"]}]}, {"secrets": [{**KEY, "at": ["cookie"]}]},
+    {"secrets": [{**KEY, "at": []}]}, {"secrets": [{**KEY, "from": "hunter2hunter2"}]},
+    {"secrets": [{**KEY, "from": "file:"}]}, {"secrets": [{**KEY, "on_violation": "ignore"}]},
+    {"limits": {"max_connections": 0}}, {"limits": {"max_connection": 5}}, {"publish": [80]},
+    {"publish": ["80"]}, {"publish": ["80:80/sctp"]}, {"audit": {"path": "x"}}, {"audit": {"file": ""}},
+]
+for bad in BAD:
+    if is_config.is_valid(bad):
+        sys.exit("accepted: %s" % json.dumps(bad))
