@@ -143,6 +143,7 @@ def test_the_gateway_is_judged_by_its_own_address(weir, lab):
     """Rules for loopback addresses are about another machine than the one behind the gateway."""
     policy = {"policy": {"default_egress": "deny", "rules": [
         {"action": "deny", "destination": "127.0.0.0/8"},
+        {"action": "deny", "destination": "::1"},
         {"action": "allow", "destination": "host", "ports": ["80"], "http": {"methods": ["GET"]}}]}}
     r = weir.sh("curl -sS -m 5 http://host.weir.internal/ | head -c 8; "
                 "curl -sS -m 5 -X POST http://host.weir.internal/", policy=policy)
