@@ -166,18 +166,30 @@ static void add_verdict(struct audit_event *e, const struct tlsproxy_verdict *v)
 	audit_str(e, "denial", v->denial_id);
 }
 
+/* Refused for its name before any rule was asked: a refusal all the same. */
+static bool is_misnamed(const struct tlsproxy_tls_event *t)
+{
+	return !t->ok && !t->verdict && t->has_sni && t->flow->has_name &&
+	       !name_equal(&t->sni, &t->flow->name);
+}
+
 static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 {
 	struct proxy *px = ctx;
+	char denial[DENIAL_ID_LEN];
 	struct audit_event e;
 
 	begin_event(px, &e, "tls", t->flow);
 	audit_str(&e, "sni", t->has_sni ? t->sni.s : NULL);
 	audit_str(&e, "verdict",
-		  t->verdict && !t->verdict->allow ? "deny"
-		  : t->ok			   ? "allow"
-						   : "fail");
+		  is_misnamed(t) || (t->verdict && !t->verdict->allow) ? "deny"
+		  : t->ok					       ? "allow"
+								       : "fail");
 	add_verdict(&e, t->verdict);
+	if (is_misnamed(t)) {
+		record_denial_id(&px->record, denial);
+		audit_str(&e, "denial", denial);
+	}
 	audit_str(&e, "detail", t->detail);
 	record_send(&px->record, &e);
 }
