@@ -19,12 +19,24 @@ struct answer {
 	uint32_t ttl;
 };
 
+/* An alias that is no canonical host name could hide from a rule by suffix: unreadable. */
+static int chain_note(const struct dns_wname *target, struct dns_rrset *ret)
+{
+	struct name n;
+
+	if (dns_wname_to(target, &n) < 0 || ret->aliases_len + n.len + 1u > sizeof(ret->aliases))
+		return -EPROTO;
+	memcpy(ret->aliases + ret->aliases_len, n.s, n.len + 1u);
+	ret->aliases_len = (uint16_t)(ret->aliases_len + n.len + 1u);
+	return 0;
+}
+
 /*
  * One step along the chain: 1 moved on, 0 no alias here, negative: unreadable.
  * The names passed are aliases of the asked name: allowing goes by the name that
- * was asked, so they are followed but decide nothing.
+ * was asked, so they are noted only for the rules that deny.
  */
-static int chain_step(struct answer *a)
+static int chain_step(struct answer *a, struct dns_rrset *ret)
 {
 	struct dns_msg m = a->msg;
 	struct dns_wname target = { 0 };
@@ -49,6 +61,8 @@ static int chain_step(struct answer *a)
 	}
 	if (!target.len)
 		return 0;
+	if (chain_note(&target, ret) < 0)
+		return -EPROTO;
 	a->at = target;
 	return 1;
 }
@@ -124,7 +138,7 @@ static int read_answer(struct answer *a, const struct name *n, struct dns_rrset 
 		return r;
 	if (rcode != DNS_RCODE_NOERROR && rcode != DNS_RCODE_NXDOMAIN)
 		return -EREMOTEIO;
-	while ((r = chain_step(a)) > 0)
+	while ((r = chain_step(a, ret)) > 0)
 		if (++hops > DNS_MAX_CHAIN)
 			return -EPROTO;
 	if (r < 0)

@@ -88,6 +88,12 @@ struct dns_ops {
 			     struct dns_denial *ret_denial);
 	/* One per query that was answered or refused. */
 	void (*event)(void *ctx, const struct dns_event *e);
+	/*
+	 * May be NULL: any alias may. May the answer go by way of this name, the
+	 * target of a CNAME? False: the whole answer is refused, *ret_denial is filled.
+	 */
+	bool (*judge_alias)(void *ctx, const struct dns_question *q, const struct name *alias,
+			    struct dns_denial *ret_denial);
 };
 
 must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_ops *ops,
@@ -133,7 +139,7 @@ size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, si
  * The real addresses behind a name, for dialling: remembered while the TTL
  * lasts, else asked again. cb gets addresses that passed judge_answer, IPv4
  * and IPv6, upstream's order; n 0 with error -ENOENT (no such name),
- * -ENODATA (none allowed), -ETIMEDOUT, -EIO. May be called before return:
+ * -ENODATA (it has none), -EPERM (none may be used), -ETIMEDOUT, -EIO. May be called before return:
  * then NULL is returned. judge_query is not asked (the flow's name was judged),
  * judge_answer is, with a question without endpoints. Static records are given
  * as they are.

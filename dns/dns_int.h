@@ -21,6 +21,8 @@
 #define DNS_MAX_RECORDS 512
 /* CNAME chains without end. The longest seen in the field have ten links. */
 #define DNS_MAX_CHAIN 16
+/* Text of all names of a chain: memory of the cache. Real ones stay below half. */
+#define DNS_MAX_ALIASES 1024
 /* An answer of thousands of addresses, judged and copied for every query. */
 #define DNS_MAX_ADDRS 32
 /* Distinct names asked once each: memory. The least recently used one goes. */
@@ -224,6 +226,9 @@ struct dns_rrset {
 	uint32_t ttl; /* the least of the chain; negative: from the SOA */
 	unsigned n_addrs;
 	struct ip_addr addrs[DNS_MAX_ADDRS];
+	/* The targets of the chain's CNAMEs in order, each with its NUL. */
+	uint16_t aliases_len;
+	char aliases[DNS_MAX_ALIASES];
 };
 
 /* Reads an answer to (name, type). Whatever does not fit the question is FAILED. */
@@ -321,6 +326,7 @@ struct dns_sum {
 	struct ip_addr filtered[2 * DNS_MAX_ADDRS]; /* those that did not */
 	size_t n_filtered;
 	bool nxdomain;
+	bool alias_denied;	  /* by judge_alias; then there are no addrs */
 	int error;		  /* of a failed family, else 0 */
 	uint32_t ttl;		  /* least of the answered entries */
 	struct dns_denial denial; /* of the last filtered address */

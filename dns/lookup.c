@@ -6,6 +6,22 @@
  */
 #include "dns/dns_int.h"
 
+static bool aliases_ok(struct dns *d, const struct dns_question *q, const struct dns_rrset *rr,
+		       struct dns_denial *ret_denial)
+{
+	struct name n;
+
+	if (!d->ops.judge_alias)
+		return true;
+	for (size_t at = 0; at < rr->aliases_len; at += n.len + 1u) {
+		/* Canonical already; what does not read back is refused, not passed over. */
+		if (name_parse(rr->aliases + at, strlen(rr->aliases + at), &n, NULL) < 0 ||
+		    !d->ops.judge_alias(d->ctx, q, &n, ret_denial))
+			return false;
+	}
+	return true;
+}
+
 void dns_sum_up(struct dns *d, const struct dns_gather *g, const struct dns_question *q,
 		struct dns_sum *ret)
 {
@@ -27,7 +43,9 @@ void dns_sum_up(struct dns *d, const struct dns_gather *g, const struct dns_ques
 		}
 		s->nxdomain |= e->rr.found == DNS_FOUND_NXDOMAIN;
 		s->ttl = MIN(s->ttl, dns_entry_ttl(d, e));
-		for (unsigned j = 0; j < e->rr.n_addrs; j++) {
+		if (!s->alias_denied && !aliases_ok(d, q, &e->rr, &s->denial))
+			s->alias_denied = true;
+		for (unsigned j = 0; j < e->rr.n_addrs && !s->alias_denied; j++) {
 			if (d->ops.judge_answer(d->ctx, q, &e->rr.addrs[j], &s->denial))
 				s->addrs[s->n_addrs++] = e->rr.addrs[j];
 			else
@@ -36,6 +54,9 @@ void dns_sum_up(struct dns *d, const struct dns_gather *g, const struct dns_ques
 	}
 	if (s->ttl == UINT32_MAX)
 		s->ttl = 0;
+	/* One family's chain speaks for the name: the other must not be a way around. */
+	if (s->alias_denied)
+		s->n_addrs = 0;
 }
 
 static void lookup_put(struct dns_lookup *l)
@@ -56,9 +77,13 @@ static void lookup_done(struct dns_gather *g)
 
 	dns_sum_up(g->d, g, &l->q, &s);
 	if (s.n_addrs == 0) {
-		if (s.nxdomain)
+		if (s.alias_denied)
+			error = -EPERM;
+		else if (s.nxdomain)
 			error = -ENOENT;
-		else if (s.n_filtered || !s.error)
+		else if (s.n_filtered)
+			error = -EPERM;
+		else if (!s.error)
 			error = -ENODATA;
 		else
 			error = s.error == -ETIMEDOUT ? -ETIMEDOUT : -EIO;

@@ -103,6 +103,8 @@ static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 	e.reply.soa = true;
 	e.reply.soa_ttl = DNS_DENIED_TTL_S;
 	e.denial_id = denial->id;
+	/* A name's own verdict speaks for itself; what stood behind it does not. */
+	e.detail = result == DNS_DENIED && q->g.n_wait ? denial->text : NULL;
 	e.answers = addrs;
 	e.n_answers = n;
 	finish(q, &e);
@@ -178,7 +180,9 @@ static void gathered(struct dns_gather *g)
 	struct dns_sum s;
 
 	dns_sum_up(q->d, g, &q->q, &s);
-	if (s.n_addrs && q->d->mode == DNS_VIRTUAL) {
+	if (s.alias_denied) {
+		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
+	} else if (s.n_addrs && q->d->mode == DNS_VIRTUAL) {
 		finish_virtual(q, &s);
 	} else if (s.n_addrs) {
 		finish_real(q, &s);

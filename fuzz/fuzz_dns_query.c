@@ -126,7 +126,7 @@ static void answer_one(uint8_t how)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event };
+	static const struct dns_ops ops = { judge_query, judge_answer, on_event, NULL };
 	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
 	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 	struct dns_config cfg = {

@@ -235,3 +235,15 @@ struct policy_verdict policy_decide_query(const struct policy *p, const struct n
 			return verdict(p, answer_of(p->rules[i].action), i);
 	return verdict(p, answer_of(p->egress), p->n_rules);
 }
+
+struct policy_verdict policy_decide_alias(const struct policy *p, const struct name *asked,
+					  const struct name *alias)
+{
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct policy_rule *r = &p->rules[i];
+
+		if (query_match(r, asked) || (rule_by_name(r) && query_match(r, alias)))
+			return verdict(p, answer_of(r->action), i);
+	}
+	return verdict(p, answer_of(p->egress), p->n_rules);
+}

@@ -159,6 +159,14 @@ struct policy_verdict policy_decide(const struct policy *p, const struct policy_
  * port 53; addresses and other groups never. Then the egress default.
  */
 struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n);
+/*
+ * The answer for `asked` (an allowed query) goes by way of `alias` (a CNAME's
+ * target): the first rule that matches either decides, of the alias only rules
+ * by name. A deny by name thus reaches behind an alias, unless an earlier rule
+ * allows the name that was asked; an alias needs no allow of its own.
+ */
+struct policy_verdict policy_decide_alias(const struct policy *p, const struct name *asked,
+					  const struct name *alias);
 
 /*
  * Rebinding filter: may this address be an answer for a name? Public addresses

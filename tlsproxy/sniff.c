@@ -9,6 +9,7 @@
  *   0x16 0x03 ..   TLS: handshake records are put together until one whole
  *                  ClientHello is there (RFC 8446 4.1.2, RFC 5246 7.4.1.2). It
  *                  has to end with its record, as the protocol demands.
+ *                  Another kind of record before it is bad.
  *   [CRLF] token SP target   HTTP/1: decided as soon as the target begins the
  *                  way one begins (RFC 9112 3.2). A banner like
  *                  "SSH-2.0-x Debian" is a token and a space too, and is not HTTP.
@@ -20,7 +21,9 @@
 #include <strings.h>
 
 enum {
+	TLS_CHANGE_CIPHER_SPEC = 20,
 	TLS_HANDSHAKE = 22,
+	TLS_HEARTBEAT = 24,
 	TLS_CLIENT_HELLO = 1,
 	TLS_RECORD_HEADER = 5,
 	TLS_RECORD_MAX = 16384,
@@ -149,7 +152,7 @@ static void set_kind(struct tlsproxy_sniff *s, enum tlsproxy_sniff_kind kind)
 	*s = (struct tlsproxy_sniff){ .kind = kind };
 }
 
-/* p[0..1] are 0x16 0x03. */
+/* p[0] is a record's type, p[1] is 3; what is not a handshake is bad below. */
 static void sniff_tls(const uint8_t *p, size_t len, struct tlsproxy_sniff *s)
 {
 	uint8_t msg[4 + TLSPROXY_HELLO_MAX];
@@ -271,13 +274,19 @@ static enum tlsproxy_sniff_kind sniff_http(const uint8_t *p, size_t len)
 	return sniff_target(r, n == 7 && memcmp(method, "CONNECT", 7) == 0);
 }
 
+/* Any record at all: some servers skip a warning alert and then take a hello. */
+static bool is_tls_record(uint8_t type)
+{
+	return type >= TLS_CHANGE_CIPHER_SPEC && type <= TLS_HEARTBEAT;
+}
+
 void tlsproxy_sniff(const uint8_t *p, size_t len, bool eof, struct tlsproxy_sniff *ret)
 {
 	struct tlsproxy_sniff s = { 0 };
 
-	if (len == 0 || (len == 1 && p[0] == TLS_HANDSHAKE))
+	if (len == 0 || (len == 1 && is_tls_record(p[0])))
 		s.kind = TLSPROXY_SNIFF_MORE;
-	else if (p[0] == TLS_HANDSHAKE && p[1] == 3)
+	else if (is_tls_record(p[0]) && p[1] == 3)
 		sniff_tls(p, len, &s);
 	else
 		s.kind = sniff_http(p, len);

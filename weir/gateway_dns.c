@@ -56,6 +56,18 @@ static bool judge_answer(void *ctx, const struct dns_question *q, const struct i
 	return false;
 }
 
+static bool judge_alias(void *ctx, const struct dns_question *q, const struct name *alias,
+			struct dns_denial *ret_denial)
+{
+	struct gateway *gw = ctx;
+	struct policy_verdict v = policy_decide_alias(gw->cfg->policy, &q->name, alias);
+
+	if (v.answer == POLICY_ANSWER_ALLOW)
+		return true;
+	denial_text(gw, &v, "the name is an alias of one denied", ret_denial);
+	return false;
+}
+
 static const char *result_name(enum dns_result r)
 {
 	switch (r) {
@@ -118,9 +130,11 @@ static void on_event(void *ctx, const struct dns_event *d)
 {
 	struct gateway *gw = ctx;
 	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND || d->result == DNS_REFUSED;
+	char type[12], id[DENIAL_ID_LEN];
+	const char *denial = d->denial_id;
 	struct policy_verdict v;
 	struct audit_event e;
-	char type[12];
+	bool ruled;
 
 	audit_event_begin(&e, "dns");
 	if (d->q->name.len)
@@ -129,13 +143,20 @@ static void on_event(void *ctx, const struct dns_event *d)
 	audit_str(&e, "transport", d->q->transport == DNS_UDP ? "udp" : "tcp");
 	audit_ip(&e, "server", &d->q->server.addr);
 	v = policy_decide_query(gw->cfg->policy, &d->q->name);
+	/* A rule is named where it decided: not for what is answered or refused without one. */
+	ruled = d->q->name.len && denied == (v.answer != POLICY_ANSWER_ALLOW) &&
+		d->result != DNS_REBIND && d->result != DNS_REFUSED;
+	if (d->result == DNS_REFUSED && !denial) {
+		record_denial_id(&gw->record, id);
+		denial = id;
+	}
 	record_verdict(&e,
 		       denied			 ? "deny"
 		       : d->result == DNS_FAILED ? "fail"
 						 : "allow",
-		       d->q->name.len && d->result != DNS_REBIND ? &v : NULL);
+		       ruled ? &v : NULL);
 	audit_str(&e, "result", result_name(d->result));
-	audit_str(&e, "denial", d->denial_id);
+	audit_str(&e, "denial", denial);
 	audit_str(&e, "detail", d->detail);
 	audit_addresses(&e, "answers", d->answers, d->n_answers);
 	audit_addresses(&e, "given", d->given, d->given ? 1 : 0);
@@ -208,6 +229,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.judge_query = judge_query,
 		.judge_answer = judge_answer,
 		.event = on_event,
+		.judge_alias = judge_alias,
 	};
 	struct dns_config cfg = {
 		.mode = gw->cfg->dns_mode,

@@ -20,20 +20,14 @@
 /* Socket buffers of the pair to the tlsproxy, each way. */
 #define PAIR_BUFFER (1 << 20)
 
+#define HTTP_PORT 80
+
 static bool matches_any(const struct tlsproxy_host_pattern *p, size_t n, const struct name *name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (tlsproxy_host_matches(&p[i], name))
 			return true;
 	return false;
-}
-
-static bool is_bypassed(const struct flow *f, const struct tlsproxy_sniff *s)
-{
-	const struct weir_config *cfg = f->gw->cfg;
-	const struct name *name = s->has_sni ? &s->sni : f->has_name ? &f->name : NULL;
-
-	return name && matches_any(cfg->tls_bypass, cfg->n_tls_bypass, name);
 }
 
 static bool was_given(const struct flow *f, const struct name *name)
@@ -44,6 +38,15 @@ static bool was_given(const struct flow *f, const struct name *name)
 		if (name_equal(name, &f->candidates[i]))
 			return true;
 	return false;
+}
+
+/* A server name is the client's word: it opens no way past the reader of another host. */
+static bool is_bypassed(const struct flow *f, const struct tlsproxy_sniff *s)
+{
+	const struct weir_config *cfg = f->gw->cfg;
+	const struct name *name = s->has_sni ? &s->sni : f->has_name ? &f->name : NULL;
+
+	return name && was_given(f, name) && matches_any(cfg->tls_bypass, cfg->n_tls_bypass, name);
 }
 
 /* ---- to the tlsproxy --------------------------------------------------------- */
@@ -120,16 +123,23 @@ static void hand_over(struct flow *f, bool tls)
 static void judge_early(struct flow *f, const struct name *name, bool read_on)
 {
 	struct endpoint to = netstack_flow_tuple(f->ns)->remote;
+	struct name names[1 + FLOW_CANDIDATES];
+	bool given = name && was_given(f, name);
+	size_t n = 0;
 
 	loop_timer_del(f->gw->loop, &f->deadline);
 	f->want_proxy = read_on && f->gw->proxy >= 0;
 	f->unreadable = !f->want_proxy;
 	if (!name)
 		f->doubt = "no name could be read from the first bytes";
-	else if (!was_given(f, name))
+	else if (!given)
 		f->doubt = "the client names a host that this address was not given out for";
-	gateway_flow_judge(f, &to, 1, name ? POLICY_KNOWN : POLICY_NONE, name, name ? 1 : 0,
-			   name && !was_given(f, name));
+	if (name)
+		names[n++] = *name;
+	/* A name that is only claimed does not hide those that the address is known by. */
+	for (size_t i = 0; name && !given && i < f->n_candidates; i++)
+		names[n++] = f->candidates[i];
+	gateway_flow_judge(f, &to, 1, name ? POLICY_KNOWN : POLICY_NONE, names, n, name && !given);
 }
 
 /* The rules wanted a request and there will be none. */
@@ -142,6 +152,9 @@ static bool denied_without_http(struct flow *f, const char *detail)
 		return false;
 	f->unreadable = true;
 	facts = gateway_facts(f, &f->upstream.addr);
+	/* Judged as what it is to the sandbox, not as the loopback it stands for. */
+	if (facts.is_host)
+		facts.addr = netstack_flow_tuple(f->ns)->remote.addr;
 	facts.name = f->has_name ? POLICY_KNOWN : POLICY_NONE;
 	facts.names = &f->name;
 	facts.n_names = f->has_name;
@@ -156,11 +169,25 @@ static bool denied_without_http(struct flow *f, const char *detail)
 
 /* ---- what it is ------------------------------------------------------------------ */
 
+/* Do the rules want a request of a flow that shows this server name? */
+static bool wants_request(const struct flow *f, const struct tlsproxy_sniff *s)
+{
+	struct policy_facts facts;
+
+	if (!f->early || !s->has_sni)
+		return f->verdict.answer == POLICY_ANSWER_NEED_HTTP;
+	facts = gateway_facts(f, &netstack_flow_tuple(f->ns)->remote.addr);
+	facts.name = POLICY_KNOWN;
+	facts.names = &s->sni;
+	facts.n_names = 1;
+	facts.name_unproven = !was_given(f, &s->sni);
+	return policy_decide(f->gw->cfg->policy, &facts).answer == POLICY_ANSWER_NEED_HTTP;
+}
+
 static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
-	bool read_on = (gateway_reads_port(f->gw, t->remote.port) ||
-			f->verdict.answer == POLICY_ANSWER_NEED_HTTP) &&
+	bool read_on = (gateway_reads_port(f->gw, t->remote.port) || wants_request(f, s)) &&
 		       !is_bypassed(f, s);
 
 	if (s->has_sni) {
@@ -213,6 +240,12 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 	return true;
 }
 
+/* RFC 8446 5.1: content types 20 to 24; a server may skip an alert before the hello. */
+static bool is_tls_record(uint8_t first_byte)
+{
+	return first_byte >= 20 && first_byte <= 24;
+}
+
 static void learned_other(struct flow *f, const char *what)
 {
 	if (f->early)
@@ -222,8 +255,9 @@ static void learned_other(struct flow *f, const char *what)
 }
 
 /*
- * A few bytes and then silence. A capital letter may be the first of a method,
- * 0x16 that of a ClientHello: those are waited for and then given up, because
+ * A few bytes and then silence. A capital letter may be the first of a method
+ * (on HTTP's own port any byte: some servers take "get"), 0x16 that of a
+ * ClientHello: those are waited for and then given up, because
  * a request in two halves must not get past its reader. Anything else is a
  * protocol of its own whose server is to speak next.
  */
@@ -231,10 +265,11 @@ static void on_undecided(struct loop_timer *t)
 {
 	struct flow *f = container_of(t, struct flow, deadline);
 
-	if (f->first_byte == 0x16)
+	if (is_tls_record(f->first_byte))
 		gateway_flow_deny(f, NULL, "a TLS handshake that was not finished in time");
 	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
-		 (f->first_byte >= 'A' && f->first_byte <= 'Z'))
+		 (f->first_byte >= 'A' && f->first_byte <= 'Z') ||
+		 netstack_flow_tuple(f->ns)->remote.port == HTTP_PORT)
 		hand_over(f, false);
 	else
 		learned_other(f, "the first bytes could not be read");
@@ -242,7 +277,7 @@ static void on_undecided(struct loop_timer *t)
 
 static void undecided(struct flow *f, uint8_t first_byte)
 {
-	uint64_t wait = first_byte == 0x16 ? FIRST_BYTES_WAIT : UNDECIDED_WAIT;
+	uint64_t wait = is_tls_record(first_byte) ? FIRST_BYTES_WAIT : UNDECIDED_WAIT;
 
 	if (f->early || loop_timer_armed(&f->deadline))
 		return;
@@ -280,7 +315,11 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		gateway_flow_deny(f, NULL, "a TLS handshake that cannot be read");
 		break;
 	case TLSPROXY_SNIFF_H2C:
-		learned_other(f, "HTTP/2 without TLS cannot be read");
+		/* Its streams name hosts of their own. */
+		if (!f->early && f->name_rests)
+			gateway_flow_deny(f, NULL, "HTTP/2 without TLS cannot be read");
+		else
+			learned_other(f, "HTTP/2 without TLS cannot be read");
 		break;
 	case TLSPROXY_SNIFF_OTHER:
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");

@@ -131,7 +131,8 @@ void gateway_flow_fail(struct flow *f, int error, const char *detail)
 {
 	gateway_record_refusal(f, false, detail ? detail : strerror(error));
 	f->recorded = true;
-	if (f->early)
+	/* Once hands are shaken nothing but a reset is understood. */
+	if (f->early || f->upstream.port)
 		netstack_flow_abort(f->ns);
 	else
 		netstack_flow_refuse(f->ns, refusal_of(error));
@@ -277,10 +278,13 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 	struct endpoint to[DIAL_MAX_ADDRS * 2];
 
 	f->lookup = NULL;
+	if (error == -EPERM) {
+		gateway_flow_deny(f, NULL, "no address of this name may be used");
+		return;
+	}
 	if (n == 0) {
 		gateway_flow_fail(f, error == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
-				  error == -ENODATA ? "no address of this name may be used"
-						    : "the name has no address");
+				  "the name has no address");
 		return;
 	}
 	n = MIN(n, ARRAY_SIZE(to));

@@ -49,8 +49,10 @@ static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
 	return false;
 }
 
+/* What the flow is known by, for facts that outlive the call: one at a time, in one thread. */
 static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct name *name)
 {
+	static struct name names[1 + ARRAY_SIZE(f->candidates)];
 	struct policy_facts facts = {
 		.dir = POLICY_EGRESS,
 		.proto = POLICY_TCP,
@@ -61,13 +63,21 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 		.name = POLICY_NONE,
 	};
 
+	/* Judged as what it is to the sandbox, not as the loopback it stands for. */
+	if (facts.is_host)
+		facts.addr = f->remote.addr;
 	if (!name && f->has_name)
 		name = &f->name;
 	if (name) {
 		facts.name = POLICY_KNOWN;
-		facts.names = name;
-		facts.n_names = 1;
+		facts.names = names;
 		facts.name_unproven = !was_given(f, name);
+		names[facts.n_names++] = *name;
+		/* A name that is only claimed does not hide those that the address is known by. */
+		if (facts.name_unproven && f->has_name)
+			names[facts.n_names++] = f->name;
+		for (size_t i = 0; facts.name_unproven && i < f->n_candidates; i++)
+			names[facts.n_names++] = f->candidates[i];
 	}
 	return facts;
 }
@@ -158,18 +168,30 @@ static void add_verdict(struct audit_event *e, const struct tlsproxy_verdict *v)
 	audit_str(e, "denial", v->denial_id);
 }
 
+/* Refused for its name before any rule was asked: a refusal all the same. */
+static bool is_misnamed(const struct tlsproxy_tls_event *t)
+{
+	return !t->ok && !t->verdict && t->has_sni && t->flow->has_name &&
+	       !name_equal(&t->sni, &t->flow->name);
+}
+
 static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 {
 	struct proxy *px = ctx;
+	char denial[DENIAL_ID_LEN];
 	struct audit_event e;
 
 	begin_event(px, &e, "tls", t->flow);
 	audit_str(&e, "sni", t->has_sni ? t->sni.s : NULL);
 	audit_str(&e, "verdict",
-		  t->verdict && !t->verdict->allow ? "deny"
-		  : t->ok			   ? "allow"
-						   : "fail");
+		  is_misnamed(t) || (t->verdict && !t->verdict->allow) ? "deny"
+		  : t->ok					       ? "allow"
+								       : "fail");
 	add_verdict(&e, t->verdict);
+	if (is_misnamed(t)) {
+		record_denial_id(&px->record, denial);
+		audit_str(&e, "denial", denial);
+	}
 	audit_str(&e, "detail", t->detail);
 	record_send(&px->record, &e);
 }

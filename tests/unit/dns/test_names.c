@@ -61,7 +61,7 @@ static void up_free(void *up)
 
 static int new_dns(const struct dns_config *cfg)
 {
-	static const struct dns_ops ops = { yes_query, yes_answer, no_event };
+	static const struct dns_ops ops = { yes_query, yes_answer, no_event, NULL };
 	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
 
 	memset(&T, 0, sizeof(T));

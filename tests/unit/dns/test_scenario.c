@@ -113,6 +113,21 @@ static bool judge_answer(void *ctx, const struct dns_question *q, const struct i
 	return true;
 }
 
+static bool judge_alias(void *ctx, const struct dns_question *q, const struct name *alias,
+			struct dns_denial *ret)
+{
+	(void)ctx;
+	(void)q;
+	for (size_t i = 0; i < S.n_deny; i++) {
+		if (!name_in_suffix(alias, &S.deny[i], true))
+			continue;
+		snprintf(ret->id, sizeof(ret->id), "a1");
+		snprintf(ret->text, sizeof(ret->text), "alias denied by rule %zu", i + 1);
+		return false;
+	}
+	return true;
+}
+
 /* RESULT NAME|- TYPE udp|tcp [real=A,..] [given=A] [id=ID] [DETAIL] */
 static void on_event(void *ctx, const struct dns_event *e)
 {
@@ -165,7 +180,7 @@ static const struct dns_upstream fake = { up_ask, up_now, up_wake, up_free };
 
 static void start(void)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event };
+	static const struct dns_ops ops = { judge_query, judge_answer, on_event, judge_alias };
 
 	if (S.d)
 		return;

@@ -72,7 +72,7 @@ static void up_free(void *up)
 
 static int setup(void **state)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event };
+	static const struct dns_ops ops = { judge_query, judge_answer, on_event, NULL };
 	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
 	struct dns_config cfg = { .mode = DNS_REAL };
 	struct endpoint guest = { ip4(10, 0, 0, 2), 40000 }, server = { ip4(10, 0, 0, 1), 53 };

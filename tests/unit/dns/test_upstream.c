@@ -200,7 +200,7 @@ static void no_event(void *ctx, const struct dns_event *e)
 
 static void setup(const struct endpoint *servers, size_t n)
 {
-	static const struct dns_ops ops = { yes_query, yes_answer, no_event };
+	static const struct dns_ops ops = { yes_query, yes_answer, no_event, NULL };
 	struct dns_config cfg = {
 		.mode = DNS_REAL,
 		.upstreams = servers,

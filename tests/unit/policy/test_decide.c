@@ -268,6 +268,47 @@ static void test_query(void **state)
 	}
 }
 
+#define R(action, dest) "{\"action\":\"" action "\",\"destination\":\"" dest "\"}"
+
+/* The first rule that matches the asked name, or by name its alias. */
+static void test_aliases(void **state)
+{
+	static const struct {
+		const char *egress, *rules;
+		int rule;
+		bool allow;
+	} table[] = {
+		{ "allow", "", -1, true },
+		{ "allow", R("deny", ".tracker.example"), 0, false },
+		{ "allow", R("allow", "www.example.com") "," R("deny", ".tracker.example"), 0, true },
+		{ "allow", R("allow", "x.tracker.example") "," R("deny", ".tracker.example"), 0,
+		  true },
+		{ "deny", R("deny", ".tracker.example") "," R("allow", "www.example.com"), 0, false },
+		{ "deny", R("allow", "www.example.com"), 0, true },
+		/* Rules that are not by name are for the name that was asked. */
+		{ "deny", R("allow", "*") "," R("deny", ".tracker.example"), 0, true },
+		{ "allow", R("deny", "10.0.0.0/8"), -1, true },
+	};
+	struct name asked = must_name("www.example.com"), alias = must_name("x.tracker.example");
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct policy_verdict v;
+		struct policy *p;
+
+		snprintf(text, sizeof(text), "{\"default_egress\":\"%s\",\"rules\":[%s]}",
+			 table[i].egress, table[i].rules);
+		p = must_load(text);
+		v = policy_decide_alias(p, &asked, &alias);
+		if (v.rule != table[i].rule || (v.answer == POLICY_ANSWER_ALLOW) != table[i].allow)
+			fail_msg("%s: rule %d, answer %d", text, v.rule, v.answer);
+		policy_free(p);
+	}
+}
+
+#undef R
+
 /* ---- answers ------------------------------------------------------------------------- */
 
 /* By asking the evaluator for every port of every protocol. */
@@ -616,10 +657,11 @@ static void test_explain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first_match),  cmocka_unit_test(test_directions_and_host),
-		cmocka_unit_test(test_names),	     cmocka_unit_test(test_http),
-		cmocka_unit_test(test_query),	     cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_three_valued), cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_first_match), cmocka_unit_test(test_directions_and_host),
+		cmocka_unit_test(test_names),	    cmocka_unit_test(test_http),
+		cmocka_unit_test(test_query),	    cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_aliases),	    cmocka_unit_test(test_three_valued),
+		cmocka_unit_test(test_explain),
 	};
 
 	return cmocka_run_group_tests(tests, fill_names, NULL);

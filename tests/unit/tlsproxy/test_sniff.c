@@ -237,7 +237,8 @@ static void test_hello_fields(void **state)
 	} t[] = {
 		{ "record version 3.x", 2, 0x7f, TLSPROXY_SNIFF_TLS },
 		{ "record version 2", 1, 2, TLSPROXY_SNIFF_OTHER },
-		{ "record type", 0, 23, TLSPROXY_SNIFF_OTHER },
+		{ "application data first", 0, 23, TLSPROXY_SNIFF_BAD_TLS },
+		{ "record type", 0, 19, TLSPROXY_SNIFF_OTHER },
 		{ "SSLv2", 0, 0x80, TLSPROXY_SNIFF_OTHER },
 		{ "ServerHello", 5, 2, TLSPROXY_SNIFF_BAD_TLS },
 		{ "message of 8 MiB", 6, 0x80, TLSPROXY_SNIFF_BAD_TLS },
@@ -264,6 +265,10 @@ static void test_hello_fields(void **state)
 	/* An empty record, and another record type in the middle. */
 	assert_int_equal(sniff("\x16\x03\x01\0\0", 5, false).kind, TLSPROXY_SNIFF_BAD_TLS);
 	assert_int_equal(sniff("\x16\x03\x01\0\x01\x01\x17", 7, false).kind, TLSPROXY_SNIFF_BAD_TLS);
+	/* A warning that a server may skip: what follows it would go unread. */
+	assert_int_equal(sniff("\x15", 1, false).kind, TLSPROXY_SNIFF_MORE);
+	assert_int_equal(sniff("\x15\x03\x01\0\x02\x01\x64\x16", 8, false).kind,
+			 TLSPROXY_SNIFF_BAD_TLS);
 }
 
 /* A hello that never ends is given up, however thinly it is spread. */
