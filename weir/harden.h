@@ -31,6 +31,9 @@ must_check int harden_isolate(enum harden_role role, struct conf_error *err);
 /* Stage 5: only the listed system calls. Still possible: the process's job. */
 must_check int harden_seccomp(enum harden_role role, struct conf_error *err);
 
+/* Why new namespaces were refused with this errno, and what would allow them. */
+const char *harden_why_no_namespaces(int e);
+
 /* The sandboxed command itself: its capabilities and what no namespace covers. */
 must_check int harden_command(bool keep_root_caps, struct conf_error *err);
 
