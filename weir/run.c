@@ -565,6 +565,13 @@ static int open_files(struct run *r, struct conf_error *err)
 			       r->audit_path ? r->audit_path : "", audit_log_why(rc));
 		return rc;
 	}
+	if (r->audit_stat.st_nlink > 1) {
+		conf_error_set(err,
+			       "the record %s has other names (hard links) that the sandbox could "
+			       "change it by; name another one",
+			       r->audit_path);
+		return -EMLINK;
+	}
 	r->capture = -1;
 	if (cfg->capture_path) {
 		r->capture = open(cfg->capture_path,

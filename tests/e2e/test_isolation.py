@@ -128,6 +128,37 @@ def test_failed_start_is_on_the_record(weir):
 
 
 @pytest.mark.user
+def test_earlier_records_are_covered(weir):
+    state = weir.path("state")
+    audit = os.path.join(state, "weir", "audit")
+    weir.prefix += ["env", "XDG_STATE_HOME=" + state]
+    os.makedirs(audit, 0o700)
+    for d, _, _ in os.walk(state):
+        os.chown(d, os.stat(weir.tmp).st_uid, os.stat(weir.tmp).st_gid)
+    old = os.path.join(audit, "old.jsonl")
+    with open(old, "w", encoding="utf-8") as f:
+        f.write("kept\n")
+    os.chmod(old, 0o666)
+    r = weir.sh("ls -A %s; echo x > %s; rm -f %s; touch %s/new; mv %s %s.x; true" %
+                (audit, old, old, audit, audit, audit))
+    assert r.out == "", r
+    with open(old, encoding="utf-8") as f:
+        assert f.read() == "kept\n"
+    assert os.listdir(audit) == ["old.jsonl"]
+
+
+def test_what_is_covered_has_one_name(weir):
+    """A hard link is a second way to the same file."""
+    key, audit = weir.file("key", "0123456789abcdef"), weir.file("audit.jsonl", "")
+    for path in (key, audit):
+        os.link(path, path + ".other")
+    r = weir.run("true", flags=["--secret-file", "KEY=%s@api.example.com" % key])
+    assert r.rc == 125 and "hard links" in r.err, r
+    rc, out, err = finish(weir.start("true", audit=audit))
+    assert rc == 125 and "hard links" in err, (out, err)
+
+
+@pytest.mark.user
 def test_privileges(weir):
     """Root keeps what installing packages takes; an ordinary user's command has nothing at all."""
     r = weir.sh("id -u; grep -E 'NoNewPrivs|Cap|Seccomp:' /proc/self/status")
