@@ -75,7 +75,7 @@ void harden_close_others(const int *keep, size_t n)
 	}
 }
 
-void harden_begin(const char *name)
+void harden_begin(const char *name, pid_t parent)
 {
 	struct rlimit none = { 0, 0 }, files;
 	sigset_t empty;
@@ -86,6 +86,8 @@ void harden_begin(const char *name)
 	setsid();
 	/* Until the loop runs nobody watches the supervisor's channel. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
 	prctl(PR_SET_NAME, name);
 	setrlimit(RLIMIT_CORE, &none);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

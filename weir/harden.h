@@ -19,9 +19,10 @@ enum harden_role {
 void harden_close_others(const int *keep, size_t n);
 /*
  * Stage 1, before descriptors arrive: own session, no core dumps, as many
- * descriptors as the hard limit gives. Still possible: everything the user may.
+ * descriptors as the hard limit gives, no life without the parent (its pid as
+ * it was before the fork). Still possible: everything the user may.
  */
-void harden_begin(const char *name);
+void harden_begin(const char *name, pid_t parent);
 /*
  * Stages 2 to 4: unprivileged user, own namespaces, empty root, no
  * capabilities. Still possible: the system calls themselves, on what is open

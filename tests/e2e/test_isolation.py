@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The walls: what the sandbox cannot reach around the network, and what is left when weir dies."""
 
+import json
 import os
 import random
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
@@ -64,7 +66,7 @@ def test_processes_of_the_host_are_out_of_sight(weir):
 
 def finish(p, seconds=20):
     out, err = p.communicate(timeout=seconds * SLACK)
-    return p.returncode, out.decode(), err.decode()
+    return p.returncode, (out or b"").decode(), err.decode()
 
 
 @pytest.mark.user
@@ -211,6 +213,14 @@ def with_start(pids):
     return out
 
 
+def name_of(pid):
+    try:
+        with open("/proc/%d/comm" % pid, encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
 def namespaces():
     out = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -253,6 +263,39 @@ def test_nothing_is_left_when_any_process_is_killed(weir, lab, victim):
     assert namespaces() <= before, namespaces() - before
     with open("/proc/self/mounts", encoding="utf-8") as f:
         assert f.read() == mounts
+
+
+def test_killed_at_any_moment_of_the_start(weir):
+    """Forty starts; one of our own processes dies in each, some before the command runs."""
+    before = namespaces()
+    for n in range(40):
+        p = weir.start("sh", "-c", "while :; do curl -sS -m 2 https://api.example.com/; done",
+                       flags=["--secret", "LAB_TOKEN@api.example.com"], stdout=subprocess.DEVNULL)
+        time.sleep(random.uniform(0, (0.01, 0.04, 0.12)[n % 3]))
+        pids = with_start(descendants(p.pid))
+        ours = [pid for pid, _ in pids if name_of(pid).startswith("weir")]
+        victim = random.choice(ours or [p.pid])
+        what = name_of(victim)
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            p.kill()  # a helper that had ended by itself
+            victim = p.pid
+        rc, _, err = finish(p, 8)
+        # The command itself has pid 1's name until it is executed; its end is told as it is.
+        assert rc == (-signal.SIGKILL if victim == p.pid else 125) or (
+            what == "weir-init" and rc == 137), (n, what, rc, err)
+        assert wait_for(lambda: not alive(pids)), (n, what, alive(pids))
+        if not os.path.exists(p.audit_path):
+            assert victim == p.pid, (n, what, err)
+            continue
+        with open(p.audit_path, encoding="utf-8") as f:
+            events = [json.loads(line) for line in f]
+        if victim != p.pid:
+            assert rc == 137 or "failed" in [e.get("event") for e in events], (n, what, err)
+        if events:
+            assert weir.call("audit", p.audit_path).returncode == 0, (n, what)
+    assert wait_for(lambda: namespaces() <= before, 3), namespaces() - before
 
 
 def test_root_of_a_user_namespace_may_run_it(weir):
