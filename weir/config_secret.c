@@ -194,6 +194,13 @@ static int check_file(struct config_builder *b, const struct where *w, const cha
 				  strerror(errno));
 	if (S_ISDIR(st.st_mode))
 		return where_fail(w, b->err, "file \"%.200s\" is a directory", path);
+	/* The sandbox would read it under the name that is not covered. */
+	if (S_ISREG(st.st_mode) && st.st_nlink > 1)
+		return where_fail(
+			w, b->err,
+			"file \"%.200s\" has other names (%lu hard links) that the sandbox "
+			"could read it by; give a copy",
+			path, (unsigned long)st.st_nlink);
 	return 0;
 }
 

@@ -7,16 +7,18 @@
 
 #include "policy/policy.h"
 #include "weir/harden.h"
+#include "weir/message.h"
+#include "weir/sandbox.h"
 
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <linux/if_tun.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,7 +66,7 @@ static int try_namespaces(void)
 	struct harden_ids ids = harden_own_ids();
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC |
-		    CLONE_NEWUTS) < 0)
+		    CLONE_NEWUTS | CLONE_NEWCGROUP) < 0)
 		return errno;
 	return harden_write_id_maps(getpid(), &ids, false, &err) < 0 && !root ? EPERM : 0;
 }
@@ -105,17 +107,101 @@ static int try_proc(void)
 	return pid < 0 || waitpid(pid, &status, 0) < 0 ? ECHILD : WEXITSTATUS(status);
 }
 
-static void check_child(const char *what, int (*fn)(void), const char *fix)
+static bool check_child(const char *what, int (*fn)(void), const char *fix)
 {
 	int e = in_child(fn);
-	char text[256];
+	char text[512];
 
 	if (e == 0) {
 		say(GOOD, what, "");
+		return true;
+	}
+	snprintf(text, sizeof(text), "%s; %s", e > 0 ? strerror(e) : "child failed",
+		 fix ? fix : harden_why_no_namespaces(e));
+	say(MISSING, what, text);
+	return false;
+}
+
+/* What the gateway and the tlsproxy do to themselves, to the last step. */
+static int isolate(enum harden_role role, struct conf_error *err)
+{
+	int r = harden_isolate(role, err);
+
+	return r < 0 ? r : harden_seccomp(role, err);
+}
+
+static void check_helper(const char *what, enum harden_role role)
+{
+	struct conf_error err = { { 0 } };
+	ssize_t n = -1;
+	pid_t pid;
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0) {
+		say(MISSING, what, strerror(errno));
 		return;
 	}
-	snprintf(text, sizeof(text), "%s; %s", e > 0 ? strerror(e) : "child failed", fix);
-	say(MISSING, what, text);
+	pid = fork();
+	if (pid == 0) {
+		if (isolate(role, &err) < 0)
+			n = write(p[1], &err, sizeof(err));
+		_exit(n < 0 ? 0 : 1);
+	}
+	fd_close(p[1]);
+	if (pid > 0)
+		n = read(p[0], &err, sizeof(err));
+	fd_close(p[0]);
+	if (pid > 0 && waitpid(pid, NULL, 0) == pid && n == 0)
+		say(GOOD, what, "");
+	else
+		say(MISSING, what, n == sizeof(err) ? err.text : "the child failed");
+}
+
+/* A sandbox as a run makes it, up to the moment when the command would start. */
+static void check_sandbox(void)
+{
+	static char *const nothing[] = { NULL };
+	struct sandbox_spec spec = {
+		.argv = nothing,
+		.envp = nothing,
+		.hostname = "doctor",
+		.root = geteuid() == 0,
+	};
+	struct conf_error err = { { 0 } };
+	struct sandbox sb;
+	struct msg m;
+	int link = -1;
+	size_t n_fds;
+
+	if (sandbox_start(&spec, &sb, &err) < 0) {
+		say(MISSING, "a whole sandbox", err.text);
+		return;
+	}
+	if (msg_recv(sb.sock, &m, &link, 1, &n_fds) < 0)
+		say(MISSING, "a whole sandbox", "its first process died");
+	else
+		say(m.head.type == MSG_LINK ? GOOD : MISSING, "a whole sandbox",
+		    m.head.type == MSG_LINK ? "" : m.text);
+	fd_close(link);
+	kill(sb.pid, SIGKILL);
+	(void)!waitpid(sb.pid, NULL, 0);
+	fd_close(sb.sock);
+}
+
+/* Each needs what came before: where that is missing, more advice would only mislead. */
+static void check_netns(void)
+{
+	bool ok;
+
+	if (!check_child("namespaces", try_namespaces, NULL))
+		return;
+	ok = check_child("tap device", try_tap, "as root: chmod 0666 /dev/net/tun; modprobe tun");
+	ok &= check_child("/proc of its own", try_proc,
+			  "a container that masks /proc has to be started with it unmasked");
+	check_helper("isolated gateway", HARDEN_GATEWAY);
+	check_helper("isolated tlsproxy", HARDEN_TLSPROXY);
+	if (ok)
+		check_sandbox();
 }
 
 static void check_ping(void)
@@ -161,14 +247,7 @@ int cmd_doctor(int argc, char **argv)
 		printf("%s %s, %s\n", u.sysname, u.release,
 		       geteuid() == 0 ? "as root" : "as an ordinary user");
 	printf("backend netns:\n");
-	check_child(
-		"namespaces", try_namespaces,
-		"sysctl -w user.max_user_namespaces=10000 (and kernel.unprivileged_userns_clone=1, "
-		"kernel.apparmor_restrict_unprivileged_userns=0 where they exist)");
-	check_child("tap device", try_tap, "as root: chmod 0666 /dev/net/tun; modprobe tun");
-	check_child("/proc of its own", try_proc,
-		    "a container that masks /proc has to be started with it unmasked");
-	say(prctl(PR_GET_SECCOMP) >= 0 ? GOOD : MISSING, "system call filters", "");
+	check_netns();
 	printf("on the way out:\n");
 	check_resolver();
 	check_bundle();

@@ -161,7 +161,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	struct conf_error err;
 	int r;
 
-	harden_begin("weir-gateway");
+	harden_begin("weir-gateway", spec->parent);
 	log_setup("gateway", log_level_get());
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;

@@ -10,6 +10,7 @@
 #include "weir/config.h"
 
 struct gateway_spec {
+	pid_t parent; /* the supervisor */
 	const struct weir_config *cfg;
 	const char *run;
 	int supervisor;	      /* events out; its end is our end */

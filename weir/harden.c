@@ -75,7 +75,7 @@ void harden_close_others(const int *keep, size_t n)
 	}
 }
 
-void harden_begin(const char *name)
+void harden_begin(const char *name, pid_t parent)
 {
 	struct rlimit none = { 0, 0 }, files;
 	sigset_t empty;
@@ -86,6 +86,8 @@ void harden_begin(const char *name)
 	setsid();
 	/* Until the loop runs nobody watches the supervisor's channel. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
 	prctl(PR_SET_NAME, name);
 	setrlimit(RLIMIT_CORE, &none);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -163,6 +165,24 @@ int harden_write_id_maps(pid_t pid, const struct harden_ids *ids, bool all_ids, 
 	return r;
 }
 
+const char *harden_why_no_namespaces(int e)
+{
+	switch (e) {
+	case ENOSPC:
+		return "user.max_user_namespaces (or another limit of /proc/sys/user) is used up: "
+		       "sysctl -w user.max_user_namespaces=10000";
+	case EUSERS:
+		return "user namespaces are nested too deeply here";
+	case EPERM:
+		return "impossible in a chroot; elsewhere: sysctl -w "
+		       "kernel.unprivileged_userns_clone=1 "
+		       "or kernel.apparmor_restrict_unprivileged_userns=0 where they exist, or a "
+		       "container that lets its processes make user namespaces";
+	default:
+		return "the kernel lacks a kind of namespace, or a filter forbids it";
+	}
+}
+
 static int drop_capabilities(uint64_t keep, uint64_t bounding)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -212,8 +232,12 @@ int harden_isolate(enum harden_role role, struct conf_error *err)
 	ids = harden_own_ids();
 	if (role == HARDEN_TLSPROXY)
 		flags |= CLONE_NEWNET;
-	if (unshare(flags) < 0)
-		return step_failed(err, "new namespaces (is user.max_user_namespaces 0?)");
+	if (unshare(flags) < 0) {
+		r = -errno;
+		conf_error_set(err, "cannot isolate a process: new namespaces: %s; %s",
+			       strerror(-r), harden_why_no_namespaces(-r));
+		return r;
+	}
 	r = harden_write_id_maps(getpid(), &ids, false, err);
 	if (r < 0)
 		return r;

@@ -19,9 +19,10 @@ enum harden_role {
 void harden_close_others(const int *keep, size_t n);
 /*
  * Stage 1, before descriptors arrive: own session, no core dumps, as many
- * descriptors as the hard limit gives. Still possible: everything the user may.
+ * descriptors as the hard limit gives, no life without the parent (its pid as
+ * it was before the fork). Still possible: everything the user may.
  */
-void harden_begin(const char *name);
+void harden_begin(const char *name, pid_t parent);
 /*
  * Stages 2 to 4: unprivileged user, own namespaces, empty root, no
  * capabilities. Still possible: the system calls themselves, on what is open
@@ -30,6 +31,9 @@ void harden_begin(const char *name);
 must_check int harden_isolate(enum harden_role role, struct conf_error *err);
 /* Stage 5: only the listed system calls. Still possible: the process's job. */
 must_check int harden_seccomp(enum harden_role role, struct conf_error *err);
+
+/* Why new namespaces were refused with this errno, and what would allow them. */
+const char *harden_why_no_namespaces(int e);
 
 /* The sandboxed command itself: its capabilities and what no namespace covers. */
 must_check int harden_command(bool keep_root_caps, struct conf_error *err);

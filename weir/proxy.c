@@ -480,7 +480,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	struct conf_error err = { { 0 } };
 	int r;
 
-	harden_begin("weir-tlsproxy");
+	harden_begin("weir-tlsproxy", spec->parent);
 	log_setup("tlsproxy", log_level_get());
 	px.cfg = spec->cfg;
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };

@@ -9,6 +9,7 @@
 #include "weir/config.h"
 
 struct proxy_spec {
+	pid_t parent; /* the supervisor */
 	const struct weir_config *cfg;
 	const char *run;
 	int supervisor;

@@ -385,6 +385,7 @@ static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *e
 {
 	struct weir_config *cfg = r->cfg;
 	int sup[2], flows[2], rc;
+	pid_t self = getpid();
 	struct msg m;
 
 	rc = channel(sup, err);
@@ -395,7 +396,8 @@ static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *e
 		return rc;
 	r->proxy.pid = fork();
 	if (r->proxy.pid == 0) {
-		struct proxy_spec spec = { .cfg = cfg,
+		struct proxy_spec spec = { .parent = self,
+					   .cfg = cfg,
 					   .run = r->id,
 					   .supervisor = sup[1],
 					   .gateway = flows[1],
@@ -456,6 +458,7 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 {
 	struct endpoint resolvers[RUN_MAX_RESOLVERS];
 	struct gateway_spec spec = {
+		.parent = getpid(),
 		.cfg = r->cfg,
 		.run = r->id,
 		.proxy = proxy_end,
@@ -564,6 +567,13 @@ static int open_files(struct run *r, struct conf_error *err)
 		conf_error_set(err, "cannot open the record %s: %s",
 			       r->audit_path ? r->audit_path : "", audit_log_why(rc));
 		return rc;
+	}
+	if (r->audit_stat.st_nlink > 1) {
+		conf_error_set(err,
+			       "the record %s has other names (hard links) that the sandbox could "
+			       "change it by; name another one",
+			       r->audit_path);
+		return -EMLINK;
 	}
 	r->capture = -1;
 	if (cfg->capture_path) {

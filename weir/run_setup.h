@@ -24,8 +24,8 @@ must_check int run_environment(const struct weir_config *cfg, char *const *place
 			       bool has_ca, char ***ret);
 
 /*
- * Paths that are covered in the sandbox: the record, the capture, files that
- * hold secrets, and every Unix socket that has a path. NULL-terminated.
+ * Paths that are covered in the sandbox: the record and the directory of earlier
+ * ones, the capture, files that hold secrets, and every Unix socket that has a path. NULL-terminated.
  */
 must_check int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char ***ret);
 

@@ -271,9 +271,8 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret, struct c
 	pid = (pid_t)syscall(SYS_clone, SANDBOX_FLAGS | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid < 0) {
 		r = -errno;
-		conf_error_set(
-			err, "cannot make the sandbox's namespaces: %s; `weir doctor` says what is missing",
-			strerror(errno));
+		conf_error_set(err, "cannot make the sandbox's namespaces: %s; %s", strerror(-r),
+			       harden_why_no_namespaces(-r));
 		fd_close(sv[0]);
 		fd_close(sv[1]);
 		return r;

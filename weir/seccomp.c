@@ -213,13 +213,17 @@ static int deny_socket_families(scmp_filter_ctx ctx)
 
 int seccomp_command(struct conf_error *err)
 {
-	/* Calls that make sockets or filters unseen by the rules above, or type into the terminal. */
+	/*
+	 * Calls that make sockets or filters unseen by the rules above, or open
+	 * files past what is mounted over them.
+	 */
 	static const int denied[] = {
 		SCMP_SYS(io_uring_setup),    SCMP_SYS(io_uring_enter),
 		SCMP_SYS(io_uring_register), SCMP_SYS(bpf),
 		SCMP_SYS(perf_event_open),   SCMP_SYS(kexec_load),
 		SCMP_SYS(kexec_file_load),   SCMP_SYS(add_key),
 		SCMP_SYS(request_key),	     SCMP_SYS(keyctl),
+		SCMP_SYS(open_by_handle_at),
 	};
 	static const unsigned long terminal[] = { TIOCSTI, 0x541c /* TIOCLINUX */ };
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);

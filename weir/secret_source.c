@@ -59,7 +59,7 @@ static int read_fd(const struct secret_config *s, struct buf *ret, struct conf_e
 	return r < 0 ? failed(s, err, r, "descriptor") : 0;
 }
 
-static void command_child(const struct secret_config *s, int out)
+static void command_child(const struct secret_config *s, int out, pid_t parent)
 {
 	char sh[] = "sh", c[] = "-c";
 	char *argv[] = { sh, c, s->arg, NULL };
@@ -67,6 +67,8 @@ static void command_child(const struct secret_config *s, int out)
 
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
 	signal(SIGPIPE, SIG_DFL);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
 		_exit(127);
@@ -103,13 +105,13 @@ static int read_until(int fd, uint64_t deadline, struct buf *ret)
 static int read_command(const struct secret_config *s, struct buf *ret, struct conf_error *err)
 {
 	int p[2], r, status = 0;
-	pid_t pid;
+	pid_t pid, self = getpid();
 
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return failed(s, err, -errno, "pipe");
 	pid = fork();
 	if (pid == 0)
-		command_child(s, p[1]);
+		command_child(s, p[1], self);
 	fd_close(p[1]);
 	r = pid < 0 ? -errno : read_until(p[0], time_mono_ns() + COMMAND_WAIT_S * NS_PER_S, ret);
 	fd_close(p[0]);

@@ -40,6 +40,20 @@ static int state_dir(char *out, size_t size)
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+int state_audit_dir(char **ret)
+{
+	char dir[PATH_MAX], *path;
+	int r = state_dir(dir, sizeof(dir));
+
+	if (r < 0)
+		return r;
+	path = strdup(dir);
+	if (!path)
+		return -ENOMEM;
+	*ret = path;
+	return 0;
+}
+
 /* mkdir -p; only what is made here gets 0700. */
 static int make_dirs(char *path)
 {

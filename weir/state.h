@@ -16,6 +16,9 @@
  */
 must_check int state_audit_path(const char *run, char **ret);
 
+/* That directory's path, whether or not it exists; -ENOENT when the user has none. */
+must_check int state_audit_dir(char **ret);
+
 /* The records there are, newest first; -ENOENT when there is none. */
 struct state_records {
 	char **paths;

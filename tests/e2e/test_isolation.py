@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The walls: what the sandbox cannot reach around the network, and what is left when weir dies."""
 
+import json
 import os
 import random
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
@@ -64,7 +66,7 @@ def test_processes_of_the_host_are_out_of_sight(weir):
 
 def finish(p, seconds=20):
     out, err = p.communicate(timeout=seconds * SLACK)
-    return p.returncode, out.decode(), err.decode()
+    return p.returncode, (out or b"").decode(), err.decode()
 
 
 @pytest.mark.user
@@ -128,6 +130,37 @@ def test_failed_start_is_on_the_record(weir):
 
 
 @pytest.mark.user
+def test_earlier_records_are_covered(weir):
+    state = weir.path("state")
+    audit = os.path.join(state, "weir", "audit")
+    weir.prefix += ["env", "XDG_STATE_HOME=" + state]
+    os.makedirs(audit, 0o700)
+    for d, _, _ in os.walk(state):
+        os.chown(d, os.stat(weir.tmp).st_uid, os.stat(weir.tmp).st_gid)
+    old = os.path.join(audit, "old.jsonl")
+    with open(old, "w", encoding="utf-8") as f:
+        f.write("kept\n")
+    os.chmod(old, 0o666)
+    r = weir.sh("ls -A %s; echo x > %s; rm -f %s; touch %s/new; mv %s %s.x; true" %
+                (audit, old, old, audit, audit, audit))
+    assert r.out == "", r
+    with open(old, encoding="utf-8") as f:
+        assert f.read() == "kept\n"
+    assert os.listdir(audit) == ["old.jsonl"]
+
+
+def test_what_is_covered_has_one_name(weir):
+    """A hard link is a second way to the same file."""
+    key, audit = weir.file("key", "0123456789abcdef"), weir.file("audit.jsonl", "")
+    for path in (key, audit):
+        os.link(path, path + ".other")
+    r = weir.run("true", flags=["--secret-file", "KEY=%s@api.example.com" % key])
+    assert r.rc == 125 and "hard links" in r.err, r
+    rc, out, err = finish(weir.start("true", audit=audit))
+    assert rc == 125 and "hard links" in err, (out, err)
+
+
+@pytest.mark.user
 def test_privileges(weir):
     """Root keeps what installing packages takes; an ordinary user's command has nothing at all."""
     r = weir.sh("id -u; grep -E 'NoNewPrivs|Cap|Seccomp:' /proc/self/status")
@@ -180,6 +213,14 @@ def with_start(pids):
     return out
 
 
+def name_of(pid):
+    try:
+        with open("/proc/%d/comm" % pid, encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
 def namespaces():
     out = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -222,6 +263,39 @@ def test_nothing_is_left_when_any_process_is_killed(weir, lab, victim):
     assert namespaces() <= before, namespaces() - before
     with open("/proc/self/mounts", encoding="utf-8") as f:
         assert f.read() == mounts
+
+
+def test_killed_at_any_moment_of_the_start(weir):
+    """Forty starts; one of our own processes dies in each, some before the command runs."""
+    before = namespaces()
+    for n in range(40):
+        p = weir.start("sh", "-c", "while :; do curl -sS -m 2 https://api.example.com/; done",
+                       flags=["--secret", "LAB_TOKEN@api.example.com"], stdout=subprocess.DEVNULL)
+        time.sleep(random.uniform(0, (0.01, 0.04, 0.12)[n % 3]))
+        pids = with_start(descendants(p.pid))
+        ours = [pid for pid, _ in pids if name_of(pid).startswith("weir")]
+        victim = random.choice(ours or [p.pid])
+        what = name_of(victim)
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            p.kill()  # a helper that had ended by itself
+            victim = p.pid
+        rc, _, err = finish(p, 8)
+        # The command itself has pid 1's name until it is executed; its end is told as it is.
+        assert rc == (-signal.SIGKILL if victim == p.pid else 125) or (
+            what == "weir-init" and rc == 137), (n, what, rc, err)
+        assert wait_for(lambda: not alive(pids)), (n, what, alive(pids))
+        if not os.path.exists(p.audit_path):
+            assert victim == p.pid, (n, what, err)
+            continue
+        with open(p.audit_path, encoding="utf-8") as f:
+            events = [json.loads(line) for line in f]
+        if victim != p.pid:
+            assert rc == 137 or "failed" in [e.get("event") for e in events], (n, what, err)
+        if events:
+            assert weir.call("audit", p.audit_path).returncode == 0, (n, what)
+    assert wait_for(lambda: namespaces() <= before, 3), namespaces() - before
 
 
 def test_root_of_a_user_namespace_may_run_it(weir):

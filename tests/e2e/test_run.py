@@ -254,6 +254,21 @@ def test_doctor(weir):
     assert "netns" in p.stdout and p.returncode in (0, 1), p
 
 
+@pytest.mark.parametrize("way,told", [
+    ("echo 0 > /proc/sys/user/max_user_namespaces; exec", "max_user_namespaces"),
+    ("mount -t tmpfs none /proc/sys/fs; exec unshare -Ur", "/proc"),
+])
+def test_doctor_and_run_agree_on_what_is_missing(weir, way, told):
+    """In a machine that lacks something, made of namespaces of our own."""
+    weir.prefix = ["unshare", "-Urmpf", "--mount-proc", "sh", "-c", way + ' "$@"', "sh"]
+    r = weir.run("true")
+    assert r.rc == 125 and told in r.err and len(r.err.splitlines()) == 1, r
+    d = subprocess.run([*weir.prefix, weir.program, "doctor"], capture_output=True, text=True,
+                       timeout=20 * SLACK, check=False)
+    missing = [line for line in d.stdout.splitlines() if "MISSING" in line]
+    assert d.returncode == 1 and len(missing) == 1 and told in missing[0], d
+
+
 def test_help_and_version(weir):
     assert weir.call("run", "--help").returncode == 0
     assert "--policy" in weir.call("run", "--help").stdout
