@@ -86,6 +86,31 @@ static size_t plain_run(const uint8_t *p, size_t n)
 	return i;
 }
 
+/* Appends; outgrown storage is wiped, as a reply's head may hold a value. */
+static int append(struct buf *b, const uint8_t *p, size_t n)
+{
+	struct buf larger = BUF_INIT(b->cap);
+	uint8_t *dst;
+	int r;
+
+	if (b->size - b->off - b->len >= n)
+		return buf_append(b, p, n);
+	r = buf_reserve(&larger, MIN(b->cap, MAX(2 * b->len, b->len + n)), &dst);
+	if (r < 0)
+		return r;
+	if (b->len)
+		r = buf_append(&larger, buf_at(b), b->len);
+	if (r == 0)
+		r = buf_append(&larger, p, n);
+	if (r < 0) {
+		buf_fini_wiped(&larger);
+		return r;
+	}
+	buf_fini_wiped(b);
+	*b = larger;
+	return 0;
+}
+
 int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n, size_t *ret_taken,
 		      bool *ret_done, const char **ret_why)
 {
@@ -107,7 +132,7 @@ int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n, size_t
 			}
 		}
 		run = MIN(run, buf_room(&c->bytes));
-		r = run ? buf_append(&c->bytes, p + i, run) : -ENOBUFS;
+		r = run ? append(&c->bytes, p + i, run) : -ENOBUFS;
 		if (r == -ENOBUFS)
 			return bad(ret_why, "head section too long", -E2BIG);
 		if (r < 0)

@@ -148,6 +148,9 @@ static bool relay_down(struct session *s)
 	if (http_filter_idle(s->filter))
 		s->answered = s->from_upstream;
 	keep_rest(s, u, p, n, used);
+	/* A reply may have held a value; the next flow's bytes may be long in coming. */
+	if (p == s->tp->scratch && secret_set_count(s->tp->secrets))
+		explicit_bzero(s->tp->scratch, n);
 	if (s->state == SESSION_RELAY)
 		apply(s, hs);
 	return used || s->guest.out.len != before || s->state != SESSION_RELAY;

@@ -31,6 +31,9 @@ static int ctx_common(SSL_CTX *ctx, struct tlsproxy *tp)
 {
 	SSL_CTX_set_app_data(ctx, tp);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+	/* Replies may hold values: OpenSSL's copy of what was read goes, too. */
+	if (secret_set_count(tp->secrets))
+		SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	/* Partial writes and a moving buffer: out is a struct buf that grows and slides. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);

@@ -7,6 +7,7 @@
 #include "weir/sandbox.h"
 
 #include "weir/addresses.h"
+#include "weir/java_store.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -23,6 +24,12 @@ static const char *const bundles[] = {
 	"/etc/pki/tls/certs/ca-bundle.crt",		     /* older RHEL */
 	"/etc/ssl/ca-bundle.pem",			     /* SUSE */
 	"/etc/ssl/cert.pem",				     /* Alpine, BSD style */
+};
+
+/* For every JDK of the distribution; in JKS form. */
+static const char *const java_stores[] = {
+	"/etc/ssl/certs/java/cacerts",		    /* Debian */
+	"/etc/pki/ca-trust/extracted/java/cacerts", /* Fedora, RHEL */
 };
 
 static int failed(struct conf_error *err, const char *path, int r)
@@ -122,6 +129,30 @@ static int write_bundle(const char *ca_pem, struct conf_error *err)
 	return r < 0 ? failed(err, "certificate bundle", r) : 0;
 }
 
+/* Java's programs read neither bundle nor variable. A store in another form stays as it is. */
+static int write_java_stores(const char *ca_pem, struct conf_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(java_stores); i++) {
+		struct buf old = BUF_INIT(BUNDLE_MAX), text = BUF_INIT(BUNDLE_MAX);
+		char path[64];
+
+		snprintf(path, sizeof(path), SANDBOX_DIR "/cacerts-%zu.jks", i);
+		if (file_read(java_stores[i], BUNDLE_MAX / 2, &old) == 0 && old.len &&
+		    java_store_add(buf_at(&old), old.len, ca_pem, &text) == 0) {
+			r = write_new(path, buf_at(&text), text.len);
+			if (r == 0)
+				r = lay_over(path, java_stores[i]);
+		}
+		buf_fini(&old);
+		buf_fini(&text);
+		if (r < 0)
+			return failed(err, java_stores[i], r);
+	}
+	return 0;
+}
+
 int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 {
 	int r = write_resolv_conf(err);
@@ -130,5 +161,7 @@ int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 		r = write_hosts(spec->hostname, err);
 	if (r == 0 && spec->ca_pem)
 		r = write_bundle(spec->ca_pem, err);
+	if (r == 0 && spec->ca_pem)
+		r = write_java_stores(spec->ca_pem, err);
 	return r;
 }

@@ -69,6 +69,19 @@ def test_node_fetch(weir, lab, intercept):
     assert r.out == "70000\n", r
 
 
+@pytest.mark.skipif(not shutil.which("keytool") or
+                    not os.path.exists("/etc/ssl/certs/java/cacerts"),
+                    reason="no Java with the distribution's roots")
+def test_java_trusts_the_sandbox(weir):
+    code = ("import java.net.*; import java.net.http.*; public class T { public static void main("
+            "String[] a) throws Exception { System.out.println(HttpClient.newHttpClient().send("
+            "HttpRequest.newBuilder(URI.create(\"https://api.example.com/\")).build(), "
+            "HttpResponse.BodyHandlers.ofString()).statusCode()); } }")
+    r = weir.sh("java %s; keytool -list -cacerts -storepass changeit 2>/dev/null | "
+                "grep -c weir-sandbox-ca" % weir.file("T.java", code), intercept=True)
+    assert r.out.split() == ["200", "1"], r
+
+
 @MODES
 def test_git_clone_over_https(weir, lab, intercept):
     where = os.path.join(weir.tmp, "clone")

@@ -131,6 +131,52 @@ def test_only_the_tlsproxy_holds_the_value(weir, lab):
         p.wait(10 * SLACK)
 
 
+def test_values_do_not_linger_in_the_tlsproxys_heap(weir, lab):
+    """After use they are in the memory that is locked and left out of dumps, and only there."""
+    if sanitized():
+        pytest.skip("a sanitizer's runtime keeps its own copy of the environment")
+    code = ("import http.client, os, sys\n"
+            "c = http.client.HTTPSConnection('api.example.com')\n"
+            "k = os.environ['LAB_TOKEN']\n"
+            "for m, p, b in (('GET', '/leak', None), ('POST', '/x', k * 200), ('GET', '/leak', None)):\n"
+            "    c.request(m, p, b, {'Authorization': 'Bearer ' + k})\n"
+            "    c.getresponse().read()\n"
+            "print('ready', flush=True); sys.stdin.read()")
+    p = weir.start("/usr/bin/python3", "-c", code, flags=secret(ALL), stdin=subprocess.PIPE)
+    try:
+        assert p.stdout.readline() == b"ready\n"
+        scan = json.loads(subprocess.run(
+            ["/usr/bin/python3", lab.guest, "scan", masked(lab.token)],
+            capture_output=True, text=True, check=True).stdout)
+        holders = {int(f.split()[0]) for f in scan["found"]} & set(descendants(p.pid))
+        assert len(holders) == 1, scan["found"]
+        for pid in holders:
+            assert unlocked_with(pid, lab.token.encode()) == []
+    finally:
+        p.stdin.close()
+        p.wait(10 * SLACK)
+
+
+def unlocked_with(pid, needle):
+    """Mappings of a process that hold the bytes and are not both locked and kept out of dumps."""
+    found, span = [], None
+    with open("/proc/%d/smaps" % pid, encoding="utf-8") as smaps, \
+            open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in smaps:
+            words = line.split()
+            if "-" in words[0]:
+                span, name = words[0], words[-1]
+            elif words[0] == "VmFlags:" and not {"lo", "dd"} <= set(words) and "rd" in words:
+                lo, hi = (int(x, 16) for x in span.split("-"))
+                try:
+                    mem.seek(lo)
+                    if needle in mem.read(hi - lo):
+                        found.append((span, name))
+                except (OSError, ValueError, OverflowError):
+                    continue
+    return found
+
+
 def command(pid):
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as f:
