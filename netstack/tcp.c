@@ -60,6 +60,7 @@ void tcp_leave(struct tcp *t)
 		} while (t->notes);
 		if (tcp_mem_pressure(t))
 			tcp_rings_release(t);
+		tcp_rings_release_ended(t);
 		tcp_mem_update(t);
 		tcp_timers_arm(t);
 	}

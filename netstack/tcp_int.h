@@ -299,8 +299,9 @@ uint32_t tcp_rtx_end(const struct tcp *t);
 /* ---- tcp_timer.c ------------------------------------------------------ */
 
 void tcp_timers_arm(struct tcp *t);
-void tcp_challenge(struct tcp *t);     /* rate-limited ACK */
-void tcp_rings_release(struct tcp *t); /* those that are empty */
+void tcp_challenge(struct tcp *t); /* rate-limited ACK */
+void tcp_rings_release(struct tcp *t);
+void tcp_rings_release_ended(struct tcp *t); /* those that are empty */
 
 /* ---- tcp_ring.c ------------------------------------------------------- */
 

@@ -54,6 +54,18 @@ void tcp_rings_release(struct tcp *t)
 		tcp_ring_free(&t->tx);
 }
 
+/*
+ * A direction that is over never needs its ring again. Thousands of short
+ * connections in TIME-WAIT must cost their structs alone.
+ */
+void tcp_rings_release_ended(struct tcp *t)
+{
+	if (t->eof && !t->rx.len && t->rx.size)
+		tcp_ring_free(&t->rx);
+	if (t->fin_queued && !t->tx.len && t->tx.size)
+		tcp_ring_free(&t->tx);
+}
+
 static void earliest(uint64_t *when, uint64_t candidate)
 {
 	if (candidate && (!*when || candidate < *when))
