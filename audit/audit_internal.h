@@ -57,6 +57,8 @@ void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
 /* Member as a string, or "" when it is absent, of another type, or has a NUL inside. */
 const char *audit_get(const json_t *event, const char *key);
 uint64_t audit_get_u64(const json_t *event, const char *key);
+/* How many decisions one line stands for. */
+uint64_t audit_count_of(const json_t *event);
 /* Flow id as text whether it was written as a number or as a string; "" when absent. */
 const char *audit_get_id(const json_t *event, char *out, size_t size);
 

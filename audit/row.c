@@ -81,6 +81,11 @@ enum audit_verdict audit_verdict_of(const json_t *event)
 	return has(event, "denial") ? AUDIT_V_DENY : AUDIT_V_NONE;
 }
 
+uint64_t audit_count_of(const json_t *event)
+{
+	return MAX(audit_get_u64(event, "count"), UINT64_C(1));
+}
+
 void audit_totals_add(struct audit_totals *t, const json_t *event)
 {
 	t->events++;
@@ -89,10 +94,10 @@ void audit_totals_add(struct audit_totals *t, const json_t *event)
 		t->allowed++;
 		break;
 	case AUDIT_V_DENY:
-		t->denied++;
+		t->denied += audit_count_of(event);
 		break;
 	case AUDIT_V_FAIL:
-		t->failed++;
+		t->failed += audit_count_of(event);
 		break;
 	case AUDIT_V_USED:
 		t->secrets_used++;
@@ -116,6 +121,9 @@ static void put_endpoint(const json_t *event, const char *host_key, char *out, s
 {
 	bool v6 = strchr(audit_get(event, host_key), ':') != NULL;
 
+	/* The counted rest of a flood. */
+	if (!has(event, host_key) && has(event, "count"))
+		cell_str(out, size, "various destinations");
 	if (v6 && has(event, "port"))
 		cell_str(out, size, "[");
 	cell_member(out, size, event, host_key);
@@ -189,6 +197,13 @@ static void what_flow(const json_t *e, char *out, size_t size)
 		cell_str(out, size, " (");
 		cell_member(out, size, e, "dst");
 		cell_str(out, size, ")");
+	}
+	if (has(e, "count")) {
+		cell_str(out, size, has(e, "ports") ? " ports " : "");
+		cell_member(out, size, e, "ports");
+		cell_str(out, size, ", ");
+		cell_member(out, size, e, "count");
+		cell_str(out, size, " times");
 	}
 }
 

@@ -78,14 +78,14 @@ static void add_denied(struct audit_summary *s, const json_t *event)
 	char key[900];
 
 	audit_row_fill(event, &row);
-	/* A and AAAA of one name are one refusal to a person. */
-	if (str_eq(row.kind, "dns"))
+	/* A and AAAA of one name are one refusal to a person; a counted lot adds its number. */
+	if (str_eq(row.kind, "dns") || audit_count_of(event) > 1)
 		audit_row_target(event, row.what, sizeof(row.what));
 	snprintf(key, sizeof(key), "%-6s %.*s", row.kind, 200, row.what);
 	it = audit_tally_get(&s->denied, key);
 	if (!it)
 		return;
-	it->n++;
+	it->n += audit_count_of(event);
 	snprintf(it->note, sizeof(it->note), "%.47s", row.denial);
 }
 

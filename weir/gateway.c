@@ -181,6 +181,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 		_exit(1);
 	r = loop_run(gw.loop);
 	netstack_free(gw.ns);
+	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);

@@ -99,12 +99,9 @@ struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *ad
 
 void gateway_flow_deny(struct flow *f, const struct policy_verdict *v, const char *detail)
 {
-	char denial[DENIAL_ID_LEN];
-
 	if (v)
 		f->verdict = *v;
-	record_denial_id(&f->gw->record, denial);
-	gateway_record_flow(f, "deny", denial, detail);
+	gateway_record_refusal(f, true, detail);
 	f->recorded = true;
 	if (f->early || f->upstream.port)
 		netstack_flow_abort(f->ns);
@@ -132,7 +129,7 @@ static enum netstack_refusal refusal_of(int error)
 
 void gateway_flow_fail(struct flow *f, int error, const char *detail)
 {
-	gateway_record_flow(f, "fail", NULL, detail ? detail : strerror(error));
+	gateway_record_refusal(f, false, detail ? detail : strerror(error));
 	f->recorded = true;
 	if (f->early)
 		netstack_flow_abort(f->ns);

@@ -14,8 +14,12 @@
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
 /* A client that sent a few bytes which could begin a request, and then waits. */
 #define UNDECIDED_WAIT (NS_PER_S / 2)
-/* Packets refused before a flow existed: one line each, but no flood of lines. */
+/* Refusals with a line of their own on the record; the rest of a flood is counted. */
 #define REFUSED_EVENTS_PER_S 200
+/* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
+#define REFUSAL_KINDS 32
+/* Beyond them: one for each protocol and family, denied or failed. */
+#define REFUSAL_KINDS_WIDE 16
 /* Peers of a published UDP port, each a flow of its own. */
 #define PUBLISHED_UDP_PEERS 1024
 
@@ -25,6 +29,30 @@ enum flow_kind {
 	FLOW_ECHO = 3,	    /* ping of the gateway itself */
 	FLOW_PUBLISHED = 4, /* from outside, relayed by netstack */
 	FLOW_PUBLISHED_UDP = 5,
+};
+
+/* Refusals of one kind within a second. */
+struct refusal {
+	struct netstack_tuple tuple; /* of the first */
+	uint8_t ip_proto;	     /* of packets that begin no flow; else 0 */
+	bool deny;		     /* else: failed */
+	bool wide;		     /* various destinations */
+	bool rule_known;	     /* a rule decided, or the default */
+	int rule;
+	const char *rule_id, *reason; /* the policy's */
+	const char *detail;	      /* static text */
+	struct name name;
+	const char *name_from;
+	uint64_t count;
+	uint16_t port_first, port_last;
+};
+
+struct refusals {
+	uint64_t since; /* the second in which `recorded` got their own lines */
+	unsigned recorded;
+	struct refusal kinds[REFUSAL_KINDS + REFUSAL_KINDS_WIDE];
+	size_t n;
+	struct loop_timer timer;
 };
 
 struct gateway {
@@ -42,9 +70,7 @@ struct gateway {
 	struct pool flow_pool, query_pool;
 	struct published *published;
 	size_t n_published;
-	uint64_t refused_second;
-	unsigned refused_now;
-	uint64_t refused_suppressed;
+	struct refusals refusals;
 };
 
 struct flow {
@@ -112,7 +138,15 @@ must_check int gateway_publish_start(struct gateway *gw, const struct gateway_sp
 void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
 void gateway_publish_forget(struct flow *f);
 
+/* gateway_refusals.c */
+/* True: part of a flood, and counted; false: it gets a line of its own. */
+bool gateway_refusal_counted(struct gateway *gw, const struct refusal *r);
+void gateway_refusals_flush(struct gateway *gw);
+
 /* gateway_record.c */
+/* A flow that is refused before anything was answered. */
+void gateway_record_refusal(const struct flow *f, bool deny, const char *detail);
+void gateway_record_counted(struct gateway *gw, const struct refusal *r);
 void gateway_record_flow(const struct flow *f, const char *verdict, const char *denial,
 			 const char *detail);
 void gateway_record_end(const struct flow *f, enum netstack_end how, const struct netstack_counts *c);

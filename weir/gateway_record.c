@@ -10,9 +10,9 @@ static const char *proto_name(const struct netstack_tuple *t)
 	case NETSTACK_UDP:
 		return "udp";
 	case NETSTACK_ICMP:
-		break;
+		return t->remote.addr.family == 4 ? "icmpv4" : "icmpv6";
 	}
-	return t->remote.addr.family == 4 ? "icmpv4" : "icmpv6";
+	return NULL; /* another protocol, known by its number only */
 }
 
 static void add_tuple(struct audit_event *e, const struct netstack_tuple *t)
@@ -104,33 +104,88 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 	record_send(&f->gw->record, &e);
 }
 
+void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	bool by_rule = !detail || !deny || f->verdict.answer == POLICY_ANSWER_DENY;
+	struct refusal r = {
+		.tuple = *t,
+		.deny = deny,
+		.rule_known = by_rule,
+		.rule = by_rule ? f->verdict.rule : 0,
+		.rule_id = by_rule ? f->verdict.rule_id : NULL,
+		.reason = by_rule ? f->verdict.reason : NULL,
+		.detail = detail,
+		.name = f->name.len	  ? f->name
+			: f->n_candidates ? f->candidates[0]
+					  : (struct name){ 0 },
+		.name_from = f->name.len ? f->name_from : "answer",
+	};
+	char denial[DENIAL_ID_LEN];
+
+	/* What was answered, or comes from outside, is more than a packet of the guest. */
+	if (!f->early && !f->upstream.port && !t->inbound && gateway_refusal_counted(f->gw, &r))
+		return;
+	if (deny)
+		record_denial_id(&f->gw->record, denial);
+	gateway_record_flow(f, deny ? "deny" : "fail", deny ? denial : NULL, detail);
+}
+
+void gateway_record_counted(struct gateway *gw, const struct refusal *r)
+{
+	struct policy_verdict v = { .rule = r->rule, .rule_id = r->rule_id, .reason = r->reason };
+	char denial[DENIAL_ID_LEN], ports[16];
+	struct audit_event e;
+
+	audit_event_begin(&e, "flow");
+	audit_str(&e, "dir", "egress");
+	audit_str(&e, "proto", proto_name(&r->tuple));
+	if (!r->wide)
+		audit_ip(&e, "dst", &r->tuple.remote.addr);
+	if (r->port_first != r->port_last) {
+		snprintf(ports, sizeof(ports), "%u-%u", r->port_first, r->port_last);
+		audit_str(&e, "ports", ports);
+	} else if (r->port_first) {
+		audit_u64(&e, "port", r->port_first);
+	}
+	if (r->name.len) {
+		audit_str(&e, "name", r->name.s);
+		audit_str(&e, "name_from", r->name_from);
+	}
+	record_verdict(&e, r->deny ? "deny" : "fail", r->rule_known ? &v : NULL);
+	if (r->deny) {
+		record_denial_id(&gw->record, denial);
+		audit_str(&e, "denial", denial);
+	}
+	audit_str(&e, "detail", r->detail);
+	if (r->ip_proto)
+		audit_u64(&e, "ip_proto", r->ip_proto);
+	audit_u64(&e, "count", r->count);
+	record_send(&gw->record, &e);
+}
+
 void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
 			    enum netstack_refusal how)
 {
 	struct gateway *gw = ctx;
-	uint64_t second = loop_now(gw->loop) / NS_PER_S;
+	struct refusal r = {
+		.tuple = *t,
+		.ip_proto = ip_proto,
+		.deny = true,
+		.detail = how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
+						: "this kind of packet is not carried",
+	};
 	char denial[DENIAL_ID_LEN];
 	struct audit_event e;
 
-	if (second != gw->refused_second) {
-		gw->refused_second = second;
-		gw->refused_now = 0;
-	}
-	if (++gw->refused_now > REFUSED_EVENTS_PER_S) {
-		gw->refused_suppressed++;
+	if (gateway_refusal_counted(gw, &r))
 		return;
-	}
 	record_denial_id(&gw->record, denial);
 	audit_event_begin(&e, "flow");
 	add_tuple(&e, t);
 	audit_str(&e, "verdict", "deny");
 	audit_str(&e, "denial", denial);
-	audit_str(&e, "detail",
-		  how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
-					: "this kind of packet is not carried");
+	audit_str(&e, "detail", r.detail);
 	audit_u64(&e, "ip_proto", ip_proto);
-	if (gw->refused_suppressed)
-		audit_u64(&e, "unrecorded_before", gw->refused_suppressed);
-	gw->refused_suppressed = 0;
 	record_send(&gw->record, &e);
 }

@@ -65,6 +65,18 @@ def cmd_connects(*targets):
     return {t: cmd_connect(*t.split("/")) for t in targets}
 
 
+def cmd_portscan(host, first, last):
+    """Every port of a range once: how many of which result."""
+    results = {}
+    for port in range(int(first), int(last) + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+            s.settimeout(5)
+            e = s.connect_ex((host, port))
+        what = errno.errorcode.get(e, "connected")
+        results[what] = results.get(what, 0) + 1
+    return results
+
+
 def cmd_udp(host, port, text, timeout="3", count="1"):
     info = socket.getaddrinfo(host, int(port), 0, socket.SOCK_DGRAM)[0]
     s = socket.socket(info[0], info[1])

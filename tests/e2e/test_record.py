@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import world
 
 SCRIPT = ("curl -sS http://api.example.com/ >/dev/null; curl -sS -m 3 http://evil.example.net/; "
           "curl -sS -m 3 http://169.254.169.254/; curl -sS https://api.example.com/ >/dev/null; true")
@@ -44,6 +45,22 @@ def test_lines_are_chained(run):
 def test_every_flow_that_began_has_ended(run):
     begun = {e["id"] for e in run.find("flow", verdict="allow")}
     assert begun and begun <= {e["id"] for e in run.find("flow_end")}, run
+
+
+def test_flood_of_refusals_is_counted_not_lost(weir):
+    """A port scan has every refusal in the record, but not a line for each."""
+    r = weir.guest("portscan", world.PRIVATE4, 1000, 4999, policy="public_only")
+    assert r.json == {"ECONNREFUSED": 4000}, r
+    lines = r.find("flow", verdict="deny", dst=world.PRIVATE4)
+    counted = [e for e in lines if "count" in e]
+    assert sum(e.get("count", 1) for e in lines) == 4000, r
+    assert counted and len(lines) < 2000, len(lines)
+    assert all(e["denial"] and e["rule"] and e["proto"] == "tcp" for e in counted), counted
+    assert counted[-1].get("ports", "").endswith("-4999"), counted[-1]
+    p = weir.call("audit", r.audit_path)
+    assert p.returncode == 0 and "%d times" % counted[-1]["count"] in p.stdout, p.stdout[-2000:]
+    p = weir.call("why", counted[-1]["denial"], "--audit", r.audit_path)
+    assert p.returncode == 0 and world.PRIVATE4 in p.stdout, p
 
 
 def test_table(weir, run):
