@@ -54,6 +54,7 @@ static void on_link(struct loop_io *io, uint32_t revents)
 		if (!list_empty(&ns->blocked))
 			loop_task_queue(ns->loop, &ns->task);
 	}
+	ns->tcp.batching = true;
 	for (unsigned i = 0; i < LIMIT_LINK_BATCH && !ns->dying; i++) {
 		struct link_rx rx;
 		int r = ns->link.drv->read(&ns->link, ns->rx_buf, LIMIT_FRAME, &rx);
@@ -69,6 +70,7 @@ static void on_link(struct loop_io *io, uint32_t revents)
 		if (!ns->dying)
 			eth_input(ns, &rx);
 	}
+	ns->tcp.batching = false;
 	ns_leave(ns);
 }
 

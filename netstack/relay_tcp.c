@@ -269,6 +269,9 @@ void relay_tcp_run(struct netstack_flow *f)
 	if (!flow_live(f))
 		return;
 	relay_up(f);
+	/* Behind the writing, so that the ACK carries the window it opened. */
+	if (notes & 1u << TCP_READABLE)
+		tcp_batch_done(f->tcp, ns_now(f->ns));
 	if (f->up_broken && !f->resetting)
 		drain_broken(f);
 	if (check_end(f))

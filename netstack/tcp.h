@@ -80,6 +80,8 @@ struct tcp_stack {
 	size_t mem_used, mem_max; /* all buffers of all connections; over it windows close */
 	size_t mem_alloc;	  /* the part of mem_used that is allocated, not only promised */
 	uint64_t retransmits;	  /* statistics */
+	/* Set while many segments are put in: ACKs may wait for tcp_batch_done(). */
+	bool batching;
 };
 
 /* Caller's view of one connection; private part in tcp.c. */
@@ -102,6 +104,9 @@ void tcp_link_ready(struct tcp *t, uint64_t now);
 size_t tcp_rx_peek(const struct tcp *t, const uint8_t *ret_p[2], size_t ret_len[2]);
 void tcp_rx_consume(struct tcp *t, size_t n, uint64_t now); /* opens the window */
 bool tcp_rx_eof(const struct tcp *t); /* FIN received and everything before it is in rx */
+
+/* To be called after TCP_READABLE once a batch is over: acknowledges what waited. */
+void tcp_batch_done(struct tcp *t, uint64_t now);
 
 /* Room in the send queue, and contiguous space to receive into directly. */
 size_t tcp_tx_room(const struct tcp *t);

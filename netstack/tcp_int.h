@@ -54,6 +54,7 @@
 #define TCP_RTO_MIN_US 200000u	       /* as Linux; the RFC's second is for the Internet */
 #define TCP_RTO_MAX_US 60000000u       /* RFC 6298 2.5 */
 #define TCP_DELACK (5 * NS_PER_MS)     /* short: a client that waits for it (Nagle) is right here */
+#define TCP_ACK_STRETCH (256u << 10)   /* unacknowledged at most within a batch of the link */
 #define TCP_TIME_WAIT (2 * NS_PER_S)   /* 2 MSL, MSL 1 s: one link, nothing lingers on it */
 #define TCP_FIN_WAIT_2 (60 * NS_PER_S) /* the owner is gone, the peer never closes */
 #define TCP_MEM_RETRY (20 * NS_PER_MS) /* malloc failed: try to read from the relay again */

@@ -99,6 +99,32 @@ static void advance(struct tcp *t, uint32_t to)
 	tcp_note_add(t, TCP_READABLE);
 }
 
+/*
+ * In-order data: every second segment is acknowledged (RFC 9293 3.8.6.3). Within
+ * a batch of the link that would be one ACK for each super-segment, each a whole
+ * trip through the peer's stack: then a larger share waits for the end of the
+ * batch. Never much of what the peer may send, so that it does not run dry.
+ */
+static void ack_data(struct tcp *t)
+{
+	uint32_t most = 2 * t->rcv_mss;
+
+	if (t->stack->batching)
+		most = MAX(most, MIN((uint32_t)TCP_ACK_STRETCH, t->rx_cap / 4));
+	if (t->rcv_nxt - t->last_ack >= most)
+		t->ack_now = true;
+	else if (!t->t_ack)
+		t->t_ack = t->now + TCP_DELACK;
+}
+
+void tcp_batch_done(struct tcp *t, uint64_t now)
+{
+	tcp_enter(t, now);
+	if (t->t_ack && t->rcv_nxt - t->last_ack >= 2 * t->rcv_mss)
+		t->ack_now = true;
+	tcp_leave(t);
+}
+
 static bool store(struct tcp *t, uint32_t seq, const uint8_t *data, uint32_t len)
 {
 	uint32_t pos = t->rx.len + (seq - t->rcv_nxt);
@@ -132,10 +158,7 @@ static void take_data(struct tcp *t, uint32_t seq, const uint8_t *data, uint32_t
 		advance(t, t->ooo->r[0].hi);
 		tcp_ranges_trim(&t->ooo, t->rcv_nxt);
 	}
-	if (t->rcv_nxt - t->last_ack >= 2 * t->rcv_mss)
-		t->ack_now = true;
-	else if (!t->t_ack)
-		t->t_ack = t->now + TCP_DELACK;
+	ack_data(t);
 }
 
 static void take_fin(struct tcp *t)

@@ -6,7 +6,8 @@
 #
 # All in throw-away namespaces: a "host" with the servers and, for each peer, a client namespace that
 # reaches it through that peer only. The peers take turns within each run, so that other work on the
-# machine meets them alike. Prints medians, and weir's share of each peer's figure.
+# machine meets them alike. Prints medians, weir's share of each peer's figure with its spread over the
+# runs, and what CPU time the peer's own processes took: on a busy machine that is the dependable figure.
 # PEERS="weir pasta slirp" chooses; WEIR=PATH names the program.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -107,28 +108,69 @@ stop_peer() {
 # ---- measuring ----------------------------------------------------------------------------------
 
 emit() { echo "$peer_name $1 $2" >>figures; }
+
+# CPU time of the peer's processes so far, in clock ticks.
+cpu() {
+	for p in /proc/[0-9]*; do
+		read -r comm <"$p/comm" || continue
+		case $peer_name:$comm in
+		weir:weir* | pasta:pas[st]* | slirp:slirp4netns*) cat "$p/stat" ;;
+		esac
+	done 2>/dev/null | sed 's/.*) //' | awk '{ t += $12 + $13 } END { print t + 0 }'
+}
+# Runs a client behind the peer; its output goes to client.out, the peer's ticks meanwhile to $ticks.
+# The client waits at a gate before and after, so that starting and ending the peer do not count.
+measured() {
+	rm -f gate at_gate
+	mkfifo gate at_gate
+	in_$peer_name sh -c 'cd "$0" && echo >at_gate && read -r x <gate && "$@" && ok=1
+		echo ${ok:+1} >at_gate; read -r x <gate; [ "$ok" ]' "$OUT" "$@" >client.out 2>client.err &
+	job=$!
+	# Opened both ways: a peer that dies must not leave us waiting for ever.
+	exec 3<>at_gate 4<>gate
+	ticks=0
+	if timeout 20 head -n 1 <&3 >/dev/null; then
+		before=$(cpu)
+		echo >&4
+		timeout $((secs + 20)) head -n 1 <&3 >/dev/null
+		ticks=$(($(cpu) - before))
+	fi
+	echo >&4
+	wait $job
+	rc=$?
+	exec 3<&- 4<&-
+	return $rc
+}
+emit_cpu() { # emit_cpu TEST AMOUNT UNIT: CPU time for each of AMOUNT, in units of that many seconds
+	[ "$peer_name" = direct ] || emit "$1_cpu" "$(awk "BEGIN { print $ticks / $tick_hz / ($2) / $3 }")"
+}
+tick_hz=$(getconf CLK_TCK)
 # The receiver's figure counts: what arrived.
 bulk() { # bulk TEST IPERF-OPTION...
 	test=$1
 	shift
-	in_$peer_name iperf3 -c $server -p 5201 -t "$secs" ${cc:+-C "$cc"} -J "$@" >iperf.json 2>iperf.err
+	measured iperf3 -c $server -p 5201 -t "$secs" ${cc:+-C "$cc"} -J "$@"
 	python3 - "$test" <<'PY' >iperf.out
 import json, sys
 try:
-    e = json.load(open("iperf.json"))["end"]
-    print(e["sum_received"]["bits_per_second"] / 1e9)
+    e = json.load(open("client.out"))["end"]["sum_received"]
+    print(e["bits_per_second"] / 1e9, e["bytes"] / 2**30)
 except Exception:
     pass
 PY
-	[ -s iperf.out ] && emit "$test" "$(cat iperf.out)"
+	[ -s iperf.out ] || return
+	read -r rate gib <iperf.out
+	emit "$test" "$rate"
+	emit_cpu "$test" "$gib" 1
 }
 client() { # client TEST MODE: rate and median time
-	in_$peer_name "$OUT/bench" "$2" $server 5400 "$secs" >client.out 2>client.err || {
+	measured "$OUT/bench" "$2" $server 5400 "$secs" || {
 		sed "s/^/$peer_name $1: /" client.err >&2
 		return
 	}
 	emit "$1_rate" "$(sed -n 's/.*rate=\([0-9.]*\).*/\1/p' client.out)"
 	emit "$1_us" "$(sed -n 's/.*p50=\([0-9.]*\).*/\1/p' client.out)"
+	emit_cpu "$1" "$(sed -n 's/.*rate=\([0-9.]*\).*/\1/p' client.out) * $secs" 1e-6
 }
 
 : >figures
@@ -157,7 +199,9 @@ for line in open("figures"):
 rows = [("up", "throughput up, Gbit/s"), ("up4", "up, 4 connections, Gbit/s"),
         ("down", "throughput down, Gbit/s"),
         ("crr_rate", "connections per second"), ("crr_us", "one connection, us"),
-        ("rr_rate", "round trips per second"), ("rr_us", "round trip, us")]
+        ("rr_rate", "round trips per second"), ("rr_us", "round trip, us"),
+        ("up_cpu", "CPU s per GiB up"), ("down_cpu", "CPU s per GiB down"),
+        ("crr_cpu", "CPU us per connection"), ("rr_cpu", "CPU us per round trip")]
 others = [p for p in peers if p not in ("weir", "direct")]
 head = ["median of %d runs" % max(map(len, figures.values()), default=0)] + peers
 head += ["weir/" + p for p in others if "weir" in peers]
@@ -166,13 +210,14 @@ for test, title in rows:
     m = {p: statistics.median(figures[p, test]) for p in peers if figures[p, test]}
     row = [title] + ["%.2f" % m[p] if p in m and m[p] < 100 else "%.0f" % m[p] if p in m else "-"
                      for p in peers]
-    if "weir" in peers:
-        row += ["%.2fx" % (m["weir"] / m[p]) if p in m and "weir" in m and m[p] else "-"
-                for p in others]
+    for p in others if "weir" in peers else []:
+        # Runs pair up: within one, the peers met the same machine.
+        r = [a / b for a, b in zip(figures["weir", test], figures[p, test]) if b]
+        row.append("%.2fx (%.2f-%.2f)" % (statistics.median(r), min(r), max(r)) if r else "-")
     table.append(row)
 widths = [max(len(r[i]) for r in table) for i in range(len(head))]
 for r in table:
     print("  ".join([r[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(r[1:], widths[1:])]))
-print("(us: less is better. pasta with its default MTU, slirp4netns with 65520; direct: no peer, loopback;"
+print("(us and CPU: less is better; CPU is the peer's own processes'. pasta with its default MTU, slirp4netns with 65520; direct: no peer, loopback;"
       " congestion control %s)" % (sys.argv[1] or "the system's"))
 PY

@@ -550,6 +550,10 @@ static void action(struct run *r)
 		do_read(r, number(r, r->w[1]));
 	} else if (!strcmp(k, "link") && r->n == 2) {
 		link_word(r);
+	} else if (!strcmp(k, "batch") && r->n == 2) {
+		r->stack.batching = !strcmp(r->w[1], "begin");
+		if (!r->stack.batching)
+			tcp_batch_done(r->t, r->now);
 	} else if (!strcmp(k, "reusable") && r->n >= 3) {
 		struct tcp_seg s;
 
