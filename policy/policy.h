@@ -212,8 +212,8 @@ struct policy_flags {
 	bool no_net;
 };
 /*
- * base (may be NULL: then profile public, the default) with the flags on top,
- * as parity 1.4: token rules come first, then base's or the profiles' rules;
+ * base (may be NULL: then profile public, the default) with the flags on
+ * top: token rules come first, then the profiles of `net` or else base's rules;
  * defaults replaced; no_net: both defaults deny and only token rules remain.
  * Takes over base, frees it on failure too.
  */

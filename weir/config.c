@@ -165,6 +165,12 @@ static int compose_policy(struct config_builder *b)
 	struct policy *base = NULL;
 	int r = 0;
 
+	/* One of them would be dropped without a word, with its denials. */
+	if (named && f.net) {
+		conf_error_set(b->err, "--policy contradicts --net: give one of them; --net-rule "
+				       "adds to a policy");
+		return -EINVAL;
+	}
 	if (named)
 		r = policy_load_file_or_preset(named, &base, b->err);
 	if (r < 0)

@@ -13,103 +13,21 @@
  */
 #include "weir/run.h"
 
-#include "weir/gateway.h"
 #include "weir/message.h"
-#include "weir/proxy.h"
-#include "weir/record.h"
+#include "weir/run_internal.h"
 #include "weir/run_setup.h"
-#include "weir/sandbox.h"
-#include "weir/secret_source.h"
-#include "weir/state.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define EXIT_WEIR_FAILED 125
 /* How long the helpers may take to say their last words. */
 #define LAST_WORDS (5 * NS_PER_S)
-
-struct child {
-	struct run *run;
-	const char *name;
-	pid_t pid; /* 0: not started or reaped */
-	int status;
-	struct loop_io io;
-	int sock;
-};
-
-struct run {
-	struct weir_config *cfg;
-	char id[RUN_ID_LEN + 1];
-	struct loop *loop;
-	struct audit_log *log;
-	char *audit_path;
-	struct stat audit_stat;
-	char policy_digest[72]; /* "sha256:HEX" of `weir policy show` */
-	struct child gateway, proxy, sandbox;
-	struct loop_io signals;
-	struct loop_timer deadline;
-	struct loop_task flush;
-	char **placeholders, **envp, **hidden;
-	char *ca_pem;
-	int capture;
-	int *published;
-	int tty;	 /* the controlling terminal or -1 */
-	bool foreground; /* we were started in its foreground */
-	bool given;	 /* the command's group is its foreground now */
-	bool command_ended, failed;
-	int status; /* exit status */
-};
-
-/* ---- record -------------------------------------------------------------------- */
-
-static void fail_run(struct run *r, const char *fmt, ...) printf_like(2, 3);
-
-static void append(struct run *r, const char *from, const char *text, size_t len)
-{
-	int rc = audit_log_append(r->log, from, text, len);
-
-	if (rc == -EINVAL)
-		log_warn("an event of the %s was malformed and is not on the record", from);
-	else if (rc < 0)
-		fail_run(r, "cannot write the record %s: %s", r->audit_path, strerror(-rc));
-	loop_task_queue(r->loop, &r->flush);
-}
-
-static void on_flush(struct loop_task *t)
-{
-	struct run *r = container_of(t, struct run, flush);
-	int rc = audit_log_flush(r->log);
-
-	if (rc < 0)
-		fail_run(r, "cannot write the record %s: %s", r->audit_path, strerror(-rc));
-}
-
-static void record_run(struct run *r, const char *event, const char *detail)
-{
-	struct audit_event e;
-	size_t len;
-	const char *text;
-
-	audit_event_begin(&e, "run");
-	audit_str(&e, "event", event);
-	audit_str(&e, "name", r->cfg->name);
-	audit_str(&e, "backend", "netns");
-	audit_str(&e, "command", r->cfg->command[0]);
-	audit_str(&e, "policy", r->policy_digest);
-	if (str_eq(event, "end"))
-		audit_u64(&e, "status", (uint64_t)r->status);
-	audit_str(&e, "detail", detail);
-	text = audit_event_end(&e, &len);
-	append(r, "weir", text, len);
-}
 
 /* ---- ending -------------------------------------------------------------------- */
 
@@ -134,7 +52,7 @@ static void begin_end(struct run *r)
 	loop_timer_set(r->loop, &r->deadline, loop_now(r->loop) + LAST_WORDS);
 }
 
-static void fail_run(struct run *r, const char *fmt, ...)
+void run_fail(struct run *r, const char *fmt, ...)
 {
 	char text[512];
 	va_list ap;
@@ -148,7 +66,7 @@ static void fail_run(struct run *r, const char *fmt, ...)
 	r->failed = true;
 	r->status = EXIT_WEIR_FAILED;
 	if (r->log)
-		record_run(r, "failed", text);
+		run_record_event(r, "failed", text);
 	begin_end(r);
 }
 
@@ -178,7 +96,7 @@ static void channel_closed(struct child *c)
 {
 	loop_io_del(&c->io);
 	if (!c->run->command_ended)
-		fail_run(c->run, "the %s ended unexpectedly; the sandbox was stopped", c->name);
+		run_fail(c->run, "the %s ended unexpectedly; the sandbox was stopped", c->name);
 	check_end(c->run);
 }
 
@@ -196,12 +114,12 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 		return;
 	}
 	if (m.head.type == MSG_EVENT)
-		append(c->run, c->name, m.text, (size_t)n);
+		run_record_append(c->run, c->name, m.text, (size_t)n);
 	else if (m.head.type == MSG_TERMINATE)
-		fail_run(c->run, "secret %.100s was about to leave for the wrong place; the sandbox was stopped",
+		run_fail(c->run, "secret %.100s was about to leave for the wrong place; the sandbox was stopped",
 			 m.text);
 	else if (m.head.type == MSG_FAILED)
-		fail_run(c->run, "%s", m.text);
+		run_fail(c->run, "%s", m.text);
 }
 
 /* ---- job control ---------------------------------------------------------------- */
@@ -270,12 +188,12 @@ static void on_sandbox(struct loop_io *io, uint32_t revents)
 	if (n < 0) {
 		loop_io_del(io);
 		if (!r->command_ended)
-			fail_run(r, "the sandbox was killed");
+			run_fail(r, "the sandbox was killed");
 		check_end(r);
 	} else if (m.head.type == MSG_STOPPED) {
 		on_stopped(r, m.head.value);
 	} else if (m.head.type == MSG_FAILED) {
-		fail_run(r, "%s", m.text);
+		run_fail(r, "%s", m.text);
 	} else if (m.head.type == MSG_EXIT) {
 		if (n > 0)
 			log_error("%s", m.text);
@@ -336,189 +254,16 @@ static int start_signals(struct run *r)
 	return fd < 0 ? -errno : loop_io_add(r->loop, &r->signals, fd, EPOLLIN, on_signal);
 }
 
-/* ---- starting ---------------------------------------------------------------------- */
-
-static int channel(int sv[2], struct conf_error *err)
-{
-	int size = 1 << 20;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0) {
-		int r = -errno;
-
-		conf_error_set(err, "socketpair: %s", strerror(errno));
-		return r;
-	}
-	for (int i = 0; i < 2; i++)
-		(void)setsockopt(sv[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	return 0;
-}
-
-/*
- * Waits for a child's first words. Blocking is fine here: nothing runs yet
- * that could wait for us, and a child that dies ends the stream.
- */
-static int first_words(struct child *c, struct msg *m, enum msg_type want, int *ret_fd,
-		       struct conf_error *err)
-{
-	size_t n_fds = 0;
-	ssize_t n;
-	int fd = -1;
-
-	n = msg_recv(c->sock, m, &fd, 1, &n_fds);
-	if (n >= 0 && m->head.type == MSG_FAILED) {
-		conf_error_set(err, "%s", m->text);
-		return -EIO;
-	}
-	if (n >= 0 && m->head.type == (uint32_t)want) {
-		if (ret_fd)
-			*ret_fd = fd;
-		else
-			fd_close(fd);
-		return 0;
-	}
-	fd_close(fd);
-	conf_error_set(err, "the %s did not start", c->name);
-	return -EIO;
-}
-
-static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *err)
-{
-	struct weir_config *cfg = r->cfg;
-	int sup[2], flows[2], rc;
-	pid_t self = getpid();
-	struct msg m;
-
-	rc = channel(sup, err);
-	if (rc < 0)
-		return rc;
-	rc = channel(flows, err);
-	if (rc < 0)
-		return rc;
-	r->proxy.pid = fork();
-	if (r->proxy.pid == 0) {
-		struct proxy_spec spec = { .parent = self,
-					   .cfg = cfg,
-					   .run = r->id,
-					   .supervisor = sup[1],
-					   .gateway = flows[1],
-					   .keylog = r->capture >= 0 };
-
-		fd_close(sup[0]);
-		fd_close(flows[0]);
-		proxy_main(&spec);
-	}
-	fd_close(sup[1]);
-	fd_close(flows[1]);
-	r->proxy.sock = sup[0];
-	*ret_gateway_end = flows[0];
-	for (size_t i = 0; i < cfg->n_secrets; i++) {
-		rc = first_words(&r->proxy, &m, MSG_PLACEHOLDER, NULL, err);
-		if (rc < 0)
-			return rc;
-		r->placeholders[i] = strdup(m.text);
-	}
-	rc = first_words(&r->proxy, &m, MSG_CA, NULL, err);
-	if (rc < 0)
-		return rc;
-	r->ca_pem = strdup(m.text);
-	return first_words(&r->proxy, &m, MSG_READY, NULL, err);
-}
-
-static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
-{
-	struct sandbox_spec spec;
-	struct sandbox sb;
-	struct msg m;
-	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem != NULL, &r->envp);
-
-	if (rc == 0)
-		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
-	if (rc < 0) {
-		conf_error_set(err, "%s", strerror(-rc));
-		return rc;
-	}
-	spec = (struct sandbox_spec){
-		.argv = r->cfg->command,
-		.envp = r->envp,
-		.hostname = r->cfg->name,
-		.ca_pem = r->ca_pem,
-		.hidden_paths = r->hidden,
-		.foreground = r->given,
-		.root = geteuid() == 0,
-	};
-	rc = sandbox_start(&spec, &sb, err);
-	if (rc < 0)
-		return rc;
-	r->sandbox.pid = sb.pid;
-	r->sandbox.sock = sb.sock;
-	return first_words(&r->sandbox, &m, MSG_LINK, ret_tap, err);
-}
-
-static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_error *err)
-{
-	struct endpoint resolvers[RUN_MAX_RESOLVERS];
-	struct gateway_spec spec = {
-		.parent = getpid(),
-		.cfg = r->cfg,
-		.run = r->id,
-		.proxy = proxy_end,
-		.capture = r->capture,
-		.published = r->published,
-		.resolvers = resolvers,
-		.n_resolvers = run_resolvers(r->cfg, resolvers),
-	};
-	struct msg m;
-	int sup[2], rc = channel(sup, err);
-
-	if (rc < 0)
-		return rc;
-	if (!spec.n_resolvers)
-		log_warn("no resolver: /etc/resolv.conf names none; use --dns-server");
-	r->gateway.pid = fork();
-	if (r->gateway.pid == 0) {
-		spec.supervisor = sup[1];
-		gateway_main(&spec, tap);
-	}
-	fd_close(sup[1]);
-	r->gateway.sock = sup[0];
-	return first_words(&r->gateway, &m, MSG_READY, NULL, err);
-}
-
 static int listen_to(struct run *r, struct child *c, void (*cb)(struct loop_io *io, uint32_t revents))
 {
 	return c->pid ? loop_io_add(r->loop, &c->io, c->sock, EPOLLIN, cb) : 0;
 }
 
-/*
- * Requests are read where TLS is intercepted, and on plain HTTP where rules go
- * by name: one connection can carry requests for several hosts.
- */
-static bool needs_proxy(const struct weir_config *cfg)
+/* From here on the loop hears everybody. */
+static int listen_to_all(struct run *r, struct conf_error *err)
 {
-	return cfg->tls_intercept || policy_has_names(cfg->policy);
-}
+	int rc = start_signals(r);
 
-static int start_all(struct run *r, struct conf_error *err)
-{
-	int tap = -1, proxy_end = -1, rc = 0;
-
-	if (needs_proxy(r->cfg))
-		rc = start_proxy(r, &proxy_end, err);
-	if (!r->cfg->tls_intercept) {
-		free(r->ca_pem);
-		r->ca_pem = NULL;
-	}
-	/* From here on no process but the tlsproxy has a value. */
-	secret_wipe_environment(r->cfg);
-	if (rc == 0)
-		rc = start_sandbox(r, &tap, err);
-	if (rc == 0)
-		rc = start_gateway(r, tap, proxy_end, err);
-	fd_close(tap);
-	fd_close(proxy_end);
-	if (rc < 0)
-		return rc;
-	rc = start_signals(r);
 	if (rc == 0)
 		rc = listen_to(r, &r->gateway, on_helper);
 	if (rc == 0)
@@ -528,67 +273,6 @@ static int start_all(struct run *r, struct conf_error *err)
 	if (rc < 0)
 		conf_error_set(err, "%s", strerror(-rc));
 	return rc;
-}
-
-/* Two runs with the same digest were judged by the same rules. */
-static int digest_policy(struct run *r)
-{
-	unsigned char sum[32];
-	char *text = NULL;
-	size_t len = 0;
-	FILE *f = open_memstream(&text, &len);
-	int rc = f ? policy_print(r->cfg->policy, f) : -ENOMEM;
-
-	if (f && fclose(f) != 0)
-		rc = -ENOMEM;
-	if (rc == 0 && EVP_Digest(text, len, sum, NULL, EVP_sha256(), NULL) != 1)
-		rc = -EIO;
-	free(text);
-	snprintf(r->policy_digest, sizeof(r->policy_digest), "sha256:");
-	for (size_t i = 0; rc == 0 && i < sizeof(sum); i++)
-		snprintf(r->policy_digest + 7 + 2 * i, 3, "%02x", sum[i]);
-	return rc;
-}
-
-static int open_files(struct run *r, struct conf_error *err)
-{
-	const struct weir_config *cfg = r->cfg;
-	int rc = 0;
-
-	if (cfg->audit_path)
-		r->audit_path = strdup(cfg->audit_path);
-	else
-		rc = state_audit_path(r->id, &r->audit_path);
-	if (rc == 0)
-		rc = audit_log_open(r->audit_path, -1, r->id, cfg->name, &r->log);
-	if (rc == 0 && stat(r->audit_path, &r->audit_stat) < 0)
-		rc = -errno;
-	if (rc < 0) {
-		conf_error_set(err, "cannot open the record %s: %s",
-			       r->audit_path ? r->audit_path : "", audit_log_why(rc));
-		return rc;
-	}
-	if (r->audit_stat.st_nlink > 1) {
-		conf_error_set(err,
-			       "the record %s has other names (hard links) that the sandbox could "
-			       "change it by; name another one",
-			       r->audit_path);
-		return -EMLINK;
-	}
-	r->capture = -1;
-	if (cfg->capture_path) {
-		r->capture = open(cfg->capture_path,
-				  O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (r->capture < 0) {
-			rc = -errno;
-			conf_error_set(err, "cannot open the capture %s: %s", cfg->capture_path,
-				       strerror(errno));
-			return rc;
-		}
-	}
-	r->published = calloc(cfg->n_publish + 1, sizeof(*r->published));
-	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
-	return run_publish(cfg, r->published, err);
 }
 
 /* "k3v9qd2m": unguessable enough to tell runs apart, short enough to type. */
@@ -615,47 +299,6 @@ static int check_backend(const struct weir_config *cfg, struct conf_error *err)
 			       : "the microVM backends kvm and qemu are not in this version; use "
 				 "--backend netns");
 	return -ENOTSUP;
-}
-
-static void say_json(const struct run *r, const struct audit_totals *t)
-{
-	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "run", r->id, "name", r->cfg->name, "status",
-			      r->status, "record", r->audit_path);
-	const struct {
-		const char *key;
-		uint64_t value;
-	} counts[] = {
-		{ "events", t->events },	 { "allowed", t->allowed },
-		{ "denied", t->denied },	 { "failed", t->failed },
-		{ "violations", t->violations }, { "secrets_used", t->secrets_used },
-		{ "bytes_up", t->bytes_up },	 { "bytes_down", t->bytes_down },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
-		(void)json_object_set_new(o, counts[i].key,
-					  json_integer((json_int_t)counts[i].value));
-	if (json_dumpf(o, stderr, JSON_COMPACT) == 0)
-		fputc('\n', stderr);
-	json_decref(o);
-}
-
-static void say_summary(const struct run *r)
-{
-	struct audit_totals t;
-	struct stat now;
-
-	audit_log_totals(r->log, &t);
-	if (r->cfg->json)
-		say_json(r, &t);
-	else if (isatty(STDERR_FILENO) && (t.denied || t.violations))
-		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violation%s; see: weir audit %s",
-			 (unsigned long long)t.denied, (unsigned long long)t.violations,
-			 t.violations == 1 ? "" : "s", r->audit_path);
-	/* Who shares the directory can put another file in its place. */
-	if (stat(r->audit_path, &now) < 0 || now.st_dev != r->audit_stat.st_dev ||
-	    now.st_ino != r->audit_stat.st_ino)
-		log_error("the record %s was replaced while the sandbox ran: do not trust it",
-			  r->audit_path);
 }
 
 static void finish(struct run *r)
@@ -690,7 +333,7 @@ static void record_start_failure(struct run *r, const char *text)
 		return;
 	r->failed = true;
 	r->status = EXIT_WEIR_FAILED;
-	record_run(r, "failed", text);
+	run_record_event(r, "failed", text);
 	if (audit_log_flush(r->log) < 0)
 		log_debug("the record %s has no word of it", r->audit_path);
 }
@@ -724,29 +367,29 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = open_files(r, err);
+	rc = run_record_open(r, err);
 	if (rc == 0)
-		rc = digest_policy(r);
+		rc = run_start(r, err);
 	if (rc == 0)
-		rc = start_all(r, err);
+		rc = listen_to_all(r, err);
 	if (rc < 0) {
 		record_start_failure(r, err->text[0] ? err->text : strerror(-rc));
 		return rc;
 	}
-	record_run(r, "begin", NULL);
+	run_record_event(r, "begin", NULL);
 	if (!r->command_ended && msg_send(r->sandbox.sock, MSG_GO, 0, NULL, 0, NULL, 0) < 0)
-		fail_run(r, "the sandbox ended before it began");
+		run_fail(r, "the sandbox ended before it began");
 	rc = loop_run(r->loop);
 	if (rc < 0)
 		return rc;
 	if (!r->failed)
-		record_run(r, "end", NULL);
+		run_record_event(r, "end", NULL);
 	rc = audit_log_flush(r->log);
 	if (rc < 0) {
 		conf_error_set(err, "cannot write the record %s: %s", r->audit_path, strerror(-rc));
 		return rc;
 	}
-	say_summary(r);
+	run_report(r);
 	return 0;
 }
 
@@ -779,7 +422,7 @@ int cmd_run(int argc, char **argv)
 	r.proxy = (struct child){ .run = &r, .name = "tlsproxy", .sock = -1 };
 	r.sandbox = (struct child){ .run = &r, .name = "sandbox", .sock = -1 };
 	r.deadline.cb = on_deadline;
-	r.flush.cb = on_flush;
+	r.flush.cb = run_record_flush;
 	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	r.foreground = in_foreground(&r);
 	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */

@@ -117,9 +117,14 @@ int run_publish(const struct weir_config *cfg, int *ret, struct conf_error *err)
 		char text[ENDPOINT_STRLEN];
 
 		if (r < 0) {
-			conf_error_set(err, "--publish: cannot listen on %s/%s: %s",
+			conf_error_set(err, "--publish: cannot listen on %s/%s: %s%s",
 				       endpoint_format(&cfg->publish[i].bind, text),
-				       cfg->publish[i].udp ? "udp" : "tcp", strerror(-r));
+				       cfg->publish[i].udp ? "udp" : "tcp", strerror(-r),
+				       r == -EACCES ? "; low ports are root's, take one above 1023"
+				       : r == -EADDRINUSE ? "; take another port"
+				       : r == -EADDRNOTAVAIL
+					       ? "; this machine does not have that address"
+					       : "");
 			return r;
 		}
 	}

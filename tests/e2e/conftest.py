@@ -39,6 +39,9 @@ def pytest_addoption(parser):
 
 def pytest_cmdline_main(config):
     """Outside the lab: become the same pytest inside it."""
+    if os.environ.get("LAB") and not config.option.basetemp:
+        # Not /tmp: one test looks there for what others keep in their files.
+        config.option.basetemp = os.path.join(os.environ["LAB_TMP"], "pytest")
     if os.environ.get("LAB") or config.option.collectonly or config.option.help:
         return
     config.pluginmanager.getplugin("capturemanager").stop_global_capturing()

@@ -3,6 +3,7 @@
 
 import json
 import re
+import socket
 
 import pytest
 
@@ -81,6 +82,16 @@ def test_no_command(weir):
     for args in (["run"], ["run", "--backend", "netns"], ["run", "--"], [], ["rum"]):
         p = weir.call(*args)
         assert p.returncode not in (0, 127) and p.stderr, (args, p)
+
+
+@pytest.mark.user
+def test_published_port_that_cannot_be_had(weir):
+    r = weir.run("true", flags=["--publish", "192.0.2.77:8080:80"])
+    assert r.rc == 125 and "192.0.2.77:8080/tcp" in r.err and "does not have that" in r.err, r
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        r = weir.run("true", flags=["--publish", "%d:80" % port])
+    assert r.rc == 125 and "127.0.0.1:%d/tcp" % port in r.err and "another port" in r.err, r
 
 
 @pytest.mark.parametrize("args,says", [

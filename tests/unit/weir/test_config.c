@@ -172,6 +172,8 @@ static const struct {
 	{ ARGS("--net-default-egress", "maybe"), "--net-default-egress: " },
 	{ ARGS("--net-default-ingress", "maybe"), "--net-default-ingress: " },
 	{ ARGS("--no-net", "--net", "public"), "--no-net contradicts --net" },
+	{ ARGS("--policy", "p.json", "--net", "public"),
+	  "--policy contradicts --net: give one of them; --net-rule adds to a policy" },
 	{ ARGS("--no-net", "--net-default-egress", "allow"), "--no-net contradicts" },
 	/* secrets */
 	{ ARGS("--secret", "API_KEY"),
