@@ -246,6 +246,7 @@ static enum tlsproxy_sniff_kind sniff_http(const uint8_t *p, size_t len)
 	struct rd r = rd_init(p, len);
 	const uint8_t *method;
 	size_t n, same = 0;
+	bool capital = true;
 	uint8_t c;
 
 	while (same < len && same < sizeof(preface) - 1 && p[same] == (uint8_t)preface[same])
@@ -266,8 +267,10 @@ static enum tlsproxy_sniff_kind sniff_http(const uint8_t *p, size_t len)
 			break;
 		if (!is_tchar(c))
 			return TLSPROXY_SNIFF_OTHER;
+		capital &= (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+		/* Servers read on for as long as it looks like a method; nobody's token does. */
 		if (n == TLSPROXY_SNIFF_METHOD_MAX)
-			return TLSPROXY_SNIFF_HTTP;
+			return capital ? TLSPROXY_SNIFF_HTTP : TLSPROXY_SNIFF_OTHER;
 	}
 	while (rd_left(&r) && (*r.p == ' ' || *r.p == '\t'))
 		r.p++;

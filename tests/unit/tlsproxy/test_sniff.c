@@ -320,6 +320,8 @@ static void test_text(void **state)
 		{ "REGISTER sip:a.b SIP/2.0", TLSPROXY_SNIFF_OTHER },
 		{ "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA /", TLSPROXY_SNIFF_HTTP },
 		{ "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA /", TLSPROXY_SNIFF_HTTP },
+		/* The cookie that iperf3 begins with. */
+		{ "xj3k5odq2n6v7w4yab2c3d4e5f6g7h2i3j4k", TLSPROXY_SNIFF_OTHER },
 		{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", TLSPROXY_SNIFF_H2C },
 		{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", TLSPROXY_SNIFF_H2C },
 		{ "PRI * HTTP/2.0\r\n\r\nSM", TLSPROXY_SNIFF_MORE },
