@@ -77,7 +77,7 @@ must_check int http_head_response(const struct http_collect *c, struct http_head
 				  const char **ret_why);
 must_check int http_head_trailers(const struct http_collect *c, struct http_head *ret,
 				  const char **ret_why);
-bool http_text_is(struct http_text t, const char *s);  /* exact */
+bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
 bool http_text_ieq(struct http_text t, const char *s); /* ASCII case ignored */
