@@ -310,7 +310,7 @@ static void test_schema(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	snprintf(cmd, sizeof(cmd),
-		 "exec python3 tests/unit/audit/check_schema.py audit/schema.json %s", path);
+		 "exec /usr/bin/python3 tests/unit/audit/check_schema.py audit/schema.json %s", path);
 	if (pid == 0) {
 		execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
 		_exit(127);
