@@ -30,4 +30,9 @@ static const struct ip_addr guest_ip6 = {
 static const struct ip_prefix virtual_net4 = { { 4, { 198, 18 } }, 15 };
 static const struct ip_prefix virtual_net6 = { { 6, { 0xfd, 0x77, 0x65, 0x69, 0x72, 0, 0, 1 } }, 64 };
 
+static inline bool is_gateway(const struct ip_addr *a)
+{
+	return ip_equal(a, &gateway_ip4) || ip_equal(a, &gateway_ip6);
+}
+
 #endif

@@ -12,6 +12,7 @@
  */
 #include "weir/gateway_int.h"
 
+#include "weir/flow_name.h"
 #include "weir/host_hint.h"
 #include "weir/message.h"
 
@@ -32,12 +33,7 @@ static bool matches_any(const struct tlsproxy_host_pattern *p, size_t n, const s
 
 static bool was_given(const struct flow *f, const struct name *name)
 {
-	if (f->has_name)
-		return name_equal(name, &f->name);
-	for (size_t i = 0; i < f->n_candidates; i++)
-		if (name_equal(name, &f->candidates[i]))
-			return true;
-	return false;
+	return flow_name_given(name, f->has_name ? &f->name : NULL, f->candidates, f->n_candidates);
 }
 
 /* A server name is the client's word: it opens no way past the reader of another host. */

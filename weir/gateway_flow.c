@@ -77,11 +77,6 @@ static enum policy_proto policy_proto_of(const struct netstack_tuple *t)
 	return t->remote.addr.family == 4 ? POLICY_ICMPV4 : POLICY_ICMPV6;
 }
 
-static bool is_gateway(const struct ip_addr *a)
-{
-	return ip_equal(a, &gateway_ip4) || ip_equal(a, &gateway_ip6);
-}
-
 struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *addr)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);

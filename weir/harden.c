@@ -23,6 +23,21 @@
 
 #define NOBODY 65534
 
+/* One line of a uid_map or gid_map: ids from first on exist in here. False: no more. */
+static bool id_map_next(const char **at, unsigned long *ret_first, unsigned long *ret_n)
+{
+	char *end;
+
+	if (!*at || !**at)
+		return false;
+	*ret_first = strtoul(*at, &end, 10);
+	(void)strtoul(end, &end, 10);
+	*ret_n = strtoul(end, &end, 10);
+	end = strchr(end, '\n');
+	*at = end ? end + 1 : NULL;
+	return true;
+}
+
 /*
  * Root of a user namespace that somebody else made may have no nobody to turn
  * into; outside of it, that root is an ordinary user already.
@@ -31,18 +46,11 @@ static bool nobody_exists(void)
 {
 	struct buf text = BUF_INIT(4096);
 	bool found = false;
-	const char *line = file_read("/proc/self/uid_map", 4096, &text) < 0 ? NULL : buf_str(&text);
+	const char *at = file_read("/proc/self/uid_map", 4096, &text) < 0 ? NULL : buf_str(&text);
+	unsigned long first, n;
 
-	while (line && *line && !found) {
-		char *end;
-		unsigned long first = strtoul(line, &end, 10), n;
-
-		(void)strtoul(end, &end, 10);
-		n = strtoul(end, &end, 10);
+	while (!found && id_map_next(&at, &first, &n))
 		found = first <= NOBODY && NOBODY - first < n;
-		line = strchr(end, '\n');
-		line = line ? line + 1 : NULL;
-	}
 	buf_fini(&text);
 	return found;
 }
@@ -107,18 +115,12 @@ static int write_file(const char *path, const char *text)
 static int identity_map(const char *own_map, struct buf *ret)
 {
 	struct buf text = BUF_INIT(4096);
-	const char *line;
 	int r = file_read(own_map, 4096, &text);
+	const char *at = r < 0 ? NULL : buf_str(&text);
+	unsigned long first, n;
 
-	for (line = r < 0 ? NULL : buf_str(&text); line && *line;) {
-		char *end;
-		unsigned long first = strtoul(line, &end, 10);
-
-		(void)strtoul(end, &end, 10);
-		r = buf_printf(ret, "%lu %lu %lu\n", first, first, strtoul(end, &end, 10));
-		line = strchr(end, '\n');
-		line = line ? line + 1 : NULL;
-	}
+	while (r == 0 && id_map_next(&at, &first, &n))
+		r = buf_printf(ret, "%lu %lu %lu\n", first, first, n);
 	buf_fini(&text);
 	return r;
 }

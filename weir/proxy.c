@@ -10,6 +10,7 @@
 #include "weir/proxy.h"
 
 #include "weir/addresses.h"
+#include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
 #include "weir/record.h"
@@ -41,12 +42,7 @@ static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_erro
 
 static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
 {
-	if (f->has_name)
-		return name_equal(&f->name, n);
-	for (size_t i = 0; i < f->n_candidates; i++)
-		if (name_equal(&f->candidates[i], n))
-			return true;
-	return false;
+	return flow_name_given(n, f->has_name ? &f->name : NULL, f->candidates, f->n_candidates);
 }
 
 /* What the flow is known by, for facts that outlive the call: one at a time, in one thread. */
@@ -57,8 +53,7 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 		.dir = POLICY_EGRESS,
 		.proto = POLICY_TCP,
 		.addr = f->upstream.addr,
-		.is_host = ip_equal(&f->remote.addr, &gateway_ip4) ||
-			   ip_equal(&f->remote.addr, &gateway_ip6),
+		.is_host = is_gateway(&f->remote.addr),
 		.port = f->remote.port,
 		.name = POLICY_NONE,
 	};

@@ -74,7 +74,7 @@ int run_record_open(struct run *r, struct conf_error *err)
 	}
 	r->published = calloc(cfg->n_publish + 1, sizeof(*r->published));
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
-	rc = digest_policy(r);
+	rc = r->published && r->placeholders ? digest_policy(r) : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
