@@ -19,12 +19,27 @@
 struct dns;
 
 enum dns_mode { DNS_VIRTUAL = 0, DNS_REAL = 1 };
-enum dns_transport { DNS_UDP = 0, DNS_TCP = 1 };
+enum dns_transport { DNS_UDP = 0, DNS_TCP = 1, DNS_TLS = 2 /* DoT, read by the tlsproxy */ };
 
 /* A name with fixed addresses (--dns-record NAME=IP); several lines may share a name. */
 struct dns_record {
 	struct name name;
 	struct ip_addr addr;
+};
+
+/*
+ * What may leave the machine in names below one registrable domain (public
+ * suffix list, private section included): the names themselves are a channel.
+ * Only questions that go upstream count, and only those whose name the policy
+ * does not spell out (judge_query's *ret_exact). A budget fills up again to its
+ * size within refill_s.
+ */
+struct dns_budget {
+	bool off;
+	uint32_t names;	   /* distinct names; 0: 256 */
+	uint32_t bytes;	   /* of those names, above the registrable domain; 0: 6144 */
+	uint32_t queries;  /* questions, repeated ones too; 0: 2048 */
+	uint32_t refill_s; /* 0: 600 */
 };
 
 struct dns_config {
@@ -42,6 +57,9 @@ struct dns_config {
 	uint32_t max_names;   /* names remembered; 0: 65536 */
 	uint32_t max_pending; /* queries under way; 0: 512 */
 	uint32_t pin_grace_s; /* real mode, beyond the TTL; 0: 300 */
+	uint32_t stale_s; /* serve-stale (RFC 8767), beyond the TTL when upstream fails; 0: off */
+	bool no_quic;	  /* HTTP/3 would be refused: HTTPS records do not offer it */
+	struct dns_budget budget;
 };
 
 /* One query as it was understood; name is canonical. */
@@ -61,6 +79,7 @@ enum dns_result {
 	DNS_REBIND = 5,	  /* every answer was filtered: NXDOMAIN with EDE 17 Filtered */
 	DNS_FAILED = 6,	  /* upstream failed: SERVFAIL with EDE 22/23 */
 	DNS_REFUSED = 7,  /* malformed, not a host name, or over a limit; detail says which */
+	DNS_BUDGET = 8,	  /* the suffix's budget is used up: as DENIED, detail says which part */
 };
 
 struct dns_event {
@@ -69,7 +88,7 @@ struct dns_event {
 	const struct ip_addr *answers; /* real addresses; of REBIND: those filtered */
 	size_t n_answers;
 	const struct ip_addr *given; /* what the guest got, when virtual; else NULL */
-	const char *denial_id;	     /* for DENIED and REBIND */
+	const char *denial_id;	     /* for DENIED, REBIND and BUDGET */
 	const char *detail;	     /* static text: why refused or failed; may be NULL */
 	void *decision;		     /* NULL: judge_query has no way to give one */
 };
@@ -81,8 +100,12 @@ struct dns_denial {
 };
 
 struct dns_ops {
-	/* May this name be asked? False: *ret_denial is filled. */
-	bool (*judge_query)(void *ctx, const struct dns_question *q, struct dns_denial *ret_denial);
+	/*
+	 * May this name be asked? False: *ret_denial is filled. True: *ret_exact says
+	 * that the policy spells this very name out, so that it needs no budget.
+	 */
+	bool (*judge_query)(void *ctx, const struct dns_question *q, bool *ret_exact,
+			    struct dns_denial *ret_denial);
 	/* May this address be an answer (rebinding)? False: *ret_denial is filled. */
 	bool (*judge_answer)(void *ctx, const struct dns_question *q, const struct ip_addr *a,
 			     struct dns_denial *ret_denial);
@@ -94,6 +117,13 @@ struct dns_ops {
 	 */
 	bool (*judge_alias)(void *ctx, const struct dns_question *q, const struct name *alias,
 			    struct dns_denial *ret_denial);
+	/*
+	 * May be NULL: none may. May MX, SRV or TXT be asked of this name? A, AAAA,
+	 * HTTPS and SVCB always may; every other type is answered with NODATA here.
+	 */
+	bool (*judge_type)(void *ctx, const struct dns_question *q);
+	/* May be NULL. Texts of a refusal that is the resolver's own (a budget): its denial id. */
+	void (*new_denial_id)(void *ctx, char ret[static 40]);
 };
 
 must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_ops *ops,
@@ -103,6 +133,9 @@ must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const st
  * Queries on TCP connections that were still open are reported by event().
  */
 void dns_free(struct dns *d);
+
+/* Other upstreams from now on (at most 16, copied); questions under way may end on the old ones. */
+must_check int dns_set_upstreams(struct dns *d, const struct endpoint *upstreams, size_t n);
 
 /*
  * One query message from the guest. reply is called exactly once, now or
@@ -119,12 +152,12 @@ struct dns_query *dns_query(struct dns *d, const uint8_t *msg, size_t len, enum 
 void dns_query_cancel(struct dns_query *q); /* reply will not be called */
 
 /*
- * One TCP connection from the guest (RFC 7766: length-prefixed, pipelined,
- * idle timeout 30 s). fd is a non-blocking stream socket, taken over: on
- * failure (-EMFILE at 128 connections) it is closed.
+ * One TCP connection from the guest, or what is inside a TLS one (RFC 7766, RFC
+ * 7858: length-prefixed, pipelined, idle timeout 30 s). fd is a non-blocking
+ * stream socket, taken over: on failure (-EMFILE at 128 connections) it is closed.
  */
-must_check int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest,
-			     const struct endpoint *server);
+must_check int dns_serve_tcp(struct dns *d, int fd, enum dns_transport t,
+			     const struct endpoint *guest, const struct endpoint *server);
 
 /* ---- names of addresses -------------------------------------------------- */
 
@@ -134,6 +167,12 @@ bool dns_is_virtual(const struct dns *d, const struct ip_addr *a);
 bool dns_virtual_name(const struct dns *d, const struct ip_addr *a, struct name *ret);
 /* Real mode: names this sandbox was given `a` for and that have not expired. */
 size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, size_t max);
+/*
+ * Real mode: a flow to this address begins, or ends. While one lives, the names
+ * the address has been given out for do not expire; then a grace begins anew.
+ */
+void dns_hold(struct dns *d, const struct ip_addr *a);
+void dns_release(struct dns *d, const struct ip_addr *a);
 
 /*
  * The real addresses behind a name, for dialling: remembered while the TTL

@@ -264,11 +264,12 @@ static void answer(struct dns_query *q)
 	static const uint16_t both[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
 	const struct dns_record *rec = NULL;
 	struct dns_denial denial = { 0 };
+	bool exact = false;
 	size_t n_rec;
 
 	if (finish_reverse(q))
 		return;
-	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &denial)) {
+	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &exact, &denial)) {
 		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
 		return;
 	}

@@ -32,6 +32,7 @@ struct conn {
 	struct buf in, out;
 	struct list reqs; /* struct req, outstanding */
 	unsigned n_reqs;
+	enum dns_transport transport;
 	struct endpoint guest, server;
 	bool eof, broken;
 };
@@ -109,7 +110,7 @@ static bool take_message(struct conn *c)
 	r->c = c;
 	list_add_tail(&c->reqs, &r->link);
 	c->n_reqs++;
-	r->q = dns_query(c->d, p + 2, len, DNS_TCP, &c->guest, &c->server, on_reply, r);
+	r->q = dns_query(c->d, p + 2, len, c->transport, &c->guest, &c->server, on_reply, r);
 	if (r->replied)
 		free(r);
 	buf_consume(&c->in, 2 + len);
@@ -198,7 +199,8 @@ static void on_idle(struct loop_timer *t)
 	loop_task_queue(c->d->loop, &c->task);
 }
 
-int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const struct endpoint *server)
+int dns_serve_tcp(struct dns *d, int fd, enum dns_transport t, const struct endpoint *guest,
+		  const struct endpoint *server)
 {
 	struct conn *c;
 	int r;
@@ -215,6 +217,7 @@ int dns_serve_tcp(struct dns *d, int fd, const struct endpoint *guest, const str
 	c->d = d;
 	c->guest = *guest;
 	c->server = *server;
+	c->transport = t;
 	c->idle.cb = on_idle;
 	c->task.cb = on_task;
 	buf_init(&c->in, IN_CAP);

@@ -21,10 +21,12 @@ static struct {
 	enum dns_transport t;
 } F;
 
-static bool judge_query(void *ctx, const struct dns_question *q, struct dns_denial *ret)
+static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
+			struct dns_denial *ret)
 {
 	struct name again;
 
+	*ret_exact = false;
 	(void)ctx;
 	/* The judge only ever sees canonical names. */
 	if (name_parse(q->name.s, q->name.len, &again, NULL) < 0 || !name_equal(&again, &q->name))
@@ -126,7 +128,9 @@ static void answer_one(uint8_t how)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event, NULL };
+	static const struct dns_ops ops = { .judge_query = judge_query,
+					    .judge_answer = judge_answer,
+					    .event = on_event };
 	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
 	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 	struct dns_config cfg = {

@@ -75,7 +75,7 @@ static bool step(struct open_set *s, enum policy_action action, uint8_t protos,
 	return action == POLICY_ALLOW && (icmp & ~s->icmp_denied);
 }
 
-bool policy_answer_ok(const struct policy *p, const struct ip_addr *a)
+static bool answer_ok(const struct policy *p, const struct ip_addr *a)
 {
 	const uint8_t any = POLICY_TCP | POLICY_UDP | POLICY_ICMPV4 | POLICY_ICMPV6;
 	struct policy_facts f = { .dir = POLICY_EGRESS, .addr = *a, .name = POLICY_NONE };
@@ -101,4 +101,9 @@ bool policy_answer_ok(const struct policy *p, const struct ip_addr *a)
 			return true;
 	}
 	return p->egress == POLICY_ALLOW && step(&s, POLICY_ALLOW, any, NULL, 0);
+}
+
+bool policy_answer_ok(const struct policy *p, const struct ip_addr *a)
+{
+	return answer_ok(p, a) && (!p->floor || answer_ok(p->floor, a));
 }

@@ -54,6 +54,10 @@ static int parse_prefix(const char *s, bool cidr, struct policy_rule *r, struct 
 
 static int parse_group(const char *s, struct policy_rule *r, struct why *why)
 {
+	if (str_eq(s, "doh")) {
+		r->dest = DEST_DOH;
+		return 0;
+	}
 	if (policy_group_parse(s, &r->group)) {
 		r->dest = DEST_GROUP;
 		return 0;
@@ -63,7 +67,7 @@ static int parse_group(const char *s, struct policy_rule *r, struct why *why)
 			       policy_group_suggest(s));
 	return why_set(why,
 		       "unknown group \"%.64s\": it is host, metadata, loopback, private, "
-		       "link_local, multicast, reserved or public",
+		       "link_local, multicast, reserved, public or doh",
 		       s);
 }
 
@@ -112,6 +116,10 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 	}
 	if (policy_group_parse(s, &r->group)) {
 		r->dest = DEST_GROUP;
+		return 0;
+	}
+	if (str_eq(s, "doh")) {
+		r->dest = DEST_DOH;
 		return 0;
 	}
 	err = check_pasted(s, why);
@@ -210,6 +218,9 @@ const char *policy_dest_format(const struct policy_rule *r, char *out, size_t si
 		break;
 	case DEST_BELOW:
 		snprintf(out, size, "*.%s", r->name->s);
+		break;
+	case DEST_DOH:
+		snprintf(out, size, "doh");
 		break;
 	}
 	return out;

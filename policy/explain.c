@@ -193,6 +193,15 @@ struct policy_verdict policy_explain(const struct policy *p, const struct policy
 	return policy_decide(p, f);
 }
 
+struct policy_verdict policy_explain_query(const struct policy *p, const struct name *n,
+					   struct policy_step *steps, size_t max, size_t *ret_n)
+{
+	(void)steps;
+	(void)max;
+	*ret_n = 0;
+	return policy_decide_query(p, n);
+}
+
 struct ip_addr policy_public_sample(const struct policy *p)
 {
 	struct ip_addr best = { 0 };

@@ -3,6 +3,10 @@
  * policy: one ordered list of rules, judged three-valued over what is known of
  * a flow. The first rule that matches wins, per direction; else the default.
  *
+ * Names of DNS-over-HTTPS resolvers and their addresses are a group of their
+ * own, "doh", which overlaps with the others: a rule on it is the union of rules
+ * by those names and by those addresses.
+ *
  * A policy is immutable once loaded and may be read by several processes. It
  * does no I/O but reading its file. Strings in verdicts belong to the policy.
  */
@@ -114,6 +118,9 @@ enum policy_fact {
  * addr of family 0: never satisfies an allow by address or group, never escapes
  * a deny by one (is_host still decides group host).
  *
+ * strict_names (of the policy): a name that is unproven or answered only is no
+ *   name: as NONE.
+ *
  * http likewise, for method and path of one request: NONE never satisfies an
  * allow with HTTP conditions and never escapes a deny with them.
  */
@@ -129,6 +136,9 @@ struct policy_facts {
 	/* KNOWN, but the guest only claims it (an SNI or Host for an address that this
 	 * sandbox was never given for it): matches a deny by name, never an allow. */
 	bool name_unproven;
+	/* KNOWN, but only because the address was handed out for it (UDP and ICMP to a
+	 * real address): a name like any other, unless the policy is strict_names. */
+	bool name_answered;
 	enum policy_fact http;
 	const char *method; /* as sent */
 	const char *path;   /* normalised (policy_path_normalise), no query */
@@ -146,6 +156,7 @@ struct policy_verdict {
 	int rule;	     /* index in the list; -1 = the direction's default */
 	const char *rule_id; /* the rule's id, or NULL */
 	const char *reason;  /* the rule's reason, or NULL */
+	bool floor;	     /* the operator's floor decided: rule is one of its own */
 };
 
 struct policy;
@@ -159,6 +170,11 @@ struct policy_verdict policy_decide(const struct policy *p, const struct policy_
  * port 53; addresses and other groups never. Then the egress default.
  */
 struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n);
+/* The rule that decides for this name is for this one name: asking tells nobody anything new. */
+bool policy_query_exact(const struct policy *p, const struct name *n);
+/* May this type be asked as well, of a name that may be asked? A rule's "qtypes" says so. */
+enum policy_qtype { POLICY_QTYPE_MX = 1, POLICY_QTYPE_SRV = 2, POLICY_QTYPE_TXT = 4 };
+bool policy_query_type(const struct policy *p, const struct name *n, enum policy_qtype type);
 /*
  * The answer for `asked` (an allowed query) goes by way of `alias` (a CNAME's
  * target): the first rule that matches either decides, of the alias only rules
@@ -176,7 +192,7 @@ struct policy_verdict policy_decide_alias(const struct policy *p, const struct n
  */
 bool policy_answer_ok(const struct policy *p, const struct ip_addr *a);
 
-/* True when some rule has HTTP conditions / is by name (flows may need reading). */
+/* True when some rule (the floor's too) has HTTP conditions / is by name (flows may need reading). */
 bool policy_has_http(const struct policy *p);
 bool policy_has_names(const struct policy *p);
 /* Refuse denied packets (RST, ICMP) or drop them silently: "on_deny". */
@@ -220,6 +236,14 @@ struct policy_flags {
 must_check int policy_compose(struct policy *base, const struct policy_flags *flags,
 			      struct policy **ret, struct conf_error *err);
 
+/*
+ * The operator's floor: what passes must pass both. Takes over floor (whose own
+ * floor must be NULL); a floor that is there already is replaced. Verdicts say
+ * which of the two decided. policy_print() leaves the floor out.
+ */
+void policy_set_floor(struct policy *p, struct policy *floor);
+const struct policy *policy_floor(const struct policy *p);
+
 /* ---- showing and explaining --------------------------------------------- */
 
 /* Expanded to plain rules, as JSON that loads to the same policy. */
@@ -229,6 +253,7 @@ struct policy_step {
 	int rule;
 	const char *rule_id;
 	enum policy_action action;
+	bool floor;	     /* a rule of the floor */
 	const char *outcome; /* "match", "no match", "unknown" */
 	char why[160];	     /* "port 80 is not in 443", "name is not known yet" */
 };
@@ -238,6 +263,9 @@ struct policy_step {
  */
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n);
+/* The same for a query: as policy_decide_query(). */
+struct policy_verdict policy_explain_query(const struct policy *p, const struct name *n,
+					   struct policy_step *steps, size_t max, size_t *ret_n);
 size_t policy_rule_count(const struct policy *p);
 /*
  * A public address that as few address rules as possible speak of: stands for

@@ -17,6 +17,7 @@ enum dest_kind {
 	DEST_NAME = 3,	 /* that name */
 	DEST_SUFFIX = 4, /* that name and what is below it */
 	DEST_BELOW = 5,	 /* only what is below it */
+	DEST_DOH = 6,	 /* known DNS-over-HTTPS resolvers, by name or address */
 };
 
 struct policy_rule {
@@ -33,6 +34,7 @@ struct policy_rule {
 	size_t n_methods; /* 0: any */
 	char **paths;	  /* patterns, normalised */
 	size_t n_paths;	  /* 0: any */
+	uint8_t qtypes;	  /* enum policy_qtype bits: may be asked beyond A, AAAA, HTTPS, SVCB */
 	char *id;
 	char *reason;
 };
@@ -42,7 +44,9 @@ struct policy_rule {
 struct policy {
 	enum policy_action egress, ingress; /* defaults */
 	bool drop;
-	bool has_http, has_names;
+	bool strict_names;
+	bool has_http, has_names; /* of the rules here, the floor's left out */
+	struct policy *floor;	  /* owned; NULL: none. A floor has no floor. */
 	struct policy_rule *rules;
 	size_t n_rules, rules_size;
 };
@@ -136,7 +140,12 @@ must_check int policy_add_dns(struct policy *p, enum policy_action action, uint8
 /* Adds the rules of one --net-rule argument. */
 must_check int policy_add_tokens(struct policy *p, const char *text, struct why *why);
 
-/* ---- decide.c -------------------------------------------------------------- */
+/* ---- doh.c ----------------------------------------------------------------- */
+
+bool policy_doh_name(const struct name *n);
+bool policy_doh_address(const struct ip_addr *a);
+
+/* ---- linear.c -------------------------------------------------------------- */
 
 enum tri { TRI_NO = 0, TRI_YES = 1, TRI_UNKNOWN = 2 };
 /* The condition that settled a rule, for explain. */
@@ -150,7 +159,12 @@ enum rule_cond {
 };
 enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
 			   enum rule_cond *ret_cond);
-/* For rules by address or group. */
+/* The list's own word, without floor and strict_names: the definition. */
+struct policy_verdict policy_linear_decide(const struct policy *p, const struct policy_facts *f);
+struct policy_verdict policy_linear_query(const struct policy *p, const struct name *n);
+struct policy_verdict policy_linear_alias(const struct policy *p, const struct name *asked,
+					  const struct name *alias);
+/* For rules by address or group, and the addresses of group doh. */
 bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f);
 
 #endif

@@ -338,6 +338,7 @@ void policy_free(struct policy *p)
 	for (size_t i = 0; i < p->n_rules; i++)
 		policy_rule_fini(&p->rules[i]);
 	free(p->rules);
+	policy_free(p->floor);
 	free(p);
 }
 
@@ -348,12 +349,24 @@ size_t policy_rule_count(const struct policy *p)
 
 bool policy_has_http(const struct policy *p)
 {
-	return p->has_http;
+	return p->has_http || (p->floor && p->floor->has_http);
 }
 
 bool policy_has_names(const struct policy *p)
 {
-	return p->has_names;
+	return p->has_names || (p->floor && p->floor->has_names);
+}
+
+void policy_set_floor(struct policy *p, struct policy *floor)
+{
+	assert(!floor || !floor->floor);
+	policy_free(p->floor);
+	p->floor = floor;
+}
+
+const struct policy *policy_floor(const struct policy *p)
+{
+	return p->floor;
 }
 
 bool policy_drops_denied(const struct policy *p)

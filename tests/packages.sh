@@ -2,7 +2,8 @@
 # Sourced: what Debian packages building, testing and measuring need, and how to get them.
 
 packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libssl-dev libc-ares-dev
-	libseccomp-dev libmnl-dev libcmocka-dev ca-certificates'
+	libseccomp-dev libmnl-dev libnftnl-dev libpcap-dev libpsl-dev publicsuffix libidn2-dev libyaml-dev
+	libtomlplusplus-dev libcmocka-dev ca-certificates'
 packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
 	openssh-server git curl dpkg util-linux'
 packages_demo="bind9-dnsutils procps"

@@ -95,8 +95,14 @@ struct tlsproxy;
 
 /* A flow as the gateway hands it over. */
 struct tlsproxy_flow {
-	uint64_t id;		  /* the gateway's, names the flow in the record */
-	bool tls;		  /* expect a ClientHello; else plain HTTP/1 */
+	uint64_t id; /* the gateway's, names the flow in the record */
+	bool tls;    /* expect a ClientHello; else plain HTTP/1 */
+	/*
+	 * With tls: end TLS here and pass the bytes inside on to the second descriptor
+	 * as they are, no HTTP and no TLS upstream (DoT, RFC 7858: the resolver is ours).
+	 * The certificate names the SNI, or else the address of `remote`.
+	 */
+	bool terminate;
 	struct endpoint remote;	  /* as the guest dialled it */
 	struct endpoint upstream; /* what was dialled for it */
 	bool has_name;		  /* the flow's name is known (virtual address) */
@@ -119,6 +125,7 @@ struct tlsproxy_verdict {
 struct tlsproxy_request {
 	const struct tlsproxy_flow *flow;
 	bool tls; /* arrived over TLS and upstream is verified */
+	bool doh; /* a DNS query inside: application/dns-message (RFC 8484) */
 	bool has_sni;
 	struct name sni;	    /* when tls and sent */
 	struct authority authority; /* Host or absolute-form target */
@@ -220,5 +227,11 @@ const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
  */
 must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,
 				   int upstream_fd);
+/*
+ * The policy is another one: every live flow's TLS name and the request it is
+ * carrying are judged again, those no longer allowed are reset (with their events).
+ * Returns how many. Not from a callback.
+ */
+size_t tlsproxy_rejudge(struct tlsproxy *tp);
 
 #endif

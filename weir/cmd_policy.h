@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weir policy check | show | explain: look at a policy without running anything. */
+/* weir policy: look at a policy without running anything. */
 #ifndef WEIR_CMD_POLICY_H
 #define WEIR_CMD_POLICY_H
 

@@ -29,15 +29,41 @@ static void denial_text(struct gateway *gw, const struct policy_verdict *v, cons
 		snprintf(ret->text, sizeof(ret->text), "%s", what);
 }
 
-static bool judge_query(void *ctx, const struct dns_question *q, struct dns_denial *ret_denial)
+static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
+			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
 	struct policy_verdict v = policy_decide_query(gw->cfg->policy, &q->name);
 
+	*ret_exact = policy_query_exact(gw->cfg->policy, &q->name);
 	if (v.answer == POLICY_ANSWER_ALLOW)
 		return true;
 	denial_text(gw, &v, "name denied", ret_denial);
 	return false;
+}
+
+/* Types that carry text of any kind need a rule's word. */
+static bool judge_type(void *ctx, const struct dns_question *q)
+{
+	struct gateway *gw = ctx;
+
+	switch (q->type) {
+	case 15:
+		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_MX);
+	case 16:
+		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_TXT);
+	case 33:
+		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_SRV);
+	default:
+		return false;
+	}
+}
+
+static void new_denial_id(void *ctx, char ret[static 40])
+{
+	struct gateway *gw = ctx;
+
+	record_denial_id(&gw->record, ret);
 }
 
 static bool judge_answer(void *ctx, const struct dns_question *q, const struct ip_addr *a,
@@ -85,6 +111,8 @@ static const char *result_name(enum dns_result r)
 		return "failed";
 	case DNS_REFUSED:
 		return "refused";
+	case DNS_BUDGET:
+		return "budget";
 	}
 	return "unknown";
 }
@@ -129,7 +157,8 @@ static void audit_addresses(struct audit_event *e, const char *key, const struct
 static void on_event(void *ctx, const struct dns_event *d)
 {
 	struct gateway *gw = ctx;
-	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND || d->result == DNS_REFUSED;
+	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
+		      d->result == DNS_REFUSED || d->result == DNS_BUDGET;
 	char type[12], id[DENIAL_ID_LEN];
 	const char *denial = d->denial_id;
 	struct policy_verdict v;
@@ -140,12 +169,15 @@ static void on_event(void *ctx, const struct dns_event *d)
 	if (d->q->name.len)
 		audit_str(&e, "name", d->q->name.s);
 	audit_str(&e, "qtype", type_name(d->q->type, type));
-	audit_str(&e, "transport", d->q->transport == DNS_UDP ? "udp" : "tcp");
+	audit_str(&e, "transport",
+		  d->q->transport == DNS_UDP   ? "udp"
+		  : d->q->transport == DNS_TCP ? "tcp"
+					       : "tls");
 	audit_ip(&e, "server", &d->q->server.addr);
 	v = policy_decide_query(gw->cfg->policy, &d->q->name);
 	/* A rule is named where it decided: not for what is answered or refused without one. */
 	ruled = d->q->name.len && denied == (v.answer != POLICY_ANSWER_ALLOW) &&
-		d->result != DNS_REBIND && d->result != DNS_REFUSED;
+		d->result != DNS_REBIND && d->result != DNS_REFUSED && d->result != DNS_BUDGET;
 	if (d->result == DNS_REFUSED && !denial) {
 		record_denial_id(&gw->record, id);
 		denial = id;
@@ -204,7 +236,7 @@ void gateway_dns_tcp(struct flow *f)
 		netstack_flow_refuse(f->ns, NETSTACK_LIMIT);
 		return;
 	}
-	if (dns_serve_tcp(f->gw->dns, sv[1], &t->guest, &t->remote) < 0) {
+	if (dns_serve_tcp(f->gw->dns, sv[1], DNS_TCP, &t->guest, &t->remote) < 0) {
 		fd_close(sv[0]);
 		netstack_flow_refuse(f->ns, NETSTACK_LIMIT);
 		return;
@@ -230,6 +262,8 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.judge_answer = judge_answer,
 		.event = on_event,
 		.judge_alias = judge_alias,
+		.judge_type = judge_type,
+		.new_denial_id = new_denial_id,
 	};
 	struct dns_config cfg = {
 		.mode = gw->cfg->dns_mode,

@@ -85,8 +85,10 @@ static void add_addrs(char *out, const char *key, const struct ip_addr *a, size_
 
 /* ---- the policy, the record, the upstream ----------------------------------- */
 
-static bool judge_query(void *ctx, const struct dns_question *q, struct dns_denial *ret)
+static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
+			struct dns_denial *ret)
 {
+	*ret_exact = false;
 	(void)ctx;
 	for (size_t i = 0; i < S.n_deny; i++) {
 		if (!name_in_suffix(&q->name, &S.deny[i], true))
@@ -180,7 +182,10 @@ static const struct dns_upstream fake = { up_ask, up_now, up_wake, up_free };
 
 static void start(void)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event, judge_alias };
+	static const struct dns_ops ops = { .judge_query = judge_query,
+					    .judge_answer = judge_answer,
+					    .event = on_event,
+					    .judge_alias = judge_alias };
 
 	if (S.d)
 		return;

@@ -24,8 +24,10 @@ static struct {
 	size_t n_in;
 } T;
 
-static bool judge_query(void *ctx, const struct dns_question *q, struct dns_denial *ret)
+static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
+			struct dns_denial *ret)
 {
+	*ret_exact = false;
 	(void)ctx;
 	assert_int_equal(q->transport, DNS_TCP);
 	snprintf(ret->id, sizeof(ret->id), "d1");
@@ -72,7 +74,9 @@ static void up_free(void *up)
 
 static int setup(void **state)
 {
-	static const struct dns_ops ops = { judge_query, judge_answer, on_event, NULL };
+	static const struct dns_ops ops = { .judge_query = judge_query,
+					    .judge_answer = judge_answer,
+					    .event = on_event };
 	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
 	struct dns_config cfg = { .mode = DNS_REAL };
 	struct endpoint guest = { ip4(10, 0, 0, 2), 40000 }, server = { ip4(10, 0, 0, 1), 53 };
@@ -87,7 +91,7 @@ static int setup(void **state)
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	assert_int_equal(fd_set_nonblock(sv[0], true), 0);
 	assert_int_equal(fd_set_nonblock(sv[1], true), 0);
-	assert_int_equal(dns_serve_tcp(T.d, sv[0], &guest, &server), 0);
+	assert_int_equal(dns_serve_tcp(T.d, sv[0], DNS_TCP, &guest, &server), 0);
 	T.guest = sv[1];
 	return 0;
 }
@@ -319,7 +323,7 @@ static void test_too_many(void **state)
 		int r;
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv[i]), 0);
-		r = dns_serve_tcp(T.d, sv[i][0], &e, &e);
+		r = dns_serve_tcp(T.d, sv[i][0], DNS_TCP, &e, &e);
 		assert_int_equal(r, i < DNS_TCP_CONNS - 1 ? 0 : -EMFILE);
 	}
 	/* Refused, and closed. */

@@ -178,8 +178,9 @@ static int group_teardown(void **state)
 
 /* ---- the client -------------------------------------------------------------- */
 
-static bool yes_query(void *ctx, const struct dns_question *q, struct dns_denial *ret)
+static bool yes_query(void *ctx, const struct dns_question *q, bool *ret_exact, struct dns_denial *ret)
 {
+	*ret_exact = true;
 	(void)ctx, (void)q, (void)ret;
 	return true;
 }
@@ -200,7 +201,9 @@ static void no_event(void *ctx, const struct dns_event *e)
 
 static void setup(const struct endpoint *servers, size_t n)
 {
-	static const struct dns_ops ops = { yes_query, yes_answer, no_event, NULL };
+	static const struct dns_ops ops = { .judge_query = yes_query,
+					    .judge_answer = yes_answer,
+					    .event = no_event };
 	struct dns_config cfg = {
 		.mode = DNS_REAL,
 		.upstreams = servers,
