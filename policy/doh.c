@@ -50,3 +50,9 @@ bool policy_doh_address(const struct ip_addr *a)
 	}
 	return false;
 }
+
+size_t policy_doh_prefixes(const struct ip_prefix **ret)
+{
+	*ret = doh_prefixes;
+	return ARRAY_SIZE(doh_prefixes);
+}

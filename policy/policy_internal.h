@@ -142,7 +142,6 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 
 /* ---- doh.c ----------------------------------------------------------------- */
 
-bool policy_doh_name(const struct name *n);
 bool policy_doh_address(const struct ip_addr *a);
 
 /* ---- linear.c -------------------------------------------------------------- */
