@@ -323,9 +323,9 @@ bool policy_group_parse(const char *s, enum policy_group *ret)
 
 const char *policy_group_suggest(const char *s)
 {
-	const char *words[ARRAY_SIZE(group_words)];
+	const char *words[ARRAY_SIZE(group_words) + 1] = { [ARRAY_SIZE(group_words)] = "doh" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(group_words); i++)
 		words[i] = group_words[i].word;
 	return str_suggest(s, words, ARRAY_SIZE(words));
 }
