@@ -26,6 +26,8 @@ int dns_cache_init(struct dns *d)
 
 void dns_cache_fini(struct dns *d)
 {
+	list_for_each (it, &d->cache.lru)
+		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
 	hmap_fini(&d->cache.table);
 	pool_fini(&d->cache.pool);
 }
@@ -40,6 +42,8 @@ static void entry_release(struct dns *d, struct dns_entry *e)
 	if (e->in_table || e->pending || e->refs)
 		return;
 	assert(list_empty(&e->waiters));
+	d->cache.data -= e->rr.data.len;
+	dns_rrset_fini(&e->rr);
 	pool_put(&d->cache.pool, e);
 }
 
@@ -51,20 +55,21 @@ static void entry_forget(struct dns *d, struct dns_entry *e)
 	entry_release(d, e);
 }
 
-/* Makes room by the least recently used entry that nobody is reading. */
-static void evict(struct dns *d)
+/* Makes room by the least recently used entry that nobody is reading. False: none was found. */
+static bool evict(struct dns *d)
 {
 	for (unsigned i = 0; i < DNS_EVICT_SCAN && !list_empty(&d->cache.lru); i++) {
 		struct dns_entry *e = container_of(d->cache.lru.next, struct dns_entry, lru);
 
 		if (!e->refs) {
 			entry_forget(d, e);
-			return;
+			return true;
 		}
 		/* In use, hence not the least recently used. */
 		list_del(&e->lru);
 		list_add_tail(&d->cache.lru, &e->lru);
 	}
+	return false;
 }
 
 static void entry_answered(struct dns *d, struct dns_entry *e)
@@ -121,7 +126,7 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 	if (d->cache.asks >= DNS_MAX_ASKS)
 		return NULL;
 	if (d->cache.pool.used >= DNS_CACHE_ENTRIES)
-		evict(d);
+		(void)evict(d); /* without room pool_get() says so */
 	e = pool_get(&d->cache.pool);
 	if (!e)
 		return NULL;
@@ -254,6 +259,9 @@ void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_
 	entry_answered(d, e);
 	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
 	e->refs++;
+	d->cache.data += e->rr.data.len;
+	while (d->cache.data > DNS_CACHE_DATA && evict(d))
+		;
 	while (!list_empty(&e->waiters)) {
 		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
 
