@@ -104,7 +104,8 @@ static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 	e.reply.soa_ttl = DNS_DENIED_TTL_S;
 	e.denial_id = denial->id;
 	/* A name's own verdict speaks for itself; what stood behind it does not. */
-	e.detail = result == DNS_DENIED && q->g.n_wait ? denial->text : NULL;
+	e.detail =
+		(result == DNS_DENIED && q->g.n_wait) || result == DNS_BUDGET ? denial->text : NULL;
 	e.answers = addrs;
 	e.n_answers = n;
 	finish(q, &e);
@@ -259,6 +260,23 @@ static bool finish_reverse(struct dns_query *q)
 	return true;
 }
 
+/* What the cache has is free; what would leave has a budget, unless the policy spells the name out. */
+static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_types, bool exact)
+{
+	struct dns *d = q->d;
+	struct dns_denial denial = { 0 };
+
+	q->g.exact = exact;
+	if (exact || !dns_gather_asks(d, &q->q.name, types, n_types) ||
+	    dns_budget_take(d, &q->q.name, false, &denial)) {
+		dns_gather_start(d, &q->g, &q->q.name, types, n_types, gathered);
+		return;
+	}
+	if (d->ops.new_denial_id)
+		d->ops.new_denial_id(d->ctx, denial.id);
+	finish_denied(q, DNS_BUDGET, DNS_EDE_BLOCKED, &denial, NULL, 0);
+}
+
 static void answer(struct dns_query *q)
 {
 	static const uint16_t both[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
@@ -284,9 +302,9 @@ static void answer(struct dns_query *q)
 	else if (dns_special_of(&q->q.name))
 		finish_special(q);
 	else if (q->d->mode == DNS_VIRTUAL)
-		dns_gather_start(q->d, &q->g, &q->q.name, both, 2, gathered);
+		ask_upstream(q, both, 2, exact);
 	else
-		dns_gather_start(q->d, &q->g, &q->q.name, &q->q.type, 1, gathered);
+		ask_upstream(q, &q->q.type, 1, exact);
 }
 
 static void read_and_answer(struct dns_query *q, int rcode, const char *why)
