@@ -106,7 +106,7 @@ static struct dns_entry *entry_find(struct dns *d, const struct name *n, uint16_
 }
 
 /* The current entry, asked for when there is none. NULL: over a limit. */
-static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type)
+static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact)
 {
 	uint64_t key = key_of(d, n, type);
 	struct dns_entry *e = entry_find(d, n, type, key);
@@ -121,6 +121,7 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 			list_del(&e->lru);
 			list_add_tail(&d->cache.lru, &e->lru);
 		}
+		e->exact = exact;
 		return e;
 	}
 	if (d->cache.asks >= DNS_MAX_ASKS)
@@ -132,6 +133,7 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 		return NULL;
 	e->ask.name = *n;
 	e->ask.type = type;
+	e->exact = exact;
 	e->pending = e->in_table = true;
 	list_init(&e->lru);
 	list_init(&e->waiters);
@@ -144,6 +146,28 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 		d->cache.asks++;
 	}
 	return e;
+}
+
+bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
+{
+	for (unsigned i = 0; i < n_types; i++) {
+		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+
+		if (!e || (!e->pending && dns_now(d) >= e->expires))
+			return true;
+	}
+	return false;
+}
+
+bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
+{
+	for (unsigned i = 0; i < n_types; i++) {
+		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+
+		if (e && e->exact)
+			return true;
+	}
+	return false;
 }
 
 /* ---- gathers ---------------------------------------------------------------- */
@@ -198,15 +222,17 @@ static void gather_check(struct dns_gather *g)
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g))
 {
+	bool exact = g->exact;
+
 	assert(n_types <= ARRAY_SIZE(g->wait));
-	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .done = done };
+	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .exact = exact, .done = done };
 	list_init(&g->grace);
 	for (unsigned i = 0; i < n_types; i++) {
 		struct dns_wait *w = &g->wait[i];
 
 		list_init(&w->link);
 		w->gather = g;
-		w->entry = entry_get(d, n, types[i]);
+		w->entry = entry_get(d, n, types[i], exact);
 		if (!w->entry)
 			continue;
 		w->entry->refs++;

@@ -46,6 +46,8 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 		r = dns_pins_init(d, cfg->max_names);
 	if (r == 0)
 		r = dns_cache_init(d);
+	if (r == 0)
+		r = dns_budget_init(d, &cfg->budget);
 	if (r < 0) {
 		dns_free(d);
 		return r;
@@ -105,6 +107,7 @@ void dns_free(struct dns *d)
 	dns_cache_fini(d);
 	dns_names_fini(d);
 	dns_pins_fini(d);
+	dns_budget_fini(d);
 	pool_fini(&d->query_pool);
 	pool_fini(&d->lookup_pool);
 	free(d);

@@ -66,6 +66,20 @@
 #define DNS_TCP_IDLE_NS (30 * NS_PER_S)
 #define DNS_MAX_UPSTREAMS 16
 
+/*
+ * Questions below many domains: memory. All budgets together admit 2 * 16 * 256
+ * names within one refill time, hence no more domains in use unless set higher.
+ */
+#define DNS_BUDGET_DOMAINS 8192
+/* All domains together, as a multiple of one: a default of allow and many domains of one owner. */
+#define DNS_BUDGET_ALL_FACTOR 16
+/* Names that may be asked again as questions only; each doubling is one more bit a question. */
+#define DNS_BUDGET_KNOWN_FACTOR 4
+#define DNS_BUDGET_KNOWN 65536
+#define DNS_BUDGET_REFILL_MAX_S 604800
+/* Of a domain in a refusal's text, which has 160 bytes. */
+#define DNS_BUDGET_SHOWN 32
+
 /* Times. Upstream's TTL 0 still serves the flow that follows the answer. */
 #define DNS_TTL_MIN_S 1
 /* An attacker's year-long TTL must not outlive the truth by more than this. */
@@ -364,6 +378,7 @@ struct dns_entry {
 	struct dns_ask ask;
 	bool pending;
 	bool in_table;
+	bool exact; /* the policy spells the name out: no budget */
 	unsigned refs;
 	uint64_t asked, expires;
 	struct dns_rrset rr;
@@ -391,6 +406,7 @@ struct dns_gather {
 	struct dns *d;
 	struct dns_wait wait[2];
 	unsigned n_wait, pending;
+	bool exact;	   /* set before dns_gather_start(): see dns_entry */
 	struct list grace; /* in dns.grace: one family is here, the other is awaited */
 	uint64_t grace_at;
 	void (*done)(struct dns_gather *g);
@@ -400,6 +416,10 @@ must_check int dns_cache_init(struct dns *d);
 void dns_cache_fini(struct dns *d);
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
+/* Would a gather of these put a question to upstream? */
+bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
+/* Was one of these last asked for a query whose name the policy spells out? */
+bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
 /* Seconds the answer may still be used. */
@@ -461,6 +481,30 @@ must_check int dns_pins_init(struct dns *d, size_t limit);
 void dns_pins_fini(struct dns *d);
 /* The guest was given a for n. */
 void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl);
+
+/* ---- budget.c: what may leave in names ------------------------------------ */
+
+/* When each bucket is full again. */
+struct dns_buckets {
+	uint64_t names, bytes, queries;
+};
+
+struct dns_budgets {
+	struct dns_budget cfg; /* with its defaults filled in */
+	struct psl_ctx_st *psl;
+	struct hmap domains, known;
+	struct pool domain_pool, known_pool;
+	struct list lru;
+	struct dns_buckets all;
+};
+
+must_check int dns_budget_init(struct dns *d, const struct dns_budget *cfg);
+void dns_budget_fini(struct dns *d);
+/*
+ * May this question go upstream? True: it is charged, as a question only when the
+ * name is known or was given before. False: *ret_denial.text says why.
+ */
+bool dns_budget_take(struct dns *d, const struct name *n, bool given, struct dns_denial *ret_denial);
 
 /* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
 
@@ -527,6 +571,7 @@ struct dns {
 	struct dns_cache cache;
 	struct dns_names names;
 	struct dns_pins pins;
+	struct dns_budgets budgets;
 	struct list grace;
 	struct pool query_pool, lookup_pool;
 	struct list conns;

@@ -95,7 +95,8 @@ static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 	e.reply.soa_ttl = DNS_DENIED_TTL_S;
 	e.denial_id = denial->id;
 	/* A name's own verdict speaks for itself; what stood behind it does not. */
-	e.detail = result == DNS_DENIED && q->g.n_wait ? denial->text : NULL;
+	e.detail =
+		(result == DNS_DENIED && q->g.n_wait) || result == DNS_BUDGET ? denial->text : NULL;
 	e.answers = addrs;
 	e.n_answers = n;
 	dns_finish(q, &e);
@@ -228,14 +229,31 @@ static bool type_served(const struct dns_query *q)
 	}
 }
 
-static void ask(struct dns_query *q)
+/* What the cache has is free; what would leave has a budget, unless the policy spells the name out. */
+static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_types, bool exact)
+{
+	struct dns *d = q->d;
+	struct dns_denial denial = { 0 };
+
+	q->g.exact = exact;
+	if (exact || !dns_gather_asks(d, &q->q.name, types, n_types) ||
+	    dns_budget_take(d, &q->q.name, false, &denial)) {
+		dns_gather_start(d, &q->g, &q->q.name, types, n_types, gathered);
+		return;
+	}
+	if (d->ops.new_denial_id)
+		d->ops.new_denial_id(d->ctx, denial.id);
+	finish_denied(q, DNS_BUDGET, DNS_EDE_BLOCKED, &denial, NULL, 0);
+}
+
+static void ask(struct dns_query *q, bool exact)
 {
 	static const uint16_t both[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
 
 	if (q->d->mode == DNS_VIRTUAL && !dns_type_is_data(q->q.type))
-		dns_gather_start(q->d, &q->g, &q->q.name, both, 2, gathered);
+		ask_upstream(q, both, 2, exact);
 	else
-		dns_gather_start(q->d, &q->g, &q->q.name, &q->q.type, 1, gathered);
+		ask_upstream(q, &q->q.type, 1, exact);
 }
 
 static void answer(struct dns_query *q)
@@ -252,17 +270,17 @@ static void answer(struct dns_query *q)
 		return;
 	}
 	n_rec = dns_records_of(q->d, &q->q.name, &rec);
-	if (q->q.type == DNS_TYPE_ANY)
+	if (!n_rec && dns_special_of(&q->q.name))
+		dns_finish_special(q);
+	else if (q->q.type == DNS_TYPE_ANY)
 		dns_finish_any(q);
 	else if (n_rec)
 		dns_finish_records(q, rec, n_rec);
-	else if (dns_special_of(&q->q.name))
-		dns_finish_special(q);
 	else if (!type_served(q))
 		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
 				 "this type is not resolved");
 	else
-		ask(q);
+		ask(q, exact);
 }
 
 static void read_and_answer(struct dns_query *q, int rcode, const char *why)

@@ -46,7 +46,7 @@ static bool judge_answer(void *ctx, const struct dns_question *q, const struct i
 static void on_event(void *ctx, const struct dns_event *e)
 {
 	(void)ctx;
-	if (e->result < DNS_ANSWERED || e->result > DNS_REFUSED)
+	if (e->result < DNS_ANSWERED || e->result > DNS_BUDGET)
 		abort();
 	F.events++;
 }

@@ -7,6 +7,7 @@
  *	mode virtual|real             names N       pending N       grace SECONDS
  *	virtual4 PREFIX|none          virtual6 PREFIX|none
  *	record NAME ADDR              deny SUFFIX   filter PREFIX
+ *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
  *	types SUFFIX                  MX, SRV and TXT may be asked below it
  *	no-quic                       dns_config.no_quic
@@ -55,6 +56,8 @@ static struct {
 	struct dns_record records[16];
 	struct name deny[8];
 	size_t n_deny;
+	struct name exact[8];
+	size_t n_exact;
 	struct ip_prefix filter[8];
 	size_t n_filter;
 	struct name types[8];
@@ -95,6 +98,8 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 {
 	*ret_exact = false;
 	(void)ctx;
+	for (size_t i = 0; i < S.n_exact; i++)
+		*ret_exact |= name_equal(&q->name, &S.exact[i]);
 	for (size_t i = 0; i < S.n_deny; i++) {
 		if (!name_in_suffix(&q->name, &S.deny[i], true))
 			continue;
@@ -147,8 +152,9 @@ static bool judge_type(void *ctx, const struct dns_question *q)
 /* RESULT NAME|- TYPE udp|tcp|tls [real=A,..] [given=A] [id=ID] [DETAIL] */
 static void on_event(void *ctx, const struct dns_event *e)
 {
-	static const char *const results[] = { "?",	 "ANSWERED", "EMPTY",  "NXDOMAIN",
-					       "DENIED", "REBIND",   "FAILED", "REFUSED" };
+	static const char *const results[] = { "?",	   "ANSWERED", "EMPTY",
+					       "NXDOMAIN", "DENIED",   "REBIND",
+					       "FAILED",   "REFUSED",  "BUDGET" };
 	char out[4096] = "";
 
 	(void)ctx;
@@ -167,6 +173,12 @@ static void on_event(void *ctx, const struct dns_event *e)
 	if (S.n_events == MAX_ITEMS)
 		die("too many events");
 	S.events[S.n_events++] = strdup(out);
+}
+
+static void new_denial_id(void *ctx, char ret[static 40])
+{
+	(void)ctx;
+	snprintf(ret, 40, "b1");
 }
 
 static int up_ask(void *up, struct dns_ask *a)
@@ -203,7 +215,8 @@ static void start(void)
 					    .judge_answer = judge_answer,
 					    .event = on_event,
 					    .judge_alias = judge_alias,
-					    .judge_type = judge_type };
+					    .judge_type = judge_type,
+					    .new_denial_id = new_denial_id };
 
 	if (S.d)
 		return;
@@ -671,6 +684,13 @@ static void do_config(char **w)
 		S.types[S.n_types++] = name_of(w[1]);
 	else if (str_eq(w[0], "no-quic"))
 		S.cfg.no_quic = true;
+	else if (str_eq(w[0], "exact"))
+		S.exact[S.n_exact++] = name_of(w[1]);
+	else if (str_eq(w[0], "budget"))
+		S.cfg.budget = (struct dns_budget){ .names = (uint32_t)number_of(w[1]),
+						    .bytes = (uint32_t)number_of(w[2]),
+						    .queries = (uint32_t)number_of(w[3]),
+						    .refill_s = (uint32_t)number_of(w[4]) };
 	else if (str_eq(w[0], "filter"))
 		S.filter[S.n_filter++] = prefix_of(w[1]);
 	else if (str_eq(w[0], "unfilter"))
