@@ -324,7 +324,7 @@ struct dns_rrset {
 	struct ip_addr addrs[DNS_MAX_ADDRS];
 	uint8_t *row; /* owned, of data; see dns_rrset_fini() */
 	struct dns_data data;
-	bool left_out; /* NODATA: there were records, but none that is kept */
+	bool left_out; /* records of the type were there that are not kept */
 	/* The targets of the chain's CNAMEs in order, each with its NUL. */
 	uint16_t aliases_len;
 	char aliases[DNS_MAX_ALIASES];
