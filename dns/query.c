@@ -138,7 +138,7 @@ static void finish_virtual(struct dns_query *q, const struct dns_sum *s)
 	int r = dns_virtual_get(q->d, &q->q.name, family_of(q), &given);
 
 	if (r == -ENODATA) {
-		dns_finish_empty(q, DNS_VIRTUAL_TTL_S, DNS_EDE_NONE,
+		dns_finish_empty(q, DNS_VIRTUAL_TTL_S, DNS_EDE_NOT_SUPPORTED,
 				 "no virtual range of this family");
 		return;
 	}

@@ -31,7 +31,7 @@ static const struct {
   rcodes[] = { { "NOERROR", 0 }, { "FORMERR", 1 }, { "SERVFAIL", 2 }, { "NXDOMAIN", 3 },
 	       { "NOTIMP", 4 },	 { "REFUSED", 5 }, { "BADVERS", 16 } };
 
-static uint16_t type_of(const char *s)
+static inline uint16_t type_of(const char *s)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (str_eq(types[i].s, s))
@@ -40,7 +40,7 @@ static uint16_t type_of(const char *s)
 	return 0;
 }
 
-static const char *type_text(uint16_t v)
+static inline const char *type_text(uint16_t v)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (types[i].v == v)
@@ -48,7 +48,7 @@ static const char *type_text(uint16_t v)
 	return "?";
 }
 
-static uint16_t rcode_of(const char *s)
+static inline uint16_t rcode_of(const char *s)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rcodes); i++)
 		if (str_eq(rcodes[i].s, s))
@@ -57,7 +57,7 @@ static uint16_t rcode_of(const char *s)
 	return 0;
 }
 
-static const char *rcode_text(unsigned v)
+static inline const char *rcode_text(unsigned v)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rcodes); i++)
 		if (rcodes[i].v == v)
@@ -65,7 +65,7 @@ static const char *rcode_text(unsigned v)
 	return "?";
 }
 
-static struct name name_of(const char *s)
+static inline struct name name_of(const char *s)
 {
 	struct name n;
 	const char *why;
@@ -75,7 +75,7 @@ static struct name name_of(const char *s)
 	return n;
 }
 
-static struct ip_addr addr_of(const char *s)
+static inline struct ip_addr addr_of(const char *s)
 {
 	struct ip_addr a;
 	const char *why;
@@ -85,7 +85,7 @@ static struct ip_addr addr_of(const char *s)
 	return a;
 }
 
-static struct ip_prefix prefix_of(const char *s)
+static inline struct ip_prefix prefix_of(const char *s)
 {
 	struct ip_prefix p = { 0 };
 	const char *why;
@@ -95,7 +95,7 @@ static struct ip_prefix prefix_of(const char *s)
 	return p;
 }
 
-static unsigned long number_of(const char *s)
+static inline unsigned long number_of(const char *s)
 {
 	char *end;
 	unsigned long v = strtoul(s, &end, 0);
@@ -105,7 +105,7 @@ static unsigned long number_of(const char *s)
 	return v;
 }
 
-static size_t hex_of(const char *s, uint8_t *out, size_t size)
+static inline size_t hex_of(const char *s, uint8_t *out, size_t size)
 {
 	size_t n = 0;
 
@@ -122,7 +122,7 @@ static size_t hex_of(const char *s, uint8_t *out, size_t size)
 }
 
 /* NAME with \DDD escapes to wire form. */
-static void put_name(struct dns_out *o, const char *s)
+static inline void put_name(struct dns_out *o, const char *s)
 {
 	uint8_t label[64];
 	uint8_t n = 0;
@@ -153,7 +153,7 @@ static void put_name(struct dns_out *o, const char *s)
 }
 
 /* "A+B+C" one part at a time; NULL at the end. */
-static char *next_part(char **at, const char *seps)
+static inline char *next_part(char **at, const char *seps)
 {
 	char *p = *at;
 
@@ -173,7 +173,7 @@ static char *next_part(char **at, const char *seps)
  * A parameter of a service record: alpn=ID+ID port=N v4=A+A v6=A+A ech=HEX
  * mandatory=N+N no-default-alpn keyN=HEX, or any of them as hexN=HEX for a value as it is.
  */
-static void put_param(struct dns_out *o, char *p)
+static inline void put_param(struct dns_out *o, char *p)
 {
 	char *value = strchr(p, '='), *part;
 	uint8_t b[1024];
@@ -215,7 +215,7 @@ static void put_param(struct dns_out *o, char *p)
 }
 
 /* The rdata of "10/mail.example", "0/5/443/h.example", "one/two" or "1/./alpn=h2/port=8443". */
-static void put_data(struct dns_out *o, uint16_t type, const char *word)
+static inline void put_data(struct dns_out *o, uint16_t type, const char *word)
 {
 	char copy[4096], *at = copy, *part;
 	unsigned numbers = type == DNS_TYPE_MX ? 1 : type == DNS_TYPE_SRV ? 3 : 1;
@@ -236,7 +236,7 @@ static void put_data(struct dns_out *o, uint16_t type, const char *word)
 		put_param(o, part);
 }
 
-static void param_text(uint16_t key, const uint8_t *p, size_t len, char *out, size_t size)
+static inline void param_text(uint16_t key, const uint8_t *p, size_t len, char *out, size_t size)
 {
 	static const char *const names[] = { "mandatory", "alpn", "no-default-alpn", "port", "v4",
 					     "ech",	  "v6" };
@@ -263,7 +263,7 @@ static void param_text(uint16_t key, const uint8_t *p, size_t len, char *out, si
 }
 
 /* The same words back, read by a reader of its own. */
-static void data_text(const uint8_t *msg, const struct dns_rr *rr, char *out, size_t size)
+static inline void data_text(const uint8_t *msg, const struct dns_rr *rr, char *out, size_t size)
 {
 	struct dns_msg m = { .p = msg, .len = rr->rdata + rr->rdlen, .at = rr->rdata };
 	unsigned numbers = rr->type == DNS_TYPE_MX	   ? 1
