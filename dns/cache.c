@@ -26,6 +26,8 @@ int dns_cache_init(struct dns *d)
 
 void dns_cache_fini(struct dns *d)
 {
+	list_for_each (it, &d->cache.lru)
+		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
 	hmap_fini(&d->cache.table);
 	pool_fini(&d->cache.pool);
 }
@@ -40,6 +42,8 @@ static void entry_release(struct dns *d, struct dns_entry *e)
 	if (e->in_table || e->pending || e->refs)
 		return;
 	assert(list_empty(&e->waiters));
+	d->cache.data -= e->rr.data.len;
+	dns_rrset_fini(&e->rr);
 	pool_put(&d->cache.pool, e);
 }
 
@@ -51,20 +55,21 @@ static void entry_forget(struct dns *d, struct dns_entry *e)
 	entry_release(d, e);
 }
 
-/* Makes room by the least recently used entry that nobody is reading. */
-static void evict(struct dns *d)
+/* Makes room by the least recently used entry that nobody is reading. False: none was found. */
+static bool evict(struct dns *d)
 {
 	for (unsigned i = 0; i < DNS_EVICT_SCAN && !list_empty(&d->cache.lru); i++) {
 		struct dns_entry *e = container_of(d->cache.lru.next, struct dns_entry, lru);
 
 		if (!e->refs) {
 			entry_forget(d, e);
-			return;
+			return true;
 		}
 		/* In use, hence not the least recently used. */
 		list_del(&e->lru);
 		list_add_tail(&d->cache.lru, &e->lru);
 	}
+	return false;
 }
 
 static void entry_answered(struct dns *d, struct dns_entry *e)
@@ -101,7 +106,7 @@ static struct dns_entry *entry_find(struct dns *d, const struct name *n, uint16_
 }
 
 /* The current entry, asked for when there is none. NULL: over a limit. */
-static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type)
+static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact)
 {
 	uint64_t key = key_of(d, n, type);
 	struct dns_entry *e = entry_find(d, n, type, key);
@@ -116,17 +121,19 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 			list_del(&e->lru);
 			list_add_tail(&d->cache.lru, &e->lru);
 		}
+		e->exact = exact;
 		return e;
 	}
 	if (d->cache.asks >= DNS_MAX_ASKS)
 		return NULL;
 	if (d->cache.pool.used >= DNS_CACHE_ENTRIES)
-		evict(d);
+		(void)evict(d); /* without room pool_get() says so */
 	e = pool_get(&d->cache.pool);
 	if (!e)
 		return NULL;
 	e->ask.name = *n;
 	e->ask.type = type;
+	e->exact = exact;
 	e->pending = e->in_table = true;
 	list_init(&e->lru);
 	list_init(&e->waiters);
@@ -139,6 +146,28 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 		d->cache.asks++;
 	}
 	return e;
+}
+
+bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
+{
+	for (unsigned i = 0; i < n_types; i++) {
+		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+
+		if (!e || (!e->pending && dns_now(d) >= e->expires))
+			return true;
+	}
+	return false;
+}
+
+bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
+{
+	for (unsigned i = 0; i < n_types; i++) {
+		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+
+		if (e && e->exact)
+			return true;
+	}
+	return false;
 }
 
 /* ---- gathers ---------------------------------------------------------------- */
@@ -193,15 +222,17 @@ static void gather_check(struct dns_gather *g)
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g))
 {
+	bool exact = g->exact;
+
 	assert(n_types <= ARRAY_SIZE(g->wait));
-	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .done = done };
+	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .exact = exact, .done = done };
 	list_init(&g->grace);
 	for (unsigned i = 0; i < n_types; i++) {
 		struct dns_wait *w = &g->wait[i];
 
 		list_init(&w->link);
 		w->gather = g;
-		w->entry = entry_get(d, n, types[i]);
+		w->entry = entry_get(d, n, types[i], exact);
 		if (!w->entry)
 			continue;
 		w->entry->refs++;
@@ -254,6 +285,9 @@ void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_
 	entry_answered(d, e);
 	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
 	e->refs++;
+	d->cache.data += e->rr.data.len;
+	while (d->cache.data > DNS_CACHE_DATA && evict(d))
+		;
 	while (!list_empty(&e->waiters)) {
 		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
 

@@ -32,6 +32,7 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	d->ctx = ctx;
 	d->mode = cfg->mode;
 	d->pin_grace_s = cfg->pin_grace_s;
+	d->no_quic = cfg->no_quic;
 	d->tcp_idle_ns = DNS_TCP_IDLE_NS;
 	hash_key_random(&d->key);
 	list_init(&d->grace);
@@ -39,11 +40,14 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	pool_init(&d->query_pool, sizeof(struct dns_query), cfg->max_pending);
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
 	list_init(&d->pins.all);
+	list_init(&d->cache.lru);
 	r = dns_names_init(d, cfg);
 	if (r == 0)
 		r = dns_pins_init(d, cfg->max_names);
 	if (r == 0)
 		r = dns_cache_init(d);
+	if (r == 0)
+		r = dns_budget_init(d, &cfg->budget);
 	if (r < 0) {
 		dns_free(d);
 		return r;
@@ -103,6 +107,7 @@ void dns_free(struct dns *d)
 	dns_cache_fini(d);
 	dns_names_fini(d);
 	dns_pins_fini(d);
+	dns_budget_fini(d);
 	pool_fini(&d->query_pool);
 	pool_fini(&d->lookup_pool);
 	free(d);

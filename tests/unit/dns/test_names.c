@@ -258,7 +258,7 @@ static void answer_all(void)
 /* Questions under way have an end, and so has what is remembered of the answers. */
 static void test_cache_limits(void **state)
 {
-	struct dns_config cfg = { .mode = DNS_REAL };
+	struct dns_config cfg = { .mode = DNS_REAL, .budget.off = true };
 	unsigned waiting = 0;
 
 	(void)state;
@@ -292,7 +292,7 @@ static void test_cache_limits(void **state)
 /* Entries that somebody waits on are passed over when room is made. */
 static void test_evict_referenced(void **state)
 {
-	struct dns_config cfg = { .mode = DNS_REAL };
+	struct dns_config cfg = { .mode = DNS_REAL, .budget.off = true };
 	struct dns_ask *half[2 * 3 * DNS_EVICT_SCAN];
 	size_t n_half;
 
