@@ -82,6 +82,16 @@ static void entry_answered(struct dns *d, struct dns_entry *e)
 	list_add_tail(&d->cache.lru, &e->lru);
 }
 
+void dns_cache_forget_failures(struct dns *d)
+{
+	list_for_each_safe (it, next, &d->cache.lru) {
+		struct dns_entry *e = container_of(it, struct dns_entry, lru);
+
+		if (e->rr.found == DNS_FOUND_FAILED)
+			entry_forget(d, e);
+	}
+}
+
 uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e)
 {
 	uint64_t age = (dns_now(d) - e->asked) / NS_PER_S;

@@ -49,6 +49,11 @@
 #define DNS_TCP_OUT_CAP ((size_t)512 * 1024)
 #define DNS_TCP_IDLE_NS (30 * NS_PER_S)
 #define DNS_MAX_UPSTREAMS 16
+/* A question goes to several servers when the first are silent: memory of c-ares. */
+#define DNS_MAX_TRIES (2 * DNS_MAX_ASKS)
+/* A server that is silent is tried again beside other questions. */
+#define DNS_PROBE_MIN_NS (1 * NS_PER_S)
+#define DNS_PROBE_MAX_NS (60 * NS_PER_S)
 
 /*
  * Questions below many domains: memory. All budgets together admit 2 * 16 * 256
@@ -267,11 +272,28 @@ struct dns_upstream {
 	void (*wake)(void *up, uint64_t when);
 	/* After this no call into the engine. */
 	void (*free)(void *up);
+	/* dns_set_upstreams(), its arguments checked. NULL: cannot. */
+	int (*set)(void *up, const struct endpoint *e, size_t n);
 };
 
 /* error 0: msg is the answer as received; else -ETIMEDOUT, -EIO, -EREMOTEIO. */
 void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len);
 void dns_tick(struct dns *d);
+
+/* health.c: whether a server answers, and whom to ask first. */
+struct dns_health {
+	unsigned fails; /* in a row; 0: it answers, as far as is known */
+	uint64_t failed_at;
+	uint64_t probe_at; /* when it may be tried again */
+	bool probing;
+};
+void dns_health_answered(struct dns_health *h);
+/* A question that was put at asked_at has come to nothing. */
+void dns_health_failed(struct dns_health *h, uint64_t asked_at, uint64_t now);
+/* Of n servers in order of preference, the next to ask; bits of tried: not this one. -1: none. */
+int dns_health_next(const struct dns_health *const h[], size_t n, uint32_t tried);
+/* The one that should be tried again by now, or -1. */
+int dns_health_probe(const struct dns_health *const h[], size_t n, uint64_t now);
 
 /* upstream.c. *d need not be usable before the first ask. */
 must_check int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg,
@@ -335,6 +357,8 @@ bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types,
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
+/* Other servers: what the old ones failed at is asked again. */
+void dns_cache_forget_failures(struct dns *d);
 /* Seconds the answer may still be used. */
 uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e);
 

@@ -131,7 +131,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
 					    .event = on_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 	struct dns_config cfg = {
 		.virtual4 = { ip4(198, 18, 0, 0), 15 },

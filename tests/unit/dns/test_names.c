@@ -65,7 +65,9 @@ static int new_dns(const struct dns_config *cfg)
 	static const struct dns_ops ops = { .judge_query = yes_query,
 					    .judge_answer = yes_answer,
 					    .event = no_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 
 	memset(&T, 0, sizeof(T));
 	T.now = NS_PER_S;

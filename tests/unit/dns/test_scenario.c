@@ -190,7 +190,9 @@ static void up_free(void *up)
 	(void)up;
 }
 
-static const struct dns_upstream fake = { up_ask, up_now, up_wake, up_free };
+static const struct dns_upstream fake = {
+	.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+};
 
 static void start(void)
 {
