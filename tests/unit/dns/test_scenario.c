@@ -22,6 +22,7 @@
  *	event TEXT                    the next event, see on_event()
  *	resolve ID NAME               resolved ID ERROR ADDR...
  *	names ADDR = NAME...          virtual ADDR = NAME|none
+ *	hold ADDR                     release ADDR       a flow begins, ends
  *	advance N(s|ms)
  *	repeat N query|reply|ask|event ... with %d counting from 1
  */
@@ -761,6 +762,11 @@ static void statement(const char *line)
 		do_resolve(w);
 	} else if (str_eq(w[0], "names") && n >= 3) {
 		do_names(w, n);
+	} else if ((str_eq(w[0], "hold") || str_eq(w[0], "release")) && n == 2) {
+		struct ip_addr a = addr_of(w[1]);
+
+		start();
+		(w[0][0] == 'h' ? dns_hold : dns_release)(S.d, &a);
 	} else if (str_eq(w[0], "virtual") && n == 4) {
 		do_virtual(w);
 	} else if (str_eq(w[0], "advance")) {
