@@ -32,6 +32,7 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	d->ctx = ctx;
 	d->mode = cfg->mode;
 	d->pin_grace_s = cfg->pin_grace_s;
+	d->stale_s = MIN(cfg->stale_s, (uint32_t)DNS_STALE_MAX_S);
 	d->tcp_idle_ns = DNS_TCP_IDLE_NS;
 	hash_key_random(&d->key);
 	list_init(&d->grace);

@@ -75,7 +75,14 @@
 #define DNS_TTL_MAX_S 3600
 #define DNS_NEGATIVE_MAX_S 300
 /* RFC 9520: a failing upstream is not hammered, and is forgiven soon. */
-#define DNS_FAILURE_S 1
+#define DNS_FAILURE_S 1u
+#define DNS_FAILURE_DOUBLINGS 3u
+#define DNS_FAILURE_MEMORY_NS (30 * NS_PER_S)
+/* RFC 8767 5: client response timer, TTL of stale data, failure recheck timer, maximum. */
+#define DNS_STALE_WAIT_NS (1800 * NS_PER_MS)
+#define DNS_STALE_TTL_S 30u
+#define DNS_STALE_RETRY_S 30
+#define DNS_STALE_MAX_S 604800
 #define DNS_VIRTUAL_TTL_S 60
 #define DNS_RECORD_TTL_S 60
 #define DNS_DENIED_TTL_S 10
@@ -114,9 +121,11 @@ enum {
 enum {
 	DNS_EDE_NONE = -1,
 	DNS_EDE_OTHER = 0,
+	DNS_EDE_STALE = 3,
 	DNS_EDE_NOT_READY = 14,
 	DNS_EDE_BLOCKED = 15,
 	DNS_EDE_FILTERED = 17,
+	DNS_EDE_STALE_NXDOMAIN = 19,
 	DNS_EDE_NOT_SUPPORTED = 21,
 	DNS_EDE_NO_REACHABLE_AUTHORITY = 22,
 	DNS_EDE_NETWORK_ERROR = 23,
@@ -318,13 +327,21 @@ struct dns_entry {
 	unsigned refs;
 	uint64_t asked, expires;
 	struct dns_rrset rr;
+	/* Serve-stale; see cache.c. */
+	bool stale;	      /* rr has outlived its TTL */
+	uint8_t fails;	      /* failures before this one */
+	uint64_t stale_until; /* of rr, when it is no failure */
+	struct dns_entry *old;
+	struct list slow; /* in dns_cache.slow, while those who wait do not get old */
+	uint64_t slow_at;
 };
 
 struct dns_cache {
 	struct hmap table;
 	struct pool pool;
-	struct list lru; /* least recently used first */
-	size_t asks;	 /* under way */
+	struct list lru;  /* least recently used first */
+	struct list slow; /* pending ones that have an old answer, by slow_at */
+	size_t asks;	  /* under way */
 };
 
 struct dns_wait {
@@ -357,6 +374,8 @@ bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types,
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
+/* Is any of the answers past its TTL? */
+bool dns_gather_stale(const struct dns_gather *g);
 /* Other servers: what the old ones failed at is asked again. */
 void dns_cache_forget_failures(struct dns *d);
 /* Seconds the answer may still be used. */
@@ -471,7 +490,7 @@ struct dns {
 	struct dns_ops ops;
 	void *ctx;
 	enum dns_mode mode;
-	uint32_t pin_grace_s;
+	uint32_t pin_grace_s, stale_s;
 	struct hash_key key;
 	const struct dns_upstream *up_ops;
 	void *up;

@@ -150,6 +150,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&F, 0, sizeof(F));
 	F.now = NS_PER_S;
 	cfg.mode = mode & 1;
+	cfg.stale_s = mode & 4 ? 60 : 0;
+	if (mode & 8)
+		cfg.budget = (struct dns_budget){ .names = 3, .bytes = 40, .queries = 6 };
 	if (dns_new_with(NULL, &cfg, &ops, NULL, &up, NULL, &F.d) < 0)
 		abort();
 	while (rd_left(&r) && sent < 64) {

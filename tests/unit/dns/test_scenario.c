@@ -7,6 +7,7 @@
  *	mode virtual|real             names N       pending N       grace SECONDS
  *	virtual4 PREFIX|none          virtual6 PREFIX|none
  *	record NAME ADDR              deny SUFFIX   filter PREFIX
+ *	stale SECONDS
  *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
  *	query ID TYPE NAME [tcp] [edns=SIZE] [version=N] [opt=HEX] [class=N] [opcode=N]
@@ -667,6 +668,8 @@ static void do_config(char **w)
 		*r = (struct dns_record){ name_of(w[1]), addr_of(w[2]) }, S.cfg.n_records++;
 	else if (str_eq(w[0], "deny"))
 		S.deny[S.n_deny++] = name_of(w[1]);
+	else if (str_eq(w[0], "stale"))
+		S.cfg.stale_s = (uint32_t)number_of(w[1]);
 	else if (str_eq(w[0], "exact"))
 		S.exact[S.n_exact++] = name_of(w[1]);
 	else if (str_eq(w[0], "budget"))
