@@ -329,7 +329,7 @@ static void on_keylog(void *ctx, const char *line)
 static bool flow_is_sane(const struct tlsproxy_flow *f)
 {
 	bool ok = f->name.len <= NAME_MAX_LEN && f->name.s[f->name.len] == 0 &&
-		  f->n_candidates <= ARRAY_SIZE(f->candidates) &&
+		  f->n_candidates <= ARRAY_SIZE(f->candidates) && (f->tls || !f->terminate) &&
 		  (f->remote.addr.family == 4 || f->remote.addr.family == 6) &&
 		  (f->upstream.addr.family == 4 || f->upstream.addr.family == 6);
 

@@ -36,6 +36,7 @@ struct end {
 struct flow_case {
 	/* What the flow is. */
 	bool plain;
+	bool terminate;	       /* TLS ends in the proxy; the server's end is plain */
 	const char *flow_name; /* NULL: none */
 	struct ip_addr remote;
 	/* The two ends; each closes what it opened by returning. */
@@ -46,6 +47,7 @@ struct flow_case {
 	const char *server_cert; /* host; NULL: HOST */
 	bool server_wants_cert;	 /* of the client, which has none */
 	bool server_untrusted, client_distrusts, server_no_tls, server_tls12, client_tls12;
+	bool client_no_tls;
 	size_t body;
 	/* What the policy says. */
 	bool deny, need_http;
@@ -342,7 +344,7 @@ static inline void rig_down(struct rig *rig)
 
 static inline struct tlsproxy_flow make_flow(const struct flow_case *c)
 {
-	struct tlsproxy_flow f = { .id = 7, .tls = !c->plain };
+	struct tlsproxy_flow f = { .id = 7, .tls = !c->plain, .terminate = c->terminate };
 
 	f.remote = (struct endpoint){ c->remote.family ? c->remote : ip4(198, 18, 0, 1),
 				      c->plain ? 80 : 443 };
@@ -368,8 +370,10 @@ static inline void run_on(struct rig *rig, struct flow_case *c)
 	client.end.fd = c->client_fd = g[1];
 	server.end.fd = c->server_fd = u[1];
 	if (!c->plain) {
-		client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
-		server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
+		if (!c->client_no_tls)
+			client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
+		if (!c->terminate)
+			server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
 	}
 	now_running = c;
 	c->threads_left = 2;
