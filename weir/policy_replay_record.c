@@ -8,81 +8,27 @@
  * limit, a failure, a packet that is never carried) and what the record does not
  * tell is counted apart, never guessed.
  *
- * The record may come from anybody: every text is parsed by base/ before it is
- * a fact, and every table here is bounded.
+ * The record may come from anybody; see record_read.h.
  */
 #include "weir/policy_cmd.h"
 #include "weir/replay.h"
 
-#include "audit/audit.h"
 #include "base/base.h"
 #include "weir/addresses.h"
+#include "weir/policy_ask.h"
+#include "weir/record_read.h"
 
 #include <stdio.h>
 
-/* Flows whose requests may still follow: some 400 bytes each. */
-#define FLOWS_MAX (256 * 1024)
-
-struct known_flow {
-	struct hmap_node node;
-	char id[120]; /* "RUN/ID" */
-	struct ip_addr dst, upstream;
-	uint16_t port;
-	struct name name, sni; /* len 0: none */
-	bool is_virtual;
-};
-
 struct replay {
 	const struct policy *policy;
-	struct replay_names *given; /* what the sandbox was told */
-	struct replay_names *real;  /* what stood behind it */
+	struct record_names names;
+	struct record_flows flows;
 	struct replay_report report;
-	struct hash_key key;
-	struct hmap flows;
-	struct pool flow_pool;
 	uint64_t assumed; /* decisions on an address that the record does not tell */
 };
 
 /* ---- what an event says ------------------------------------------------------------- */
-
-static bool get_ip(const json_t *e, const char *key, struct ip_addr *ret)
-{
-	const char *s = audit_get(e, key);
-
-	return ip_parse(s, strlen(s), ret, NULL) == 0;
-}
-
-static bool get_endpoint(const json_t *e, const char *key, struct endpoint *ret)
-{
-	const char *s = audit_get(e, key);
-
-	return endpoint_parse(s, strlen(s), 0, ret, NULL) == 0;
-}
-
-static bool get_name(const json_t *e, const char *key, struct name *ret)
-{
-	const char *s = audit_get(e, key);
-
-	return name_parse(s, strlen(s), ret, NULL) == 0;
-}
-
-static bool get_proto(const json_t *e, enum policy_proto *ret)
-{
-	static const struct {
-		const char *word;
-		enum policy_proto proto;
-	} protos[] = { { "tcp", POLICY_TCP },
-		       { "udp", POLICY_UDP },
-		       { "icmpv4", POLICY_ICMPV4 },
-		       { "icmpv6", POLICY_ICMPV6 } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(protos); i++)
-		if (str_eq(audit_get(e, "proto"), protos[i].word)) {
-			*ret = protos[i].proto;
-			return true;
-		}
-	return false;
-}
 
 /* Whose verdict the recorded one was; printable. */
 static void was_by(const json_t *e, char *out, size_t size)
@@ -94,11 +40,6 @@ static void was_by(const json_t *e, char *out, size_t size)
 	snprintf(text, sizeof(text), "%s%s%s", str_eq(rule, "default") ? "" : "rule ", rule,
 		 observed ? ", which would have denied it (observed)" : "");
 	log_quote(text, strlen(text), out, size);
-}
-
-static uint64_t count_of(const json_t *e)
-{
-	return audit_count_of(e);
 }
 
 /*
@@ -113,7 +54,7 @@ static bool is_decision(struct replay *r, const json_t *e, const char *unit, str
 
 	if (v == AUDIT_V_FAIL) {
 		snprintf(why, sizeof(why), "%s: failed on the way, whatever the policy", unit);
-		replay_report_apart(&r->report, why, count_of(e));
+		replay_report_apart(&r->report, why, audit_count_of(e));
 		return false;
 	}
 	if (v != AUDIT_V_ALLOW && v != AUDIT_V_DENY)
@@ -121,13 +62,13 @@ static bool is_decision(struct replay *r, const json_t *e, const char *unit, str
 	if (!audit_get(e, "rule")[0]) {
 		snprintf(why, sizeof(why), "%s: %s by no rule%s%.80s", unit,
 			 v == AUDIT_V_ALLOW ? "answered" : "refused", detail[0] ? ": " : "", detail);
-		replay_report_apart(&r->report, why, count_of(e));
+		replay_report_apart(&r->report, why, audit_count_of(e));
 		return false;
 	}
 	*ret = (struct replay_item){
 		.unit = unit,
 		.was = v == AUDIT_V_ALLOW ? REPLAY_ALLOW : REPLAY_DENY,
-		.count = count_of(e),
+		.count = audit_count_of(e),
 	};
 	was_by(e, ret->was_by, sizeof(ret->was_by));
 	return true;
@@ -138,7 +79,7 @@ static void apart(struct replay *r, const char *unit, const char *why, const jso
 	char text[160];
 
 	snprintf(text, sizeof(text), "%s: %s", unit, why);
-	replay_report_apart(&r->report, text, count_of(e));
+	replay_report_apart(&r->report, text, audit_count_of(e));
 }
 
 static void done(struct replay *r, struct replay_item *item, const struct policy_verdict *v)
@@ -155,88 +96,28 @@ static void done_depends(struct replay *r, struct replay_item *item, const char 
 	replay_report_add(&r->report, item);
 }
 
-/* ---- flows that requests refer to ----------------------------------------------------- */
-
-static bool flow_id(const json_t *e, char *out, size_t size)
-{
-	char id[64];
-
-	snprintf(out, size, "%.50s/%s", audit_get(e, "run"), audit_get_id(e, id, sizeof(id)));
-	return id[0] != 0;
-}
-
-static struct known_flow *find_flow(struct replay *r, const json_t *e)
-{
-	char id[120];
-
-	if (!flow_id(e, id, sizeof(id)))
-		return NULL;
-	hmap_for_hash (it, &r->flows, hash_bytes(&r->key, id, strlen(id))) {
-		struct known_flow *f = container_of(it, struct known_flow, node);
-
-		if (str_eq(f->id, id))
-			return f;
-	}
-	return NULL;
-}
-
-/* At the cap the flow is not remembered, and what is said of it later is counted apart. */
-static void keep_flow(struct replay *r, const json_t *e, const struct known_flow *flow)
-{
-	struct known_flow *f;
-	char id[120];
-
-	if (!flow_id(e, id, sizeof(id)) || find_flow(r, e))
-		return;
-	f = pool_get(&r->flow_pool);
-	if (!f)
-		return;
-	*f = *flow;
-	memcpy(f->id, id, sizeof(id));
-	hmap_insert(&r->flows, &f->node, hash_bytes(&r->key, id, strlen(id)));
-}
-
 /* ---- dns -------------------------------------------------------------------------------- */
 
-static void learn_list(const json_t *e, const char *key, const struct name *name,
-		       struct replay_names *to)
+/* Would some of the addresses be accepted as an answer? No address at all: yes. */
+struct answers {
+	const struct policy *policy;
+	bool any, ok;
+};
+
+static void look_at_answer(void *ctx, const struct ip_addr *a)
 {
-	const json_t *list = json_object_get(e, key);
-	struct ip_addr a;
+	struct answers *s = ctx;
 
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *s = json_string_value(json_array_get(list, i));
-
-		if (s && ip_parse(s, strlen(s), &a, NULL) == 0)
-			replay_names_add(to, name, &a);
-	}
+	s->any = true;
+	s->ok |= policy_answer_ok(s->policy, a);
 }
 
-/* Would some of the addresses be accepted as an answer? No address at all: true. */
 static bool some_answer_ok(const struct policy *p, const json_t *e)
 {
-	const json_t *list = json_object_get(e, "answers");
-	struct ip_addr a;
-	bool any = false;
+	struct answers s = { .policy = p };
 
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *s = json_string_value(json_array_get(list, i));
-
-		if (!s || ip_parse(s, strlen(s), &a, NULL) < 0)
-			continue;
-		if (policy_answer_ok(p, &a))
-			return true;
-		any = true;
-	}
-	return !any;
-}
-
-/* What weir answers by itself: the operator's records and special names are never filtered. */
-static bool is_own_answer(const json_t *e)
-{
-	const char *detail = audit_get(e, "detail");
-
-	return str_eq(detail, "static record") || str_eq(detail, "special-use name");
+	record_each_ip(e, "answers", look_at_answer, &s);
+	return s.ok || !s.any;
 }
 
 static void judge_rebind(struct replay *r, const json_t *e, struct replay_item *item,
@@ -271,22 +152,18 @@ static void take_dns(struct replay *r, const json_t *e)
 	}
 	if (!rebind && !is_decision(r, e, "query", &item))
 		return;
-	if (!get_name(e, "name", &name)) {
+	if (!record_get_name(e, "name", &name)) {
 		apart(r, "query", "the name is not one", e);
 		return;
 	}
-	if (audit_verdict_of(e) == AUDIT_V_ALLOW) {
-		bool virtual_given = json_array_size(json_object_get(e, "given")) > 0;
-
-		learn_list(e, virtual_given ? "given" : "answers", &name, r->given);
-		learn_list(e, "answers", &name, r->real);
-	}
+	if (audit_verdict_of(e) == AUDIT_V_ALLOW)
+		record_names_learn(&r->names, e, &name);
 	snprintf(item.what, sizeof(item.what), "%s", name.s);
 	v = policy_decide_query(r->policy, &name);
 	if (rebind) {
 		judge_rebind(r, e, &item, &v);
 	} else if (item.was == REPLAY_ALLOW && v.answer == POLICY_ANSWER_ALLOW &&
-		   !is_own_answer(e) && !some_answer_ok(r->policy, e)) {
+		   !record_is_own_answer(e) && !some_answer_ok(r->policy, e)) {
 		item.now = REPLAY_DENY;
 		snprintf(item.now_by, sizeof(item.now_by), "the filter of internal answers");
 		replay_report_add(&r->report, &item);
@@ -300,21 +177,13 @@ static void take_dns(struct replay *r, const json_t *e)
 /* The facts of one flow event; names point into candidates. */
 struct flow_facts {
 	struct policy_facts f;
-	struct known_flow flow;
+	struct record_flow flow;
 	struct name names[1 + REPLAY_CANDIDATES];
 	struct ip_addr addrs[REPLAY_ADDRS];
 	size_t n_addrs;
 	bool assumed;
-	uint16_t port_lo, port_hi; /* of counted refusals; else both the port */
+	struct port_range ports; /* of counted refusals; else just the one */
 };
-
-static bool has_name(const struct name *names, size_t n, const struct name *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (name_equal(&names[i], name))
-			return true;
-	return false;
-}
 
 /* A real address: what it was given out for, and what the client showed. */
 static void name_facts(struct replay *r, const json_t *e, struct flow_facts *ff)
@@ -324,19 +193,19 @@ static void name_facts(struct replay *r, const json_t *e, struct flow_facts *ff)
 	bool shown = str_eq(from, "sni") || str_eq(from, "http"), named;
 	struct name name;
 
-	named = get_name(e, "name", &name);
+	named = record_get_name(e, "name", &name);
 	f->names = ff->names;
-	f->n_names = replay_names_of(r->given, &ff->flow.dst, ff->names, REPLAY_CANDIDATES);
+	f->n_names = replay_names_of(r->names.given, &ff->flow.dst, ff->names, REPLAY_CANDIDATES);
 	if (named && shown) {
 		f->name = POLICY_KNOWN;
-		f->name_unproven = !has_name(ff->names, f->n_names, &name);
+		f->name_unproven = !record_has_name(ff->names, f->n_names, &name);
 		if (!f->name_unproven)
 			f->n_names = 0;
 		ff->names[f->n_names++] = name;
 		return;
 	}
 	/* The record may begin in the middle: what it says was given out was. */
-	if (named && !has_name(ff->names, f->n_names, &name))
+	if (named && !record_has_name(ff->names, f->n_names, &name))
 		ff->names[f->n_names++] = name;
 	if (f->proto == POLICY_TCP && f->dir == POLICY_EGRESS) {
 		f->name = POLICY_UNKNOWN;
@@ -349,7 +218,7 @@ static void name_facts(struct replay *r, const json_t *e, struct flow_facts *ff)
 static void address_facts(struct replay *r, const json_t *e, struct flow_facts *ff)
 {
 	struct endpoint up;
-	bool dialled = get_endpoint(e, "upstream", &up);
+	bool dialled = record_get_endpoint(e, "upstream", &up);
 
 	ff->n_addrs = 1;
 	ff->addrs[0] = ff->flow.dst;
@@ -359,29 +228,11 @@ static void address_facts(struct replay *r, const json_t *e, struct flow_facts *
 		ff->addrs[0] = ff->flow.upstream = up.addr;
 		return;
 	}
-	ff->n_addrs = replay_addrs_of(r->real, &ff->flow.name, ff->addrs, REPLAY_ADDRS);
+	ff->n_addrs = replay_addrs_of(r->names.real, &ff->flow.name, ff->addrs, REPLAY_ADDRS);
 	if (ff->n_addrs == 0) {
 		ff->addrs[ff->n_addrs++] = policy_public_sample(r->policy);
 		ff->assumed = true;
 	}
-}
-
-static bool get_ports(const json_t *e, struct flow_facts *ff)
-{
-	uint64_t port = audit_get_u64(e, "port");
-	const char *ports = audit_get(e, "ports");
-	struct port_range range;
-
-	if (port > UINT16_MAX)
-		return false;
-	ff->port_lo = ff->port_hi = (uint16_t)port;
-	if (!ports[0])
-		return true;
-	if (port_range_parse(ports, strlen(ports), &range, NULL) < 0)
-		return false;
-	ff->port_lo = range.lo;
-	ff->port_hi = range.hi;
-	return true;
 }
 
 /* False: the event does not say enough. */
@@ -392,12 +243,13 @@ static bool read_flow(struct replay *r, const json_t *e, struct flow_facts *ff)
 	*ff = (struct flow_facts){ .f.dir = POLICY_EGRESS };
 	if (str_eq(audit_get(e, "dir"), "ingress"))
 		ff->f.dir = POLICY_INGRESS;
-	if (!get_proto(e, &ff->f.proto) || !get_ip(e, "dst", &ff->flow.dst) || !get_ports(e, ff))
+	if (!record_get_proto(e, &ff->f.proto) || !record_get_ip(e, "dst", &ff->flow.dst) ||
+	    !record_get_ports(e, &ff->ports))
 		return false;
-	ff->flow.port = ff->port_lo;
+	ff->flow.port = ff->ports.lo;
 	if (ff->f.dir == POLICY_INGRESS) {
 		/* What the sandbox saw of a peer on this machine was its gateway. */
-		if (get_endpoint(e, "peer", &peer))
+		if (record_get_endpoint(e, "peer", &peer))
 			ff->flow.dst = peer.addr;
 		name_facts(r, e, ff);
 		ff->addrs[0] = ff->flow.dst;
@@ -406,8 +258,8 @@ static bool read_flow(struct replay *r, const json_t *e, struct flow_facts *ff)
 		return true;
 	}
 	ff->f.is_host = is_gateway(&ff->flow.dst);
-	ff->flow.is_virtual =
-		str_eq(audit_get(e, "name_from"), "virtual") && get_name(e, "name", &ff->flow.name);
+	ff->flow.is_virtual = str_eq(audit_get(e, "name_from"), "virtual") &&
+			      record_get_name(e, "name", &ff->flow.name);
 	if (ff->flow.is_virtual) {
 		ff->f.name = POLICY_KNOWN;
 		ff->f.names = &ff->flow.name;
@@ -465,31 +317,27 @@ static struct policy_verdict judge_flow(struct replay *r, const json_t *e, struc
 	return v;
 }
 
-static const char *proto_text(enum policy_proto p)
-{
-	return p == POLICY_TCP ? "tcp" : p == POLICY_UDP ? "udp" : "icmp";
-}
-
 static void flow_what(const struct flow_facts *ff, struct replay_item *item)
 {
 	const struct name *name = ff->flow.is_virtual ? &ff->flow.name : NULL;
-	struct endpoint to = { ff->flow.dst, ff->port_lo };
+	struct endpoint to = { ff->flow.dst, ff->ports.lo };
 	char where[ENDPOINT_STRLEN], ports[32] = "";
 
 	if (!name && ff->f.name == POLICY_KNOWN && ff->f.n_names)
 		name = &ff->f.names[ff->f.n_names - 1];
-	if (ff->port_lo != ff->port_hi)
-		snprintf(ports, sizeof(ports), ":%u-%u", ff->port_lo, ff->port_hi);
-	else if (ff->port_lo && name)
-		snprintf(ports, sizeof(ports), ":%u", ff->port_lo);
+	if (ff->ports.lo != ff->ports.hi)
+		snprintf(ports, sizeof(ports), ":%u-%u", ff->ports.lo, ff->ports.hi);
+	else if (ff->ports.lo && name)
+		snprintf(ports, sizeof(ports), ":%u", ff->ports.lo);
 	if (ff->f.dir == POLICY_INGRESS)
 		snprintf(item->what, sizeof(item->what), "ingress %s port %u from %s",
-			 proto_text(ff->f.proto), ff->port_lo, ip_format(&ff->flow.dst, where));
+			 policy_proto_text(ff->f.proto), ff->ports.lo,
+			 ip_format(&ff->flow.dst, where));
 	else
-		snprintf(item->what, sizeof(item->what), "%s %s%s", proto_text(ff->f.proto),
-			 name			    ? name->s
-			 : ports[0] || !ff->port_lo ? ip_format(&ff->flow.dst, where)
-						    : endpoint_format(&to, where),
+		snprintf(item->what, sizeof(item->what), "%s %s%s", policy_proto_text(ff->f.proto),
+			 name			     ? name->s
+			 : ports[0] || !ff->ports.lo ? ip_format(&ff->flow.dst, where)
+						     : endpoint_format(&to, where),
 			 ports);
 }
 
@@ -513,12 +361,12 @@ static void take_flow(struct replay *r, const json_t *e)
 		/* What the client showed is a fact of this flow, not its certain name. */
 		if (!ff.flow.is_virtual && ff.f.name == POLICY_KNOWN)
 			ff.flow.sni = ff.f.names[ff.f.n_names - 1];
-		keep_flow(r, e, &ff.flow);
+		record_flow_keep(&r->flows, e, &ff.flow);
 	}
 	flow_what(&ff, &item);
 	r->assumed += ff.assumed;
-	v = judge_flow(r, e, &ff, ff.port_lo);
-	for (unsigned port = ff.port_lo + 1U; port <= ff.port_hi; port++)
+	v = judge_flow(r, e, &ff, ff.ports.lo);
+	for (unsigned port = ff.ports.lo + 1U; port <= ff.ports.hi; port++)
 		if (judge_flow(r, e, &ff, (uint16_t)port).answer != v.answer) {
 			done_depends(r, &item, "which of the ports it was");
 			return;
@@ -534,11 +382,11 @@ static void take_flow(struct replay *r, const json_t *e)
 /* ---- what was read inside flows ------------------------------------------------------------ */
 
 /* What the tlsproxy knows of a flow that shows this name (NULL: none); see its facts_of(). */
-static void proxy_facts(struct replay *r, const struct known_flow *f, const struct name *shown,
+static void proxy_facts(struct replay *r, const struct record_flow *f, const struct name *shown,
 			struct flow_facts *ff)
 {
 	struct name candidates[REPLAY_CANDIDATES];
-	size_t n = 0;
+	size_t n;
 	bool given;
 
 	*ff = (struct flow_facts){
@@ -550,15 +398,11 @@ static void proxy_facts(struct replay *r, const struct known_flow *f, const stru
 		       .names = ff->names },
 	};
 	ff->f.addr = f->upstream.family && !ff->f.is_host ? f->upstream : f->dst;
-	if (f->is_virtual)
-		candidates[n++] = f->name;
-	else
-		n = replay_names_of(r->given, &f->dst, candidates, REPLAY_CANDIDATES);
 	if (!shown && f->is_virtual)
 		shown = &f->name;
 	if (!shown)
 		return;
-	given = has_name(candidates, n, shown);
+	given = record_flow_given(f, &r->names, shown, candidates, &n);
 	ff->f.name = POLICY_KNOWN;
 	ff->f.name_unproven = !given;
 	ff->names[ff->f.n_names++] = *shown;
@@ -568,14 +412,14 @@ static void proxy_facts(struct replay *r, const struct known_flow *f, const stru
 
 static void take_tls(struct replay *r, const json_t *e)
 {
-	struct known_flow *f = find_flow(r, e);
+	struct record_flow *f = record_flow_find(&r->flows, e);
 	char where[ENDPOINT_STRLEN];
 	struct replay_item item;
 	struct flow_facts ff;
 	struct policy_verdict v;
 	struct endpoint to;
 	struct name sni;
-	bool has_sni = get_name(e, "sni", &sni);
+	bool has_sni = record_get_name(e, "sni", &sni);
 
 	if (f && has_sni)
 		f->sni = sni;
@@ -633,9 +477,8 @@ static void judge_request(struct replay *r, const json_t *e, struct policy_facts
 
 static void take_http(struct replay *r, const json_t *e)
 {
-	bool tls = json_is_true(json_object_get(e, "tls"));
-	struct known_flow *f = find_flow(r, e);
-	const struct name *shown = NULL;
+	struct record_flow *f = record_flow_find(&r->flows, e);
+	const struct name *shown;
 	struct replay_item item;
 	struct flow_facts ff;
 	struct name host;
@@ -653,10 +496,7 @@ static void take_http(struct replay *r, const json_t *e)
 		apart(r, "request", f ? "cut in the record" : "its flow is not in the record", e);
 		return;
 	}
-	if (tls && f->sni.len)
-		shown = &f->sni;
-	else if (get_name(e, "host", &host))
-		shown = &host;
+	shown = record_request_name(f, e, &host);
 	proxy_facts(r, f, shown, &ff);
 	snprintf(text, sizeof(text), "%.20s %.255s:%u%.200s", audit_get(e, "method"),
 		 audit_get(e, "host"), f->port, audit_get(e, "path"));
@@ -727,21 +567,16 @@ static int show(const struct replay *r, const struct replay_input *in, const str
 static int init(struct replay *r, const struct replay_input *in)
 {
 	*r = (struct replay){ .policy = in->policy };
-	hash_key_random(&r->key);
-	pool_init(&r->flow_pool, sizeof(struct known_flow), FLOWS_MAX);
-	if (replay_names_new(&r->given) < 0 || replay_names_new(&r->real) < 0 ||
-	    hmap_init(&r->flows, 64) < 0)
+	if (record_names_init(&r->names) < 0 || record_flows_init(&r->flows) < 0)
 		return -ENOMEM;
 	return replay_report_init(&r->report, true, in->all);
 }
 
 static void fini(struct replay *r)
 {
-	replay_names_free(r->given);
-	replay_names_free(r->real);
+	record_names_fini(&r->names);
+	record_flows_fini(&r->flows);
 	replay_report_fini(&r->report);
-	hmap_fini(&r->flows);
-	pool_fini(&r->flow_pool);
 }
 
 int replay_record(const struct replay_input *in)
