@@ -26,8 +26,6 @@
 int dns_cache_init(struct dns *d)
 {
 	pool_init(&d->cache.pool, sizeof(struct dns_entry), DNS_CACHE_ENTRIES);
-	list_init(&d->cache.lru);
-	list_init(&d->cache.slow);
 	return hmap_init(&d->cache.table, 64);
 }
 
