@@ -90,7 +90,7 @@ static void visit_entry(struct visit *v, const struct entry *e, unsigned actions
 static void visit_map(struct visit *v, uint32_t map, unsigned actions, enum tri dest)
 {
 	const struct port_map *m = store_map(v->store, map);
-	const struct entry *e = (const struct entry *)v->store->http.p + m->http_at;
+	const struct entry *e;
 
 	for (unsigned a = 0; a < 2; a++) {
 		if (!(actions & ONLY(a)))
@@ -102,8 +102,9 @@ static void visit_map(struct visit *v, uint32_t map, unsigned actions, enum tri 
 		note(v, store_least(v->store, m->least[v->slot][a][1], v->port),
 		     (enum policy_action)a, dest, judge_request(v, NONE, (enum policy_action)a));
 	}
-	if (v->http != POLICY_KNOWN)
+	if (v->http != POLICY_KNOWN || m->n_http == 0)
 		return;
+	e = (const struct entry *)v->store->http.p + m->http_at;
 	for (uint32_t i = 0; i < m->n_http && e[i].rule < v->sure; i++)
 		visit_entry(v, &e[i], actions, dest);
 }
