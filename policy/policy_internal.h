@@ -49,6 +49,7 @@ struct policy {
 	struct policy *floor;	  /* owned; NULL: none. A floor has no floor. */
 	struct policy_rule *rules;
 	size_t n_rules, rules_size;
+	struct policy_index *index; /* of these rules; NULL: none yet, the list is walked */
 };
 
 static inline bool rule_by_name(const struct policy_rule *r)
@@ -173,12 +174,44 @@ enum rule_cond {
 };
 enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
 			   enum rule_cond *ret_cond);
+/* Of its parts: the destination; the HTTP conditions, when it has some. */
+enum tri policy_rule_judge_dest(const struct policy_rule *r, const struct policy_facts *f);
+enum tri policy_rule_judge_http(const struct policy_rule *r, const struct policy_facts *f);
+/* Does it speak of DNS queries (a rule by name: of those for names it matches)? */
+bool policy_rule_covers_query(const struct policy_rule *r);
+/* rule is beyond the list's end for the default. */
+struct policy_verdict policy_verdict_of(const struct policy *p, enum policy_answer answer,
+					size_t rule);
+static inline enum policy_answer policy_answer_of(enum policy_action a)
+{
+	return a == POLICY_ALLOW ? POLICY_ANSWER_ALLOW : POLICY_ANSWER_DENY;
+}
+
 /* The list's own word, without floor and strict_names: the definition. */
 struct policy_verdict policy_linear_decide(const struct policy *p, const struct policy_facts *f);
 struct policy_verdict policy_linear_query(const struct policy *p, const struct name *n);
 struct policy_verdict policy_linear_alias(const struct policy *p, const struct name *asked,
 					  const struct name *alias);
+/* For an address that is not public. */
+bool policy_linear_answer(const struct policy *p, const struct ip_addr *a);
 /* For rules by address or group, and the addresses of group doh. */
 bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f);
+
+/* ---- index.c, match.c ------------------------------------------------------- */
+
+/*
+ * Compiles the list: the last step of everything that makes a policy. Adding a rule
+ * undoes it. -ENOMEM with why set.
+ */
+must_check int policy_finish(struct policy *p, struct why *why);
+void policy_index_free(struct policy_index *x);
+/* The same as policy_linear_*, whatever the number of rules. */
+struct policy_verdict policy_match_decide(const struct policy *p, const struct policy_facts *f);
+struct policy_verdict policy_match_query(const struct policy *p, const struct name *n);
+struct policy_verdict policy_match_alias(const struct policy *p, const struct name *asked,
+					 const struct name *alias);
+bool policy_match_answer(const struct policy *p, const struct ip_addr *a);
+/* How many prefixes that rules are about are around this address. */
+size_t policy_match_prefixes(const struct policy *p, const struct ip_addr *a);
 
 #endif
