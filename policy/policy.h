@@ -226,6 +226,7 @@ struct policy_flags {
 	const char *default_egress; /* "allow" | "deny" */
 	const char *default_ingress;
 	bool no_net;
+	bool strict_names; /* whatever the base says */
 };
 /*
  * base (may be NULL: then profile public, the default) with the flags on
@@ -243,6 +244,8 @@ must_check int policy_compose(struct policy *base, const struct policy_flags *fl
  */
 void policy_set_floor(struct policy *p, struct policy *floor);
 const struct policy *policy_floor(const struct policy *p);
+/* The floor is the caller's again, for the policy that comes after p; NULL: there was none. */
+struct policy *policy_take_floor(struct policy *p);
 
 /* ---- reading the rules ---------------------------------------------------- */
 
