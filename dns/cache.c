@@ -26,13 +26,15 @@
 int dns_cache_init(struct dns *d)
 {
 	pool_init(&d->cache.pool, sizeof(struct dns_entry), DNS_CACHE_ENTRIES);
-	list_init(&d->cache.lru);
-	list_init(&d->cache.slow);
 	return hmap_init(&d->cache.table, 64);
 }
 
 void dns_cache_fini(struct dns *d)
 {
+	list_for_each (it, &d->cache.lru)
+		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
+	list_for_each (it, &d->cache.slow)
+		dns_rrset_fini(&container_of(it, struct dns_entry, slow)->old->rr);
 	hmap_fini(&d->cache.table);
 	pool_fini(&d->cache.pool);
 }
@@ -47,6 +49,8 @@ static void entry_release(struct dns *d, struct dns_entry *e)
 	if (e->in_table || e->pending || e->refs)
 		return;
 	assert(list_empty(&e->waiters) && !e->old);
+	d->cache.data -= e->rr.data.len;
+	dns_rrset_fini(&e->rr);
 	pool_put(&d->cache.pool, e);
 }
 
@@ -70,20 +74,21 @@ static void entry_forget(struct dns *d, struct dns_entry *e)
 	entry_release(d, e);
 }
 
-/* Makes room by the least recently used entry that nobody is reading. */
-static void evict(struct dns *d)
+/* Makes room by the least recently used entry that nobody is reading. False: none was found. */
+static bool evict(struct dns *d)
 {
 	for (unsigned i = 0; i < DNS_EVICT_SCAN && !list_empty(&d->cache.lru); i++) {
 		struct dns_entry *e = container_of(d->cache.lru.next, struct dns_entry, lru);
 
 		if (!e->refs) {
 			entry_forget(d, e);
-			return;
+			return true;
 		}
 		/* In use, hence not the least recently used. */
 		list_del(&e->lru);
 		list_add_tail(&d->cache.lru, &e->lru);
 	}
+	return false;
 }
 
 static bool is_negative(enum dns_found f)
@@ -94,15 +99,6 @@ static bool is_negative(enum dns_found f)
 static bool stale_ok(const struct dns *d, const struct dns_entry *e)
 {
 	return d->stale_s && e->rr.found != DNS_FOUND_FAILED && dns_now(d) < e->stale_until;
-}
-
-/* Upstream failed: what it said before stands for a while. */
-static void entry_stays(struct dns *d, struct dns_entry *e)
-{
-	e->rr = e->old->rr;
-	e->stale = true;
-	e->stale_until = e->old->stale_until;
-	e->expires = dns_now(d) + DNS_STALE_RETRY_S * NS_PER_S;
 }
 
 static void entry_fresh(struct dns *d, struct dns_entry *e)
@@ -117,6 +113,21 @@ static void entry_fresh(struct dns *d, struct dns_entry *e)
 	e->expires = dns_now(d) + MAX(ttl, (uint32_t)DNS_TTL_MIN_S) * NS_PER_S;
 	if (e->rr.found != DNS_FOUND_FAILED)
 		e->stale_until = e->expires + d->stale_s * NS_PER_S;
+}
+
+/* Upstream failed: what it said before stands for a while. */
+static void entry_stays(struct dns *d, struct dns_entry *e)
+{
+	struct dns_rrset rr;
+
+	if (dns_rrset_copy(&e->old->rr, &rr) < 0) {
+		entry_fresh(d, e);
+		return;
+	}
+	e->rr = rr;
+	e->stale = true;
+	e->stale_until = e->old->stale_until;
+	e->expires = dns_now(d) + DNS_STALE_RETRY_S * NS_PER_S;
 }
 
 static void entry_answered(struct dns *d, struct dns_entry *e)
@@ -187,7 +198,7 @@ static struct dns_entry *entry_new(struct dns *d, const struct name *n, uint16_t
 	if (d->cache.asks >= DNS_MAX_ASKS)
 		return NULL;
 	if (d->cache.pool.used >= DNS_CACHE_ENTRIES)
-		evict(d);
+		(void)evict(d); /* without room pool_get() says so */
 	e = pool_get(&d->cache.pool);
 	if (!e)
 		return NULL;
@@ -440,6 +451,9 @@ void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_
 	entry_answered(d, e);
 	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
 	e->refs++;
+	d->cache.data += e->rr.data.len;
+	while (d->cache.data > DNS_CACHE_DATA && evict(d))
+		;
 	while (!list_empty(&e->waiters)) {
 		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
 

@@ -32,6 +32,7 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	d->ctx = ctx;
 	d->mode = cfg->mode;
 	d->pin_grace_s = cfg->pin_grace_s;
+	d->no_quic = cfg->no_quic;
 	d->stale_s = MIN(cfg->stale_s, (uint32_t)DNS_STALE_MAX_S);
 	d->tcp_idle_ns = DNS_TCP_IDLE_NS;
 	hash_key_random(&d->key);
@@ -40,6 +41,8 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	pool_init(&d->query_pool, sizeof(struct dns_query), cfg->max_pending);
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
 	list_init(&d->pins.all);
+	list_init(&d->cache.lru);
+	list_init(&d->cache.slow);
 	r = dns_names_init(d, cfg);
 	if (r == 0)
 		r = dns_pins_init(d, cfg->max_names);
