@@ -311,6 +311,12 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 		gateway_flow_deny(f, NULL, "no address of this name may be used");
 		return;
 	}
+	if (error == -EDQUOT) {
+		gateway_flow_deny(f, NULL,
+				  "too many questions about names of this domain: allow this one "
+				  "in full, or set dns.budget");
+		return;
+	}
 	if (n == 0) {
 		gateway_flow_fail(f, error == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
 				  "the name has no address");
