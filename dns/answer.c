@@ -264,3 +264,16 @@ void dns_rrset_fini(struct dns_rrset *rr)
 	rr->row = NULL;
 	rr->data = (struct dns_data){ 0 };
 }
+
+int dns_rrset_copy(const struct dns_rrset *from, struct dns_rrset *ret)
+{
+	*ret = *from;
+	if (!from->row)
+		return 0;
+	ret->row = malloc(from->data.len);
+	if (!ret->row)
+		return -ENOMEM;
+	memcpy(ret->row, from->row, from->data.len);
+	ret->data.p = ret->row;
+	return 0;
+}

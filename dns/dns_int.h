@@ -65,6 +65,11 @@
 #define DNS_TCP_OUT_CAP ((size_t)512 * 1024)
 #define DNS_TCP_IDLE_NS (30 * NS_PER_S)
 #define DNS_MAX_UPSTREAMS 16
+/* A question goes to several servers when the first are silent: memory of c-ares. */
+#define DNS_MAX_TRIES (2 * DNS_MAX_ASKS)
+/* A server that is silent is tried again beside other questions. */
+#define DNS_PROBE_MIN_NS (1 * NS_PER_S)
+#define DNS_PROBE_MAX_NS (60 * NS_PER_S)
 
 /*
  * Questions below many domains: memory. All budgets together admit 2 * 16 * 256
@@ -86,7 +91,14 @@
 #define DNS_TTL_MAX_S 3600
 #define DNS_NEGATIVE_MAX_S 300
 /* RFC 9520: a failing upstream is not hammered, and is forgiven soon. */
-#define DNS_FAILURE_S 1
+#define DNS_FAILURE_S 1u
+#define DNS_FAILURE_DOUBLINGS 3u
+#define DNS_FAILURE_MEMORY_NS (30 * NS_PER_S)
+/* RFC 8767 5: client response timer, TTL of stale data, failure recheck timer, maximum. */
+#define DNS_STALE_WAIT_NS (1800 * NS_PER_MS)
+#define DNS_STALE_TTL_S 30u
+#define DNS_STALE_RETRY_S 30
+#define DNS_STALE_MAX_S 604800
 #define DNS_VIRTUAL_TTL_S 60
 #define DNS_RECORD_TTL_S 60
 #define DNS_DENIED_TTL_S 10
@@ -133,9 +145,11 @@ enum {
 enum {
 	DNS_EDE_NONE = -1,
 	DNS_EDE_OTHER = 0,
+	DNS_EDE_STALE = 3,
 	DNS_EDE_NOT_READY = 14,
 	DNS_EDE_BLOCKED = 15,
 	DNS_EDE_FILTERED = 17,
+	DNS_EDE_STALE_NXDOMAIN = 19,
 	DNS_EDE_NOT_SUPPORTED = 21,
 	DNS_EDE_NO_REACHABLE_AUTHORITY = 22,
 	DNS_EDE_NETWORK_ERROR = 23,
@@ -334,6 +348,7 @@ struct dns_rrset {
 void dns_answer_read(const uint8_t *msg, size_t len, const struct name *n, uint16_t type,
 		     struct dns_rrset *ret);
 void dns_rrset_fini(struct dns_rrset *rr);
+must_check int dns_rrset_copy(const struct dns_rrset *from, struct dns_rrset *ret);
 
 /* ---- the outside, as the engine sees it --------------------------------- */
 
@@ -353,11 +368,28 @@ struct dns_upstream {
 	void (*wake)(void *up, uint64_t when);
 	/* After this no call into the engine. */
 	void (*free)(void *up);
+	/* dns_set_upstreams(), its arguments checked. NULL: cannot. */
+	int (*set)(void *up, const struct endpoint *e, size_t n);
 };
 
 /* error 0: msg is the answer as received; else -ETIMEDOUT, -EIO, -EREMOTEIO. */
 void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len);
 void dns_tick(struct dns *d);
+
+/* health.c: whether a server answers, and whom to ask first. */
+struct dns_health {
+	unsigned fails; /* in a row; 0: it answers, as far as is known */
+	uint64_t failed_at;
+	uint64_t probe_at; /* when it may be tried again */
+	bool probing;
+};
+void dns_health_answered(struct dns_health *h);
+/* A question that was put at asked_at has come to nothing. */
+void dns_health_failed(struct dns_health *h, uint64_t asked_at, uint64_t now);
+/* Of n servers in order of preference, the next to ask; bits of tried: not this one. -1: none. */
+int dns_health_next(const struct dns_health *const h[], size_t n, uint32_t tried);
+/* The one that should be tried again by now, or -1. */
+int dns_health_probe(const struct dns_health *const h[], size_t n, uint64_t now);
 
 /* upstream.c. *d need not be usable before the first ask. */
 must_check int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg,
@@ -382,14 +414,22 @@ struct dns_entry {
 	unsigned refs;
 	uint64_t asked, expires;
 	struct dns_rrset rr;
+	/* Serve-stale; see cache.c. */
+	bool stale;	      /* rr has outlived its TTL */
+	uint8_t fails;	      /* failures before this one */
+	uint64_t stale_until; /* of rr, when it is no failure */
+	struct dns_entry *old;
+	struct list slow; /* in dns_cache.slow, while those who wait do not get old */
+	uint64_t slow_at;
 };
 
 struct dns_cache {
 	struct hmap table;
 	struct pool pool;
-	struct list lru; /* least recently used first */
-	size_t asks;	 /* under way */
-	size_t data;	 /* bytes of dns_rrset.data in all entries */
+	struct list lru;  /* least recently used first */
+	struct list slow; /* pending ones that have an old answer, by slow_at */
+	size_t asks;	  /* under way */
+	size_t data;	  /* bytes of dns_rrset.data in all entries */
 };
 
 struct dns_wait {
@@ -422,6 +462,10 @@ bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types,
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
+/* Is any of the answers past its TTL? */
+bool dns_gather_stale(const struct dns_gather *g);
+/* Other servers: what the old ones failed at is asked again. */
+void dns_cache_forget_failures(struct dns *d);
 /* Seconds the answer may still be used. */
 uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e);
 
@@ -563,7 +607,7 @@ struct dns {
 	struct dns_ops ops;
 	void *ctx;
 	enum dns_mode mode;
-	uint32_t pin_grace_s;
+	uint32_t pin_grace_s, stale_s;
 	bool no_quic;
 	struct hash_key key;
 	const struct dns_upstream *up_ops;

@@ -14,9 +14,22 @@
  */
 #include "dns/dns_int.h"
 
-/* The query as it stands on the record, its reply sent; q is invalid afterwards. */
-void dns_finish(struct dns_query *q, const struct dns_ending *e)
+/* RFC 8767: the answer has outlived its TTL, and says so unless it has worse to say. */
+static bool mark_stale(struct dns_reply *r)
 {
+	r->ttl = MIN(r->ttl, DNS_STALE_TTL_S);
+	r->soa_ttl = MIN(r->soa_ttl, DNS_STALE_TTL_S);
+	if (r->ede != DNS_EDE_NONE)
+		return false;
+	r->ede = r->rcode == DNS_RCODE_NXDOMAIN ? DNS_EDE_STALE_NXDOMAIN : DNS_EDE_STALE;
+	r->ede_text = "upstream does not answer: from an earlier answer";
+	return true;
+}
+
+/* The query as it stands on the record, its reply sent; q is invalid afterwards. */
+void dns_finish(struct dns_query *q, const struct dns_ending *ending)
+{
+	struct dns_ending copy = *ending, *e = &copy;
 	uint8_t out[DNS_REPLY_MAX];
 	struct dns *d = q->d;
 	dns_reply_fn *reply = q->reply;
@@ -32,6 +45,8 @@ void dns_finish(struct dns_query *q, const struct dns_ending *e)
 		.detail = e->detail,
 	};
 
+	if (dns_gather_stale(&q->g) && mark_stale(&e->reply) && !ev.detail)
+		ev.detail = e->reply.ede_text;
 	if (q->q.transport == DNS_UDP) {
 		limit = DNS_UDP_MIN;
 		if (q->rq.edns)

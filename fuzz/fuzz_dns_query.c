@@ -258,7 +258,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					    .judge_answer = judge_answer,
 					    .judge_type = judge_type,
 					    .event = on_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 	struct dns_config cfg = {
 		.virtual4 = { ip4(198, 18, 0, 0), 15 },
@@ -279,6 +281,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	F.virtual = cfg.mode == DNS_VIRTUAL;
 	if (mode & 16)
 		cfg.virtual6 = (struct ip_prefix){ 0 };
+	cfg.stale_s = mode & 32 ? 60 : 0;
+	if (mode & 64)
+		cfg.budget = (struct dns_budget){ .names = 3, .bytes = 40, .queries = 6 };
 	if (dns_new_with(NULL, &cfg, &ops, NULL, &up, NULL, &F.d) < 0)
 		abort();
 	while (rd_left(&r) && sent < 64) {

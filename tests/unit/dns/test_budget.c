@@ -61,7 +61,9 @@ static void start(struct dns_budget budget)
 	static const struct dns_ops ops = { .judge_query = yes_query,
 					    .judge_answer = yes_answer,
 					    .event = no_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 	struct dns_config cfg = { .mode = DNS_REAL, .budget = budget };
 
 	T.now = 1000 * NS_PER_S;

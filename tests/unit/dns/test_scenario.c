@@ -7,6 +7,7 @@
  *	mode virtual|real             names N       pending N       grace SECONDS
  *	virtual4 PREFIX|none          virtual6 PREFIX|none
  *	record NAME ADDR              deny SUFFIX   filter PREFIX
+ *	stale SECONDS
  *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
  *	types SUFFIX                  MX, SRV and TXT may be asked below it
@@ -25,6 +26,7 @@
  *	event TEXT                    the next event, see on_event()
  *	resolve ID NAME               resolved ID ERROR ADDR...
  *	names ADDR = NAME...          virtual ADDR = NAME|none
+ *	hold ADDR                     release ADDR       a flow begins, ends
  *	advance N(s|ms)
  *	repeat N query|reply|ask|event ... with %d counting from 1
  */
@@ -207,7 +209,9 @@ static void up_free(void *up)
 	(void)up;
 }
 
-static const struct dns_upstream fake = { up_ask, up_now, up_wake, up_free };
+static const struct dns_upstream fake = {
+	.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+};
 
 static void start(void)
 {
@@ -684,6 +688,8 @@ static void do_config(char **w)
 		S.types[S.n_types++] = name_of(w[1]);
 	else if (str_eq(w[0], "no-quic"))
 		S.cfg.no_quic = true;
+	else if (str_eq(w[0], "stale"))
+		S.cfg.stale_s = (uint32_t)number_of(w[1]);
 	else if (str_eq(w[0], "exact"))
 		S.exact[S.n_exact++] = name_of(w[1]);
 	else if (str_eq(w[0], "budget"))
@@ -779,6 +785,11 @@ static void statement(const char *line)
 		do_resolve(w);
 	} else if (str_eq(w[0], "names") && n >= 3) {
 		do_names(w, n);
+	} else if ((str_eq(w[0], "hold") || str_eq(w[0], "release")) && n == 2) {
+		struct ip_addr a = addr_of(w[1]);
+
+		start();
+		(w[0][0] == 'h' ? dns_hold : dns_release)(S.d, &a);
 	} else if (str_eq(w[0], "virtual") && n == 4) {
 		do_virtual(w);
 	} else if (str_eq(w[0], "advance")) {
