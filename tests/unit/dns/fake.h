@@ -72,7 +72,8 @@ static inline void fake_reply(void *user, const uint8_t *msg, size_t len)
 	(void)user;
 	F.replied = true;
 	F.len = len;
-	memcpy(F.reply, msg, len);
+	if (len)
+		memcpy(F.reply, msg, len);
 }
 
 /* A message from the guest, copied to the heap so that the sanitizer sees every read beyond it. */
