@@ -27,17 +27,11 @@ static struct policy_verdict both(struct policy_verdict own, struct policy_verdi
 	return floor;
 }
 
-/* strict_names: a name that the connection did not prove is no name at all. */
-static bool is_nameless(const struct policy *p, const struct policy_facts *f)
-{
-	return p->strict_names && f->name == POLICY_KNOWN && (f->name_unproven || f->name_answered);
-}
-
 static struct policy_verdict decide(const struct policy *p, const struct policy_facts *f)
 {
 	struct policy_facts nameless;
 
-	if (!is_nameless(p, f))
+	if (!policy_is_nameless(p, f))
 		return policy_match_decide(p, f);
 	nameless = *f;
 	nameless.name = POLICY_NONE;

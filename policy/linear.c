@@ -86,7 +86,7 @@ bool policy_rule_covers_address(const struct policy_rule *r, const struct policy
 	if (f->addr.family == 0)
 		return r->action == POLICY_DENY;
 	if (r->dest == DEST_DOH)
-		return policy_doh_address(&f->addr);
+		return policy_doh_address(&f->addr, r->action);
 	if (r->dest == DEST_GROUP)
 		return policy_group_of(&f->addr) == r->group;
 	return prefix_match(r, &f->addr);

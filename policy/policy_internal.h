@@ -68,6 +68,12 @@ static inline bool rule_has_http(const struct policy_rule *r)
 	return r->n_methods || r->n_paths;
 }
 
+/* strict_names: a name that the connection did not prove is no name at all. */
+static inline bool policy_is_nameless(const struct policy *p, const struct policy_facts *f)
+{
+	return p->strict_names && f->name == POLICY_KNOWN && (f->name_unproven || f->name_answered);
+}
+
 /* A reason for a refusal, without a place: the caller knows where it stood. */
 struct why {
 	char text[384];
@@ -127,6 +133,14 @@ const char *policy_dir_name(enum policy_dir d);
 int policy_unknown(struct why *why, const char *what, const char *word,
 		   const char *const *candidates, size_t n);
 
+/* ---- qtype.c --------------------------------------------------------------- */
+
+must_check int policy_rule_add_qtype(struct policy_rule *r, const char *s, struct why *why);
+/* The word of bit number `bit` of policy_rule.qtypes; NULL behind the last. */
+const char *policy_qtype_word(unsigned bit);
+/* Part of the validator: qtypes only where they have an effect. */
+must_check int policy_rule_check_qtypes(const struct policy_rule *r, struct why *why);
+
 /* ---- load_rule.c ------------------------------------------------------------ */
 
 /* Puts why at the place of c; returns code. */
@@ -154,8 +168,8 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 
 /* ---- doh.c ----------------------------------------------------------------- */
 
-bool policy_doh_name(const struct name *n);
-bool policy_doh_address(const struct ip_addr *a);
+/* Of two addresses inside one, an allow must hold for both and a deny for either. */
+bool policy_doh_address(const struct ip_addr *a, enum policy_action action);
 
 /* ---- linear.c -------------------------------------------------------------- */
 

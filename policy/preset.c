@@ -207,6 +207,15 @@ static int check_no_net(const struct policy_flags *flags, struct conf_error *err
 	return -EINVAL;
 }
 
+/* What a policy has beside defaults and rules moves on when those are replaced. */
+static void take_settings(struct policy *p, struct policy *from)
+{
+	p->drop = from->drop;
+	p->strict_names = from->strict_names;
+	policy_set_floor(p, from->floor);
+	from->floor = NULL;
+}
+
 /* What the token rules go in front of. Takes over base. */
 static int below_tokens(struct policy *base, const struct policy_flags *flags, struct policy **ret,
 			struct conf_error *err)
@@ -227,7 +236,7 @@ static int below_tokens(struct policy *base, const struct policy_flags *flags, s
 		return r;
 	}
 	if (p && base) {
-		p->drop = base->drop;
+		take_settings(p, base);
 		policy_free(base);
 	}
 	*ret = p ? p : base;
@@ -252,7 +261,7 @@ int policy_compose(struct policy *base, const struct policy_flags *flags, struct
 	r = policy_new(below->egress, below->ingress, &p);
 	if (r < 0)
 		goto out;
-	p->drop = below->drop;
+	take_settings(p, below);
 	r = set_default("--net-default-egress", flags->default_egress, &p->egress, err);
 	if (r == 0)
 		r = set_default("--net-default-ingress", flags->default_ingress, &p->ingress, err);

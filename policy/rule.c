@@ -273,7 +273,7 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 	if (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
 		return why_set(why,
 			       "group host is the sandbox's gateway: no peer of an ingress flow");
-	return 0;
+	return policy_rule_check_qtypes(r, why);
 }
 
 int policy_add(struct policy *p, struct policy_rule *r, struct why *why)

@@ -33,6 +33,7 @@ void gateway_record_flow(const struct flow *f, const char *verdict, const char *
 {
 	char id[DENIAL_ID_LEN], text[ENDPOINT_STRLEN];
 	struct audit_event e;
+	bool no_rule;
 
 	record_flow_id(&f->gw->record, f->id, id);
 	audit_event_begin(&e, "flow");
@@ -51,11 +52,10 @@ void gateway_record_flow(const struct flow *f, const char *verdict, const char *
 		audit_str(&e, "peer", endpoint_format(&f->peer, text));
 	if (f->with_proxy)
 		audit_bool(&e, "intercepted", true);
-	/* A rule did not decide what is refused for a reason of its own. */
-	record_verdict(&e, verdict,
-		       detail && str_eq(verdict, "deny") && f->verdict.answer != POLICY_ANSWER_DENY
-			       ? NULL
-			       : &f->verdict);
+	/* A rule did not decide what is refused for a reason of its own; of DNS, names are judged. */
+	no_rule = f->kind == FLOW_DOT ||
+		  (detail && str_eq(verdict, "deny") && f->verdict.answer != POLICY_ANSWER_DENY);
+	record_verdict(&e, verdict, no_rule ? NULL : &f->verdict);
 	audit_str(&e, "denial", denial);
 	audit_str(&e, "detail", detail);
 	record_send(&f->gw->record, &e);

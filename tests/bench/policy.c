@@ -3,6 +3,7 @@
  * How long a policy decision takes, by number of rules, and what loading costs.
  *
  *   policy make KIND N > FILE     a policy of N rules: names, prefixes or mixed
+ *   policy list N > FILE          N entries of deny_domains
  *   policy load FILE              prints "SECONDS MIB" of loading it, MIB at its peak
  *   policy decide [MAX]           a line "KIND CASE N INDEX_NS WALK_NS" for each measurement
  *
@@ -125,6 +126,18 @@ static void make_policy(enum kind kind, size_t n, FILE *out)
 		fprintf(out, "%s{\"action\":\"%s\",\"destination\":\"%s\"%s}", i ? ",\n" : "",
 			mix(i) >> 33 & 1 ? "allow" : "deny", rule_dest(kind, i, dest, sizeof(dest)),
 			rule_ports(kind, i));
+	fprintf(out, "]}\n");
+}
+
+static void make_list(size_t n, FILE *out)
+{
+	char name[128];
+
+	fprintf(out, "{\"deny_domains\":[\n");
+	for (size_t i = 0; i < n; i++) {
+		rule_name(i, name, sizeof(name));
+		fprintf(out, "%s\"%s\"", i ? ",\n" : "", name);
+	}
 	fprintf(out, "]}\n");
 }
 
@@ -311,10 +324,14 @@ int main(int argc, char **argv)
 				make_policy((enum kind)k, strtoul(argv[3], NULL, 10), stdout);
 				return 0;
 			}
+	if (argc == 3 && str_eq(argv[1], "list")) {
+		make_list(strtoul(argv[2], NULL, 10), stdout);
+		return 0;
+	}
 	if (argc == 3 && str_eq(argv[1], "load"))
 		return load(argv[2]);
 	if (argc >= 2 && str_eq(argv[1], "decide"))
 		return decide(argc > 2 ? strtoul(argv[2], NULL, 10) : 1000000);
-	fprintf(stderr, "usage: policy make KIND N | load FILE | decide [MAX]\n");
+	fprintf(stderr, "usage: policy make KIND N | list N | load FILE | decide [MAX]\n");
 	return 2;
 }
