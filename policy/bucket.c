@@ -89,24 +89,32 @@ static struct entry entry_of(const struct policy_rule *r, uint32_t rule, size_t 
 			       .flags = rule_flags(r) };
 }
 
+static int append(struct bucket_store *s, struct bucket *b, struct entry entry)
+{
+	struct entry *e, *before;
+
+	if (b->first.rule == NONE) {
+		b->first = entry;
+		return 0;
+	}
+	if (s->entries.n == NONE)
+		return -E2BIG;
+	e = vec_add(&s->entries, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	*e = entry;
+	before = b->more == NONE ? &b->first : (struct entry *)s->entries.p + b->more;
+	before->next = b->more = (uint32_t)s->entries.n - 1;
+	return 0;
+}
+
 int bucket_add(struct bucket_store *s, struct bucket *b, const struct policy_rule *r, uint32_t rule)
 {
-	for (size_t i = 0; i < MAX(r->n_ports, (size_t)1); i++) {
-		struct entry *e = vec_add(&s->entries, sizeof(*e));
-		uint32_t at = (uint32_t)s->entries.n - 1;
+	int err = 0;
 
-		if (!e)
-			return -ENOMEM;
-		if (at >= BUCKET_MAP)
-			return -E2BIG;
-		*e = entry_of(r, rule, i);
-		if (b->first == NONE)
-			b->first = at;
-		else
-			((struct entry *)s->entries.p)[b->last].next = at;
-		b->last = at;
-	}
-	return 0;
+	for (size_t i = 0; i < MAX(r->n_ports, (size_t)1) && err == 0; i++)
+		err = append(s, b, entry_of(r, rule, i));
+	return err;
 }
 
 /* ---- port maps ------------------------------------------------------------------ */
@@ -291,19 +299,19 @@ static int map_add(struct bucket_store *s, const struct vec *entries, uint32_t *
 	return 0;
 }
 
-static int map_list(struct bucket_store *s, uint32_t first, uint8_t flag, uint32_t *ret)
+static int map_bucket(struct bucket_store *s, const struct bucket *b, uint8_t flag, uint32_t *ret)
 {
 	struct vec entries = { 0 };
 	int err = 0;
 
-	for (uint32_t i = first; i != NONE && err == 0; i = store_entry(s, i)->next) {
+	for (const struct entry *i = &b->first; i && err == 0; i = store_next(s, i)) {
 		struct entry *e;
 
-		if (!(store_entry(s, i)->flags & flag))
+		if (!(i->flags & flag))
 			continue;
 		e = vec_add(&entries, sizeof(*e));
 		if (e)
-			*e = *store_entry(s, i);
+			*e = *i;
 		else
 			err = -ENOMEM;
 	}
@@ -315,20 +323,17 @@ static int map_list(struct bucket_store *s, uint32_t first, uint8_t flag, uint32
 
 int bucket_seal(struct bucket_store *s, struct bucket *b, bool by_name)
 {
-	uint32_t i = b->first, n = 0, map = 0, below;
+	uint32_t n = 0, below;
 	int err;
 
-	while (i != NONE && n <= BUCKET_LIST_MAX) {
-		i = store_entry(s, i)->next;
+	b->more = NONE;
+	for (const struct entry *e = &b->first; e && n <= BUCKET_LIST_MAX; e = store_next(s, e))
 		n++;
-	}
 	if (n <= BUCKET_LIST_MAX)
 		return 0;
-	err = map_list(s, b->first, ENTRY_APEX, &map);
+	err = map_bucket(s, b, ENTRY_APEX, &b->more);
 	if (err == 0 && by_name)
-		err = map_list(s, b->first, ENTRY_BELOW, &below);
-	if (err == 0)
-		b->first = BUCKET_MAP | map;
+		err = map_bucket(s, b, ENTRY_BELOW, &below);
 	return err;
 }
 

@@ -103,6 +103,15 @@ static int add_ports(struct policy_index *x, const struct policy *p)
 	return err;
 }
 
+static int note_texts(struct policy_index *x, const struct policy *p)
+{
+	x->texts = calloc(p->n_rules / 64 + 1, sizeof(*x->texts));
+	for (size_t i = 0; i < p->n_rules && x->texts; i++)
+		if (p->rules[i].id || p->rules[i].reason)
+			x->texts[i / 64] |= UINT64_C(1) << (i % 64);
+	return x->texts ? 0 : -ENOMEM;
+}
+
 /* ---- the whole ---------------------------------------------------------------------- */
 
 static int build(struct policy_index *x, const struct policy *p)
@@ -121,6 +130,8 @@ static int build(struct policy_index *x, const struct policy *p)
 		err = map_denies(x, p);
 	if (err == 0)
 		err = add_ports(x, p);
+	if (err == 0)
+		err = note_texts(x, p);
 	if (err == 0)
 		bucket_store_trim(&x->store);
 	return err;
@@ -141,7 +152,7 @@ int policy_finish(struct policy *p, struct why *why)
 	if (err < 0) {
 		policy_index_free(x);
 		if (err == -E2BIG)
-			return why_set(why, "more than %u port ranges in all rules", BUCKET_MAP);
+			return why_set(why, "more than %u port ranges in all rules", NONE);
 		why_set(why, "out of memory");
 		return err;
 	}
@@ -159,5 +170,6 @@ void policy_index_free(struct policy_index *x)
 	address_index_fini(&x->v6);
 	name_index_fini(&x->names);
 	vec_fini(&x->ports);
+	free(x->texts);
 	free(x);
 }

@@ -46,13 +46,15 @@ struct entry {
 	uint8_t flags;
 };
 
-/* The rules of one destination. */
+/*
+ * The rules of one destination. Most destinations have one rule, so that its entry
+ * lies in the bucket itself: a decision touches little memory.
+ */
 struct bucket {
-	uint32_t first; /* an entry, or NONE, or once sealed BUCKET_MAP | a map */
-	uint32_t last;	/* an entry, while building */
+	struct entry first; /* rule is NONE: empty */
+	uint32_t more;	    /* while building: the last entry; then: its port map; or NONE */
 };
-#define BUCKET_MAP (UINT32_C(1) << 31)
-#define BUCKET_EMPTY ((struct bucket){ NONE, NONE })
+#define BUCKET_EMPTY ((struct bucket){ .first = { .rule = NONE, .next = NONE }, .more = NONE })
 /* A longer list than this becomes a port map. */
 #define BUCKET_LIST_MAX 16
 
@@ -102,6 +104,11 @@ static inline const struct entry *store_entry(const struct bucket_store *s, uint
 	return (const struct entry *)s->entries.p + i;
 }
 
+static inline const struct entry *store_next(const struct bucket_store *s, const struct entry *e)
+{
+	return e->next == NONE ? NULL : store_entry(s, e->next);
+}
+
 static inline const struct port_map *store_map(const struct bucket_store *s, uint32_t i)
 {
 	return (const struct port_map *)s->maps.p + i;
@@ -115,11 +122,9 @@ uint32_t store_least(const struct bucket_store *s, struct least l, uint16_t port
 struct prefix_node {
 	struct bucket rules;
 	uint32_t around; /* the next wider prefix, or NONE */
+	uint32_t least;	 /* rule of it and of all around it */
 	uint8_t len;
 };
-
-/* 8 to this power is more than there can be keys. */
-#define KEY_LEVELS 8
 
 struct address_index {
 	struct vec nodes; /* struct prefix_node */
@@ -131,8 +136,8 @@ struct address_index {
 	struct vec keys, spans;		/* uint64_t, uint32_t */
 	struct vec slices;		/* struct address_slice */
 	struct vec low_keys, low_spans; /* uint64_t, uint32_t */
-	struct vec levels[KEY_LEVELS];	/* uint64_t: every 8th key of the level below */
-	unsigned n_levels;
+	uint32_t *tops; /* by the upper bits of a key: the first key with them, or behind them */
+	uint8_t shift;	/* to get them */
 };
 
 struct address_slice {
@@ -199,7 +204,8 @@ struct policy_index {
 	bool has_groups, has_names;
 	/* Maps: what a fact that is missing for good, or that is missing yet, never escapes. */
 	uint32_t deny_names, deny_prefixes, deny_groups;
-	uint32_t query; /* least rule of "any" or "host" that covers DNS, or NONE */
+	uint64_t *texts; /* a bit for each rule that has an id or a reason */
+	uint32_t query;	 /* least rule of "any" or "host" that covers DNS, or NONE */
 	/* Ports at which some rule by address begins or ceases to hold; the first is 1. */
 	struct vec ports; /* uint16_t */
 };

@@ -50,9 +50,7 @@ static bool name_match(const struct policy_rule *r, const struct name *n)
 {
 	if (r->dest == DEST_DOH)
 		return policy_doh_name(n);
-	if (r->dest == DEST_NAME)
-		return name_equal(n, r->name);
-	return name_in_suffix(n, r->name, r->dest == DEST_SUFFIX);
+	return policy_rule_names(r, n);
 }
 
 static bool any_name_match(const struct policy_rule *r, const struct policy_facts *f)

@@ -113,19 +113,13 @@ static void visit_map(struct visit *v, uint32_t map, unsigned actions, enum tri 
 static void visit_bucket(struct visit *v, const struct bucket *b, uint8_t position,
 			 unsigned actions, enum tri dest)
 {
-	const struct entry *e;
-
-	if (b->first != NONE && (b->first & BUCKET_MAP)) {
-		visit_map(v, (b->first & ~BUCKET_MAP) + (position == ENTRY_BELOW), actions, dest);
+	if (b->more != NONE) {
+		visit_map(v, b->more + (position == ENTRY_BELOW), actions, dest);
 		return;
 	}
-	for (uint32_t i = b->first; i != NONE; i = e->next) {
-		e = store_entry(v->store, i);
-		if (e->rule >= v->sure)
-			return;
+	for (const struct entry *e = &b->first; e && e->rule < v->sure; e = store_next(v->store, e))
 		if (e->flags & position)
 			visit_entry(v, e, actions, dest);
-	}
 }
 
 /* ---- destinations ---------------------------------------------------------------------- */
@@ -154,6 +148,8 @@ static void visit_prefixes(struct visit *v, const struct address_index *x, const
 		const struct prefix_node *n = address_node(x, i);
 		unsigned acts = actions;
 
+		if (n->least >= v->sure)
+			return;
 		if (also && !ip_in_prefix(also, &(struct ip_prefix){ *a, n->len }))
 			acts &= ~ONLY(POLICY_ALLOW);
 		visit_bucket(v, &n->rules, ENTRY_APEX, acts, TRI_YES);
@@ -219,7 +215,7 @@ static void visit_names(struct visit *v, const struct policy_index *x)
 /* Group doh: by the address, or else as a rule by name. */
 static void visit_doh(struct visit *v, const struct policy_index *x)
 {
-	if (x->doh.first == NONE)
+	if (x->doh.first.rule == NONE)
 		return;
 	for (unsigned a = 0; a < 2; a++) {
 		struct policy_rule r = { .action = (enum policy_action)a, .dest = DEST_DOH };
@@ -264,6 +260,14 @@ static void visit_all(struct visit *v)
 	visit_doh(v, x);
 }
 
+/* Most rules have no texts: then the rule need not be touched. */
+static struct policy_verdict verdict(const struct policy *p, enum policy_answer answer, uint32_t rule)
+{
+	if (rule == NONE || (p->index->texts[rule / 64] >> (rule % 64) & 1))
+		return policy_verdict_of(p, answer, rule);
+	return (struct policy_verdict){ .answer = answer, .rule = (int)rule };
+}
+
 struct policy_verdict policy_match_decide(const struct policy *p, const struct policy_facts *f)
 {
 	enum policy_action last = f->dir == POLICY_INGRESS ? p->ingress : p->egress;
@@ -279,12 +283,12 @@ struct policy_verdict policy_match_decide(const struct policy *p, const struct p
 	other = v.maybe[last == POLICY_ALLOW ? POLICY_DENY : POLICY_ALLOW];
 	/* Only what stands before the rule that is sure counts. */
 	if (MIN(other[WAIT_NAME], other[WAIT_HTTP]) >= v.sure)
-		return policy_verdict_of(p, policy_answer_of(last), v.sure);
+		return verdict(p, policy_answer_of(last), v.sure);
 	name = MIN(v.maybe[0][WAIT_NAME], v.maybe[1][WAIT_NAME]);
 	http = MIN(v.maybe[0][WAIT_HTTP], v.maybe[1][WAIT_HTTP]);
 	if (name < v.sure)
-		return policy_verdict_of(p, POLICY_ANSWER_NEED_NAME, name);
-	return policy_verdict_of(p, POLICY_ANSWER_NEED_HTTP, http);
+		return verdict(p, POLICY_ANSWER_NEED_NAME, name);
+	return verdict(p, POLICY_ANSWER_NEED_HTTP, http);
 }
 
 /* ---- names asked of the resolver ------------------------------------------------------------ */
@@ -292,19 +296,15 @@ struct policy_verdict policy_match_decide(const struct policy *p, const struct p
 static void query_bucket(const struct bucket_store *s, const struct bucket *b, uint8_t position,
 			 uint32_t *min)
 {
-	const struct entry *e;
-
-	if (b->first != NONE && (b->first & BUCKET_MAP)) {
-		least(min, store_map(s, (b->first & ~BUCKET_MAP) + (position == ENTRY_BELOW))->query);
+	if (b->more != NONE) {
+		least(min, store_map(s, b->more + (position == ENTRY_BELOW))->query);
 		return;
 	}
-	for (uint32_t i = b->first; i != NONE; i = e->next) {
-		e = store_entry(s, i);
+	for (const struct entry *e = &b->first; e; e = store_next(s, e))
 		if ((e->flags & ENTRY_QUERY) && (e->flags & position)) {
 			least(min, e->rule);
 			return;
 		}
-	}
 }
 
 /* The least rule by name for a query. */
@@ -313,7 +313,7 @@ static void query_name(const struct policy_index *x, const struct name *name, ui
 	const struct name_node *n;
 	struct name_walk w;
 
-	if (x->doh.first != NONE && policy_doh_name(name))
+	if (x->doh.first.rule != NONE && policy_doh_name(name))
 		query_bucket(&x->store, &x->doh, ENTRY_APEX, min);
 	if (!x->has_names)
 		return;
@@ -324,8 +324,7 @@ static void query_name(const struct policy_index *x, const struct name *name, ui
 
 static struct policy_verdict query_verdict(const struct policy *p, uint32_t rule)
 {
-	return policy_verdict_of(
-		p, policy_answer_of(rule == NONE ? p->egress : p->rules[rule].action), rule);
+	return verdict(p, policy_answer_of(rule == NONE ? p->egress : p->rules[rule].action), rule);
 }
 
 struct policy_verdict policy_match_query(const struct policy *p, const struct name *n)

@@ -155,8 +155,9 @@ static int allocate(struct name_index *x, const struct policy *p)
 	return x->slots && x->block ? 0 : -ENOMEM;
 }
 
-static struct name_node *get_node(struct name_index *x, const struct name *n)
+static struct name_node *get_node(struct name_index *x, const struct policy_rule *r)
 {
+	const struct name name = policy_rule_name(r), *n = &name;
 	struct name_walk w;
 	struct name_slot *slot;
 	struct name_node *node;
@@ -184,7 +185,7 @@ int name_index_build(struct name_index *x, struct bucket_store *s, const struct 
 
 	for (size_t i = 0; i < p->n_rules && err == 0; i++)
 		if (in_index(&p->rules[i]))
-			err = bucket_add(s, &get_node(x, p->rules[i].name)->rules, &p->rules[i],
+			err = bucket_add(s, &get_node(x, &p->rules[i])->rules, &p->rules[i],
 					 (uint32_t)i);
 	for (size_t at = 4; at < x->used && err == 0;) {
 		struct name_node *node = node_at(x, (uint32_t)(at / 4));

@@ -20,6 +20,12 @@ enum dest_kind {
 	DEST_DOH = 6,	 /* known DNS-over-HTTPS resolvers, by name or address */
 };
 
+/* A name that takes no more room than it needs: there may be a million. */
+struct rule_name {
+	uint8_t len;
+	char s[]; /* NUL-terminated */
+};
+
 struct policy_rule {
 	enum policy_action action;
 	enum policy_dir dirs;
@@ -27,7 +33,7 @@ struct policy_rule {
 	enum dest_kind dest;
 	enum policy_group group; /* DEST_GROUP */
 	struct ip_prefix prefix; /* DEST_PREFIX; never an IPv4-mapped one */
-	struct name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
+	struct rule_name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
 	struct port_range *ports;
 	size_t n_ports; /* sorted and disjoint; 0: any */
 	char **methods;
@@ -112,6 +118,11 @@ must_check int policy_rule_add_port(struct policy_rule *r, struct port_range ran
 must_check int policy_rule_add_method(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_add_proto(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_set_name(struct policy_rule *r, const struct name *n);
+/* Of a rule by name, group doh aside. */
+struct name policy_rule_name(const struct policy_rule *r);
+/* Does this name match a rule by name, group doh aside? */
+bool policy_rule_names(const struct policy_rule *r, const struct name *n);
 must_check int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_set_reason(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_action_parse(const char *s, enum policy_action *ret, struct why *why);

@@ -176,6 +176,34 @@ int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why)
 	return err;
 }
 
+int policy_rule_set_name(struct policy_rule *r, const struct name *n)
+{
+	struct rule_name *name = malloc(sizeof(*name) + n->len + 1u);
+
+	if (!name)
+		return -ENOMEM;
+	name->len = n->len;
+	memcpy(name->s, n->s, n->len + 1u);
+	free(r->name);
+	r->name = name;
+	return 0;
+}
+
+struct name policy_rule_name(const struct policy_rule *r)
+{
+	struct name n = { .len = r->name->len };
+
+	memcpy(n.s, r->name->s, n.len);
+	return n;
+}
+
+bool policy_rule_names(const struct policy_rule *r, const struct name *n)
+{
+	if (r->dest == DEST_NAME && n->len != r->name->len)
+		return false;
+	return name_ends_with(n, r->name->s, r->name->len, r->dest != DEST_BELOW);
+}
+
 int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why)
 {
 	size_t len = strlen(s);
@@ -237,7 +265,7 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 		return why_set(why, "requests are read on egress only: no http in an ingress rule");
 	if (rule_has_http(r) && r->protos && r->protos != POLICY_TCP)
 		return why_set(why, "http conditions need protocol tcp alone");
-	if ((r->dest == DEST_SUFFIX || r->dest == DEST_BELOW) && name_labels(r->name) < 2)
+	if ((r->dest == DEST_SUFFIX || r->dest == DEST_BELOW) && !strchr(r->name->s, '.'))
 		return why_set(why,
 			       "suffix \"%s\" covers a whole top-level domain: give at least two "
 			       "labels, such as \"example.%s\"",
