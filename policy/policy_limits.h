@@ -5,8 +5,10 @@
 
 /* A file that is read whole: memory, and a /dev/zero given as a path. */
 #define CONF_FILE_MAX ((size_t)16 << 20)
-/* Nested JSON: jansson parses and frees by recursion, so depth is stack. */
+/* Nested values: jansson and toml++ parse and free by recursion, so depth is stack. */
 #define CONF_DEPTH_MAX 64
+/* Values of a YAML or TOML file, which note where each stands: memory. */
+#define CONF_VALUES_MAX (CONF_FILE_MAX / 4)
 
 /* Rules after expansion: the walk is linear, so this bounds a decision's cost. */
 #define POLICY_RULES_MAX 65536
