@@ -418,6 +418,27 @@ static void test_plain_yaml(void **state)
 	}
 }
 
+/* Letters beyond ASCII wherever TOML lets them be. */
+static void test_toml_letters(void **state)
+{
+	static const char text[] = "# \xc3\xa4\n"
+				   "\"\xc3\xa4\" = '''\xce\xb1''' # \xc2\xa0\xe1\x9a\x80\n"
+				   "b = \"\"\"\\\n   \xc3\xa4 \\\n\n \xd1\x8f\"\"\"\n";
+	struct conf_doc *d = NULL;
+	struct conf_error err = { "" };
+	struct conf root, a, b;
+
+	(void)state;
+	if (conf_doc_parse(text, strlen(text), "f", CONF_TOML, &d, &err) < 0)
+		fail_msg("%s", err.text);
+	root = conf_root(d);
+	a = conf_member(&root, "\xc3\xa4");
+	b = conf_member(&root, "b");
+	assert_string_equal(json_string_value(a.v), "\xce\xb1");
+	assert_string_equal(json_string_value(b.v), "\xc3\xa4 \xd1\x8f");
+	conf_doc_free(d);
+}
+
 static int parse(enum conf_format format, const char *text, struct conf_error *err)
 {
 	struct conf_doc *d = NULL;
@@ -567,13 +588,10 @@ static void test_places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_three_spellings),
-		cmocka_unit_test(test_by_name),
-		cmocka_unit_test(test_bad_yaml),
-		cmocka_unit_test(test_bad_toml),
-		cmocka_unit_test(test_plain_yaml),
-		cmocka_unit_test(test_depth),
-		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_three_spellings), cmocka_unit_test(test_by_name),
+		cmocka_unit_test(test_bad_yaml),	cmocka_unit_test(test_bad_toml),
+		cmocka_unit_test(test_plain_yaml),	cmocka_unit_test(test_toml_letters),
+		cmocka_unit_test(test_depth),		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_places),
 	};
 
