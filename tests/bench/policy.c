@@ -153,7 +153,7 @@ static struct policy *load_policy(enum kind kind, size_t n)
 
 	make_policy(kind, n, f);
 	fclose(f);
-	if (conf_doc_parse(text, len, "bench", &doc, &err) == 0) {
+	if (conf_doc_parse(text, len, "bench", CONF_JSON, &doc, &err) == 0) {
 		root = conf_root(doc);
 		if (policy_load_conf(&root, &p, &err) < 0)
 			p = NULL;
