@@ -93,7 +93,8 @@ static void show_name(struct known *k, const struct name *shown)
 
 static void what_flow(const struct capture_flow *f, const struct known *k, struct replay_item *item)
 {
-	const struct name *name = k->f.name == POLICY_KNOWN && k->f.n_names ? &k->f.names[0] : NULL;
+	bool proved = k->f.name == POLICY_KNOWN && k->f.n_names && !k->f.name_unproven;
+	const struct name *name = proved ? &k->f.names[0] : NULL;
 	const char *proto = policy_proto_text(f->proto);
 	char where[ENDPOINT_STRLEN], ip[IP_STRLEN];
 
@@ -105,9 +106,11 @@ static void what_flow(const struct capture_flow *f, const struct known *k, struc
 	else if (name)
 		snprintf(item->what, sizeof(item->what), "%s %s", proto, name->s);
 	else
-		snprintf(item->what, sizeof(item->what), "%s %s", proto,
+		snprintf(item->what, sizeof(item->what), "%s %s%s%s", proto,
 			 f->server.port ? endpoint_format(&f->server, where)
-					: ip_format(&f->server.addr, ip));
+					: ip_format(&f->server.addr, ip),
+			 k->f.name_unproven ? " that shows " : "",
+			 k->f.name_unproven ? k->f.names[0].s : "");
 }
 
 static void report(struct capture *c, struct replay_item *item, const struct policy_verdict *v)
@@ -255,14 +258,18 @@ bool capture_judge_first(struct capture *c, struct capture_flow *f, bool eof)
 					       : "first bytes that were not sent");
 		return eof || f->midway;
 	}
-	eof |= b->len >= STREAM_MAX / 2;
-	tlsproxy_sniff(buf_at(b), b->len, eof, &s);
+	/* A gap is no end: what would have come cannot be told. */
+	tlsproxy_sniff(buf_at(b), b->len, (eof && !f->up.lost) || b->len >= STREAM_MAX / 2, &s);
+	if (s.kind == TLSPROXY_SNIFF_MORE && eof)
+		judge_unread(c, f, "first bytes that are not in the capture");
 	if (s.kind == TLSPROXY_SNIFF_MORE)
-		return false;
+		return eof;
 	if (s.kind == TLSPROXY_SNIFF_HTTP) {
 		host_hint(buf_at(b), b->len, &host);
-		if (host.kind == HOST_HINT_MORE && !eof)
-			return false;
+		if (host.kind == HOST_HINT_MORE && eof && f->up.lost)
+			judge_unread(c, f, "a request that is not whole in the capture");
+		if (host.kind == HOST_HINT_MORE && (!eof || f->up.lost))
+			return eof;
 	}
 	judge_read(c, f, &s, s.has_sni ? &s.sni : host.kind == HOST_HINT_NAME ? &host.name : NULL);
 	return true;
