@@ -360,7 +360,7 @@ static void take_flow(struct replay *r, const json_t *e)
 		apart(r, "flow", "the record does not say enough of it", e);
 		return;
 	}
-	if (item.was == REPLAY_ALLOW) {
+	if (item.was == REPLAY_ALLOW && ff.f.dir == POLICY_EGRESS) {
 		/* What the client showed is a fact of this flow, not its certain name. */
 		if (!ff.flow.is_virtual && ff.f.name == POLICY_KNOWN)
 			ff.flow.sni = ff.f.names[ff.f.n_names - 1];
