@@ -50,3 +50,11 @@ bool policy_doh_address(const struct ip_addr *a)
 	}
 	return false;
 }
+
+bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v)
+{
+	const struct policy *of = v->floor ? p->floor : p;
+
+	return of && v->rule >= 0 && (size_t)v->rule < of->n_rules &&
+	       of->rules[v->rule].dest == DEST_DOH;
+}

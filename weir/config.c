@@ -124,6 +124,7 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_SERVER, config_add_dns_server },
 		{ OPTION_DNS_RECORD, add_record },
 		{ OPTION_DNS_ANSWERS, config_set_answers },
+		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
 		{ OPTION_AUDIT, set_audit },
 		{ OPTION_CAPTURE, set_capture },

@@ -51,6 +51,7 @@ struct weir_config {
 	struct dns_record *dns_records;
 	size_t n_dns_records;
 	uint32_t dns_timeout_ms;
+	bool dns_doh; /* DNS over HTTPS may go around the resolver */
 
 	bool tls_intercept;  /* asked for, or needed by a secret or an HTTP rule */
 	uint16_t *tls_ports; /* {443} unless given */

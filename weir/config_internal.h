@@ -53,6 +53,7 @@ enum option {
 	OPTION_DNS_SERVER,
 	OPTION_DNS_RECORD,
 	OPTION_DNS_ANSWERS,
+	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
@@ -115,6 +116,7 @@ must_check int config_add_upstream_ca(struct config_builder *b, const struct whe
 				      const char *path);
 must_check int config_add_publish(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_answers(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_doh(struct config_builder *b, const struct where *w, const char *text);
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);

@@ -31,6 +31,7 @@ static const struct {
 	[OPTION_DNS_SERVER] = { "--dns-server", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_DNS_RECORD] = { "--dns-record", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_DNS_ANSWERS] = { "--dns-answers", FLAG_VALUE },
+	[OPTION_DNS_DOH] = { "--dns-doh", FLAG_VALUE },
 	[OPTION_PUBLISH] = { "--publish", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_AUDIT] = { "--audit", FLAG_VALUE },
 	[OPTION_CAPTURE] = { "--capture", FLAG_VALUE },

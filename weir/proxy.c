@@ -38,6 +38,10 @@ static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_erro
 	_exit(1);
 }
 
+static const char refused_doh[] =
+	"DNS over HTTPS goes around the resolver that judges names; use the system's resolver, or "
+	"allow it (dns.doh, --dns-doh, a rule on group doh)";
+
 /* ---- policy ------------------------------------------------------------------ */
 
 static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
@@ -105,6 +109,14 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 	fill_verdict(px, &v, NULL, ret);
 }
 
+/* DNS over HTTPS is denied unless the configuration, or a rule on group doh, means it. */
+static bool goes_around_resolver(const struct proxy *px, const struct tlsproxy_request *r,
+				 const struct policy_verdict *v)
+{
+	return r->doh && !px->cfg->dns_doh && v->answer != POLICY_ANSWER_DENY &&
+	       !policy_verdict_is_doh(px->cfg->policy, v);
+}
+
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
 {
 	struct proxy *px = ctx;
@@ -112,27 +124,28 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 				  : r->authority.is_addr ? NULL
 							 : &r->authority.name;
 	struct policy_facts facts = facts_of(r->flow, name);
+	const char *path, *detail = NULL;
 	struct policy_verdict v;
-	const char *path;
 
-	/* "*" of OPTIONS has no path; rules by path do not match it. */
+	facts.http = POLICY_NONE;
 	buf_reset(&px->path);
+	/* "*" of OPTIONS has no path; rules by path do not match it. */
 	if (r->target[0] == '/' &&
 	    policy_path_normalise(r->target, strlen(r->target), &px->path) < 0) {
-		facts.http = POLICY_NONE;
-		v = policy_decide(px->cfg->policy, &facts);
-		fill_verdict(px, &v,
-			     policy_has_http(px->cfg->policy) ? "the path can be read in two ways"
-							      : NULL,
-			     ret);
+		if (policy_has_http(px->cfg->policy))
+			detail = "the path can be read in two ways";
+	} else if ((path = buf_str(&px->path))) {
+		facts.http = POLICY_KNOWN;
+		facts.method = r->method;
+		facts.path = path;
+	}
+	v = policy_decide(px->cfg->policy, &facts);
+	if (!detail && goes_around_resolver(px, r, &v)) {
+		fill_verdict(px, &v, refused_doh, ret);
+		ret->rule[0] = 0; /* it allows the host, and had no say in this */
 		return;
 	}
-	path = buf_str(&px->path);
-	facts.http = path ? POLICY_KNOWN : POLICY_NONE;
-	facts.method = r->method;
-	facts.path = path;
-	v = policy_decide(px->cfg->policy, &facts);
-	fill_verdict(px, &v, NULL, ret);
+	fill_verdict(px, &v, detail, ret);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])

@@ -270,6 +270,7 @@ static const struct {
 	  "the same record twice" },
 	{ ARGS("--dns-answers", "fake"),
 	  "--dns-answers fake: answers are \"virtual\" or \"real\"" },
+	{ ARGS("--dns-doh", "no"), "--dns-doh no: DNS over HTTPS is \"deny\" or \"allow\"" },
 	/* connections */
 	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp]" },
 	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
@@ -347,6 +348,9 @@ static const struct {
 	{ "{\"dns\": {\"answers\": \"magic\"}}",
 	  "c.json:1:21: answers are \"virtual\" or \"real\"" },
 	{ "{\"dns\": {\"answers\": true}}", "c.json:1:21: expected a string, not true" },
+	{ "{\"dns\": {\"doh\": \"Allow\"}}",
+	  "c.json:1:17: DNS over HTTPS is \"deny\" or \"allow\"" },
+	{ "{\"dns\": {\"doh\": true}}", "c.json:1:17: expected a string, not true" },
 	{ "{\"dns\": {\"timeout_ms\": 99}}", "c.json:1:24: 99 is not from 100 to 60000" },
 	{ "{\"dns\": {\"timeout_ms\": \"5s\"}}", "c.json:1:24: expected a whole number" },
 	/* tls */
@@ -562,6 +566,8 @@ static void test_net_flags(void **state)
 					   "--dns-record",
 					   "db.internal=fd00::5",
 					   "--dns-answers=real",
+					   "--dns-doh",
+					   "allow",
 					   "true",
 					   NULL };
 	static const char *const tls[] = { "--tls-intercept",
@@ -595,8 +601,10 @@ static void test_net_flags(void **state)
 	assert_string_equal(c->dns_records[0].name.s, "db.internal");
 	assert_int_equal(c->dns_records[1].addr.family, 6);
 	assert_int_equal(c->dns_mode, DNS_REAL);
+	assert_true(c->dns_doh);
 	weir_config_free(c);
 	c = good(tls);
+	assert_false(c->dns_doh);
 	assert_true(c->tls_intercept);
 	assert_int_equal(c->n_tls_ports, 2);
 	assert_int_equal(c->tls_ports[0], 8443);
@@ -638,6 +646,7 @@ static void test_file(void **state)
 					    "1.1.1.1",
 					    "--dns-answers",
 					    "virtual",
+					    "--dns-doh=deny",
 					    "--max-connections",
 					    "9",
 					    "--audit",
@@ -653,7 +662,7 @@ static void test_file(void **state)
 	    "  \"dns\": { \"servers\": [\"9.9.9.9:5353\"], \"answers\": \"real\",\n"
 	    "    \"records\": { \"x.test\": [\"10.0.0.1\", \"fd00::1\"], \"y.test\": \"10.0.0.2\" "
 	    "},\n"
-	    "    \"timeout_ms\": 750 },\n"
+	    "    \"doh\": \"allow\", \"timeout_ms\": 750 },\n"
 	    "  \"tls\": { \"intercept\": true, \"ports\": [443, 8443], \"bypass\": [\"*.b.com\"],\n"
 	    "    \"upstream_ca\": [\"ca2.pem\"] },\n"
 	    "  \"secrets\": [\n"
@@ -670,6 +679,7 @@ static void test_file(void **state)
 	assert_int_equal(c->dns_servers[0].port, 53);
 	assert_int_equal(c->dns_servers[1].port, 5353);
 	assert_int_equal(c->dns_mode, DNS_VIRTUAL); /* and win over values */
+	assert_false(c->dns_doh);
 	assert_int_equal(c->n_dns_records, 3);
 	assert_int_equal(c->dns_timeout_ms, 750);
 	assert_true(c->tls_intercept);
