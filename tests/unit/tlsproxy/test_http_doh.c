@@ -245,8 +245,7 @@ static void response_is_allowed(void **state)
 {
 	static const char *const others[] = {
 		"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nANSWER",
-		"HTTP/1.1 200 OK\r\nX-Type: application/dns-message\r\nContent-Length: "
-		"6\r\n\r\nANSWER",
+		"HTTP/1.1 200 \r\nX: application/dns-message\r\nContent-Length: 1\r\n\r\nA",
 		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nANSWER",
 	};
 	struct rig g;
