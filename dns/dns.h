@@ -72,7 +72,7 @@ struct dns_question {
 };
 
 enum dns_result {
-	DNS_ANSWERED = 1, /* addresses were given */
+	DNS_ANSWERED = 1, /* records were given */
 	DNS_EMPTY = 2,	  /* NODATA: the type is not served, or upstream had none */
 	DNS_NXDOMAIN = 3, /* upstream said so */
 	DNS_DENIED = 4,	  /* policy: NXDOMAIN with EDE 15 Blocked */
@@ -85,7 +85,7 @@ enum dns_result {
 struct dns_event {
 	const struct dns_question *q; /* name.len 0 when it could not be read */
 	enum dns_result result;
-	const struct ip_addr *answers; /* real addresses; of REBIND: those filtered */
+	const struct ip_addr *answers; /* real addresses, hints too; of REBIND: those filtered */
 	size_t n_answers;
 	const struct ip_addr *given; /* what the guest got, when virtual; else NULL */
 	const char *denial_id;	     /* for DENIED, REBIND and BUDGET */

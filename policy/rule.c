@@ -245,7 +245,7 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 	if (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
 		return why_set(why,
 			       "group host is the sandbox's gateway: no peer of an ingress flow");
-	return 0;
+	return policy_rule_check_qtypes(r, why);
 }
 
 int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
@@ -255,7 +255,7 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 	if (err < 0)
 		return err;
 	if (p->n_rules == POLICY_RULES_MAX)
-		return why_set(why, "more than %d rules", POLICY_RULES_MAX);
+		return why_set(why, "more than %zu rules", POLICY_RULES_MAX);
 	if (p->n_rules == p->rules_size) {
 		size_t size = p->rules_size ? p->rules_size * 2 : 8;
 		struct policy_rule *rules = realloc(p->rules, size * sizeof(*rules));
@@ -265,6 +265,8 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 		p->rules = rules;
 		p->rules_size = size;
 	}
+	policy_index_free(p->index);
+	p->index = NULL;
 	p->has_http |= rule_has_http(r);
 	p->has_names |= rule_by_name(r);
 	p->rules[p->n_rules++] = *r;
@@ -274,6 +276,9 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 
 int policy_add_all(struct policy *p, struct policy *from, struct why *why)
 {
+	/* Its rules are gone one by one. */
+	policy_index_free(from->index);
+	from->index = NULL;
 	for (size_t i = 0; i < from->n_rules; i++) {
 		int err = policy_add(p, &from->rules[i], why);
 
@@ -338,6 +343,7 @@ void policy_free(struct policy *p)
 	for (size_t i = 0; i < p->n_rules; i++)
 		policy_rule_fini(&p->rules[i]);
 	free(p->rules);
+	policy_index_free(p->index);
 	policy_free(p->floor);
 	free(p);
 }

@@ -294,6 +294,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.virtual4 = virtual_net4,
 		.virtual6 = virtual_net6,
 		.timeout_ms = gw->cfg->dns_timeout_ms,
+		.no_quic = gateway_reads_port(gw, 443),
 	};
 
 	pool_init(&gw->query_pool, sizeof(struct dns_ask), DNS_ASKS_MAX);
