@@ -53,7 +53,7 @@ void gateway_record_flow(const struct flow *f, const char *verdict, const char *
 	if (f->with_proxy)
 		audit_bool(&e, "intercepted", true);
 	/* A rule did not decide what is refused for a reason of its own; of DNS, names are judged. */
-	no_rule = f->kind == FLOW_DOT ||
+	no_rule = f->kind == FLOW_DNS ||
 		  (detail && str_eq(verdict, "deny") && f->verdict.answer != POLICY_ANSWER_DENY);
 	record_verdict(&e, verdict, no_rule ? NULL : &f->verdict);
 	audit_str(&e, "denial", denial);
