@@ -112,7 +112,7 @@ class Server:
         r = self.names.answer(q)
         if r is None:
             return None
-        if transport == "tcp":
+        if transport != "udp":
             return r.to_wire(max_size=65535)
         room = max(512, q.payload) if q.edns >= 0 else 512
         try:

@@ -26,6 +26,7 @@ HOSTS = {
     "self-signed.example.com": 21,
     "ssh.example.com": 22,
     "closed.example.com": 23,
+    "doh.example.com": 24,
     "ns.example.com": 53,
 }
 ONLY_V4 = {"v4only.example.com"}
@@ -137,6 +138,7 @@ def all_addresses():
 
 # Plain services on echo.example.com.
 ECHO, DISCARD, CHARGEN = 7, 9, 19
+QUIC = 443  # UDP echo: whether a datagram gets there
 DIGEST = 1007  # reads to the end, then answers "SIZE SHA256\n": half close
 GREET = 1009  # speaks first, closes its side, then reads to the end
 RESET = 1010  # resets after one byte
