@@ -33,8 +33,8 @@ void dns_cache_fini(struct dns *d)
 {
 	list_for_each (it, &d->cache.lru)
 		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
-	list_for_each (it, &d->cache.slow)
-		dns_rrset_fini(&container_of(it, struct dns_entry, slow)->old->rr);
+	list_for_each (it, &d->cache.replaced)
+		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
 	hmap_fini(&d->cache.table);
 	pool_fini(&d->cache.pool);
 }
@@ -55,6 +55,7 @@ static void entry_release(struct dns *d, struct dns_entry *e)
 	if (e->in_table || e->pending || e->refs)
 		return;
 	assert(list_empty(&e->waiters) && !e->old);
+	list_del(&e->lru);
 	d->cache.data -= e->rr.data.len;
 	dns_rrset_fini(&e->rr);
 	pool_put(&d->cache.pool, e);
@@ -144,6 +145,7 @@ static void entry_answered(struct dns *d, struct dns_entry *e)
 	else
 		entry_fresh(d, e);
 	old_release(d, e);
+	d->cache.data += e->rr.data.len;
 	e->pending = false;
 	list_add_tail(&d->cache.lru, &e->lru);
 }
@@ -272,6 +274,8 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 		entry_inherit(d, e, have);
 	if (have)
 		entry_forget(d, have);
+	if (e && e->old)
+		list_add_tail(&d->cache.replaced, &e->old->lru);
 	if (!e)
 		return NULL;
 	e->exact = exact;
@@ -463,7 +467,6 @@ void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_
 	entry_answered(d, e);
 	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
 	e->refs++;
-	d->cache.data += e->rr.data.len;
 	while (d->cache.data > DNS_CACHE_DATA && evict(d))
 		;
 	while (!list_empty(&e->waiters)) {

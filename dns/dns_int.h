@@ -426,10 +426,11 @@ struct dns_entry {
 struct dns_cache {
 	struct hmap table;
 	struct pool pool;
-	struct list lru;  /* least recently used first */
-	struct list slow; /* pending ones that have an old answer, by slow_at */
-	size_t asks;	  /* under way */
-	size_t data;	  /* bytes of dns_rrset.data in all entries */
+	struct list lru;      /* least recently used first */
+	struct list replaced; /* dns_entry.lru of the old ones that pending ones have */
+	struct list slow;     /* pending ones that have an old answer, by slow_at */
+	size_t asks;	      /* under way */
+	size_t data;	      /* bytes of dns_rrset.data in all entries */
 };
 
 struct dns_wait {
