@@ -132,6 +132,38 @@ static void test_virtual_range(void **state)
 	dns_free(T.d);
 }
 
+/* The default range, whole: each address means one name, then there is none, and none is lost. */
+static void test_range_used_up(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_VIRTUAL,
+				  .virtual4 = prefix("198.18.0.0/15"),
+				  .virtual6 = prefix("fd77::/64"),
+				  .max_names = 1000000 };
+	const unsigned all = 512 * 254;
+	struct ip_addr a, first = ip4(198, 18, 0, 1), last = ip4(198, 19, 255, 254);
+	struct name n, back;
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < all; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, 4, &a), 0);
+		assert_true(i > 0 || ip_equal(&a, &first));
+	}
+	assert_true(ip_equal(&a, &last));
+	for (unsigned i = all; i < all + 3; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, 4, &a), -ENOSPC);
+		assert_int_equal(dns_virtual_get(T.d, &n, 6, &a), -ENOSPC);
+	}
+	for (unsigned i = 0; i < all; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, i % 2 ? 4 : 6, &a), 0);
+		assert_true(dns_virtual_name(T.d, &a, &back) && name_equal(&back, &n));
+	}
+	dns_free(T.d);
+}
+
 static void test_config(void **state)
 {
 	struct dns_record rec[DNS_MAX_ADDRS + 1];
@@ -408,10 +440,11 @@ static void test_callbacks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_virtual_range),	 cmocka_unit_test(test_config),
-		cmocka_unit_test(test_pin_limits),	 cmocka_unit_test(test_holds),
-		cmocka_unit_test(test_cache_limits),	 cmocka_unit_test(test_callbacks),
-		cmocka_unit_test(test_evict_referenced), cmocka_unit_test(test_shared_address),
+		cmocka_unit_test(test_virtual_range),  cmocka_unit_test(test_range_used_up),
+		cmocka_unit_test(test_config),	       cmocka_unit_test(test_pin_limits),
+		cmocka_unit_test(test_holds),	       cmocka_unit_test(test_cache_limits),
+		cmocka_unit_test(test_callbacks),      cmocka_unit_test(test_evict_referenced),
+		cmocka_unit_test(test_shared_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
