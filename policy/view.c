@@ -27,7 +27,7 @@ void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view 
 		.reason = r->reason,
 	};
 	if (r->name)
-		ret->name = *r->name;
+		ret->name = policy_rule_name(r);
 }
 
 enum policy_action policy_default(const struct policy *p, enum policy_dir dir)

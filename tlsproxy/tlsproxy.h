@@ -120,6 +120,8 @@ struct tlsproxy_verdict {
 	char rule[64];	    /* id or index, "default" */
 	char reason[160];   /* the rule's reason, or "" */
 	char denial_id[40]; /* when denied; also when allowed it may be set */
+	bool floor;	    /* rule is one of the operator's floor */
+	uint64_t tag;	    /* the judge's own, kept as it is */
 };
 
 struct tlsproxy_request {
