@@ -108,7 +108,8 @@ class Server:
             return None
         self.log("dns", transport=transport, server=server, client=client,
                  name=question.name.to_text(omit_final_dot=True),
-                 type=dns.rdatatype.to_text(question.rdtype))
+                 type=dns.rdatatype.to_text(question.rdtype),
+                 wire=wire[2:].hex())  # without its id
         r = self.names.answer(q)
         if r is None:
             return None
