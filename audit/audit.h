@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 #define AUDIT_SCHEMA "weir.audit/v1"
@@ -56,6 +57,7 @@ const char *audit_event_end(struct audit_event *e, size_t *ret_len);
  *   dns       name, qtype, transport, verdict, result, rule, reason, denial, answers[], given[]
  *   tls       id, sni, verdict, detail, rule, denial
  *   http      id, method, host, path (placeholders only), status, outcome, rule, denial, bytes_*
+ *   policy    event (set|applied|refused): generation, policy digest, rules, uid, flows_reset
  *   secret    id, secret (its name), event (used|violation), place, encoding, host, action, denial
  */
 
@@ -83,12 +85,76 @@ must_check int audit_log_flush(struct audit_log *l);
 /* Counts of what was written, for the summary. */
 struct audit_totals {
 	uint64_t events, allowed, denied, failed, violations, secrets_used;
+	uint64_t observed; /* allowed ones that would have been denied; in allowed as well */
 	uint64_t bytes_up, bytes_down;
 };
 void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
+/*
+ * Decisions and bytes per rule of the policy that is in force (events "policy"
+ * say when another one is), in the form of `weir audit --rules --json`; the
+ * caller's. NULL: out of memory.
+ */
+json_t *audit_log_rules(const struct audit_log *l);
 void audit_log_close(struct audit_log *l);
 
-/* ---- reading -------------------------------------------------------------------- */
+/* ---- reading, event by event -------------------------------------------------- */
+
+/* Member as a string, or "" when it is absent, of another type, or has a NUL inside. */
+const char *audit_get(const json_t *event, const char *key);
+uint64_t audit_get_u64(const json_t *event, const char *key);
+/* How many decisions one line stands for. */
+uint64_t audit_count_of(const json_t *event);
+/* Flow id as text whether it was written as a number or as a string; "" when absent. */
+const char *audit_get_id(const json_t *event, char *out, size_t size);
+
+enum audit_verdict {
+	AUDIT_V_NONE = 0,
+	AUDIT_V_ALLOW = 1,
+	AUDIT_V_DENY = 2,
+	AUDIT_V_FAIL = 3,
+	AUDIT_V_USED = 4,      /* a secret went where it may */
+	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
+	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
+};
+/* The one reading of an event's outcome that totals, table and summary share. */
+enum audit_verdict audit_verdict_of(const json_t *event);
+
+/*
+ * Reads a record line by line, checking each: schema, order, chain. What does
+ * not hold is a break: it is kept for the verdict and reading goes on.
+ */
+struct audit_record;
+struct audit_line {
+	json_t *event; /* borrowed; valid until the next call */
+	const char *text;
+	size_t len; /* without the newline */
+	uint64_t number;
+	uint64_t time_ns;  /* of the event; 0 unreadable */
+	uint64_t begin_ns; /* of this run's first event */
+	const char *run;
+	bool first_of_run;
+};
+must_check int audit_record_open(const char *path, struct audit_record **ret, char *err,
+				 size_t err_size);
+/* 1: a line; 0: end; negative: unreadable, err set. */
+must_check int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err,
+				 size_t err_size);
+/* Once more from the start, to exactly where the first reading ended. */
+must_check int audit_record_rewind(struct audit_record *r);
+void audit_record_close(struct audit_record *r);
+
+/* Reading: breaks of the chain that are spelled out; the rest is counted. */
+#define AUDIT_BREAKS_MAX 8
+struct audit_chain {
+	uint64_t events;
+	uint64_t breaks;
+	uint64_t runs;
+	uint64_t open_runs; /* without a run end: still going, or killed */
+	char text[AUDIT_BREAKS_MAX][160];
+};
+const struct audit_chain *audit_record_chain(const struct audit_record *r);
+
+/* ---- showing -------------------------------------------------------------------- */
 
 struct audit_view {
 	bool color;
@@ -104,6 +170,11 @@ struct audit_view {
  */
 must_check int audit_print(const char *path, const struct audit_view *v, FILE *out, char *err,
 			   size_t err_size);
+/* The same file's decisions and bytes per generation and rule, as a table or as JSON. */
+must_check int audit_rules_print(const char *path, const struct audit_view *v, FILE *out, char *err,
+				 size_t err_size);
+/* As a table, from the JSON of audit_log_rules(). */
+void audit_rules_table(const json_t *counts, FILE *out);
 /* Everything about a denial id (or flow id): the decision, the rule, what would change it. -ENOENT: not in there. */
 must_check int audit_why(const char *path, const char *id, const struct audit_view *v, FILE *out,
 			 char *err, size_t err_size);

@@ -279,7 +279,7 @@ void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *
 	enum audit_verdict v = audit_verdict_of(event);
 
 	*ret = (struct audit_advice){ 0 };
-	if (v != AUDIT_V_DENY && v != AUDIT_V_VIOLATION) {
+	if (v != AUDIT_V_DENY && v != AUDIT_V_VIOLATION && v != AUDIT_V_OBSERVED) {
 		say(ret, v == AUDIT_V_FAIL ? "The policy allowed it; it failed on the way"
 					   : "Nothing was refused");
 		return;

@@ -10,9 +10,13 @@
 #include "base/base.h"
 #include "policy/conf_internal.h"
 
-/* Depth, before a recursive parser sees the text. Brackets in strings do not count. */
-static int check_depth(const struct conf_doc *d, struct conf_error *err)
+/*
+ * Depth and number of values, before a recursive parser that allocates for each
+ * sees the text. Brackets and commas in strings do not count.
+ */
+static int check_size(const struct conf_doc *d, struct conf_error *err)
 {
+	size_t lists = 0, values = 0;
 	bool in_string = false;
 	int depth = 0;
 
@@ -30,8 +34,15 @@ static int check_depth(const struct conf_doc *d, struct conf_error *err)
 			if (++depth > CONF_DEPTH_MAX)
 				return conf_doc_fail(d, conf_doc_place(d, i), err,
 						     "nested deeper than %d levels", CONF_DEPTH_MAX);
+			if (++lists > CONF_LISTS_MAX)
+				return conf_doc_fail(d, conf_doc_place(d, i), err,
+						     "more than %zu objects and lists",
+						     CONF_LISTS_MAX);
 		} else if (c == '}' || c == ']') {
 			depth--;
+		} else if (c == ',' && ++values > CONF_VALUES_MAX) {
+			return conf_doc_fail(d, conf_doc_place(d, i), err, "more than %zu values",
+					     CONF_VALUES_MAX);
 		}
 	}
 	return 0;
@@ -85,7 +96,7 @@ static int syntax_error(const struct conf_doc *d, const json_error_t *e, struct 
 int conf_json_read(struct conf_doc *d, struct conf_error *err)
 {
 	json_error_t je = { 0 };
-	int r = check_depth(d, err);
+	int r = check_size(d, err);
 
 	if (r < 0)
 		return r;

@@ -69,3 +69,9 @@ bool policy_doh_address(const struct ip_addr *a, enum policy_action action)
 		hits += in_table(&in[i]);
 	return action == POLICY_ALLOW ? n && hits == n : hits > 0;
 }
+
+size_t policy_doh_prefixes(const struct ip_prefix **ret)
+{
+	*ret = doh_prefixes;
+	return ARRAY_SIZE(doh_prefixes);
+}

@@ -227,6 +227,7 @@ static int load_object(const struct conf *c, struct policy *p, struct conf_error
 int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err)
 {
 	struct policy *p = NULL;
+	struct why why;
 	int e;
 
 	if (json_is_string(c->v))
@@ -238,6 +239,11 @@ int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_erro
 		conf_error_set(err, "out of memory");
 	else
 		e = load_object(c, p, err);
+	if (e == 0) {
+		e = policy_finish(p, &why);
+		if (e < 0)
+			policy_conf_why(c, &why, e, err);
+	}
 	if (e < 0) {
 		policy_free(p);
 		return e;

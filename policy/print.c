@@ -22,7 +22,7 @@ static json_t *dest_json(const struct policy_rule *r)
 	char text[NAME_MAX_LEN + 8];
 
 	/* A name of one label would read as a misspelt group. */
-	if (r->dest == DEST_NAME && name_labels(r->name) < 2)
+	if (r->dest == DEST_NAME && !strchr(r->name->s, '.'))
 		return json_pack("{s:s}", "domain", r->name->s);
 	return json_string(policy_dest_format(r, text, sizeof(text)));
 }

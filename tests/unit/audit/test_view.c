@@ -72,6 +72,13 @@ static int setup(void **state)
 	    "\"2001:db8::5\",\"port\":443,\"name\":\"\\u001b[2Jx\\u202e\",\"verdict\":\"deny\","
 	    "\"rule\":\"2\",\"denial\":\"d-v6\"}");
 	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow\",\"id\":4,\"dir\":\"egress\",\"proto\":\"udp\",\"dst\":"
+	    "\"192.0.2.9\",\"port\":53,\"verdict\":\"allow\",\"observed\":\"deny\",\"rule\":"
+	    "\"low\",\"floor\":true,\"generation\":1,\"denial\":\"d-seen\"}");
+	add(l, "weir",
+	    "{\"kind\":\"policy\",\"event\":\"set\",\"generation\":2,\"policy\":\"sha256:ab\","
+	    "\"rules\":3,\"uid\":1000}");
+	add(l, FROM_GATEWAY,
 	    "{\"kind\":\"flow_end\",\"id\":1,\"end\":\"fin\",\"bytes_up\":1234,\"bytes_down\":"
 	    "34567,\"packets_up\":10,\"packets_down\":30,\"ms\":1520}");
 	add(l, "weir", "{\"kind\":\"run\",\"event\":\"end\",\"status\":0}");
@@ -141,9 +148,13 @@ static void test_table(void **state)
 	has_not(t, "\033");
 	has_not(t, "\xe2\x80\xae");
 	has(t, "API_KEY used 1 time, seen 1 time where it may not be");
-	has(t, "decisions  4 allowed, 4 denied, 0 failed");
+	has(t, "decisions  5 allowed, 4 denied, 0 failed");
+	has(t, "observed   1 of the allowed would have been denied");
+	has(t, "would flow   udp 192.0.2.9:53");
+	has(t, "floor:low");
+	has(t, "set generation 2, rules 3, by uid 1000");
 	has(t, "traffic    1.2k up, 34.6k down");
-	has(t, "record intact: 13 events");
+	has(t, "record intact: 15 events");
 	has_not(t, "without an end");
 	for (const char *p = t; *p;) {
 		size_t n = strcspn(p, "\n");
