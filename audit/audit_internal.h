@@ -31,6 +31,8 @@
 #define AUDIT_JOIN_MAX (1024 * 1024)
 /* Reading: distinct keys of a summary list; the rest is counted as "others". */
 #define AUDIT_TALLY_MAX 4096
+/* Rules that are counted apart: a process that was taken over could name endless ones. */
+#define AUDIT_RULES_MAX 65536
 /* Reading: events of one flow that `why` keeps and shows. */
 #define AUDIT_WHY_MAX 512
 /* Capture: a frame with segmentation offload is at most 64 KiB and headers. */
@@ -116,6 +118,18 @@ void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t ti
 void audit_summary_print(struct audit_summary *s, const struct audit_chain *chain,
 			 const struct audit_view *v, FILE *out);
 void audit_totals_add(struct audit_totals *t, const json_t *event);
+
+/* ---- per rule ------------------------------------------------------------------- */
+
+struct audit_rules;
+/* only: decisions of this generation; 0: all. */
+must_check int audit_rules_new(uint64_t only, struct audit_rules **ret);
+void audit_rules_free(struct audit_rules *s);
+/* Forgets everything. */
+void audit_rules_restart(struct audit_rules *s, uint64_t only);
+void audit_rules_add(struct audit_rules *s, const json_t *event);
+/* NULL: out of memory. */
+json_t *audit_rules_json(const struct audit_rules *s);
 
 /* ---- what would change a decision ------------------------------------------------ */
 

@@ -95,9 +95,13 @@ static int fail_at(const struct conf_doc *d, size_t at, struct conf_error *err, 
 
 /* ---- reading -------------------------------------------------------------- */
 
-/* Depth, before a recursive parser sees the text. Brackets in strings do not count. */
-static int check_depth(const struct conf_doc *d, struct conf_error *err)
+/*
+ * Depth and number of values, before a recursive parser that allocates for each
+ * sees the text. Brackets and commas in strings do not count.
+ */
+static int check_size(const struct conf_doc *d, struct conf_error *err)
 {
+	size_t lists = 0, values = 0;
 	bool in_string = false;
 	int depth = 0;
 
@@ -115,8 +119,13 @@ static int check_depth(const struct conf_doc *d, struct conf_error *err)
 			if (++depth > CONF_DEPTH_MAX)
 				return fail_at(d, i, err, "nested deeper than %d levels",
 					       CONF_DEPTH_MAX);
+			if (++lists > CONF_LISTS_MAX)
+				return fail_at(d, i, err, "more than %zu objects and lists",
+					       CONF_LISTS_MAX);
 		} else if (c == '}' || c == ']') {
 			depth--;
+		} else if (c == ',' && ++values > CONF_VALUES_MAX) {
+			return fail_at(d, i, err, "more than %zu values", CONF_VALUES_MAX);
 		}
 	}
 	return 0;
@@ -176,7 +185,7 @@ static int doc_build(struct conf_doc *d, struct conf_error *err)
 		return fail_at(d, (size_t)(nul - d->text), err, "a NUL byte in the file");
 	if (d->len >= 3 && memcmp(d->text, "\xef\xbb\xbf", 3) == 0)
 		return fail_at(d, 0, err, "begins with a byte order mark; save it as plain UTF-8");
-	r = check_depth(d, err);
+	r = check_size(d, err);
 	if (r < 0)
 		return r;
 	d->root = json_loadb(d->text, d->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);

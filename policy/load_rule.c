@@ -147,6 +147,25 @@ static int path_item(const struct conf *c, struct policy_rule *r, struct conf_er
 	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
 }
 
+static int qtype_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+{
+	const char *s;
+	struct why why;
+	int e = policy_conf_need_str(c, &s, err);
+
+	if (e < 0)
+		return e;
+	e = policy_rule_add_qtype(r, s, &why);
+	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+}
+
+static int load_qtypes(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+{
+	if (json_is_array(c->v) && json_array_size(c->v) == 0)
+		return conf_fail(c, err, "an empty list opens nothing; leave \"qtypes\" out");
+	return for_items(c, qtype_item, false, r, err);
+}
+
 static int load_http(const struct conf *c, struct policy_rule *r, struct conf_error *err)
 {
 	static const char *const keys[] = { "methods", "paths" };
@@ -290,11 +309,10 @@ static int load_rule_head(const struct conf *c, struct policy_rule *r, struct co
 int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *err)
 {
 	static const char *const keys[] = {
-		"id",	    "action",	 "direction", "destination", "destination_kind",
-		"protocol", "protocols", "port",      "ports",	     "http",
-		"reason"
+		"id",	     "action", "direction", "destination", "destination_kind", "protocol",
+		"protocols", "port",   "ports",	    "http",	   "reason",	       "qtypes"
 	};
-	struct conf http = conf_member(c, "http");
+	struct conf http = conf_member(c, "http"), qtypes = conf_member(c, "qtypes");
 	struct policy_rule r = RULE_INIT;
 	struct why why;
 	int e = conf_only_keys(c, keys, ARRAY_SIZE(keys), err);
@@ -309,6 +327,8 @@ int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *
 		e = singular_or_plural(c, "port", "ports", port_item, &r, err);
 	if (e == 0)
 		e = load_http(&http, &r, err);
+	if (e == 0)
+		e = load_qtypes(&qtypes, &r, err);
 	if (e == 0) {
 		e = policy_add(p, &r, &why);
 		if (e < 0)

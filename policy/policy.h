@@ -226,6 +226,7 @@ struct policy_flags {
 	const char *default_egress; /* "allow" | "deny" */
 	const char *default_ingress;
 	bool no_net;
+	bool strict_names; /* whatever the base says */
 };
 /*
  * base (may be NULL: then profile public, the default) with the flags on
@@ -243,6 +244,53 @@ must_check int policy_compose(struct policy *base, const struct policy_flags *fl
  */
 void policy_set_floor(struct policy *p, struct policy *floor);
 const struct policy *policy_floor(const struct policy *p);
+/* The floor is the caller's again, for the policy that comes after p; NULL: there was none. */
+struct policy *policy_take_floor(struct policy *p);
+
+/* ---- reading the rules ---------------------------------------------------- */
+
+enum policy_dest {
+	POLICY_DEST_ANY = 0,
+	POLICY_DEST_GROUP = 1,
+	POLICY_DEST_PREFIX = 2,
+	POLICY_DEST_NAME = 3,
+	POLICY_DEST_SUFFIX = 4, /* the name and what is below it */
+	POLICY_DEST_BELOW = 5,	/* only what is below it */
+	POLICY_DEST_DOH = 6,
+};
+
+/* One rule as it stands in the list; texts and ports belong to the policy. */
+struct policy_rule_view {
+	enum policy_action action;
+	enum policy_dir dirs;
+	uint8_t protos; /* enum policy_proto bits; 0: any */
+	enum policy_dest dest;
+	enum policy_group group;	/* DEST_GROUP */
+	struct ip_prefix prefix;	/* DEST_PREFIX */
+	struct name name;		/* DEST_NAME, SUFFIX, BELOW */
+	const struct port_range *ports; /* sorted and disjoint; n_ports 0: any */
+	size_t n_ports;
+	bool http; /* it has conditions on the request */
+	const char *id, *reason;
+};
+/* i < policy_rule_count(). */
+void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view *ret);
+enum policy_action policy_default(const struct policy *p, enum policy_dir dir);
+
+/*
+ * The addresses of a group as ranges that do not overlap, in no order, those that
+ * wrap an IPv4 address of it included. Left out are the forms that no range can
+ * tell: Teredo (2001::/32); and ISATAP interface identifiers are not looked at.
+ */
+typedef void policy_range_fn(void *user, const struct ip_addr *first, const struct ip_addr *last);
+void policy_group_ranges(enum policy_group g, policy_range_fn *fn, void *user);
+/* The IPv6 ranges that wrap this IPv4 range: compatible, mapped, translated, NAT64, 6to4. */
+void policy_wrapped_ranges(const struct ip_addr *first, const struct ip_addr *last,
+			   policy_range_fn *fn, void *user);
+/* The prefixes of group doh. */
+size_t policy_doh_prefixes(const struct ip_prefix **ret);
+/* Is the name one of group doh? */
+bool policy_doh_name(const struct name *n);
 
 /* ---- showing and explaining --------------------------------------------- */
 

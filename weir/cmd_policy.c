@@ -216,7 +216,7 @@ int cmd_policy(int argc, char **argv)
 		{ "test", policy_help_test, policy_cmd_test },
 		{ "replay", policy_help_replay, policy_cmd_replay },
 		{ "suggest", policy_help_suggest, policy_cmd_suggest },
-		{ "nft", policy_help_nft, policy_cmd_nft },
+		{ "nft", NULL, policy_cmd_nft }, /* has its own help */
 	};
 	const char *words[ARRAY_SIZE(cmds)], *like;
 
@@ -227,7 +227,7 @@ int cmd_policy(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(cmds); i++) {
 		if (!str_eq(argv[1], cmds[i].name))
 			continue;
-		if (wants_help(argc - 1, argv + 1)) {
+		if (cmds[i].help && wants_help(argc - 1, argv + 1)) {
 			fputs(cmds[i].help, stdout);
 			return 0;
 		}

@@ -106,6 +106,28 @@ int config_add_dns_record(struct config_builder *b, const struct where *w, const
 	return 0;
 }
 
+int config_set_budget(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (!str_eq(text, "off"))
+		return where_fail(w, b->err,
+				  "only \"off\"; sizes stand in the configuration's "
+				  "dns section: \"budget\": {\"names\": 256}");
+	b->c->dns_budget = (struct dns_budget){ .off = true };
+	return 0;
+}
+
+int config_set_stale(struct config_builder *b, const struct where *w, const char *text)
+{
+	const char *why;
+	uint64_t s;
+
+	if (uint_parse(text, strlen(text), 0, CONFIG_DNS_STALE_MAX_S, &s, &why) < 0)
+		return where_fail(w, b->err, "%s; seconds, from 0 (off) to %d", why,
+				  CONFIG_DNS_STALE_MAX_S);
+	b->c->dns_stale_s = (uint32_t)s;
+	return 0;
+}
+
 int config_set_answers(struct config_builder *b, const struct where *w, const char *text)
 {
 	if (str_eq(text, "virtual"))
@@ -129,6 +151,8 @@ int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_
 			return where_fail(w, b->err, "the same port twice");
 	if (port == 53)
 		return where_fail(w, b->err, "port 53 is always DNS");
+	if (port == 853)
+		return where_fail(w, b->err, "port 853 is always DNS over TLS");
 	if (c->n_tls_ports >= CONFIG_TLS_PORTS_MAX)
 		return too_many(b, w, CONFIG_TLS_PORTS_MAX);
 	slot = config_push(&c->tls_ports, &c->n_tls_ports, sizeof(*slot));

@@ -18,7 +18,7 @@ int policy_cmd_replay(int argc, char **argv);
 int policy_cmd_suggest(int argc, char **argv);
 int policy_cmd_nft(int argc, char **argv);
 extern const char policy_help_explain[], policy_help_diff[], policy_help_test[],
-	policy_help_replay[], policy_help_suggest[], policy_help_nft[];
+	policy_help_replay[], policy_help_suggest[];
 
 /* "weir policy CMD: ..." on standard error; returns EXIT_ERROR. */
 int policy_cmd_complain(const char *cmd, const char *fmt, ...) printf_like(2, 3);

@@ -34,11 +34,12 @@ struct replay {
 static void was_by(const json_t *e, char *out, size_t size)
 {
 	const char *rule = audit_get(e, "rule");
-	bool observed = str_eq(audit_get(e, "observed"), "deny");
+	bool floor = json_is_true(json_object_get(e, "floor"));
 	char text[300];
 
-	snprintf(text, sizeof(text), "%s%s%s", str_eq(rule, "default") ? "" : "rule ", rule,
-		 observed ? ", which would have denied it (observed)" : "");
+	snprintf(text, sizeof(text), "%s%s%s%s", floor ? "the floor's " : "",
+		 str_eq(rule, "default") || !rule[0] ? "" : "rule ", rule[0] ? rule : "weir itself",
+		 record_is_observed(e) ? ", which would have denied it (observed)" : "");
 	log_quote(text, strlen(text), out, size);
 }
 
@@ -48,7 +49,7 @@ static void was_by(const json_t *e, char *out, size_t size)
  */
 static bool is_decision(struct replay *r, const json_t *e, const char *unit, struct replay_item *ret)
 {
-	enum audit_verdict v = audit_verdict_of(e);
+	enum audit_verdict v = record_verdict_of(e);
 	const char *detail = audit_get(e, "detail");
 	char why[160];
 
@@ -59,7 +60,8 @@ static bool is_decision(struct replay *r, const json_t *e, const char *unit, str
 	}
 	if (v != AUDIT_V_ALLOW && v != AUDIT_V_DENY)
 		return false;
-	if (!audit_get(e, "rule")[0]) {
+	/* An answer that is only observed has no rule, and is judged like any. */
+	if (!audit_get(e, "rule")[0] && !(record_is_observed(e) && str_eq(unit, "query"))) {
 		snprintf(why, sizeof(why), "%s: %s by no rule%s%.80s", unit,
 			 v == AUDIT_V_ALLOW ? "answered" : "refused", detail[0] ? ": " : "", detail);
 		replay_report_apart(&r->report, why, audit_count_of(e));
@@ -156,7 +158,7 @@ static void take_dns(struct replay *r, const json_t *e)
 		apart(r, "query", "the name is not one", e);
 		return;
 	}
-	if (audit_verdict_of(e) == AUDIT_V_ALLOW)
+	if (record_verdict_of(e) == AUDIT_V_ALLOW)
 		record_names_learn(&r->names, e, &name);
 	snprintf(item.what, sizeof(item.what), "%s", name.s);
 	v = policy_decide_query(r->policy, &name);
@@ -294,7 +296,7 @@ static struct policy_verdict judge_addresses(struct replay *r, struct flow_facts
 /* Refused after its first bytes: then there was no more to learn from it. */
 static bool was_read(const json_t *e)
 {
-	return audit_verdict_of(e) == AUDIT_V_DENY && audit_get(e, "detail")[0];
+	return record_verdict_of(e) == AUDIT_V_DENY && audit_get(e, "detail")[0];
 }
 
 static struct policy_verdict judge_flow(struct replay *r, const json_t *e, struct flow_facts *ff,
@@ -489,7 +491,7 @@ static void take_http(struct replay *r, const json_t *e)
 
 	/* Malformed, misdirected or with a secret in a wrong place: no rule would change that. */
 	if (!str_eq(audit_get(e, "outcome"), "forwarded") &&
-	    !str_eq(audit_get(e, "outcome"), "denied") && audit_verdict_of(e) == AUDIT_V_DENY) {
+	    !str_eq(audit_get(e, "outcome"), "denied") && record_verdict_of(e) == AUDIT_V_DENY) {
 		apart(r, "request", "refused for what it is, not by a rule", e);
 		return;
 	}

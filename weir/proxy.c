@@ -27,6 +27,7 @@ struct proxy {
 	struct loop *loop;
 	struct tlsproxy *tp;
 	struct record record;
+	struct judge judge;
 	struct loop_io gateway_io, supervisor_io;
 	struct buf path; /* scratch: a request's path, normalised */
 };
@@ -77,21 +78,35 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 	return facts;
 }
 
-static void fill_verdict(struct proxy *px, const struct policy_verdict *v, const char *detail,
+/* What the sandbox is told in a 403, when the rule has no reason of its own. */
+static const char *default_reason(const struct policy_verdict *v)
+{
+	if (v->floor)
+		return v->rule < 0 ? "the operator's floor: " RECORD_NO_RULE
+				   : "a rule of the operator's floor";
+	return v->rule < 0 ? RECORD_NO_RULE : "";
+}
+
+static void fill_verdict(struct proxy *px, const struct ruling *r, const char *detail,
 			 struct tlsproxy_verdict *ret)
 {
+	const struct policy_verdict *v = &r->by;
 	char rule[24];
 
 	*ret = (struct tlsproxy_verdict){
-		.allow = v->answer != POLICY_ANSWER_DENY && !detail,
-		.need_http = v->answer == POLICY_ANSWER_NEED_HTTP,
+		.allow = r->answer != POLICY_ANSWER_DENY,
+		.need_http = r->answer == POLICY_ANSWER_NEED_HTTP,
+		.floor = r->ruled && v->floor,
+		.tag = r->generation,
 	};
-	snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
+	if (r->ruled)
+		snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
 	if (detail || v->reason)
 		snprintf(ret->reason, sizeof(ret->reason), "%s", detail ? detail : v->reason);
-	else if (!ret->allow && v->rule < 0)
-		snprintf(ret->reason, sizeof(ret->reason), RECORD_NO_RULE);
-	if (!ret->allow)
+	else if (v->answer == POLICY_ANSWER_DENY)
+		snprintf(ret->reason, sizeof(ret->reason), "%s", default_reason(v));
+	/* Allowed with a denial id: only observed. */
+	if (!ret->allow || r->observed)
 		record_denial_id(&px->record, ret->denial_id);
 }
 
@@ -100,9 +115,28 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 {
 	struct proxy *px = ctx;
 	struct policy_facts facts = facts_of(f, has_sni ? sni : NULL);
-	struct policy_verdict v = policy_decide(px->cfg->policy, &facts);
+	struct ruling r = judge_facts(&px->judge, &facts);
 
-	fill_verdict(px, &v, NULL, ret);
+	fill_verdict(px, &r, NULL, ret);
+}
+
+/* Its path can be read in two ways: by a rule that denies it anyhow, else for this alone. */
+static void judge_unreadable(struct proxy *px, struct policy_facts *facts,
+			     struct tlsproxy_verdict *ret)
+{
+	struct ruling r;
+	bool matters = policy_has_http(px->judge.policy);
+
+	facts->http = POLICY_NONE;
+	r = judge_facts(&px->judge, facts);
+	if (matters && r.by.answer != POLICY_ANSWER_DENY) {
+		r = judge_refusal(&px->judge);
+		if (!judge_enforces(&px->judge)) {
+			r.answer = POLICY_ANSWER_ALLOW;
+			r.observed = true;
+		}
+	}
+	fill_verdict(px, &r, matters ? "the path can be read in two ways" : NULL, ret);
 }
 
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
@@ -112,27 +146,22 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 				  : r->authority.is_addr ? NULL
 							 : &r->authority.name;
 	struct policy_facts facts = facts_of(r->flow, name);
-	struct policy_verdict v;
+	struct ruling ruling;
 	const char *path;
 
 	/* "*" of OPTIONS has no path; rules by path do not match it. */
 	buf_reset(&px->path);
 	if (r->target[0] == '/' &&
 	    policy_path_normalise(r->target, strlen(r->target), &px->path) < 0) {
-		facts.http = POLICY_NONE;
-		v = policy_decide(px->cfg->policy, &facts);
-		fill_verdict(px, &v,
-			     policy_has_http(px->cfg->policy) ? "the path can be read in two ways"
-							      : NULL,
-			     ret);
+		judge_unreadable(px, &facts, ret);
 		return;
 	}
 	path = buf_str(&px->path);
 	facts.http = path ? POLICY_KNOWN : POLICY_NONE;
 	facts.method = r->method;
 	facts.path = path;
-	v = policy_decide(px->cfg->policy, &facts);
-	fill_verdict(px, &v, NULL, ret);
+	ruling = judge_facts(&px->judge, &facts);
+	fill_verdict(px, &ruling, NULL, ret);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])
@@ -158,9 +187,16 @@ static void add_verdict(struct audit_event *e, const struct tlsproxy_verdict *v)
 {
 	if (!v)
 		return;
+	if (v->allow && v->denial_id[0])
+		audit_str(e, "observed", "deny");
 	audit_str(e, "rule", v->rule);
 	audit_str(e, "reason", v->reason);
+	if (v->floor)
+		audit_bool(e, "floor", true);
 	audit_str(e, "denial", v->denial_id);
+	/* None: the refusal is the proxy's own. */
+	if (v->tag)
+		audit_u64(e, "generation", v->tag);
 }
 
 /* Refused for its name before any rule was asked: a refusal all the same. */
@@ -234,8 +270,8 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
-	/* Of a denial, the rule and its reason say more. */
-	if (h->outcome != TLSPROXY_HTTP_DENIED)
+	/* Of a denial that was answered, the rule and its reason say more. */
+	if (h->outcome != TLSPROXY_HTTP_DENIED || h->status != 403)
 		audit_str(&e, "detail", h->detail);
 	audit_u64(&e, "bytes_up", h->bytes_up);
 	audit_u64(&e, "bytes_down", h->bytes_down);
@@ -329,7 +365,7 @@ static void on_keylog(void *ctx, const char *line)
 static bool flow_is_sane(const struct tlsproxy_flow *f)
 {
 	bool ok = f->name.len <= NAME_MAX_LEN && f->name.s[f->name.len] == 0 &&
-		  f->n_candidates <= ARRAY_SIZE(f->candidates) &&
+		  f->n_candidates <= ARRAY_SIZE(f->candidates) && (f->tls || !f->terminate) &&
 		  (f->remote.addr.family == 4 || f->remote.addr.family == 6) &&
 		  (f->upstream.addr.family == 4 || f->upstream.addr.family == 6);
 
@@ -364,10 +400,26 @@ static void on_gateway(struct loop_io *io, uint32_t revents)
 		log_debug("flow not started");
 }
 
+static size_t rejudge(void *ctx)
+{
+	struct proxy *px = ctx;
+
+	return tlsproxy_rejudge(px->tp);
+}
+
 static void on_supervisor(struct loop_io *io, uint32_t revents)
 {
+	struct proxy *px = container_of(io, struct proxy, supervisor_io);
+	size_t n_fds = 0;
+	struct msg m;
+	int fd = -1;
+	ssize_t n = msg_recv(io->fd, &m, &fd, 1, &n_fds);
+
 	(void)revents;
-	loop_stop(container_of(io, struct proxy, supervisor_io)->loop, 0);
+	if (n == -ECONNRESET)
+		loop_stop(px->loop, 0);
+	else if (n >= 0 && !judge_message(&px->judge, io->fd, &m, (size_t)n, fd, rejudge, px))
+		fd_close(fd);
 }
 
 /* ---- start ------------------------------------------------------------------------ */
@@ -478,6 +530,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	harden_begin("weir-tlsproxy", spec->parent);
 	log_setup("tlsproxy", log_level_get());
 	px.cfg = spec->cfg;
+	judge_init(&px.judge, spec->cfg->policy, spec->cfg->observe);
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
 	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	buf_init(&px.path, 1 << 17);
@@ -491,8 +544,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 		fail(spec, &err);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)
-		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLRDHUP,
-				on_supervisor);
+		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLIN, on_supervisor);
 	if (r == 0)
 		r = fd_set_nonblock(spec->gateway, true);
 	if (r < 0) {

@@ -7,6 +7,7 @@ see the place where the sources are.
 
 import errno
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -273,6 +274,71 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
     return {"end": what, "text": out.decode("latin-1")}
 
 
+def dot_dial(server, sni, cafile):
+    """TLS to port 853; sni "": none, and the certificate has to be for the address."""
+    x = ssl.create_default_context(cafile=cafile)
+    x.set_alpn_protocols(["dot"])
+    s = dial(server, 853, 5)
+    if sni:
+        return x.wrap_socket(s, server_hostname=sni)
+    x.check_hostname = False  # wrap_socket would send the address as server name
+    s = x.wrap_socket(s)
+    names = s.getpeercert()["subjectAltName"]
+    if [ipaddress.ip_address(v) for k, v in names if k == "IP Address"] != [
+            ipaddress.ip_address(server)] or len(names) != 1:
+        raise ssl.SSLError("certificate is for %r" % (names,))
+    return s
+
+
+def cmd_dot(server, sni, cafile, *names):
+    """All questions at once over one connection: the answer to each, as they came."""
+    import dns.message
+    t0 = time.monotonic()
+    try:
+        s = dot_dial(server, sni, cafile)
+    except ssl.SSLError as e:
+        return {"result": "tls: %s" % e, "seconds": time.monotonic() - t0}
+    except OSError as e:
+        return {"result": fault(e), "seconds": time.monotonic() - t0}
+    asked, got, out = {}, {}, b""
+    for n in names:
+        q = dns.message.make_query(n, "A", use_edns=True)
+        while q.id in asked:
+            q.id = (q.id + 1) & 0xffff
+        asked[q.id] = n
+        wire = q.to_wire()
+        out += len(wire).to_bytes(2, "big") + wire
+    s.sendall(out)
+    f = s.makefile("rb")
+    while len(got) < len(asked):
+        head = f.read(2)
+        if len(head) < 2:
+            break
+        r = dns.message.from_wire(f.read(int.from_bytes(head, "big")))
+        got[asked[r.id]] = {
+            "rcode": dns.rcode.to_text(r.rcode()), "ede": [o.to_text() for o in r.options],
+            "answer": [a.to_text() for rr in r.answer for a in rr]}
+    return {"result": "ok", "alpn": s.selected_alpn_protocol(), "got": got,
+            "seconds": time.monotonic() - t0}
+
+
+def cmd_dots(server, cafile, count):
+    """Open that many and keep them; what became of each; then one more after they are closed."""
+    kept, out = [], []
+    for _ in range(int(count)):
+        try:
+            kept.append(dot_dial(server, "", cafile))
+            out.append("ok")
+        except ssl.SSLError as e:
+            out.append("tls: %s" % e)
+        except OSError as e:
+            out.append(fault(e))
+    for s in kept:
+        s.close()
+    time.sleep(0.5)
+    return {"results": out, "after": cmd_dot(server, "", cafile, "api.example.com")}
+
+
 def cmd_split(host, path, name, how):
     """POST the placeholder in variable `name`, cut in pieces over segments or over chunks."""
     p = os.environ[name]
@@ -387,6 +453,139 @@ def cmd_serve(port, text, proto="tcp"):
         b = c.recv(65536)
         c.sendall(text.encode() + b)
         c.close()
+
+
+def cmd_watch(host, port):
+    """For ever: can the name be asked and dialled, and an address it once had?"""
+    known = None
+    while True:
+        began, result = time.time(), {}
+        try:
+            s = dial(host, int(port), 5)
+            known = known or s.getpeername()
+            s.close()
+            result["connect"] = "connected"
+        except OSError as e:
+            result["connect"] = fault(e)
+        if known:
+            with socket.socket(socket.AF_INET6 if ":" in known[0] else socket.AF_INET) as s:
+                s.settimeout(5)
+                e = s.connect_ex(known)
+            result["known"] = errno.errorcode.get(e, "connected")
+        print(json.dumps({"began": began, **result}), flush=True)
+        time.sleep(0.1)
+
+
+def cmd_stream(host, port):
+    """Echo small pieces for ever; how it ends."""
+    s = dial(host, int(port))
+    s.sendall(b"x")
+    s.recv(1)
+    print(json.dumps({"state": "streaming"}), flush=True)
+    try:
+        while True:
+            s.sendall(b"y" * 100)
+            if not s.recv(65536):
+                return {"end": "eof"}
+            time.sleep(0.01)
+    except OSError as e:
+        return {"end": fault(e)}
+
+
+def cmd_beat(kind, host, port):
+    """A datagram or a ping from one socket, again and again: is it answered?"""
+    info = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_DGRAM)[0]
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1 if kind == "ping" else 0)
+    s.settimeout(0.5)
+    s.connect(info[4] if kind == "udp" else (info[4][0], 0))
+    while True:
+        began, answered = time.time(), False
+        try:
+            s.send(b"beat" if kind == "udp" else b"\x08\0\0\0\0\0\0\1beat")
+            answered = bool(s.recv(2000))
+        except OSError:
+            pass
+        print(json.dumps({"began": began, "answered": answered}), flush=True)
+        time.sleep(0.05)
+
+
+def cmd_mirror(port):
+    """A server inside that echoes for as long as its peer likes."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", int(port)))
+    s.listen(8)
+    print("ready", flush=True)
+    while True:
+        c, _ = s.accept()
+
+        def one(c=c):
+            try:
+                while b := c.recv(65536):
+                    c.sendall(b)
+            except OSError:
+                pass
+
+        threading.Thread(target=one, daemon=True).start()
+
+
+def cmd_requests(host, port):
+    """GET and POST on one connection, again and again."""
+    import http.client
+    c = http.client.HTTPConnection(host, int(port), timeout=5)
+    while True:
+        began, status = time.time(), {}
+        for method in ("GET", "POST"):
+            c.request(method, "/x", body=b"a=b" if method == "POST" else None)
+            r = c.getresponse()
+            r.read()
+            status[method] = r.status
+        print(json.dumps({"began": began, "status": status}), flush=True)
+        time.sleep(0.05)
+
+
+def cmd_hammer(host, port, threads):
+    """Connect and echo in many threads until told to stop.
+
+    Each report has when connections were made and when bytes came back: pairs of
+    the time before and after the call.
+    """
+    import signal
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    infos = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
+    out = []
+
+    def one():
+        made, echoed = [], []
+        out.append({"made": made, "echoed": echoed})
+        while not stop.is_set():
+            with socket.socket() as s:
+                s.settimeout(2)
+                t = time.time()
+                if s.connect_ex(infos[0][4]):
+                    continue
+                made.append((t, time.time()))
+                try:
+                    for _ in range(200):
+                        t = time.time()
+                        s.sendall(b"x")
+                        if not s.recv(1) or stop.is_set():
+                            break
+                        echoed.append((t, time.time()))
+                        time.sleep(0.001)
+                except OSError:
+                    pass
+
+    all_of_them = [threading.Thread(target=one) for _ in range(int(threads))]
+    for t in all_of_them:
+        t.start()
+    print("hammering", flush=True)
+    for t in all_of_them:
+        t.join()
+    for x in out[:-1]:
+        print(json.dumps(x), flush=True)
+    return out[-1]
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ static const char *const queries[] = {
 	"\"refused\",\"denial\":\"q-busy\",\"detail\":\"too many queries under way\"}",
 	"{\"kind\":\"dns\",\"name\":\"mail.example\",\"qtype\":\"MX\",\"verdict\":\"allow\","
 	"\"rule\":"
-	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"\"1\",\"result\":\"empty\",\"detail\":\"this type is not resolved\"}",
 	"{\"kind\":\"dns\",\"name\":\"caa.example\",\"qtype\":\"TYPE257\",\"verdict\":\"allow\","
 	"\"rule\":"
-	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"\"1\",\"result\":\"empty\",\"detail\":\"this type is not resolved\"}",
 	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"A\",\"verdict\":\"deny\",\"result\":"
 	"\"denied\",\"rule\":\"default\",\"denial\":\"q-v4\"}",
 	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"AAAA\",\"verdict\":\"allow\","
@@ -104,6 +104,13 @@ static int setup(void **state)
 	    "\"rule\":\"2\",\"denial\":\"d-v6\"}");
 	for (size_t i = 0; i < ARRAY_SIZE(queries); i++)
 		add(l, FROM_GATEWAY, queries[i]);
+	add(l, FROM_GATEWAY,
+	    "{\"kind\":\"flow\",\"id\":4,\"dir\":\"egress\",\"proto\":\"udp\",\"dst\":"
+	    "\"192.0.2.9\",\"port\":53,\"verdict\":\"allow\",\"observed\":\"deny\",\"rule\":"
+	    "\"low\",\"floor\":true,\"generation\":1,\"denial\":\"d-seen\"}");
+	add(l, "weir",
+	    "{\"kind\":\"policy\",\"event\":\"set\",\"generation\":2,\"policy\":\"sha256:ab\","
+	    "\"rules\":3,\"uid\":1000}");
 	add(l, FROM_GATEWAY,
 	    "{\"kind\":\"flow_end\",\"id\":1,\"end\":\"fin\",\"bytes_up\":1234,\"bytes_down\":"
 	    "34567,\"packets_up\":10,\"packets_down\":30,\"ms\":1520}");
@@ -174,9 +181,13 @@ static void test_table(void **state)
 	has_not(t, "\033");
 	has_not(t, "\xe2\x80\xae");
 	has(t, "API_KEY used 1 time, seen 1 time where it may not be");
-	has(t, "decisions  7 allowed, 10 denied, 1 failed");
+	has(t, "decisions  8 allowed, 10 denied, 1 failed");
+	has(t, "observed   1 of the allowed would have been denied");
+	has(t, "would flow   udp 192.0.2.9:53");
+	has(t, "floor:low");
+	has(t, "set generation 2, rules 3, by uid 1000");
 	has(t, "traffic    1.2k up, 34.6k down");
-	has(t, "record intact: 23 events");
+	has(t, "record intact: 25 events");
 	has_not(t, "without an end");
 	for (const char *p = t; *p;) {
 		size_t n = strcspn(p, "\n");
@@ -289,6 +300,7 @@ static void test_why(void **state)
 		{ "v4.example", "No rule matched, and the default refused it" },
 		{ "V4.Example.", "allow@v4.example:tcp:443" },
 		{ "late.example", "failed on the way" },
+		{ "d-seen", "The operator's floor refused it" },
 		{ "api.example.com", "Nothing was refused" },
 		{ "d-v6", "allow@[2001:db8::5]:udp:443" },
 		{ "d-leak", "which is never filled in" },

@@ -59,9 +59,9 @@ static void check_keys(const char *name, const char *before, const char *after, 
 static void test_keys(void **state)
 {
 	(void)state;
-	check_keys("with_rules", "{", "}", 8);
-	check_keys("with_preset", "{", "}", 4);
-	check_keys("rule", "{\"rules\": [{", "}]}", 11);
+	check_keys("with_rules", "{", "}", 9);
+	check_keys("with_preset", "{", "}", 5);
+	check_keys("rule", "{\"rules\": [{", "}]}", 12);
 	check_keys("http", "{\"rules\": [{\"action\": \"deny\", \"destination\": \"*\", \"http\": {",
 		   "}}]}", 2);
 }
