@@ -297,6 +297,9 @@ static void tell(const struct suggest *s, size_t n_http)
 
 	json_array_foreach(s->uses.notes, i, note)
 		policy_cmd_complain("suggest", "note: %s", json_string_value(note));
+	if (s->uses.more_notes)
+		policy_cmd_complain("suggest", "note: and %llu more of this kind",
+				    (unsigned long long)s->uses.more_notes);
 	if (s->unnamed)
 		policy_cmd_complain(
 			"suggest",
