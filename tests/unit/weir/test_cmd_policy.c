@@ -171,7 +171,7 @@ static void test_errors(void **state)
 		{ "policy frob", "unknown command frob; see: weir policy --help" },
 		{ "policy check", "expected one FILE" },
 		{ "policy check FILE FILE", "expected one FILE" },
-		{ "policy check --json FILE", "unknown option --json" },
+		{ "policy check --jsno FILE", "unknown option --jsno; did you mean --json?" },
 		{ "policy check /nonexistent.json", "cannot be read" },
 		{ "policy show publik", "did you mean \"public\"?" },
 		{ "policy explain", "which policy?" },
