@@ -311,4 +311,41 @@ must_check int policy_lint(const struct policy *p, const struct policy_gateways 
 			   struct policy_findings *ret, struct conf_error *err);
 void policy_findings_fini(struct policy_findings *f);
 
+enum policy_change_kind {
+	POLICY_CHANGE_FLOWS = 0,   /* decided otherwise */
+	POLICY_CHANGE_QUERIES = 1, /* names that may be asked, or no longer */
+	POLICY_CHANGE_QTYPES = 2,  /* further types of a name that may be asked */
+	POLICY_CHANGE_ON_DENY = 3, /* refused, or dropped silently */
+};
+
+/* Texts of one part of a set: "10.0.0.0/8", "*.example.com", "tcp 443". */
+struct policy_texts {
+	char **v;
+	size_t n, size;
+};
+
+/* A set of flows, or of names: services times names times addresses. */
+struct policy_change {
+	enum policy_change_kind kind;
+	enum policy_action now; /* what becomes of all of it; before it was the other */
+	uint8_t qtypes;		/* QTYPES: enum policy_qtype bits */
+	struct policy_texts services, names, addresses; /* QUERIES, QTYPES: names only */
+	char *example;					/* a flow, or a name */
+	struct policy_verdict before, after;		/* of the example */
+};
+struct policy_changes {
+	struct policy_change *v;
+	size_t n, size;
+	bool cut; /* there are more than were worth listing */
+};
+/*
+ * What differs between two policies: n 0 when they are equivalent, however they
+ * are written. -E2BIG: too much to compare, err says what. Of CNAME chains only the
+ * name that is asked is compared.
+ */
+must_check int policy_diff(const struct policy *before, const struct policy *after,
+			   const struct policy_gateways *gw, struct policy_changes *ret,
+			   struct conf_error *err);
+void policy_changes_fini(struct policy_changes *c);
+
 #endif

@@ -169,12 +169,12 @@ struct firsts space_name_firsts(const struct space *s, size_t list, enum name_st
 	const struct firsts none = { (uint32_t)l->p->n_rules, (uint32_t)l->p->n_rules };
 	struct firsts f;
 
-	if (st == NAME_NONE)
+	if (st == NAME_NONE || (st != NAME_PROVEN && l->p->strict_names))
 		return l->none;
-	f = st == NAME_PROVEN ? l->names[n] : l->claimed[n];
+	f = st == NAME_CLAIMED ? l->claimed[n] : l->names[n];
 	if (!s->names[n].doh)
 		return f;
-	if (st == NAME_PROVEN)
+	if (st != NAME_CLAIMED)
 		return firsts_merge(f, l->doh);
 	/* A claim satisfies denies only. */
 	for (uint32_t i = l->doh.a; i < l->p->n_rules; i++)
@@ -303,6 +303,7 @@ struct policy_facts space_facts(const struct space *s, const struct extent *e, e
 		f.names = name;
 		f.n_names = 1;
 		f.name_unproven = st == NAME_CLAIMED;
+		f.name_answered = st == NAME_ANSWERED;
 	}
 	return f;
 }
@@ -335,7 +336,10 @@ int space_facts_format(const struct policy_facts *f, struct buf *out)
 	if (r == 0 && f->is_host)
 		r = buf_append_str(out, " (the gateway)");
 	if (r == 0 && f->name == POLICY_KNOWN)
-		r = buf_printf(out, "%s named %s", f->name_unproven ? " only claimed to be" : "",
+		r = buf_printf(out, " %s %s",
+			       f->name_unproven	  ? "only claimed to be"
+			       : f->name_answered ? "to an address given out for"
+						  : "named",
 			       f->names[0].s);
 	else if (r == 0 && f->dir == POLICY_EGRESS)
 		r = buf_append_str(out, " without a name");

@@ -142,7 +142,13 @@ must_check int space_solve_queries(struct space *s);
 bool space_in_play(const struct space *s, const struct policy_rule *r, const struct extent *e);
 
 /* Of the service last solved. Which names a region pair's flow shows: */
-enum name_state { NAME_PROVEN = 0, NAME_CLAIMED = 1, NAME_NONE = 2 };
+enum name_state {
+	NAME_PROVEN = 0,
+	NAME_CLAIMED = 1,
+	NAME_NONE = 2,
+	NAME_ANSWERED = 3, /* as proven, but not under strict_names */
+};
+#define NAME_STATES 4
 struct firsts space_name_firsts(const struct space *s, size_t list, enum name_state st, uint32_t n);
 struct firsts space_addr_firsts(const struct space *s, size_t list, uint32_t a);
 struct firsts firsts_merge(struct firsts x, struct firsts y);

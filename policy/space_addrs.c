@@ -6,10 +6,9 @@
  */
 #include "base/base.h"
 #include "policy/space.h"
+#include "policy/space_prefix.h"
 
 #include "doh_table.h"
-
-typedef unsigned __int128 u128;
 
 /* Where IPv4 stands inside IPv6: behind `at` bits of base, inverted or not. */
 static const struct form {
@@ -37,46 +36,20 @@ struct keys {
 	size_t n, size;
 };
 
-static u128 value(const struct ip_addr *a)
-{
-	u128 v = 0;
-
-	for (size_t i = 0; i < ip_size(a); i++)
-		v = v << 8 | a->b[i];
-	return v;
-}
-
-static struct ip_addr address(unsigned family, u128 v)
-{
-	uint8_t b[16];
-	size_t n = family == 4 ? 4 : 16;
-
-	for (size_t i = n; i--; v >>= 8)
-		b[i] = (uint8_t)v;
-	return ip_from_be((int)family, b);
-}
-
-static unsigned bits(unsigned family)
-{
-	return family == 4 ? 32 : 128;
-}
-
 static u128 last(const struct key *k)
 {
-	unsigned host = bits(k->family) - k->len;
-
-	return host == 128 ? ~(u128)0 : k->lo | (((u128)1 << host) - 1);
+	return prefix_last(k->family, k->lo, k->len);
 }
 
 static struct key key_of(const struct ip_prefix *p)
 {
-	return (struct key){ p->addr.family, p->len, value(&p->addr) };
+	return (struct key){ p->addr.family, p->len, ip_value(&p->addr) };
 }
 
 static struct key form_key(const struct form *f)
 {
 	struct ip_addr a = ip_from_be(6, f->base);
-	u128 v = value(&a);
+	u128 v = ip_value(&a);
 
 	return (struct key){ 6, f->covers, v >> (128 - f->covers) << (128 - f->covers) };
 }
@@ -89,7 +62,7 @@ static struct key in_form(const struct form *f, const struct key *k)
 
 	if (f->inverted)
 		v = ~v >> (32 - k->len) << (32 - k->len) & 0xffffffff;
-	return (struct key){ 6, (uint8_t)(f->at + k->len), value(&base) | v << (96 - f->at) };
+	return (struct key){ 6, (uint8_t)(f->at + k->len), ip_value(&base) | v << (96 - f->at) };
 }
 
 static int compare(const void *a, const void *b)
@@ -131,13 +104,14 @@ static int push_range(struct keys *k, unsigned family, u128 lo, u128 hi)
 		unsigned host = 0;
 		struct key key;
 
-		while (host < bits(family) && !(lo >> host & 1)) {
-			key = (struct key){ (uint8_t)family, (uint8_t)(bits(family) - host - 1), lo };
+		while (host < family_bits(family) && !(lo >> host & 1)) {
+			key = (struct key){ (uint8_t)family,
+					    (uint8_t)(family_bits(family) - host - 1), lo };
 			if (last(&key) > hi)
 				break;
 			host++;
 		}
-		key = (struct key){ (uint8_t)family, (uint8_t)(bits(family) - host), lo };
+		key = (struct key){ (uint8_t)family, (uint8_t)(family_bits(family) - host), lo };
 		if (push(k, key) < 0)
 			return -ENOMEM;
 		if (last(&key) >= hi)
@@ -154,8 +128,8 @@ static int push_groups(struct keys *k, unsigned family)
 		u128 hi = family == 4 ? 0xffffffff : ~(u128)0;
 
 		if (policy_group_run((int)family, i + 1, &next))
-			hi = value(&next) - 1;
-		if (push_range(k, family, value(&first), hi) < 0)
+			hi = ip_value(&next) - 1;
+		if (push_range(k, family, ip_value(&first), hi) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -173,8 +147,8 @@ static int push_rules(const struct space *s, struct keys *k, unsigned family)
 		}
 	for (size_t i = 0; i < s->gw->n; i++)
 		if (s->gw->v[i].family == family &&
-		    push(k, (struct key){ (uint8_t)family, (uint8_t)bits(family),
-					  value(&s->gw->v[i]) }) < 0)
+		    push(k, (struct key){ (uint8_t)family, (uint8_t)family_bits(family),
+					  ip_value(&s->gw->v[i]) }) < 0)
 			return -ENOMEM;
 	for (size_t i = 0; s->has_doh && i < ARRAY_SIZE(doh_prefixes); i++)
 		if (doh_prefixes[i].addr.family == family && push(k, key_of(&doh_prefixes[i])) < 0)
@@ -271,7 +245,7 @@ static bool sample_of(unsigned family, u128 lo, u128 hi, struct ip_addr *ret)
 	const u128 tries[] = { lo + (lo < hi), lo, hi, lo + (hi - lo) / 2 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(nice); i++) {
-		u128 v = value(&nice[i].addr);
+		u128 v = ip_value(&nice[i].addr);
 
 		if (nice[i].addr.family == family && v >= lo && v <= hi) {
 			*ret = nice[i].addr;
@@ -279,7 +253,7 @@ static bool sample_of(unsigned family, u128 lo, u128 hi, struct ip_addr *ret)
 		}
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(tries); i++) {
-		*ret = address(family, tries[i]);
+		*ret = ip_of_value(family, tries[i]);
 		if (is_plain(ret))
 			return true;
 	}
@@ -322,7 +296,7 @@ static bool is_odd(const struct key *k)
 {
 	static const struct key compatible = { 6, 96, 0 };
 	struct key teredo = form_key(&forms[TEREDO]);
-	struct ip_addr a = address(k->family, k->lo);
+	struct ip_addr a = ip_of_value(k->family, k->lo);
 
 	if (k->family == 4)
 		return false;
@@ -362,7 +336,7 @@ static void finish(struct space *s, const struct key *k, struct gap *g, uint32_t
 	if (!r->exists)
 		return;
 	for (size_t i = 0; i < s->gw->n; i++)
-		if (k->len == bits(k->family) && ip_equal(&s->gw->v[i], &r->sample))
+		if (k->len == family_bits(k->family) && ip_equal(&s->gw->v[i], &r->sample))
 			r->gateway = true;
 	r->group = policy_group_of(&r->sample);
 	r->doh = s->has_doh && policy_doh_address(&r->sample);
@@ -390,7 +364,7 @@ static int build(struct space *s, const struct keys *k, const bool touched[ARRAY
 			gap_child(&gaps[depth - 1], &k->v[stack[depth - 1]], &k->v[i]);
 		s->addrs[i + 1] = (struct addr_region){
 			.parent = depth ? stack[depth - 1] + 1 : 0,
-			.prefix = { address(k->v[i].family, k->v[i].lo), k->v[i].len },
+			.prefix = { ip_of_value(k->v[i].family, k->v[i].lo), k->v[i].len },
 			.odd = is_odd(&k->v[i]),
 		};
 		gaps[depth] = (struct gap){ .next = k->v[i].lo };
