@@ -450,9 +450,9 @@ static unsigned query_outcome(const struct diff *d, size_t list, uint32_t region
 	return 1u | (unsigned)p->rules[f.a].qtypes << 1;
 }
 
-/* Names whose outcome went from one to another, as one change. */
+/* Names whose outcome went from one to another, as one change; bits are what it is about. */
 static int say_queries(struct diff *d, const unsigned *was, const unsigned *is, uint32_t from,
-		       bool *done, bool *in, struct policy_changes *ret)
+		       unsigned bits, bool *done, bool *in, struct policy_changes *ret)
 {
 	struct policy_change *c;
 	struct policy own;
@@ -466,9 +466,9 @@ static int say_queries(struct diff *d, const unsigned *was, const unsigned *is, 
 			is[i] == is[from];
 		done[i] |= in[i];
 	}
-	c->kind = (was[from] ^ is[from]) & 1 ? POLICY_CHANGE_QUERIES : POLICY_CHANGE_QTYPES;
-	c->now = is[from] & ~was[from] ? POLICY_ALLOW : POLICY_DENY;
-	c->qtypes = (uint8_t)((was[from] ^ is[from]) >> 1);
+	c->kind = bits & 1 ? POLICY_CHANGE_QUERIES : POLICY_CHANGE_QTYPES;
+	c->now = bits & is[from] ? POLICY_ALLOW : POLICY_DENY;
+	c->qtypes = (uint8_t)(bits >> 1);
 	if (space_name_sample(d->s, from, &n)) {
 		own = *d->p[0];
 		own.floor = NULL;
@@ -481,6 +481,22 @@ static int say_queries(struct diff *d, const unsigned *was, const unsigned *is, 
 			return -ENOMEM;
 	}
 	return diff_name_set_text(d->s, in, "", &c->names);
+}
+
+/* Whether it may be asked at all, or else types that came and types that went. */
+static int say_query_changes(struct diff *d, const unsigned *was, const unsigned *is, uint32_t from,
+			     bool *done, bool *in, struct policy_changes *ret)
+{
+	unsigned came = is[from] & ~was[from], gone = was[from] & ~is[from];
+	int r = 0;
+
+	if ((came | gone) & 1)
+		return say_queries(d, was, is, from, came | gone, done, in, ret);
+	if (came)
+		r = say_queries(d, was, is, from, came, done, in, ret);
+	if (r == 0 && gone)
+		r = say_queries(d, was, is, from, gone, done, in, ret);
+	return r;
 }
 
 static int compare_queries(struct diff *d, struct policy_changes *ret)
@@ -496,7 +512,7 @@ static int compare_queries(struct diff *d, struct policy_changes *ret)
 	}
 	for (uint32_t i = 0; i < n && r == 0; i++)
 		if (d->s->names[i].exists && !done[i] && was[i] != is[i])
-			r = say_queries(d, was, is, i, done, in, ret);
+			r = say_query_changes(d, was, is, i, done, in, ret);
 	free(was);
 	free(is);
 	free(done);

@@ -93,6 +93,12 @@ int policy_lint(const struct policy *p, const struct policy_gateways *gw,
 	struct policy_findings f = { 0 };
 	int r = lint_rules(p, gw, &f);
 
+	if (r == 0)
+		r = lint_suffixes(p, &f);
+	if (r == 0)
+		r = lint_lookalikes(p, &f);
+	if (r == 0)
+		r = lint_sense(p, &f);
 	if (r < 0) {
 		policy_findings_fini(&f);
 		conf_error_set(err, "out of memory");

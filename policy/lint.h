@@ -21,5 +21,8 @@ char *lint_example(const struct policy_facts *f);
 /* Each appends its findings. */
 must_check int lint_rules(const struct policy *p, const struct policy_gateways *gw,
 			  struct policy_findings *ret);
+must_check int lint_suffixes(const struct policy *p, struct policy_findings *ret);
+must_check int lint_lookalikes(const struct policy *p, struct policy_findings *ret);
+must_check int lint_sense(const struct policy *p, struct policy_findings *ret);
 
 #endif

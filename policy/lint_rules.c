@@ -453,6 +453,13 @@ static int say_idle(struct lint *l, uint32_t i)
 	int next = f.b < l->p->n_rules ? (int)f.b : -1;
 	char rule[LINT_RULE_TEXT], then[LINT_RULE_TEXT];
 
+	/* Deleting both, as each finding would have it, is more than either means. */
+	if (next >= 0 && !l->marks[next].lives)
+		return lint_add(l->out, l->p, POLICY_WARNING, "changes-nothing", (int)i, next,
+				mark_example(l, m),
+				"%s changes nothing as long as %s is there, and that one never "
+				"matches: keep one of them.",
+				lint_rule_text(l->p, (int)i, rule), lint_rule_text(l->p, next, then));
 	return lint_add(l->out, l->p, next < 0 ? POLICY_NOTE : POLICY_WARNING, "changes-nothing",
 			(int)i, next, mark_example(l, m),
 			"%s changes nothing: without it %s %s the same%s. It can be deleted.",

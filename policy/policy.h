@@ -306,7 +306,7 @@ struct policy_findings {
 	size_t n, size;
 	char incomplete[256]; /* not empty: rules were not compared, and why */
 };
-/* Looks for what its author cannot have meant. */
+/* Looks for what its author cannot have meant. Reads the public suffix list of the system. */
 must_check int policy_lint(const struct policy *p, const struct policy_gateways *gw,
 			   struct policy_findings *ret, struct conf_error *err);
 void policy_findings_fini(struct policy_findings *f);

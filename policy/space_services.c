@@ -64,6 +64,9 @@ static int add(struct space *s, struct sum key, struct extent e)
 {
 	struct service *v = NULL;
 
+	s->work += s->n_services / 8;
+	if (s->work > SPACE_WORK_MAX)
+		return -E2BIG;
 	for (size_t i = 0; i < s->n_services && !v; i++)
 		if (s->services[i].key[0] == key.v[0] && s->services[i].key[1] == key.v[1] &&
 		    s->services[i].extents[0].dir == e.dir)
@@ -132,7 +135,7 @@ static int sweep(struct build *b, struct extent e)
 	return r;
 }
 
-static int sweep_all(struct build *b, struct why *why)
+static int sweep_all(struct build *b)
 {
 	static const struct {
 		enum policy_dir dir;
@@ -151,13 +154,8 @@ static int sweep_all(struct build *b, struct why *why)
 		for (; r == 0 && e.request < (read ? b->s->n_requests : 1); e.request++) {
 			for (size_t l = 0; l < b->s->n_lists; l++)
 				b->s->work += b->s->list[l].p->n_rules;
-			b->s->work += b->n_bounds * (b->s->n_services + 1) / 8 + 8192;
-			if (b->s->work > SPACE_WORK_MAX)
-				return why_set(why,
-					       "too many different HTTP conditions and ports to "
-					       "compare them all"),
-				       -E2BIG;
-			r = sweep(b, e);
+			b->s->work += 8192; /* clearing a sum per port */
+			r = b->s->work > SPACE_WORK_MAX ? -E2BIG : sweep(b, e);
 		}
 	}
 	return r;
@@ -169,10 +167,12 @@ int space_services_build(struct space *s, struct why *why)
 	int r = init(&b);
 
 	if (r == 0)
-		r = sweep_all(&b, why);
+		r = sweep_all(&b);
 	free(b.of[0]);
 	free(b.of[1]);
 	free(b.from);
 	free(b.bounds);
+	if (r == -E2BIG)
+		why_set(why, "too many different HTTP conditions and ports to compare them all");
 	return r;
 }

@@ -44,7 +44,7 @@ struct grid {
 	struct name names[ARRAY_SIZE(grid_names)];
 	char *paths[512];
 	size_t n_paths;
-	bool http; /* requests beside flows; little IPv6, or it takes too long */
+	bool http; /* requests beside flows; no IPv6 forms of IPv4, or it takes too long */
 };
 
 /* The IPv6 forms of an IPv4 address that the space knows of. */
@@ -102,7 +102,7 @@ static inline void grid_init(struct grid *g, bool http)
 		if (!http)
 			g->n_addrs += forms_of(&g->addrs[g->n_addrs - 1], &g->addrs[g->n_addrs]);
 	}
-	for (size_t i = 0; i < (http ? 2 : ARRAY_SIZE(grid_v6)); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(grid_v6); i++)
 		g->addrs[g->n_addrs++] = must_ip(grid_v6[i]);
 	if (http) {
 		grid_paths(g, path, 0, 1);
