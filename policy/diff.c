@@ -5,14 +5,16 @@
  * the new one), and so is a class of addresses.
  *
  * Consecutive rules of one action are one step: which of them decides makes no
- * difference. So the numbers are steps, few even for long lists, and every pair of
- * distinct numbers is looked at. Name classes that change at the same addresses
- * are put together, and services in which the same pairs change.
+ * difference. So the numbers are steps, few for most lists however long. Whether a
+ * place of names changes anywhere is told by a few minima and maxima over the
+ * places of addresses (struct reach); those that do are paired with each of them.
+ * Name classes that change at the same addresses are put together, and services in
+ * which the same pairs change.
  */
 #include "policy/diff.h"
 
-/* Pairs in one service, and blocks in all: beyond the first the answer is not known. */
-#define DIFF_PAIRS_MAX UINT64_C(100000000)
+/* Pairs that were looked at, and blocks in all: beyond the first the answer is not known. */
+#define DIFF_PAIRS_MAX UINT64_C(1000000000)
 #define DIFF_BLOCKS_MAX 2000u
 #define DIFF_CELLS_MAX ((size_t)40 << 20)
 
@@ -35,6 +37,18 @@ struct row {
 	uint32_t distinct;
 };
 
+/*
+ * Over the places of addresses, by their step in the old list: "before s" are those
+ * that decide before a name of old step s does, "from s" the others. Maxima are one
+ * more, so that 0 is none.
+ */
+struct reach {
+	uint32_t *changed;  /* before s, decided otherwise by themselves: least new step */
+	uint32_t *last;	    /* from s: greatest new step */
+	uint32_t *least[2]; /* from s, and the new list denies (0) or allows: least new step */
+	uint32_t *most[2];  /* before s, and the old list denies or allows: greatest new step */
+};
+
 struct diff {
 	struct space *s;
 	const struct policy *p[2];
@@ -43,6 +57,8 @@ struct diff {
 	bool *allows[2];   /* of each step */
 	uint64_t (*random)[2];
 	struct row *rows;
+	struct reach reach;
+	uint64_t pairs;
 	struct block *blocks;
 	size_t n_blocks, blocks_size, cells;
 	bool cut;
@@ -140,6 +156,51 @@ static int change(const struct diff *d, uint32_t name, uint32_t addr)
 	bool is = d->allows[1][MIN(n->step[1], a->step[1])];
 
 	return was == is ? -1 : is ? POLICY_ALLOW : POLICY_DENY;
+}
+
+static void fill_reach(struct diff *d)
+{
+	const struct reach *x = &d->reach;
+	size_t n = d->p[0]->n_rules + 2;
+
+	for (size_t s = 0; s <= n; s++) {
+		x->changed[s] = x->least[0][s] = x->least[1][s] = UINT32_MAX;
+		x->last[s] = x->most[0][s] = x->most[1][s] = 0;
+	}
+	for (uint32_t a = 0; a < d->addrs.n_distinct; a++) {
+		const struct place *p = &d->addrs.v[d->addrs.starts[a]];
+		uint32_t s = p->step[0], t = p->step[1];
+		bool was = d->allows[0][s], is = d->allows[1][t];
+
+		if (was != is)
+			x->changed[s + 1] = MIN(x->changed[s + 1], t);
+		x->most[was][s + 1] = MAX(x->most[was][s + 1], t + 1);
+		x->last[s] = MAX(x->last[s], t + 1);
+		x->least[is][s] = MIN(x->least[is][s], t);
+	}
+	for (size_t s = 1; s <= n; s++) {
+		x->changed[s] = MIN(x->changed[s], x->changed[s - 1]);
+		for (int k = 0; k < 2; k++)
+			x->most[k][s] = MAX(x->most[k][s], x->most[k][s - 1]);
+	}
+	for (size_t s = n; s-- > 0;) {
+		x->last[s] = MAX(x->last[s], x->last[s + 1]);
+		for (int k = 0; k < 2; k++)
+			x->least[k][s] = MIN(x->least[k][s], x->least[k][s + 1]);
+	}
+}
+
+/* Is there an address at which this place of names changes? By who decides, old and new. */
+static bool changes(const struct diff *d, uint32_t name)
+{
+	const struct place *n = &d->names.v[d->names.starts[name]];
+	uint32_t s = n->step[0], t = n->step[1];
+	bool was = d->allows[0][s], is = d->allows[1][t];
+
+	return (was != is && d->reach.last[s] > t) || /* the name, the name */
+	       d->reach.changed[s] < t ||	      /* the address, the address */
+	       d->reach.least[!was][s] < t ||	      /* the name, the address */
+	       d->reach.most[!is][s] > t;	      /* the address, the name */
 }
 
 static int by_key(const void *a, const void *b)
@@ -273,6 +334,11 @@ static int find_blocks(struct diff *d, const struct service *v, enum policy_acti
 		struct row row = { .distinct = i };
 		bool any = false;
 
+		if (!changes(d, i))
+			continue;
+		d->pairs += d->addrs.n_distinct;
+		if (d->pairs > DIFF_PAIRS_MAX)
+			return -E2BIG;
 		for (uint32_t a = 0; a < d->addrs.n_distinct; a++) {
 			if (change(d, i, a) != (int)now)
 				continue;
@@ -309,9 +375,7 @@ static int compare_service(struct diff *d, const struct service *v)
 	make_steps(d, 0, dir);
 	make_steps(d, 1, dir);
 	fill(d, dir);
-	d->s->work += (uint64_t)d->names.n_distinct * d->addrs.n_distinct * 2;
-	if ((uint64_t)d->names.n_distinct * d->addrs.n_distinct > DIFF_PAIRS_MAX)
-		return -E2BIG;
+	fill_reach(d);
 	r = find_blocks(d, v, POLICY_ALLOW);
 	return r < 0 ? r : find_blocks(d, v, POLICY_DENY);
 }
@@ -531,6 +595,8 @@ static int places_init(struct places *x, size_t n)
 
 static int init(struct diff *d)
 {
+	uint32_t **reach[] = { &d->reach.changed,  &d->reach.last,    &d->reach.least[0],
+			       &d->reach.least[1], &d->reach.most[0], &d->reach.most[1] };
 	int r = places_init(&d->names, 3 * d->s->n_names + 1);
 
 	if (r == 0)
@@ -539,6 +605,11 @@ static int init(struct diff *d)
 		d->step[k] = calloc(d->p[k]->n_rules + 1, sizeof(*d->step[k]));
 		d->allows[k] = calloc(d->p[k]->n_rules + 1, sizeof(*d->allows[k]));
 		if (!d->step[k] || !d->allows[k])
+			r = -ENOMEM;
+	}
+	for (size_t k = 0; k < ARRAY_SIZE(reach); k++) {
+		*reach[k] = calloc(d->p[0]->n_rules + 3, sizeof(**reach[k]));
+		if (!*reach[k])
 			r = -ENOMEM;
 	}
 	d->random = calloc(d->s->n_addrs + 1, sizeof(*d->random));
@@ -558,6 +629,12 @@ static void fini(struct diff *d)
 	for (size_t i = 0; i < d->n_blocks; i++)
 		block_fini(&d->blocks[i]);
 	free(d->blocks);
+	free(d->reach.changed);
+	free(d->reach.last);
+	for (size_t k = 0; k < 2; k++) {
+		free(d->reach.least[k]);
+		free(d->reach.most[k]);
+	}
 	free(d->names.v);
 	free(d->names.starts);
 	free(d->addrs.v);
