@@ -295,6 +295,24 @@ enum policy_group policy_group_of(const struct ip_addr *a)
 	return POLICY_GROUP_RESERVED;
 }
 
+bool policy_group_run(int family, size_t i, struct ip_addr *ret_first)
+{
+	uint8_t b[16] = { 0 };
+
+	if (i >= (family == 4 ? ARRAY_SIZE(group_runs4) : ARRAY_SIZE(group_runs6)))
+		return false;
+	if (family == 4) {
+		put_be32(b, group_runs4[i].first);
+	} else {
+		put_be32(b, (uint32_t)(group_runs6[i].hi >> 32));
+		put_be32(b + 4, (uint32_t)group_runs6[i].hi);
+		put_be32(b + 8, (uint32_t)(group_runs6[i].lo >> 32));
+		put_be32(b + 12, (uint32_t)group_runs6[i].lo);
+	}
+	*ret_first = ip_from_be(family, b);
+	return true;
+}
+
 static const struct {
 	const char *word;
 	enum policy_group group;

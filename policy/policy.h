@@ -336,4 +336,79 @@ size_t policy_rule_count(const struct policy *p);
  */
 struct ip_addr policy_public_sample(const struct policy *p);
 
+/* ---- comparing ---------------------------------------------------------- */
+
+/*
+ * What lint and diff say is exact over flows whose facts are all known: every
+ * direction, protocol, port, address (the gateway's or not), one name or none
+ * (proven, only claimed, answered), every request; and every name asked of the
+ * resolver. A finding is never wrong; what would take too long to know is said to
+ * be unknown. Left out: IPv6 addresses that carry two IPv4 addresses (ISATAP among
+ * them), Teredo over a server that is not public, IPv4-compatible IPv6, flows with
+ * several names at once. Floors are not looked at: compare them on their own.
+ */
+/* The gateway's addresses: group host, and no part of the rest. At least one. */
+struct policy_gateways {
+	const struct ip_addr *v;
+	size_t n;
+};
+
+enum policy_severity { POLICY_NOTE = 0, POLICY_WARNING = 1 };
+
+struct policy_finding {
+	enum policy_severity severity;
+	const char *check;		/* a stable word: "never-matches", "wide-suffix", ... */
+	int rule;			/* index; -1: the policy as a whole */
+	int other;			/* the rule it is about as well; -1: none, or the default */
+	const char *rule_id, *other_id; /* the policy's; may be NULL */
+	char *text;			/* what is wrong and what to do */
+	char *example; /* a flow that shows it, "tcp 192.0.2.1:443 named x.example"; or NULL */
+};
+struct policy_findings {
+	struct policy_finding *v; /* by rule */
+	size_t n, size;
+	char incomplete[256]; /* not empty: rules were not compared, and why */
+};
+/* Looks for what its author cannot have meant. Reads the public suffix list of the system. */
+must_check int policy_lint(const struct policy *p, const struct policy_gateways *gw,
+			   struct policy_findings *ret, struct conf_error *err);
+void policy_findings_fini(struct policy_findings *f);
+
+enum policy_change_kind {
+	POLICY_CHANGE_FLOWS = 0,   /* decided otherwise */
+	POLICY_CHANGE_QUERIES = 1, /* names that may be asked, or no longer */
+	POLICY_CHANGE_QTYPES = 2,  /* further types of a name that may be asked */
+	POLICY_CHANGE_ON_DENY = 3, /* refused, or dropped silently */
+};
+
+/* Texts of one part of a set: "10.0.0.0/8", "*.example.com", "tcp 443". */
+struct policy_texts {
+	char **v;
+	size_t n, size;
+};
+
+/* A set of flows, or of names: services times names times addresses. */
+struct policy_change {
+	enum policy_change_kind kind;
+	enum policy_action now; /* what becomes of all of it; before it was the other */
+	uint8_t qtypes;		/* QTYPES: enum policy_qtype bits */
+	struct policy_texts services, names, addresses; /* QUERIES, QTYPES: names only */
+	char *example;					/* a flow, or a name */
+	struct policy_verdict before, after;		/* of the example */
+};
+struct policy_changes {
+	struct policy_change *v;
+	size_t n, size;
+	bool cut; /* there are more than were worth listing */
+};
+/*
+ * What differs between two policies: n 0 when they are equivalent, however they
+ * are written. -E2BIG: too much to compare, err says what. Of CNAME chains only the
+ * name that is asked is compared.
+ */
+must_check int policy_diff(const struct policy *before, const struct policy *after,
+			   const struct policy_gateways *gw, struct policy_changes *ret,
+			   struct conf_error *err);
+void policy_changes_fini(struct policy_changes *c);
+
 #endif

@@ -84,6 +84,8 @@ int why_set(struct why *w, const char *fmt, ...) printf_like(2, 3); /* returns -
 
 /* Every IPv4 address inside an IPv6 one: 6to4 and Teredo may hold an ISATAP form too. */
 size_t policy_embedded_all(const struct ip_addr *a, struct ip_addr ret[static 2]);
+/* Where the i-th run of addresses of one group begins, in order; false behind the last. */
+bool policy_group_run(int family, size_t i, struct ip_addr *ret_first);
 bool policy_group_parse(const char *s, enum policy_group *ret);
 const char *policy_group_suggest(const char *s);
 

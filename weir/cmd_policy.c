@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weir policy: the list of its subcommands, and the small ones: check and show. */
+/* weir policy: the list of its subcommands, and the smallest: show. */
 #include "weir/cmd_policy.h"
 
 #include "base/base.h"
@@ -9,29 +9,25 @@
 #include <stdio.h>
 
 static const char help_policy[] =
-	"Usage: weir policy check FILE\n"
+	"Usage: weir policy check FILE [--strict] [--json]\n"
 	"       weir policy show FILE|PRESET\n"
 	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
 	"       weir policy test FILE|PRESET CASES\n"
 	"       weir policy replay FILE|PRESET RECORD|CAPTURE\n"
 	"       weir policy suggest RECORD\n"
+	"       weir policy diff OLD NEW [--json]\n"
 	"\n"
-	"check    is the file valid? errors with line, column and a suggestion\n"
+	"check    is the file valid, and does it say what it seems to say?\n"
 	"show     the policy expanded to plain rules\n"
 	"explain  would this be allowed, by which rule, and why not by an earlier one?\n"
 	"test     does it still decide a table of cases as expected?\n"
 	"replay   what of a recorded run, or a packet capture, would it decide how?\n"
 	"suggest  the smallest policy that allows what a recorded run used\n"
+	"diff     what one policy allows and another does not, as sets with examples\n"
 	"\n"
 	"FILE is a policy or a configuration with a \"policy\" section.\n"
 	"Presets: none, public_only, non_local, allow_all.\n"
 	"Each has --help. Exit status: 0 valid or allow, 1 deny, 2 error.\n";
-
-static const char help_check[] =
-	"Usage: weir policy check FILE\n"
-	"\n"
-	"Reads the policy in FILE (a policy, or a configuration with a \"policy\" section)\n"
-	"and says whether it is valid. Exit status: 0 valid, 2 not.\n";
 
 static const char help_show[] =
 	"Usage: weir policy show FILE|PRESET\n"
@@ -149,7 +145,7 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
-/* ---- check, show ------------------------------------------------------------- */
+/* ---- show --------------------------------------------------------------------- */
 
 static int one_operand(const char *cmd, int argc, char **argv, const char **ret)
 {
@@ -160,26 +156,8 @@ static int one_operand(const char *cmd, int argc, char **argv, const char **ret)
 	else if (argc > 1 && argv[1][0] == '-' && argv[1][1])
 		return policy_cmd_complain(cmd, "unknown option %s", argv[1]);
 	if (argc != at + 1)
-		return policy_cmd_complain(cmd, "expected one %s, see --help",
-					   str_eq(cmd, "check") ? "FILE" : "FILE or PRESET");
+		return policy_cmd_complain(cmd, "expected one FILE or PRESET, see --help");
 	*ret = argv[at];
-	return 0;
-}
-
-static int cmd_check(int argc, char **argv)
-{
-	struct policy *p = NULL;
-	struct conf_error err = { "" };
-	const char *arg = NULL;
-	int r = one_operand("check", argc, argv, &arg);
-
-	if (r)
-		return r;
-	if (policy_load_file_or_preset(arg, &p, &err) < 0)
-		return policy_cmd_complain("check", "%s", err.text);
-	printf("%s: valid, %zu rule%s\n", arg, policy_rule_count(p),
-	       policy_rule_count(p) == 1 ? "" : "s");
-	policy_free(p);
 	return 0;
 }
 
@@ -209,7 +187,7 @@ int cmd_policy(int argc, char **argv)
 		const char *name, *help;
 		int (*run)(int argc, char **argv);
 	} cmds[] = {
-		{ "check", help_check, cmd_check },
+		{ "check", policy_help_check, policy_cmd_check },
 		{ "show", help_show, cmd_show },
 		{ "explain", policy_help_explain, policy_cmd_explain },
 		{ "diff", policy_help_diff, policy_cmd_diff },

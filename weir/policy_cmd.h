@@ -11,14 +11,15 @@
 enum { EXIT_ALLOW = 0, EXIT_DENY = 1, EXIT_ERROR = 2 };
 
 /* argv[0] is the subcommand's name. Help was looked for already. Return the exit status. */
+int policy_cmd_check(int argc, char **argv);
 int policy_cmd_explain(int argc, char **argv);
 int policy_cmd_diff(int argc, char **argv);
 int policy_cmd_test(int argc, char **argv);
 int policy_cmd_replay(int argc, char **argv);
 int policy_cmd_suggest(int argc, char **argv);
 int policy_cmd_nft(int argc, char **argv);
-extern const char policy_help_explain[], policy_help_diff[], policy_help_test[],
-	policy_help_replay[], policy_help_suggest[];
+extern const char policy_help_check[], policy_help_explain[], policy_help_diff[],
+	policy_help_test[], policy_help_replay[], policy_help_suggest[];
 
 /* "weir policy CMD: ..." on standard error; returns EXIT_ERROR. */
 int policy_cmd_complain(const char *cmd, const char *fmt, ...) printf_like(2, 3);

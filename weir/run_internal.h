@@ -44,7 +44,7 @@ struct ctl_client {
 	struct loop_timer deadline;
 };
 
-struct policy_change;
+struct policy_swap;
 
 struct run {
 	struct weir_config *cfg;
@@ -56,7 +56,7 @@ struct run {
 	char policy_digest[72]; /* "sha256:HEX" of `weir policy show` */
 	int policy_fd;		/* that text, sealed */
 	uint64_t generation, last_generation;
-	struct policy_change *change; /* under way, or NULL */
+	struct policy_swap *change; /* under way, or NULL */
 	uint64_t began;
 	struct endpoint resolvers[RUN_MAX_RESOLVERS]; /* those in use */
 	size_t n_resolvers;

@@ -26,7 +26,7 @@
 /* Loading a hundred thousand rules takes a second; a machine may be slow. */
 #define SWAP_DEADLINE (60 * NS_PER_S)
 
-struct policy_change {
+struct policy_swap {
 	struct policy *next;
 	int fd; /* its text */
 	char digest[72];
@@ -42,7 +42,7 @@ struct policy_change {
 
 /* ---- the record -------------------------------------------------------------------- */
 
-static void record(struct run *r, const struct policy_change *p, const char *event, const char *why)
+static void record(struct run *r, const struct policy_swap *p, const char *event, const char *why)
 {
 	struct audit_event e;
 	const char *text;
@@ -67,7 +67,7 @@ static void record(struct run *r, const struct policy_change *p, const char *eve
 
 /* ---- the end of a change ------------------------------------------------------------- */
 
-static void forget(struct policy_change *p)
+static void forget(struct policy_swap *p)
 {
 	struct run *r = p->run;
 
@@ -79,7 +79,7 @@ static void forget(struct policy_change *p)
 	free(p);
 }
 
-static void tell(struct run *r, enum msg_type type, const struct policy_change *p, int fd)
+static void tell(struct run *r, enum msg_type type, const struct policy_swap *p, int fd)
 {
 	struct child *helpers[] = { &r->gateway, &r->proxy };
 	struct msg m = { .policy = { .generation = p->generation } };
@@ -92,7 +92,7 @@ static void tell(struct run *r, enum msg_type type, const struct policy_change *
 }
 
 /* Nothing was changed. */
-static void give_up(struct policy_change *p, const char *why)
+static void give_up(struct policy_swap *p, const char *why)
 {
 	struct run *r = p->run;
 
@@ -105,7 +105,7 @@ static void give_up(struct policy_change *p, const char *why)
 
 static void on_deadline(struct loop_timer *t)
 {
-	struct policy_change *p = container_of(t, struct policy_change, deadline);
+	struct policy_swap *p = container_of(t, struct policy_swap, deadline);
 
 	if (p->committed)
 		run_fail(p->run, "a process did not take over the policy; the sandbox was stopped");
@@ -120,7 +120,7 @@ static unsigned helpers_of(const struct run *r)
 	return (r->gateway.pid != 0) + (r->proxy.pid != 0);
 }
 
-static void commit(struct policy_change *p)
+static void commit(struct policy_swap *p)
 {
 	struct run *r = p->run;
 
@@ -138,7 +138,7 @@ static void commit(struct policy_change *p)
 	memcpy(r->policy_digest, p->digest, sizeof(r->policy_digest));
 }
 
-static void applied(struct policy_change *p)
+static void applied(struct policy_swap *p)
 {
 	struct run *r = p->run;
 
@@ -155,7 +155,7 @@ static void applied(struct policy_change *p)
 
 void run_policy_word(struct child *c, const struct msg *m, size_t body)
 {
-	struct policy_change *p = c->run->change;
+	struct policy_swap *p = c->run->change;
 	char why[sizeof(struct conf_error) + 64];
 
 	if (!p)
@@ -194,7 +194,7 @@ static int check_needs(const struct run *r, const struct policy *p, struct conf_
 	return 0;
 }
 
-static int load(struct policy_change *p, int fd, struct conf_error *err)
+static int load(struct policy_swap *p, int fd, struct conf_error *err)
 {
 	struct policy_flags flags = { .strict_names = p->run->cfg->strict_names };
 	int r = sealed_policy(fd, "policy", &p->next, err);
@@ -217,7 +217,7 @@ static int load(struct policy_change *p, int fd, struct conf_error *err)
 
 void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 {
-	struct policy_change *p;
+	struct policy_swap *p;
 	struct conf_error err = { "" };
 
 	if (r->command_ended) {
@@ -233,7 +233,7 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 		run_ctl_refuse(c, "out of memory");
 		return;
 	}
-	*p = (struct policy_change){ .run = r, .fd = -1, .client = c, .uid = c->uid };
+	*p = (struct policy_swap){ .run = r, .fd = -1, .client = c, .uid = c->uid };
 	p->generation = ++r->last_generation;
 	p->deadline.cb = on_deadline;
 	r->change = p;

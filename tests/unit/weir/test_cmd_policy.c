@@ -116,8 +116,12 @@ static void test_errors(void **state)
 		{ "policy frob", "unknown command frob; see: weir policy --help" },
 		{ "policy check", "expected one FILE" },
 		{ "policy check FILE FILE", "expected one FILE" },
-		{ "policy check --json FILE", "unknown option --json" },
+		{ "policy check --jsno FILE", "unknown option --jsno; did you mean --json?" },
 		{ "policy check /nonexistent.json", "cannot be read" },
+		{ "policy diff FILE", "expected two policies" },
+		{ "policy diff FILE FILE FILE", "OLD and NEW only" },
+		{ "policy diff FILE publik", "did you mean \"public\"?" },
+		{ "policy diff --jsno FILE FILE", "unknown option --jsno" },
 		{ "policy show publik", "did you mean \"public\"?" },
 		{ "policy explain", "which policy?" },
 		{ "policy explain FILE", "--to HOST:PORT is missing" },
@@ -149,6 +153,70 @@ static void test_errors(void **state)
 	}
 }
 
+/* Checks this policy with these options; the output is in `out`. */
+static int check_text(const char *text, const char *options)
+{
+	char path[] = "/tmp/weir-test-check-XXXXXX", line[256];
+	int fd = mkstemp(path), status;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	close(fd);
+	snprintf(line, sizeof(line), "policy check %s%s", path, options);
+	status = run(line);
+	unlink(path);
+	return status;
+}
+
+/* Findings are told, and are an error only where one asks for it; notes never are. */
+static void test_findings(void **state)
+{
+	static const char idle[] = "{\"rules\": [{\"action\": \"deny\", \"destination\": \"*\"}]}";
+	static const char dead[] = "{\"rules\": [{\"id\": \"net\", \"action\": \"allow\", "
+				   "\"destination\": \"10.0.0.0/8\"},"
+				   "{\"action\": \"deny\", \"destination\": \"10.1.0.0/16\"}]}";
+	json_t *o, *v;
+
+	(void)state;
+	assert_int_equal(check_text(idle, " --strict"), 0);
+	assert_non_null(strstr(out, "note: rule 0 changes nothing"));
+	assert_int_equal(check_text(dead, ""), 0);
+	assert_non_null(strstr(out, "valid, 2 rules, 1 finding\n"));
+	assert_non_null(strstr(out, "warning: rule 1 can never match: rule 0 (net) decides"));
+	assert_non_null(strstr(out, "for example tcp 10.1.0.1:443 without a name\n"));
+	assert_int_equal(check_text(dead, " --strict --json"), 1);
+	o = json_loads(out, 0, NULL);
+	assert_non_null(o);
+	assert_true(json_is_true(json_object_get(o, "valid")));
+	v = json_array_get(json_object_get(o, "findings"), 0);
+	assert_string_equal(json_string_value(json_object_get(v, "severity")), "warning");
+	assert_string_equal(json_string_value(json_object_get(v, "other")), "net");
+	assert_int_equal(json_integer_value(json_object_get(v, "index")), 1);
+	json_decref(o);
+}
+
+static void test_diff(void **state)
+{
+	json_t *o, *v;
+
+	(void)state;
+	assert_int_equal(run("policy diff public default"), 0);
+	assert_string_equal(out, "equivalent\n");
+	assert_int_equal(run("policy diff public non_local"), 1);
+	assert_non_null(strstr(out, "now allowed:"));
+	assert_non_null(strstr(out, "to        private\n"));
+	assert_non_null(strstr(out, "denied by the default, then allowed by rule 2"));
+	assert_int_equal(run("policy diff --json FILE none"), 1);
+	o = json_loads(out, 0, NULL);
+	assert_non_null(o);
+	assert_true(json_is_false(json_object_get(o, "equivalent")));
+	v = json_array_get(json_object_get(o, "changes"), 0);
+	assert_string_equal(json_string_value(json_object_get(v, "now")), "deny");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(v, "after"), "verdict")), "deny");
+	json_decref(o);
+}
+
 static void test_check_show_help(void **state)
 {
 	struct policy *p;
@@ -177,10 +245,9 @@ static void test_check_show_help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_explain_table),
-		cmocka_unit_test(test_json),
-		cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_check_show_help),
+		cmocka_unit_test(test_explain_table), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_errors),	      cmocka_unit_test(test_findings),
+		cmocka_unit_test(test_diff),	      cmocka_unit_test(test_check_show_help),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What diff.c finds and diff_text.c puts into words. Internal to policy/. */
+#ifndef WEIR_POLICY_DIFF_H
+#define WEIR_POLICY_DIFF_H
+
+#include "policy/space.h"
+
+/* A class of names: one region in one state. */
+struct name_class {
+	uint32_t region;
+	enum name_state state;
+};
+
+/* Name classes times address regions times extents, all decided otherwise. */
+struct block {
+	enum policy_action now;
+	uint64_t key[2];
+	struct name_class *names;
+	size_t n_names;
+	uint32_t *addrs;
+	size_t n_addrs;
+	struct extent *extents;
+	size_t n_extents, extents_size;
+};
+
+/* Sets as texts; each appends. all_states: a flow's names may be answered only. */
+must_check int diff_names_text(const struct space *s, const struct block *b, bool ingress,
+			       struct policy_texts *ret);
+must_check int diff_addrs_text(const struct space *s, const struct block *b,
+			       struct policy_texts *ret);
+must_check int diff_services_text(const struct space *s, struct block *b, struct policy_texts *ret);
+/* in[]: by region. */
+must_check int diff_name_set_text(const struct space *s, const bool *in, const char *before,
+				  struct policy_texts *ret);
+must_check int diff_text_add(struct policy_texts *t, const char *fmt, ...) printf_like(2, 3);
+
+#endif
