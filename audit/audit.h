@@ -57,6 +57,7 @@ const char *audit_event_end(struct audit_event *e, size_t *ret_len);
  *   dns       name, qtype, transport, verdict, result, rule, reason, denial, answers[], given[]
  *   tls       id, sni, verdict, detail, rule, denial
  *   http      id, method, host, path (placeholders only), status, outcome, rule, denial, bytes_*
+ *   policy    event (set|applied|refused): generation, policy digest, rules, uid, flows_reset
  *   secret    id, secret (its name), event (used|violation), place, encoding, host, action, denial
  */
 
@@ -84,9 +85,16 @@ must_check int audit_log_flush(struct audit_log *l);
 /* Counts of what was written, for the summary. */
 struct audit_totals {
 	uint64_t events, allowed, denied, failed, violations, secrets_used;
+	uint64_t observed; /* allowed ones that would have been denied; in allowed as well */
 	uint64_t bytes_up, bytes_down;
 };
 void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
+/*
+ * Decisions and bytes per rule of the policy that is in force (events "policy"
+ * say when another one is), in the form of `weir audit --rules --json`; the
+ * caller's. NULL: out of memory.
+ */
+json_t *audit_log_rules(const struct audit_log *l);
 void audit_log_close(struct audit_log *l);
 
 /* ---- reading, event by event -------------------------------------------------- */
@@ -106,6 +114,7 @@ enum audit_verdict {
 	AUDIT_V_FAIL = 3,
 	AUDIT_V_USED = 4,      /* a secret went where it may */
 	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
+	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
 };
 /* The one reading of an event's outcome that totals, table and summary share. */
 enum audit_verdict audit_verdict_of(const json_t *event);
@@ -161,7 +170,15 @@ struct audit_view {
  */
 must_check int audit_print(const char *path, const struct audit_view *v, FILE *out, char *err,
 			   size_t err_size);
-/* Everything about a denial id (or flow id): the decision, the rule, what would change it. -ENOENT: not in there. */
+/* The same file's decisions and bytes per generation and rule, as a table or as JSON. */
+must_check int audit_rules_print(const char *path, const struct audit_view *v, FILE *out, char *err,
+				 size_t err_size);
+/* As a table, from the JSON of audit_log_rules(). */
+void audit_rules_table(const json_t *counts, FILE *out);
+/*
+ * Everything about a denial id, a flow id, or the query for a name: the decision, the rule, what
+ * would change it. -ENOENT: not in there.
+ */
 must_check int audit_why(const char *path, const char *id, const struct audit_view *v, FILE *out,
 			 char *err, size_t err_size);
 

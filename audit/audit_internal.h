@@ -31,6 +31,8 @@
 #define AUDIT_JOIN_MAX (1024 * 1024)
 /* Reading: distinct keys of a summary list; the rest is counted as "others". */
 #define AUDIT_TALLY_MAX 4096
+/* Rules that are counted apart: a process that was taken over could name endless ones. */
+#define AUDIT_RULES_MAX 65536
 /* Reading: events of one flow that `why` keeps and shows. */
 #define AUDIT_WHY_MAX 512
 /* Capture: a frame with segmentation offload is at most 64 KiB and headers. */
@@ -117,6 +119,18 @@ void audit_summary_print(struct audit_summary *s, const struct audit_chain *chai
 			 const struct audit_view *v, FILE *out);
 void audit_totals_add(struct audit_totals *t, const json_t *event);
 
+/* ---- per rule ------------------------------------------------------------------- */
+
+struct audit_rules;
+/* only: decisions of this generation; 0: all. */
+must_check int audit_rules_new(uint64_t only, struct audit_rules **ret);
+void audit_rules_free(struct audit_rules *s);
+/* Forgets everything. */
+void audit_rules_restart(struct audit_rules *s, uint64_t only);
+void audit_rules_add(struct audit_rules *s, const json_t *event);
+/* NULL: out of memory. */
+json_t *audit_rules_json(const struct audit_rules *s);
+
 /* ---- what would change a decision ------------------------------------------------ */
 
 struct audit_advice {
@@ -129,5 +143,30 @@ struct audit_advice {
 /* flow: the event of the same flow that has its port and address; may be NULL. */
 void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *ret);
 void audit_advice_fini(struct audit_advice *a);
+
+/* The one for queries (suggest_dns.c), and what the two files share. */
+void audit_advise_dns(const json_t *event, struct audit_advice *ret);
+
+#define AUDIT_SAY_FAILED "The policy allowed it; it failed on the way"
+#define AUDIT_SAY_NOTHING "Nothing was refused"
+
+struct audit_target {
+	char dest[NAME_MAX_LEN + 1];
+	bool v6;
+	bool label;	   /* a name without a dot */
+	const char *proto; /* NULL: any */
+	uint16_t port;
+	bool ingress;
+};
+/* False: neither an address nor a name. */
+bool audit_target_dest(const char *s, struct audit_target *t);
+/* Rule and token that allow the target. */
+void audit_make_rule(const struct audit_target *t, struct audit_advice *ret);
+void audit_say(struct audit_advice *ret, const char *text);
+/* Did a rule, or the default, decide? */
+bool audit_has_rule(const json_t *event);
+/* "To allow it, put this rule in front of rule 3"; out is scratch. */
+const char *audit_where(const json_t *event, char *out, size_t size);
+void audit_advise_no_rule(const json_t *event, struct audit_advice *ret);
 
 #endif

@@ -44,6 +44,7 @@ struct audit_log {
 	char prev[AUDIT_HASH_HEX + 1];
 	struct buf pending;
 	struct audit_totals totals;
+	struct audit_rules *rules;
 	char line[AUDIT_LINE_MAX + 2];
 };
 
@@ -51,8 +52,8 @@ static const char schema_head[] = "{\"_schema\":\"" AUDIT_SCHEMA "\"";
 
 bool audit_kind_known(const char *kind)
 {
-	static const char *const kinds[] = { "run", "flow", "flow_end", "dns",
-					     "tls", "http", "secret" };
+	static const char *const kinds[] = { "run", "policy", "flow", "flow_end",
+					     "dns", "tls",    "http", "secret" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (str_eq(kind, kinds[i]))
@@ -142,6 +143,11 @@ int audit_log_open(const char *path, int fd, const char *run, const char *name, 
 	if (!l)
 		return -ENOMEM;
 	l->fd = owned;
+	r = audit_rules_new(1, &l->rules);
+	if (r < 0) {
+		free(l);
+		return r;
+	}
 	buf_init(&l->pending, AUDIT_PENDING_MAX);
 	memcpy(l->run, run, strlen(run) + 1);
 	if (name) {
@@ -152,6 +158,7 @@ int audit_log_open(const char *path, int fd, const char *run, const char *name, 
 	r = log_prepare(l, path != NULL);
 	if (r < 0) {
 		buf_fini(&l->pending);
+		audit_rules_free(l->rules);
 		free(l);
 		return r;
 	}
@@ -314,6 +321,17 @@ static size_t format_line(struct audit_log *l, const char *from, const char *tex
 	return n;
 }
 
+/* Only our own process says that another policy is in force. */
+static void count_rules(struct audit_log *l, const char *from, const json_t *event)
+{
+	if (str_eq(audit_get(event, "kind"), "policy")) {
+		if (str_eq(from, "weir") && str_eq(audit_get(event, "event"), "set"))
+			audit_rules_restart(l->rules, audit_get_u64(event, "generation"));
+		return;
+	}
+	audit_rules_add(l->rules, event);
+}
+
 int audit_log_append(struct audit_log *l, const char *from, const char *text, size_t len)
 {
 	char hash[AUDIT_HASH_HEX + 1];
@@ -336,6 +354,7 @@ int audit_log_append(struct audit_log *l, const char *from, const char *text, si
 		l->seq++;
 		memcpy(l->prev, hash, sizeof(hash));
 		audit_totals_add(&l->totals, event);
+		count_rules(l, from, event);
 		if (l->pending.len >= AUDIT_WRITE_AT)
 			r = audit_log_flush(l);
 	} else {
@@ -344,6 +363,11 @@ int audit_log_append(struct audit_log *l, const char *from, const char *text, si
 	}
 	json_decref(event);
 	return r;
+}
+
+json_t *audit_log_rules(const struct audit_log *l)
+{
+	return audit_rules_json(l->rules);
 }
 
 void audit_log_totals(const struct audit_log *l, struct audit_totals *ret)
@@ -360,5 +384,6 @@ void audit_log_close(struct audit_log *l)
 		fdatasync(l->fd);
 	fd_close(l->fd);
 	buf_fini(&l->pending);
+	audit_rules_free(l->rules);
 	free(l);
 }

@@ -60,6 +60,7 @@ enum audit_verdict audit_verdict_of(const json_t *event)
 		{ "result", "denied", AUDIT_V_DENY },
 		{ "result", "rebind", AUDIT_V_DENY },
 		{ "result", "refused", AUDIT_V_DENY },
+		{ "result", "budget", AUDIT_V_DENY },
 		{ "result", "failed", AUDIT_V_FAIL },
 		{ "result", "answered", AUDIT_V_ALLOW },
 		{ "result", "empty", AUDIT_V_ALLOW },
@@ -73,8 +74,11 @@ enum audit_verdict audit_verdict_of(const json_t *event)
 		return str_eq(audit_get(event, "event"), "violation") ? AUDIT_V_VIOLATION
 								      : AUDIT_V_NONE;
 	}
-	if (str_eq(kind, "run") || str_eq(kind, "flow_end"))
+	if (str_eq(kind, "run") || str_eq(kind, "flow_end") || str_eq(kind, "policy"))
 		return AUDIT_V_NONE;
+	if (str_eq(audit_get(event, "observed"), "deny") &&
+	    !str_eq(audit_get(event, "verdict"), "deny"))
+		return AUDIT_V_OBSERVED;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (str_eq(audit_get(event, words[i].key), words[i].value))
 			return words[i].verdict;
@@ -92,6 +96,10 @@ void audit_totals_add(struct audit_totals *t, const json_t *event)
 	switch (audit_verdict_of(event)) {
 	case AUDIT_V_ALLOW:
 		t->allowed++;
+		break;
+	case AUDIT_V_OBSERVED:
+		t->allowed++;
+		t->observed++;
 		break;
 	case AUDIT_V_DENY:
 		t->denied += audit_count_of(event);
@@ -179,6 +187,29 @@ static void what_run(const json_t *e, char *out, size_t size)
 		cell_str(out, size, ", exit status ");
 		cell_member(out, size, e, "status");
 	}
+	if (json_array_size(json_object_get(e, "servers"))) {
+		cell_str(out, size, ": ");
+		put_list(e, "servers", out, size);
+	}
+}
+
+static void what_policy(const json_t *e, char *out, size_t size)
+{
+	cell_member(out, size, e, "event");
+	cell_str(out, size, " generation ");
+	cell_member(out, size, e, "generation");
+	if (has(e, "rules")) {
+		cell_str(out, size, ", rules ");
+		cell_member(out, size, e, "rules");
+	}
+	if (has(e, "flows_reset")) {
+		cell_str(out, size, ", flows ended ");
+		cell_member(out, size, e, "flows_reset");
+	}
+	if (has(e, "uid")) {
+		cell_str(out, size, ", by uid ");
+		cell_member(out, size, e, "uid");
+	}
 }
 
 static void what_flow(const json_t *e, char *out, size_t size)
@@ -257,6 +288,8 @@ void audit_row_fill(const json_t *e, struct audit_row *ret)
 
 	*ret = (struct audit_row){ .verdict = audit_verdict_of(e) };
 	cell_str(ret->kind, sizeof(ret->kind), str_eq(kind, "flow_end") ? "end" : kind);
+	cell_str(ret->rule, sizeof(ret->rule),
+		 json_is_true(json_object_get(e, "floor")) && has(e, "rule") ? "floor:" : "");
 	cell_member(ret->rule, sizeof(ret->rule), e, "rule");
 	cell_member(ret->note, sizeof(ret->note), e, "reason");
 	if (has(e, "detail")) {
@@ -273,6 +306,8 @@ void audit_row_fill(const json_t *e, struct audit_row *ret)
 	ret->down = audit_get_u64(e, "bytes_down");
 	if (str_eq(kind, "run"))
 		what_run(e, ret->what, sizeof(ret->what));
+	else if (str_eq(kind, "policy"))
+		what_policy(e, ret->what, sizeof(ret->what));
 	else if (str_eq(kind, "dns"))
 		what_dns(e, ret->what, sizeof(ret->what));
 	else if (str_eq(kind, "tls"))

@@ -52,7 +52,8 @@ static void add_flow(struct audit_summary *s, const json_t *event, bool end)
 	snprintf(key, sizeof(key), "%s/%s", audit_get(event, "run"),
 		 audit_get_id(event, id, sizeof(id)));
 	if (!end) {
-		if (audit_verdict_of(event) != AUDIT_V_ALLOW)
+		if (audit_verdict_of(event) != AUDIT_V_ALLOW &&
+		    audit_verdict_of(event) != AUDIT_V_OBSERVED)
 			return;
 		audit_row_target(event, dest, sizeof(dest));
 		it = audit_tally_get(&s->dests, dest);
@@ -102,7 +103,7 @@ void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t ti
 	s->last_ns = MAX(s->last_ns, time_ns);
 	if (str_eq(kind, "flow") || str_eq(kind, "flow_end"))
 		add_flow(s, event, str_eq(kind, "flow_end"));
-	if (verdict == AUDIT_V_DENY || verdict == AUDIT_V_VIOLATION)
+	if (verdict == AUDIT_V_DENY || verdict == AUDIT_V_VIOLATION || verdict == AUDIT_V_OBSERVED)
 		add_denied(s, event);
 	if (verdict == AUDIT_V_USED || verdict == AUDIT_V_VIOLATION) {
 		const char *secret = audit_get(event, "secret");
@@ -220,6 +221,9 @@ void audit_summary_print(struct audit_summary *s, const struct audit_chain *chai
 	fprintf(out, "\n%-11s%llu allowed, %llu denied, %llu failed\n", "decisions",
 		(unsigned long long)t->allowed, (unsigned long long)t->denied,
 		(unsigned long long)t->failed);
+	if (t->observed)
+		fprintf(out, "%-11s%llu of the allowed would have been denied\n", "observed",
+			(unsigned long long)t->observed);
 	fprintf(out, "%-11s%s up, %s down, in %llu.%03u s\n", "traffic",
 		audit_bytes(t->bytes_up, up), audit_bytes(t->bytes_down, down),
 		(unsigned long long)(ms / 1000), (unsigned)(ms % 1000));

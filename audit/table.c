@@ -33,22 +33,23 @@ static int what_width(const struct audit_view *v)
 
 const char *audit_mark(enum audit_verdict v)
 {
-	static const char *const marks[] = { "", "allow", "deny", "fail", "used", "leak" };
+	static const char *const marks[] = { "", "allow", "deny", "fail", "used", "leak", "would" };
 
 	return marks[v];
 }
 
 const char *audit_word(enum audit_verdict v)
 {
-	static const char *const words[] = { "none", "allow", "deny", "fail", "used", "violation" };
+	static const char *const words[] = { "none", "allow",	  "deny",    "fail",
+					     "used", "violation", "observed" };
 
 	return words[v];
 }
 
 const char *audit_color(const struct audit_view *v, enum audit_verdict verdict)
 {
-	static const char *const colors[] = { "",	  "\033[32m", "\033[1;31m",
-					      "\033[33m", "\033[36m", "\033[1;35m" };
+	static const char *const colors[] = { "",	  "\033[32m",	"\033[1;31m", "\033[33m",
+					      "\033[36m", "\033[1;35m", "\033[33m" };
 
 	return v->color ? colors[verdict] : "";
 }
@@ -63,7 +64,8 @@ static bool view_wants(const struct audit_view *v, const json_t *event)
 	enum audit_verdict verdict = audit_verdict_of(event);
 	const char *kind = audit_get(event, "kind");
 
-	if (v->only_denied && verdict != AUDIT_V_DENY && verdict != AUDIT_V_VIOLATION)
+	if (v->only_denied && verdict != AUDIT_V_DENY && verdict != AUDIT_V_VIOLATION &&
+	    verdict != AUDIT_V_OBSERVED)
 		return false;
 	return !v->kind || str_eq(v->kind, kind) ||
 	       (str_eq(v->kind, "flow") && str_eq(kind, "flow_end"));
@@ -103,7 +105,7 @@ void audit_row_print(const struct audit_row *row, uint64_t offset_ns, int64_t ms
 		     const struct audit_view *v, FILE *out)
 {
 	bool refused = row->verdict == AUDIT_V_DENY || row->verdict == AUDIT_V_FAIL ||
-		       row->verdict == AUDIT_V_VIOLATION;
+		       row->verdict == AUDIT_V_VIOLATION || row->verdict == AUDIT_V_OBSERVED;
 	char up[16] = "", down[16] = "", took[24] = "";
 
 	if (row->has_bytes) {

@@ -33,15 +33,21 @@ void dns_cache_fini(struct dns *d)
 {
 	list_for_each (it, &d->cache.lru)
 		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
-	list_for_each (it, &d->cache.slow)
-		dns_rrset_fini(&container_of(it, struct dns_entry, slow)->old->rr);
+	list_for_each (it, &d->cache.replaced)
+		dns_rrset_fini(&container_of(it, struct dns_entry, lru)->rr);
 	hmap_fini(&d->cache.table);
 	pool_fini(&d->cache.pool);
 }
 
-static uint64_t key_of(const struct dns *d, const struct name *n, uint16_t type)
+static uint64_t name_hash(const struct dns *d, const struct name *n)
 {
-	return hash_bytes(&d->key, n->s, n->len) ^ type * UINT64_C(0x9e3779b97f4a7c15);
+	return hash_bytes(&d->key, n->s, n->len);
+}
+
+/* Of one type of a name with this hash. */
+static uint64_t key_of(uint64_t hash, uint16_t type)
+{
+	return hash ^ type * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 static void entry_release(struct dns *d, struct dns_entry *e)
@@ -49,6 +55,7 @@ static void entry_release(struct dns *d, struct dns_entry *e)
 	if (e->in_table || e->pending || e->refs)
 		return;
 	assert(list_empty(&e->waiters) && !e->old);
+	list_del(&e->lru);
 	d->cache.data -= e->rr.data.len;
 	dns_rrset_fini(&e->rr);
 	pool_put(&d->cache.pool, e);
@@ -138,6 +145,7 @@ static void entry_answered(struct dns *d, struct dns_entry *e)
 	else
 		entry_fresh(d, e);
 	old_release(d, e);
+	d->cache.data += e->rr.data.len;
 	e->pending = false;
 	list_add_tail(&d->cache.lru, &e->lru);
 }
@@ -163,9 +171,10 @@ uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e)
 	return age < e->rr.ttl ? (uint32_t)(e->rr.ttl - age) : 0;
 }
 
-static struct dns_entry *entry_find(struct dns *d, const struct name *n, uint16_t type, uint64_t key)
+/* hash: the name's. */
+static struct dns_entry *entry_find(struct dns *d, const struct name *n, uint16_t type, uint64_t hash)
 {
-	hmap_for_hash (it, &d->cache.table, key) {
+	hmap_for_hash (it, &d->cache.table, key_of(hash, type)) {
 		struct dns_entry *e = container_of(it, struct dns_entry, node);
 
 		if (e->ask.type == type && name_equal(&e->ask.name, n))
@@ -238,10 +247,10 @@ static void set_wake(struct dns *d)
 }
 
 /* The current entry, asked for when there is none. NULL: over a limit. */
-static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact)
+static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type,
+				   uint64_t hash, bool exact)
 {
-	uint64_t key = key_of(d, n, type);
-	struct dns_entry *have = entry_find(d, n, type, key), *e;
+	struct dns_entry *have = entry_find(d, n, type, hash), *e;
 
 	if (have && (have->pending || dns_now(d) < have->expires)) {
 		if (!have->pending) {
@@ -265,10 +274,12 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 		entry_inherit(d, e, have);
 	if (have)
 		entry_forget(d, have);
+	if (e && e->old)
+		list_add_tail(&d->cache.replaced, &e->old->lru);
 	if (!e)
 		return NULL;
 	e->exact = exact;
-	hmap_insert(&d->cache.table, &e->node, key);
+	hmap_insert(&d->cache.table, &e->node, key_of(hash, type));
 	entry_ask(d, e);
 	set_wake(d);
 	return e;
@@ -276,8 +287,10 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 
 bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
 {
+	uint64_t hash = name_hash(d, n);
+
 	for (unsigned i = 0; i < n_types; i++) {
-		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+		const struct dns_entry *e = entry_find(d, n, types[i], hash);
 
 		if (!e || (!e->pending && dns_now(d) >= e->expires))
 			return true;
@@ -287,8 +300,10 @@ bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types,
 
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
 {
+	uint64_t hash = name_hash(d, n);
+
 	for (unsigned i = 0; i < n_types; i++) {
-		const struct dns_entry *e = entry_find(d, n, types[i], key_of(d, n, types[i]));
+		const struct dns_entry *e = entry_find(d, n, types[i], hash);
 
 		if (e && e->exact)
 			return true;
@@ -339,6 +354,7 @@ static void gather_check(struct dns_gather *g)
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g))
 {
+	uint64_t hash = name_hash(d, n);
 	bool exact = g->exact;
 
 	assert(n_types <= ARRAY_SIZE(g->wait));
@@ -349,7 +365,7 @@ void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 
 		list_init(&w->link);
 		w->gather = g;
-		w->entry = entry_get(d, n, types[i], exact);
+		w->entry = entry_get(d, n, types[i], hash, exact);
 		if (!w->entry)
 			continue;
 		/* Upstream has been slow with this one already. */
@@ -451,7 +467,6 @@ void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_
 	entry_answered(d, e);
 	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
 	e->refs++;
-	d->cache.data += e->rr.data.len;
 	while (d->cache.data > DNS_CACHE_DATA && evict(d))
 		;
 	while (!list_empty(&e->waiters)) {

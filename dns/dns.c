@@ -42,6 +42,7 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
 	list_init(&d->pins.all);
 	list_init(&d->cache.lru);
+	list_init(&d->cache.replaced);
 	list_init(&d->cache.slow);
 	r = dns_names_init(d, cfg);
 	if (r == 0)

@@ -134,7 +134,11 @@ must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const st
  */
 void dns_free(struct dns *d);
 
-/* Other upstreams from now on (at most 16, copied); questions under way may end on the old ones. */
+/*
+ * Other upstreams from now on, in order of preference (at most 16, copied; -EINVAL: more,
+ * or one without address or port). What is under way is asked of them as well, and may
+ * still be answered by the old ones; failures are forgotten. Opens no file.
+ */
 must_check int dns_set_upstreams(struct dns *d, const struct endpoint *upstreams, size_t n);
 
 /*
@@ -178,14 +182,33 @@ void dns_release(struct dns *d, const struct ip_addr *a);
  * The real addresses behind a name, for dialling: remembered while the TTL
  * lasts, else asked again. cb gets addresses that passed judge_answer, IPv4
  * and IPv6, upstream's order; n 0 with error -ENOENT (no such name),
- * -ENODATA (it has none), -EPERM (none may be used), -ETIMEDOUT, -EIO. May be called before return:
- * then NULL is returned. judge_query is not asked (the flow's name was judged),
- * judge_answer is, with a question without endpoints. Static records are given
- * as they are.
+ * -ENODATA (it has none), -EPERM (none may be used), -EDQUOT (its budget is used up),
+ * -ETIMEDOUT, -EIO. May be called before return: then NULL is returned. judge_query
+ * is not asked (the flow's name was judged), judge_answer is, with a question
+ * without endpoints. Static records are given as they are.
  */
 typedef void dns_addrs_fn(void *user, int error, const struct ip_addr *addrs, size_t n);
 struct dns_lookup;
 struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn *cb, void *user);
 void dns_resolve_cancel(struct dns_lookup *l);
+
+/* ---- messages of others -------------------------------------------------- */
+
+/* What a message in a packet capture says; see dns_peek(). */
+#define DNS_PEEK_ADDRS 32
+#define DNS_PEEK_ALIASES 16
+struct dns_peek {
+	bool response;
+	bool has_name; /* what is asked for is a host name */
+	struct name name;
+	uint16_t type;
+	struct ip_addr reverse; /* the address that an arpa name stands for; else family 0 */
+	struct name aliases[DNS_PEEK_ALIASES]; /* of a response: the CNAMEs on the way */
+	size_t n_aliases;
+	struct ip_addr addrs[DNS_PEEK_ADDRS]; /* of a response: for the name or its last alias */
+	size_t n_addrs;
+};
+/* A pure function over hostile bytes. False: not a standard query or response with one question. */
+bool dns_peek(const uint8_t *msg, size_t len, struct dns_peek *ret);
 
 #endif

@@ -122,7 +122,7 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 	exact = dns_cache_exact(d, n, types, ARRAY_SIZE(types));
 	if (!exact && dns_gather_asks(d, n, types, ARRAY_SIZE(types)) &&
 	    !dns_budget_take(d, n, true, &over)) {
-		cb(user, -EPERM, NULL, 0);
+		cb(user, -EDQUOT, NULL, 0);
 		return NULL;
 	}
 	l = pool_get(&d->lookup_pool);

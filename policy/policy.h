@@ -18,14 +18,20 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* ---- JSON files with positions ---------------------------------------- */
+/* ---- configuration files with positions -------------------------------- */
 
 /*
- * Reading a JSON configuration so that every complaint names file, line and
- * column: jansson parses (duplicate keys and trailing text refused, depth
- * bounded), and a value's place is found again in the text when it is needed.
- * weir/'s configuration reader uses the same.
+ * Reading a configuration so that every complaint names file, line and column.
+ * JSON, YAML and TOML are spellings of one model: objects, lists, texts, whole
+ * numbers, true, false and null, no key twice, depth bounded. What YAML could mean
+ * in two ways (plain `no`, 010, 8080:80), and anchors, aliases, tags and several
+ * documents, is refused; so are TOML's dates and fractions. weir/'s configuration
+ * reader uses the same.
  */
+enum conf_format { CONF_JSON = 0, CONF_YAML = 1, CONF_TOML = 2 };
+/* By the name's ending: .yaml, .yml, .toml; anything else is JSON. */
+enum conf_format conf_format_of(const char *path);
+
 struct conf_error {
 	char text[768]; /* "FILE:LINE:COL: what is wrong; what to do", or without place */
 };
@@ -33,8 +39,8 @@ void conf_error_set(struct conf_error *e, const char *fmt, ...) printf_like(2, 3
 
 struct conf_doc;
 must_check int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err);
-must_check int conf_doc_parse(const char *text, size_t len, const char *file, struct conf_doc **ret,
-			      struct conf_error *err);
+must_check int conf_doc_parse(const char *text, size_t len, const char *file,
+			      enum conf_format format, struct conf_doc **ret, struct conf_error *err);
 void conf_doc_free(struct conf_doc *d);
 
 /* A value and how we came to it; lives on the caller's stack, up-linked. */
@@ -160,6 +166,8 @@ struct policy_verdict {
 };
 
 struct policy;
+/* The rule that decided is on group doh: it means DNS over HTTPS, not just the host. */
+bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v);
 void policy_free(struct policy *p);
 struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
 
@@ -226,6 +234,7 @@ struct policy_flags {
 	const char *default_egress; /* "allow" | "deny" */
 	const char *default_ingress;
 	bool no_net;
+	bool strict_names; /* whatever the base says */
 };
 /*
  * base (may be NULL: then profile public, the default) with the flags on
@@ -243,6 +252,8 @@ must_check int policy_compose(struct policy *base, const struct policy_flags *fl
  */
 void policy_set_floor(struct policy *p, struct policy *floor);
 const struct policy *policy_floor(const struct policy *p);
+/* The floor is the caller's again, for the policy that comes after p; NULL: there was none. */
+struct policy *policy_take_floor(struct policy *p);
 
 /* ---- reading the rules ---------------------------------------------------- */
 

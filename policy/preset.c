@@ -262,6 +262,7 @@ int policy_compose(struct policy *base, const struct policy_flags *flags, struct
 	if (r < 0)
 		goto out;
 	take_settings(p, below);
+	p->strict_names |= flags->strict_names;
 	r = set_default("--net-default-egress", flags->default_egress, &p->egress, err);
 	if (r == 0)
 		r = set_default("--net-default-ingress", flags->default_ingress, &p->ingress, err);

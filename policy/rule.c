@@ -398,6 +398,14 @@ void policy_set_floor(struct policy *p, struct policy *floor)
 	p->floor = floor;
 }
 
+struct policy *policy_take_floor(struct policy *p)
+{
+	struct policy *floor = p->floor;
+
+	p->floor = NULL;
+	return floor;
+}
+
 const struct policy *policy_floor(const struct policy *p)
 {
 	return p->floor;

@@ -85,6 +85,8 @@ static int body_write(const struct http_filter *f, const struct http_exchange *x
 		r = member(b, "id", v->denial_id);
 	if (r == 0)
 		r = member(b, "rule", v->rule);
+	if (r == 0 && v->floor)
+		r = buf_append_str(b, ",\"floor\":true");
 	if (r == 0)
 		r = member(b, "reason", v->reason);
 	if (r == 0)

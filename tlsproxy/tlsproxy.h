@@ -120,12 +120,16 @@ struct tlsproxy_verdict {
 	char rule[64];	    /* id or index, "default" */
 	char reason[160];   /* the rule's reason, or "" */
 	char denial_id[40]; /* when denied; also when allowed it may be set */
+	bool floor;	    /* rule is one of the operator's floor */
+	uint64_t tag;	    /* the judge's own, kept as it is */
 };
 
 struct tlsproxy_request {
 	const struct tlsproxy_flow *flow;
 	bool tls; /* arrived over TLS and upstream is verified */
-	bool doh; /* a DNS query inside: application/dns-message (RFC 8484) */
+	/* A DNS query inside (RFC 8484 and its JSON and oblivious forms). Where only the
+	 * response shows it, the request is judged once more, now with this set. */
+	bool doh;
 	bool has_sni;
 	struct name sni;	    /* when tls and sent */
 	struct authority authority; /* Host or absolute-form target */

@@ -19,8 +19,9 @@ static const char audit_help[] =
 	"Show the record of a run as a table, and whether it is intact.\n"
 	"Without FILE: the newest record of this user's runs.\n"
 	"\n"
-	"  --denied         only what was refused\n"
-	"  --kind KIND      only run, flow, dns, tls, http or secret events\n"
+	"  --denied         only what was refused, or would have been (--observe)\n"
+	"  --rules          decisions and bytes per rule, instead of the table\n"
+	"  --kind KIND      only run, policy, flow, dns, tls, http or secret events\n"
 	"  --json           the events as they are, one per line\n"
 	"  --color WHEN     auto (default), always, never\n"
 	"  -h, --help       this text\n"
@@ -33,8 +34,9 @@ static const char audit_help[] =
 
 static const char why_help[] =
 	"Usage: weir why ID [--audit FILE] [--json] [--color WHEN]\n"
-	"Explain a refusal: ID is the denial id of an error message, or the number of\n"
-	"a flow. Says which rule decided and the smallest rule that would allow it.\n"
+	"Explain a refusal: ID is the denial id of an error message, the number of a\n"
+	"flow, or a name that was asked for. Says which rule decided and the smallest\n"
+	"rule that would allow it.\n"
 	"\n"
 	"  --audit FILE     look in this record (default: in all of this user's records,\n"
 	"                   newest first)\n"
@@ -49,6 +51,7 @@ struct view_args {
 	const char *color;
 	const char *file;
 	const char *positional;
+	bool rules;
 };
 
 static int usage(const char *cmd, const char *text, const char *word)
@@ -83,8 +86,8 @@ static bool is_flag(const char *arg, const char *name)
 
 static int check_kind(const char *cmd, const char *kind)
 {
-	static const char *const kinds[] = { "run", "flow", "flow_end", "dns",
-					     "tls", "http", "secret" };
+	static const char *const kinds[] = { "run", "policy", "flow", "flow_end",
+					     "dns", "tls",    "http", "secret" };
 	const char *near = str_suggest(kind, kinds, ARRAY_SIZE(kinds));
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -93,14 +96,15 @@ static int check_kind(const char *cmd, const char *kind)
 	if (near)
 		fprintf(stderr, "weir %s: --kind: did you mean \"%s\"?\n", cmd, near);
 	else
-		fprintf(stderr, "weir %s: --kind is run, flow, dns, tls, http or secret\n", cmd);
+		fprintf(stderr, "weir %s: --kind is run, policy, flow, dns, tls, http or secret\n",
+			cmd);
 	return -EINVAL;
 }
 
 static int parse_flag(const char *cmd, int argc, char **argv, int *i, struct view_args *a)
 {
-	static const char *const audit_flags[] = { "--denied", "--kind", "--json", "--color",
-						   "--help" };
+	static const char *const audit_flags[] = { "--denied", "--rules", "--kind",
+						   "--json",   "--color", "--help" };
 	static const char *const why_flags[] = { "--audit", "--json", "--color", "--help" };
 	bool why = str_eq(cmd, "why");
 	const char *arg = argv[*i], *near;
@@ -121,6 +125,10 @@ static int parse_flag(const char *cmd, int argc, char **argv, int *i, struct vie
 	}
 	if (!why && str_eq(arg, "--denied")) {
 		a->view.only_denied = true;
+		return 0;
+	}
+	if (!why && str_eq(arg, "--rules")) {
+		a->rules = true;
 		return 0;
 	}
 	if (!why && is_flag(arg, "--kind")) {
@@ -213,7 +221,8 @@ int cmd_audit(int argc, char **argv)
 			return no_records("audit", r);
 		a.positional = records.paths[0];
 	}
-	r = audit_print(a.positional, &a.view, stdout, err, sizeof(err));
+	r = a.rules ? audit_rules_print(a.positional, &a.view, stdout, err, sizeof(err))
+		    : audit_print(a.positional, &a.view, stdout, err, sizeof(err));
 	/* A file that is not there is unreadable, not a record without the event. */
 	r = report("audit", a.positional, r == -ENOENT ? -EIO : r, err);
 	state_records_fini(&records);

@@ -124,6 +124,9 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_SERVER, config_add_dns_server },
 		{ OPTION_DNS_RECORD, add_record },
 		{ OPTION_DNS_ANSWERS, config_set_answers },
+		{ OPTION_DNS_BUDGET, config_set_budget },
+		{ OPTION_DNS_SERVE_STALE, config_set_stale },
+		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
 		{ OPTION_AUDIT, set_audit },
 		{ OPTION_CAPTURE, set_capture },
@@ -142,6 +145,8 @@ static int apply_flags(struct config_builder *b)
 		}
 	b->c->json = b->o.of[OPTION_JSON].n > 0;
 	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
+	b->c->observe = b->o.of[OPTION_OBSERVE].n > 0;
+	b->c->strict_names = b->o.of[OPTION_NET_STRICT].n > 0;
 	b->c->log_level = b->o.of[OPTION_QUIET].n	  ? LOG_LEVEL_ERROR
 			  : b->o.of[OPTION_VERBOSE].n > 1 ? LOG_LEVEL_DEBUG
 			  : b->o.of[OPTION_VERBOSE].n	  ? LOG_LEVEL_INFO
@@ -150,6 +155,28 @@ static int apply_flags(struct config_builder *b)
 }
 
 /* ---- the whole --------------------------------------------------------------------------- */
+
+static int set_floor(struct config_builder *b)
+{
+	const char *flag = option_value(&b->o, OPTION_POLICY_FLOOR);
+	struct policy *floor = NULL;
+	int r;
+
+	/* Two floors are two people's word; which of them is meant is not ours to guess. */
+	if (flag && b->floor) {
+		conf_error_set(b->err,
+			       "--policy-floor contradicts \"policy_floor\" in the "
+			       "configuration (%s): give one of them",
+			       b->floor);
+		return -EINVAL;
+	}
+	if (!flag && !b->floor)
+		return 0;
+	r = policy_load_file_or_preset(flag ? flag : b->floor, &floor, b->err);
+	if (r == 0)
+		policy_set_floor(b->c->policy, floor);
+	return r;
+}
 
 static int compose_policy(struct config_builder *b)
 {
@@ -160,6 +187,7 @@ static int compose_policy(struct config_builder *b)
 		.default_egress = option_value(&b->o, OPTION_NET_DEFAULT_EGRESS),
 		.default_ingress = option_value(&b->o, OPTION_NET_DEFAULT_INGRESS),
 		.no_net = b->o.of[OPTION_NO_NET].n > 0,
+		.strict_names = b->c->strict_names,
 	};
 	const char *named = option_value(&b->o, OPTION_POLICY);
 	struct policy *base = NULL;
@@ -179,7 +207,8 @@ static int compose_policy(struct config_builder *b)
 		base = b->policy;
 		b->policy = NULL;
 	}
-	return policy_compose(base, &f, &b->c->policy, b->err);
+	r = policy_compose(base, &f, &b->c->policy, b->err);
+	return r < 0 ? r : set_floor(b);
 }
 
 static int build(struct config_builder *b)
@@ -221,6 +250,7 @@ int weir_config_load(int argc, char **argv, struct weir_config **ret, struct con
 		free(b.secret_places[i]);
 	free(b.secret_places);
 	free(b.dir);
+	free(b.floor);
 	policy_free(b.policy);
 	conf_doc_free(b.doc);
 	options_fini(&b.o);

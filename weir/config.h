@@ -43,7 +43,9 @@ struct weir_config {
 	bool json;
 	enum log_level log_level;
 
-	struct policy *policy;
+	struct policy *policy; /* the operator's floor below it */
+	bool observe;	       /* denials are recorded, not enforced */
+	bool strict_names;     /* --net-strict: of every policy of this run */
 
 	enum dns_mode dns_mode;
 	struct endpoint *dns_servers; /* none: those of /etc/resolv.conf */
@@ -51,6 +53,9 @@ struct weir_config {
 	struct dns_record *dns_records;
 	size_t n_dns_records;
 	uint32_t dns_timeout_ms;
+	uint32_t dns_stale_s; /* 0: off */
+	struct dns_budget dns_budget;
+	bool dns_doh; /* DNS over HTTPS may go around the resolver */
 
 	bool tls_intercept;  /* asked for, or needed by a secret or an HTTP rule */
 	uint16_t *tls_ports; /* {443} unless given */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file: one JSON object with the sections policy, dns, tls,
+ * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
  * secrets, limits, publish and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
@@ -84,13 +84,55 @@ static int read_record(struct config_builder *b, const struct conf *c, const cha
 	return r;
 }
 
+/* false, or the sizes that differ from the usual ones. */
+static int read_budget(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "names", "bytes", "queries", "refill_s" };
+	struct dns_budget budget = { 0 };
+	uint32_t *const to[] = { &budget.names, &budget.bytes, &budget.queries, &budget.refill_s };
+	int r = 0;
+
+	if (!c->v)
+		return 0;
+	if (json_is_false(c->v))
+		budget.off = true;
+	else if (!json_is_object(c->v))
+		return conf_fail(c, b->err, "expected false or an object: {\"names\": 256}");
+	else
+		r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keys); i++) {
+		struct conf m = conf_member(c, keys[i]);
+		uint64_t n = 0;
+
+		r = conf_uint(&m, 1, i == 3 ? CONFIG_DNS_REFILL_MAX_S : CONFIG_DNS_BUDGET_MAX, &n,
+			      b->err);
+		*to[i] = (uint32_t)n;
+	}
+	if (r == 0 && !option_value(&b->o, OPTION_DNS_BUDGET))
+		b->c->dns_budget = budget;
+	return r;
+}
+
+static int read_stale(struct config_builder *b, const struct conf *c)
+{
+	uint64_t s = b->c->dns_stale_s;
+	int r = conf_uint(c, 0, CONFIG_DNS_STALE_MAX_S, &s, b->err);
+
+	if (r == 0 && !option_value(&b->o, OPTION_DNS_SERVE_STALE))
+		b->c->dns_stale_s = (uint32_t)s;
+	return r;
+}
+
 static int read_dns(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "servers", "records", "answers", "timeout_ms" };
+	static const char *const keys[] = { "servers", "records",     "answers", "timeout_ms",
+					    "doh",     "serve_stale", "budget" };
+	struct conf stale = conf_member(c, "serve_stale"), budget = conf_member(c, "budget");
 	struct conf servers = conf_member(c, "servers"), records = conf_member(c, "records");
 	struct conf answers = conf_member(c, "answers"), timeout = conf_member(c, "timeout_ms");
-	struct where w = { .conf = &answers };
-	const char *text = NULL, *name;
+	struct conf doh = conf_member(c, "doh");
+	struct where w = { .conf = &answers }, w_doh = { .conf = &doh };
+	const char *text = NULL, *doh_text = NULL, *name;
 	uint64_t ms = b->c->dns_timeout_ms;
 	json_t *v;
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
@@ -119,11 +161,22 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 			b->c->dns_mode = flag;
 	}
 	if (r == 0)
+		r = conf_str(&doh, &doh_text, b->err);
+	if (r == 0 && doh_text) {
+		bool flag = b->c->dns_doh;
+
+		r = config_set_doh(b, &w_doh, doh_text);
+		if (option_value(&b->o, OPTION_DNS_DOH))
+			b->c->dns_doh = flag;
+	}
+	if (r == 0)
 		r = conf_uint(&timeout, CONFIG_DNS_TIMEOUT_MIN_MS, CONFIG_DNS_TIMEOUT_MAX_MS, &ms,
 			      b->err);
 	if (r == 0)
 		b->c->dns_timeout_ms = (uint32_t)ms;
-	return r;
+	if (r == 0)
+		r = read_stale(b, &stale);
+	return r < 0 ? r : read_budget(b, &budget);
 }
 
 /* ---- tls ------------------------------------------------------------------------------ */
@@ -361,15 +414,29 @@ static int read_policy(struct config_builder *b, const struct conf *c)
 	return policy_load_conf(c, &b->policy, b->err);
 }
 
+/* A file, as flags name it too: read once the policy is there. */
+static int read_floor(struct config_builder *b, const struct conf *c)
+{
+	const char *text = NULL;
+	int r = conf_str(c, &text, b->err);
+
+	if (r < 0 || !text)
+		return r;
+	if (!text[0])
+		return conf_fail(c, b->err, "an empty path");
+	return from_dir(b, text, &b->floor);
+}
+
 int config_read_file(struct config_builder *b)
 {
 	static const struct {
 		const char *name;
 		int (*read)(struct config_builder *b, const struct conf *c);
 	} sections[] = {
-		{ "policy", read_policy },   { "dns", read_dns },	{ "tls", read_tls },
-		{ "secrets", read_secrets }, { "limits", read_limits }, { "publish", read_publish },
-		{ "audit", read_audit },
+		{ "policy", read_policy },   { "policy_floor", read_floor },
+		{ "dns", read_dns },	     { "tls", read_tls },
+		{ "secrets", read_secrets }, { "limits", read_limits },
+		{ "publish", read_publish }, { "audit", read_audit },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

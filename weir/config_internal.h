@@ -28,6 +28,10 @@
 #define CONFIG_CONNECTIONS_MAX 1000000
 #define CONFIG_DNS_TIMEOUT_MIN_MS 100
 #define CONFIG_DNS_TIMEOUT_MAX_MS 60000
+/* RFC 8767 5: "on the order of days to weeks, with a recommended cap of 604,800 seconds". */
+#define CONFIG_DNS_STALE_MAX_S 604800
+#define CONFIG_DNS_BUDGET_MAX 1000000
+#define CONFIG_DNS_REFILL_MAX_S 86400
 /* A bundle of all public authorities is some 250 KiB. */
 #define CONFIG_CA_FILE_MAX ((size_t)8 << 20)
 #define CONFIG_ENV_NAME_MAX 128
@@ -43,6 +47,9 @@ enum option {
 	OPTION_NET_DEFAULT_EGRESS,
 	OPTION_NET_DEFAULT_INGRESS,
 	OPTION_NO_NET,
+	OPTION_NET_STRICT,
+	OPTION_POLICY_FLOOR,
+	OPTION_OBSERVE,
 	OPTION_SECRET,
 	OPTION_SECRET_FILE,
 	OPTION_SECRET_VIOLATION,
@@ -53,6 +60,9 @@ enum option {
 	OPTION_DNS_SERVER,
 	OPTION_DNS_RECORD,
 	OPTION_DNS_ANSWERS,
+	OPTION_DNS_BUDGET,
+	OPTION_DNS_SERVE_STALE,
+	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
@@ -99,6 +109,7 @@ struct config_builder {
 	struct conf_doc *doc; /* NULL: no --config */
 	char *dir; /* of the file, with '/' at the end; relative paths in it start there */
 	struct policy *policy; /* of the file */
+	char *floor;	       /* path in the file */
 	enum tlsproxy_violation on_violation;
 	char **secret_places; /* beside c->secrets: where each came from */
 	struct conf_error *err;
@@ -115,6 +126,10 @@ must_check int config_add_upstream_ca(struct config_builder *b, const struct whe
 				      const char *path);
 must_check int config_add_publish(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_answers(struct config_builder *b, const struct where *w, const char *text);
+/* "off": the only text there is; a budget's sizes stand in the file. */
+must_check int config_set_budget(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_stale(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_doh(struct config_builder *b, const struct where *w, const char *text);
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);

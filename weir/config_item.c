@@ -106,6 +106,28 @@ int config_add_dns_record(struct config_builder *b, const struct where *w, const
 	return 0;
 }
 
+int config_set_budget(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (!str_eq(text, "off"))
+		return where_fail(w, b->err,
+				  "only \"off\"; sizes stand in the configuration's "
+				  "dns section: \"budget\": {\"names\": 256}");
+	b->c->dns_budget = (struct dns_budget){ .off = true };
+	return 0;
+}
+
+int config_set_stale(struct config_builder *b, const struct where *w, const char *text)
+{
+	const char *why;
+	uint64_t s;
+
+	if (uint_parse(text, strlen(text), 0, CONFIG_DNS_STALE_MAX_S, &s, &why) < 0)
+		return where_fail(w, b->err, "%s; seconds, from 0 (off) to %d", why,
+				  CONFIG_DNS_STALE_MAX_S);
+	b->c->dns_stale_s = (uint32_t)s;
+	return 0;
+}
+
 int config_set_answers(struct config_builder *b, const struct where *w, const char *text)
 {
 	if (str_eq(text, "virtual"))
@@ -114,6 +136,14 @@ int config_set_answers(struct config_builder *b, const struct where *w, const ch
 		b->c->dns_mode = DNS_REAL;
 	else
 		return where_fail(w, b->err, "answers are \"virtual\" or \"real\"");
+	return 0;
+}
+
+int config_set_doh(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (!str_eq(text, "deny") && !str_eq(text, "allow"))
+		return where_fail(w, b->err, "DNS over HTTPS is \"deny\" or \"allow\"");
+	b->c->dns_doh = str_eq(text, "allow");
 	return 0;
 }
 

@@ -81,8 +81,22 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 
 static void on_supervisor(struct loop_io *io, uint32_t revents)
 {
+	struct gateway *gw = container_of(io, struct gateway, supervisor_io);
+	size_t n_fds = 0;
+	struct msg m;
+	int fd = -1;
+	ssize_t n = msg_recv(io->fd, &m, &fd, 1, &n_fds);
+
 	(void)revents;
-	loop_stop(container_of(io, struct gateway, supervisor_io)->loop, 0);
+	if (n == -ECONNRESET) {
+		loop_stop(gw->loop, 0);
+		return;
+	}
+	if (n < 0 || judge_message(&gw->judge, io->fd, &m, (size_t)n, fd, gateway_rejudge, gw))
+		return;
+	fd_close(fd);
+	if (m.head.type == MSG_RESOLVERS)
+		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
 }
 
 static int start_netstack(struct gateway *gw, int link)
@@ -132,7 +146,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	if (r == 0)
 		r = gateway_publish_start(gw, spec);
 	if (r == 0)
-		r = loop_io_add(gw->loop, &gw->supervisor_io, spec->supervisor, EPOLLRDHUP,
+		r = loop_io_add(gw->loop, &gw->supervisor_io, spec->supervisor, EPOLLIN,
 				on_supervisor);
 	if (r == 0 && spec->proxy >= 0)
 		r = loop_io_add(gw->loop, &gw->proxy_io, spec->proxy, EPOLLIN, on_proxy);
@@ -165,6 +179,8 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	log_setup("gateway", log_level_get());
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;
+	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
+	list_init(&gw.all);
 	gw.proxy = spec->proxy;
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
 	snprintf(gw.record.run, sizeof(gw.record.run), "%s", spec->run);

@@ -2,6 +2,8 @@
 /* The gateway's side of dns: policy's word on names and answers, and the record of each query. */
 #include "weir/gateway_int.h"
 
+#include "weir/message.h"
+
 #include <sys/socket.h>
 
 struct dns_ask {
@@ -13,32 +15,35 @@ struct dns_ask {
 /* Queries under way per sandbox; dns has its own, lower limit with a proper refusal. */
 #define DNS_ASKS_MAX 4096
 
-static void denial_text(struct gateway *gw, const struct policy_verdict *v, const char *what,
+static void denial_text(struct gateway *gw, const struct ruling *r, const char *what,
 			struct dns_denial *ret)
 {
+	const struct policy_verdict *v = &r->by;
+	const char *whose = v->floor ? " of the operator's floor" : "";
 	char rule[24];
 
 	record_denial_id(&gw->record, ret->id);
-	if (v && v->rule < 0)
-		snprintf(ret->text, sizeof(ret->text), "%s: " RECORD_NO_RULE, what);
-	else if (v)
-		snprintf(ret->text, sizeof(ret->text), "%s by rule %s%s%s", what,
-			 record_rule_name(v, rule), v->reason ? ": " : "",
-			 v->reason ? v->reason : "");
+	if (!r->ruled)
+		snprintf(ret->text, sizeof(ret->text), "%s%s", what,
+			 v->floor ? ", says the operator's floor" : "");
+	else if (v->rule < 0)
+		snprintf(ret->text, sizeof(ret->text), "%s: " RECORD_NO_RULE "%s", what, whose);
 	else
-		snprintf(ret->text, sizeof(ret->text), "%s", what);
+		snprintf(ret->text, sizeof(ret->text), "%s by rule %s%s%s%s", what,
+			 record_rule_name(v, rule), whose, v->reason ? ": " : "",
+			 v->reason ? v->reason : "");
 }
 
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct policy_verdict v = policy_decide_query(gw->cfg->policy, &q->name);
+	struct ruling r = judge_name(&gw->judge, &q->name);
 
-	*ret_exact = policy_query_exact(gw->cfg->policy, &q->name);
-	if (v.answer == POLICY_ANSWER_ALLOW)
+	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
+	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
-	denial_text(gw, &v, "name denied", ret_denial);
+	denial_text(gw, &r, "name denied", ret_denial);
 	return false;
 }
 
@@ -49,11 +54,11 @@ static bool judge_type(void *ctx, const struct dns_question *q)
 
 	switch (q->type) {
 	case 15:
-		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_MX);
+		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_MX);
 	case 16:
-		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_TXT);
+		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_TXT);
 	case 33:
-		return policy_query_type(gw->cfg->policy, &q->name, POLICY_QTYPE_SRV);
+		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_SRV);
 	default:
 		return false;
 	}
@@ -66,31 +71,78 @@ static void new_denial_id(void *ctx, char ret[static 40])
 	record_denial_id(&gw->record, ret);
 }
 
+/* The group, not the address: the sandbox need not learn what is inside. */
+static const char *rebinding_text(const struct ip_addr *a, char out[static 96])
+{
+	snprintf(out, 96, "a %s address may not stand behind a name",
+		 policy_group_name(policy_group_of(a)));
+	return out;
+}
+
 static bool judge_answer(void *ctx, const struct dns_question *q, const struct ip_addr *a,
 			 struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
+	struct ruling r = judge_address(&gw->judge, a);
 	char text[96];
 
 	(void)q;
-	if (policy_answer_ok(gw->cfg->policy, a))
+	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
-	/* The group, not the address: the sandbox need not learn what is inside. */
-	snprintf(text, sizeof(text), "a %s address may not stand behind a name",
-		 policy_group_name(policy_group_of(a)));
-	denial_text(gw, NULL, text, ret_denial);
+	denial_text(gw, &r, rebinding_text(a, text), ret_denial);
 	return false;
 }
+
+static const char alias_denied[] = "the name is an alias of one denied";
 
 static bool judge_alias(void *ctx, const struct dns_question *q, const struct name *alias,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct policy_verdict v = policy_decide_alias(gw->cfg->policy, &q->name, alias);
+	struct ruling r = judge_alias_of(&gw->judge, &q->name, alias);
 
-	if (v.answer == POLICY_ANSWER_ALLOW)
-		return true;
-	denial_text(gw, &v, "the name is an alias of one denied", ret_denial);
+	if (r.answer != POLICY_ANSWER_ALLOW) {
+		denial_text(gw, &r, alias_denied, ret_denial);
+		return false;
+	}
+	if (r.observed) {
+		struct observed_alias *o = &gw->observed[gw->next_observed++ % OBSERVED_ALIASES];
+
+		*o = (struct observed_alias){ .asked = q->name, .ruling = r };
+	}
+	return true;
+}
+
+/* ---- the record of a query ------------------------------------------------------- */
+
+/*
+ * What was let through only because denials are not enforced: the name itself,
+ * a name behind it, an address. *ret_detail says which of the latter.
+ */
+static bool was_observed(struct gateway *gw, const struct dns_event *d, struct ruling *r,
+			 const char **ret_detail, char text[static 96])
+{
+	if (!gw->judge.observe || r->observed)
+		return r->observed;
+	for (size_t i = 0; i < OBSERVED_ALIASES; i++) {
+		struct observed_alias *o = &gw->observed[i];
+
+		if (o->asked.len && name_equal(&o->asked, &d->q->name)) {
+			*r = o->ruling;
+			*o = (struct observed_alias){ 0 };
+			*ret_detail = alias_denied;
+			return true;
+		}
+	}
+	for (size_t i = 0; i < d->n_answers; i++) {
+		struct ruling a = judge_address(&gw->judge, &d->answers[i]);
+
+		if (a.observed) {
+			*r = a;
+			*ret_detail = rebinding_text(&d->answers[i], text);
+			return true;
+		}
+	}
 	return false;
 }
 
@@ -154,42 +206,43 @@ static void audit_addresses(struct audit_event *e, const char *key, const struct
 	audit_array_end(e);
 }
 
+static const char *transport_name(enum dns_transport t)
+{
+	return t == DNS_UDP ? "udp" : t == DNS_TCP ? "tcp" : "tls";
+}
+
 static void on_event(void *ctx, const struct dns_event *d)
 {
 	struct gateway *gw = ctx;
 	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
 		      d->result == DNS_REFUSED || d->result == DNS_BUDGET;
-	char type[12], id[DENIAL_ID_LEN];
-	const char *denial = d->denial_id;
-	struct policy_verdict v;
+	struct ruling r = judge_name(&gw->judge, &d->q->name);
+	const char *denial = d->denial_id, *detail = d->detail;
+	char type[12], id[DENIAL_ID_LEN], text[96];
 	struct audit_event e;
-	bool ruled;
 
+	/* A rule is named where it decided: not for what is answered or refused without one. */
+	r.ruled = d->q->name.len && denied == (r.answer != POLICY_ANSWER_ALLOW) &&
+		  d->result != DNS_REBIND && d->result != DNS_REFUSED && d->result != DNS_BUDGET;
+	if (denied || !d->q->name.len)
+		r.observed = false;
+	if (d->result == DNS_REBIND)
+		r.by.floor = false;
+	if ((!denied && d->q->name.len && was_observed(gw, d, &r, &detail, text)) ||
+	    (d->result == DNS_REFUSED && !denial)) {
+		record_denial_id(&gw->record, id);
+		denial = id;
+	}
 	audit_event_begin(&e, "dns");
 	if (d->q->name.len)
 		audit_str(&e, "name", d->q->name.s);
 	audit_str(&e, "qtype", type_name(d->q->type, type));
-	audit_str(&e, "transport",
-		  d->q->transport == DNS_UDP   ? "udp"
-		  : d->q->transport == DNS_TCP ? "tcp"
-					       : "tls");
+	audit_str(&e, "transport", transport_name(d->q->transport));
 	audit_ip(&e, "server", &d->q->server.addr);
-	v = policy_decide_query(gw->cfg->policy, &d->q->name);
-	/* A rule is named where it decided: not for what is answered or refused without one. */
-	ruled = d->q->name.len && denied == (v.answer != POLICY_ANSWER_ALLOW) &&
-		d->result != DNS_REBIND && d->result != DNS_REFUSED && d->result != DNS_BUDGET;
-	if (d->result == DNS_REFUSED && !denial) {
-		record_denial_id(&gw->record, id);
-		denial = id;
-	}
-	record_verdict(&e,
-		       denied			 ? "deny"
-		       : d->result == DNS_FAILED ? "fail"
-						 : "allow",
-		       ruled ? &v : NULL);
+	record_ruling(&e, denied ? "deny" : d->result == DNS_FAILED ? "fail" : "allow", &r);
 	audit_str(&e, "result", result_name(d->result));
 	audit_str(&e, "denial", denial);
-	audit_str(&e, "detail", d->detail);
+	audit_str(&e, "detail", detail);
 	audit_addresses(&e, "answers", d->answers, d->n_answers);
 	audit_addresses(&e, "given", d->given, d->given ? 1 : 0);
 	record_send(&gw->record, &e);
@@ -260,7 +313,7 @@ void gateway_dns_tls(struct flow *f)
 		netstack_flow_refuse(f->ns, NETSTACK_LIMIT);
 		return;
 	}
-	f->proxy_tls = true;
+	f->proxy_tls = f->terminate = true;
 	gateway_to_proxy(f, sv[0]);
 }
 
@@ -273,6 +326,14 @@ void gateway_dns_cancel(struct flow *f)
 		list_del(it);
 		pool_put(&f->gw->query_pool, a);
 	}
+}
+
+void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n)
+{
+	int r = n && n <= MSG_RESOLVERS_MAX ? dns_set_upstreams(gw->dns, servers, n) : -EINVAL;
+
+	if (r < 0)
+		log_warn("the new resolvers cannot be used, the old ones stay: %s", strerror(-r));
 }
 
 int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
@@ -294,7 +355,10 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.virtual4 = virtual_net4,
 		.virtual6 = virtual_net6,
 		.timeout_ms = gw->cfg->dns_timeout_ms,
+		.stale_s = gw->cfg->dns_stale_s,
+		/* QUIC is refused where TLS is read. */
 		.no_quic = gateway_reads_port(gw, 443),
+		.budget = gw->cfg->dns_budget,
 	};
 
 	pool_init(&gw->query_pool, sizeof(struct dns_ask), DNS_ASKS_MAX);

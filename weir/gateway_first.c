@@ -53,9 +53,9 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 	struct tlsproxy_flow tf = {
 		.id = f->id,
 		.tls = f->proxy_tls,
-		.terminate = f->kind == FLOW_DOT,
+		.terminate = f->terminate,
 		.remote = t->remote,
-		.upstream = f->kind == FLOW_DOT ? t->remote : f->upstream,
+		.upstream = f->terminate ? t->remote : f->upstream,
 		.has_name = f->has_name,
 		.name = f->name,
 		.n_candidates = f->n_candidates,
@@ -100,6 +100,23 @@ static void pass_on(struct flow *f)
 	netstack_flow_release(f->ns);
 }
 
+/* An early flow has its facts now: judge, then dial. name is f->name, or NULL. */
+static void judge_early(struct flow *f, const struct name *name, bool read_on);
+
+/* What cannot be read cannot be judged; while only observing it passes, and is recorded so. */
+static void refuse_unread(struct flow *f, const char *detail)
+{
+	if (judge_enforces(&f->gw->judge)) {
+		gateway_flow_deny(f, NULL, detail);
+	} else if (f->early) {
+		judge_early(f, NULL, false);
+	} else {
+		f->ruling = judge_own_refusal(&f->gw->judge);
+		f->doubt = detail;
+		pass_on(f);
+	}
+}
+
 static void hand_over(struct flow *f, bool tls)
 {
 	int fd;
@@ -111,18 +128,15 @@ static void hand_over(struct flow *f, bool tls)
 	}
 	fd = netstack_flow_detach(f->ns);
 	if (fd < 0)
-		gateway_flow_deny(f, NULL, "the server spoke before the request could be read");
+		refuse_unread(f, "the server spoke before the request could be read");
 	else
 		gateway_to_proxy(f, fd);
 }
 
-/* An early flow has its facts now: judge, then dial. */
 static void judge_early(struct flow *f, const struct name *name, bool read_on)
 {
 	struct endpoint to = netstack_flow_tuple(f->ns)->remote;
-	struct name names[1 + FLOW_CANDIDATES];
 	bool given = name && was_given(f, name);
-	size_t n = 0;
 
 	loop_timer_del(f->gw->loop, &f->deadline);
 	f->want_proxy = read_on && f->gw->proxy >= 0;
@@ -131,21 +145,18 @@ static void judge_early(struct flow *f, const struct name *name, bool read_on)
 		f->doubt = "no name could be read from the first bytes";
 	else if (!given)
 		f->doubt = "the client names a host that this address was not given out for";
-	if (name)
-		names[n++] = *name;
-	/* A name that is only claimed does not hide those that the address is known by. */
-	for (size_t i = 0; name && !given && i < f->n_candidates; i++)
-		names[n++] = f->candidates[i];
-	gateway_flow_judge(f, &to, 1, name ? POLICY_KNOWN : POLICY_NONE, names, n, name && !given);
+	f->fact = name ? POLICY_KNOWN : POLICY_NONE;
+	f->unproven = name && !given;
+	gateway_flow_judge(f, &to, 1);
 }
 
 /* The rules wanted a request and there will be none. */
 static bool denied_without_http(struct flow *f, const char *detail)
 {
 	struct policy_facts facts;
-	struct policy_verdict v;
+	struct ruling r;
 
-	if (f->verdict.answer != POLICY_ANSWER_NEED_HTTP)
+	if (f->ruling.answer != POLICY_ANSWER_NEED_HTTP)
 		return false;
 	f->unreadable = true;
 	facts = gateway_facts(f, &f->upstream.addr);
@@ -155,12 +166,13 @@ static bool denied_without_http(struct flow *f, const char *detail)
 	facts.name = f->has_name ? POLICY_KNOWN : POLICY_NONE;
 	facts.names = &f->name;
 	facts.n_names = f->has_name;
-	v = policy_decide(f->gw->cfg->policy, &facts);
-	if (v.answer == POLICY_ANSWER_ALLOW) {
-		f->verdict = v;
+	r = judge_facts(&f->gw->judge, &facts);
+	if (r.answer == POLICY_ANSWER_ALLOW) {
+		f->ruling = r;
+		f->doubt = r.observed ? detail : f->doubt;
 		return false;
 	}
-	gateway_flow_deny(f, &v, detail);
+	gateway_flow_deny(f, &r, detail);
 	return true;
 }
 
@@ -172,13 +184,13 @@ static bool wants_request(const struct flow *f, const struct tlsproxy_sniff *s)
 	struct policy_facts facts;
 
 	if (!f->early || !s->has_sni)
-		return f->verdict.answer == POLICY_ANSWER_NEED_HTTP;
+		return f->ruling.answer == POLICY_ANSWER_NEED_HTTP;
 	facts = gateway_facts(f, &netstack_flow_tuple(f->ns)->remote.addr);
 	facts.name = POLICY_KNOWN;
 	facts.names = &s->sni;
 	facts.n_names = 1;
 	facts.name_unproven = !was_given(f, &s->sni);
-	return policy_decide(f->gw->cfg->policy, &facts).answer == POLICY_ANSWER_NEED_HTTP;
+	return judge_facts(&f->gw->judge, &facts).answer == POLICY_ANSWER_NEED_HTTP;
 }
 
 static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
@@ -193,7 +205,7 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 			f->name = s->sni;
 	}
 	if (s->sni_invalid) {
-		gateway_flow_deny(f, NULL, "the TLS server name is not a host name");
+		refuse_unread(f, "the TLS server name is not a host name");
 		return;
 	}
 	if (f->early) {
@@ -205,8 +217,9 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 		hand_over(f, true);
 		return;
 	}
-	if (f->has_name && f->name_rests && s->has_sni && !name_equal(&s->sni, &f->name)) {
-		gateway_flow_deny(f, NULL, "the TLS server name is not the name of the address");
+	f->name_agrees = !s->has_sni || name_equal(&s->sni, &f->name);
+	if (f->has_name && f->name_rests && !f->name_agrees) {
+		refuse_unread(f, "the TLS server name is not the name of the address");
 		return;
 	}
 	if (!denied_without_http(f, "bypassed: its requests cannot be read"))
@@ -230,7 +243,7 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
-	if (cfg->n_secrets || f->name_rests || f->verdict.answer == POLICY_ANSWER_NEED_HTTP)
+	if (cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
 		hand_over(f, false);
 	else
 		pass_on(f);
@@ -263,7 +276,7 @@ static void on_undecided(struct loop_timer *t)
 	struct flow *f = container_of(t, struct flow, deadline);
 
 	if (is_tls_record(f->first_byte))
-		gateway_flow_deny(f, NULL, "a TLS handshake that was not finished in time");
+		refuse_unread(f, "a TLS handshake that was not finished in time");
 	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
 		 (f->first_byte >= 'A' && f->first_byte <= 'Z') ||
 		 netstack_flow_tuple(f->ns)->remote.port == HTTP_PORT)
@@ -309,16 +322,17 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		learned_http(f, p, len, eof);
 		break;
 	case TLSPROXY_SNIFF_BAD_TLS:
-		gateway_flow_deny(f, NULL, "a TLS handshake that cannot be read");
+		refuse_unread(f, "a TLS handshake that cannot be read");
 		break;
 	case TLSPROXY_SNIFF_H2C:
 		/* Its streams name hosts of their own. */
 		if (!f->early && f->name_rests)
-			gateway_flow_deny(f, NULL, "HTTP/2 without TLS cannot be read");
+			refuse_unread(f, "HTTP/2 without TLS cannot be read");
 		else
 			learned_other(f, "HTTP/2 without TLS cannot be read");
 		break;
 	case TLSPROXY_SNIFF_OTHER:
+		f->name_agrees = true;
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");
 		break;
 	}
@@ -332,6 +346,7 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns)
 	if (f->early || dial_active(&f->dial))
 		return;
 	loop_timer_del(f->gw->loop, &f->deadline);
+	f->name_agrees = true;
 	learned_other(f, "the server speaks first: there is no request to read");
 }
 

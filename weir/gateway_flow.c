@@ -28,7 +28,9 @@ struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct 
 	f->kind = kind;
 	f->ns = ns;
 	f->id = ++gw->next_flow;
+	f->ruling = judge_refusal(&gw->judge);
 	list_init(&f->queries);
+	list_add_tail(&gw->all, &f->in_all);
 	if (ns)
 		netstack_flow_set_user(ns, f);
 	return f;
@@ -46,6 +48,9 @@ void gateway_flow_free(struct flow *f)
 		hmap_remove(&gw->flows, &f->by_id);
 	gateway_dns_cancel(f);
 	gateway_publish_forget(f);
+	if (f->held_names)
+		dns_release(gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
+	list_del(&f->in_all);
 	pool_put(&gw->flow_pool, f);
 }
 
@@ -92,16 +97,35 @@ struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *ad
 	};
 }
 
-void gateway_flow_deny(struct flow *f, const struct policy_verdict *v, const char *detail)
+struct policy_facts gateway_flow_facts(const struct flow *f, const struct ip_addr *addr,
+				       struct name names[static FLOW_NAMES])
 {
-	if (v)
-		f->verdict = *v;
+	struct policy_facts facts = gateway_facts(f, addr);
+	bool own = f->fact == POLICY_KNOWN && f->name.len;
+
+	facts.name = f->fact;
+	facts.names = names;
+	if (f->fact == POLICY_NONE)
+		return facts;
+	if (own)
+		names[facts.n_names++] = f->name;
+	facts.name_unproven = own && f->unproven;
+	facts.name_answered = f->fact == POLICY_KNOWN && !own;
+	/* A name that is only claimed does not hide those that the address is known by. */
+	for (size_t i = 0; (!own || f->unproven) && i < f->n_candidates; i++)
+		names[facts.n_names++] = f->candidates[i];
+	return facts;
+}
+
+void gateway_flow_deny(struct flow *f, const struct ruling *r, const char *detail)
+{
+	f->ruling = r ? *r : judge_refusal(&f->gw->judge);
 	gateway_record_refusal(f, true, detail);
 	f->recorded = true;
 	if (f->early || f->upstream.port)
 		netstack_flow_abort(f->ns);
 	else
-		netstack_flow_refuse(f->ns, policy_drops_denied(f->gw->cfg->policy)
+		netstack_flow_refuse(f->ns, policy_drops_denied(f->gw->judge.policy)
 						    ? NETSTACK_SILENT
 						    : NETSTACK_DENIED);
 }
@@ -139,6 +163,10 @@ void gateway_flow_allowed(struct flow *f)
 	if (f->recorded)
 		return;
 	f->recorded = true;
+	if (f->n_candidates) {
+		f->held_names = true;
+		dns_hold(f->gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
+	}
 	gateway_record_flow(f, "allow", NULL, NULL);
 }
 
@@ -152,15 +180,14 @@ bool gateway_reads_port(const struct gateway *gw, uint16_t port)
 	return false;
 }
 
-/* Would the answer be the same had the address come without its name? */
-static bool name_matters(const struct flow *f, const struct ip_addr *addr)
+bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr)
 {
 	struct policy_facts facts = gateway_facts(f, addr);
 
 	facts.name = POLICY_UNKNOWN;
 	facts.names = &f->name;
 	facts.n_names = f->has_name;
-	return policy_decide(f->gw->cfg->policy, &facts).answer != POLICY_ANSWER_ALLOW;
+	return policy_decide(f->gw->judge.policy, &facts).answer != POLICY_ANSWER_ALLOW;
 }
 
 /* Must the client's first bytes be seen before its bytes may pass? */
@@ -170,9 +197,9 @@ static bool must_look(const struct flow *f)
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 
 	return t->proto == NETSTACK_TCP &&
-	       (f->verdict.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
+	       (f->ruling.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
 		gateway_reads_port(f->gw, t->remote.port) || cfg->n_secrets ||
-		policy_has_http(cfg->policy));
+		policy_has_http(f->gw->judge.policy));
 }
 
 static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
@@ -213,33 +240,40 @@ static void wait_for_name(struct flow *f)
 	netstack_flow_accept(f->ns);
 }
 
-void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n, enum policy_fact name,
-			const struct name *names, size_t n_names, bool unproven)
+/*
+ * Those of the addresses that may be dialled: all with the answer of the first.
+ * While only observing, those that the rules allow go before those they do not.
+ */
+static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n,
+			     struct endpoint pass[static DIAL_MAX_ADDRS], struct ruling *ret_denied)
+{
+	struct name names[FLOW_NAMES];
+	size_t n_pass = 0;
+
+	for (int observed = 0; observed <= 1 && n_pass == 0; observed++)
+		for (size_t i = 0; i < n && n_pass < DIAL_MAX_ADDRS; i++) {
+			struct policy_facts facts = gateway_flow_facts(f, &to[i].addr, names);
+			struct ruling r = judge_facts(&f->gw->judge, &facts);
+
+			if (r.answer == POLICY_ANSWER_DENY && i == 0)
+				*ret_denied = r;
+			if (r.answer == POLICY_ANSWER_DENY || r.observed != observed)
+				continue;
+			if (n_pass == 0)
+				f->ruling = r;
+			if (r.answer == f->ruling.answer)
+				pass[n_pass++] = to[i];
+		}
+	return n_pass;
+}
+
+void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	struct endpoint pass[DIAL_MAX_ADDRS];
-	struct policy_verdict denied = { 0 };
-	size_t n_pass = 0;
+	struct ruling denied = judge_refusal(&f->gw->judge);
+	size_t n_pass = pick_addresses(f, to, n, pass, &denied);
 
-	for (size_t i = 0; i < n && n_pass < DIAL_MAX_ADDRS; i++) {
-		struct policy_facts facts = gateway_facts(f, &to[i].addr);
-		struct policy_verdict v;
-
-		facts.name = name;
-		facts.names = names;
-		facts.n_names = n_names;
-		facts.name_unproven = unproven;
-		v = policy_decide(f->gw->cfg->policy, &facts);
-		if (v.answer == POLICY_ANSWER_DENY) {
-			if (i == 0)
-				denied = v;
-			continue;
-		}
-		if (n_pass == 0)
-			f->verdict = v;
-		if (v.answer == f->verdict.answer)
-			pass[n_pass++] = to[i];
-	}
 	if (n_pass == 0) {
 		gateway_flow_deny(f, &denied, f->doubt);
 		return;
@@ -248,11 +282,11 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n, enu
 		gateway_flow_deny(f, NULL, "QUIC is refused where TLS is intercepted");
 		return;
 	}
-	if (f->verdict.answer == POLICY_ANSWER_NEED_NAME) {
+	if (f->ruling.answer == POLICY_ANSWER_NEED_NAME) {
 		wait_for_name(f);
 		return;
 	}
-	f->name_rests = f->name_rests || (f->has_name && name_matters(f, &pass[0].addr));
+	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&t->remote.addr)) {
 		bool v6 = t->remote.addr.family == 6 && t->proto != NETSTACK_UDP;
@@ -277,6 +311,12 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 		gateway_flow_deny(f, NULL, "no address of this name may be used");
 		return;
 	}
+	if (error == -EDQUOT) {
+		gateway_flow_deny(f, NULL,
+				  "too many questions about names of this domain: allow this one "
+				  "in full, or set dns.budget");
+		return;
+	}
 	if (n == 0) {
 		gateway_flow_fail(f, error == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
 				  "the name has no address");
@@ -285,7 +325,7 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 	n = MIN(n, ARRAY_SIZE(to));
 	for (size_t i = 0; i < n; i++)
 		to[i] = (struct endpoint){ addrs[i], t->remote.port };
-	gateway_flow_judge(f, to, n, POLICY_KNOWN, &f->name, 1, false);
+	gateway_flow_judge(f, to, n);
 }
 
 /* DNS goes through us and nowhere else. */
@@ -309,11 +349,8 @@ static void new_real(struct flow *f)
 
 	f->n_candidates = dns_names_of(f->gw->dns, &t->remote.addr, f->candidates, FLOW_CANDIDATES);
 	/* A datagram tells no name; what the address was given out for is all there will be. */
-	gateway_flow_judge(f, &t->remote, 1,
-			   tcp		     ? POLICY_UNKNOWN
-			   : f->n_candidates ? POLICY_KNOWN
-					     : POLICY_NONE,
-			   f->candidates, f->n_candidates, false);
+	f->fact = tcp ? POLICY_UNKNOWN : f->n_candidates ? POLICY_KNOWN : POLICY_NONE;
+	gateway_flow_judge(f, &t->remote, 1);
 }
 
 static void new_virtual(struct flow *f)
@@ -325,6 +362,7 @@ static void new_virtual(struct flow *f)
 		return;
 	}
 	f->has_name = true;
+	f->fact = POLICY_KNOWN;
 	f->name_from = "virtual";
 	struct dns_lookup *l = dns_resolve(f->gw->dns, &f->name, on_addresses, f);
 
@@ -335,16 +373,18 @@ static void new_virtual(struct flow *f)
 
 static void new_gateway_echo(struct flow *f)
 {
-	struct policy_facts facts = gateway_facts(f, &netstack_flow_tuple(f->ns)->remote.addr);
-	struct policy_verdict v;
+	struct name names[FLOW_NAMES];
+	struct policy_facts facts;
+	struct ruling r;
 
-	facts.name = POLICY_NONE;
-	v = policy_decide(f->gw->cfg->policy, &facts);
-	if (v.answer != POLICY_ANSWER_ALLOW) {
-		gateway_flow_deny(f, &v, NULL);
+	f->fact = POLICY_NONE;
+	facts = gateway_flow_facts(f, &netstack_flow_tuple(f->ns)->remote.addr, names);
+	r = judge_facts(&f->gw->judge, &facts);
+	if (r.answer != POLICY_ANSWER_ALLOW) {
+		gateway_flow_deny(f, &r, NULL);
 		return;
 	}
-	f->verdict = v;
+	f->ruling = r;
 	gateway_flow_allowed(f);
 	netstack_flow_local(f->ns);
 }
@@ -358,17 +398,15 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		   gw->proxy >= 0;
 	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&t->remote.addr);
 	struct flow *f = gateway_flow_alloc(gw,
-					    dns	   ? FLOW_DNS
-					    : dot  ? FLOW_DOT
-					    : echo ? FLOW_ECHO
-						   : FLOW_EGRESS,
+					    dns || dot ? FLOW_DNS
+					    : echo     ? FLOW_ECHO
+						       : FLOW_EGRESS,
 					    ns);
 
 	if (!f) {
 		netstack_flow_refuse(ns, NETSTACK_LIMIT);
 		return;
 	}
-	f->verdict.rule = -1;
 	if (dns && t->proto == NETSTACK_TCP)
 		gateway_dns_tcp(f);
 	else if (dns)

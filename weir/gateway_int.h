@@ -6,6 +6,7 @@
 #include "weir/addresses.h"
 #include "weir/dial.h"
 #include "weir/gateway.h"
+#include "weir/judge.h"
 #include "weir/record.h"
 
 /* What a flow needs beyond policy's word: names an address was handed out for. */
@@ -29,7 +30,6 @@ enum flow_kind {
 	FLOW_ECHO = 3,	    /* ping of the gateway itself */
 	FLOW_PUBLISHED = 4, /* from outside, relayed by netstack */
 	FLOW_PUBLISHED_UDP = 5,
-	FLOW_DOT = 6, /* as FLOW_DNS, behind the tlsproxy, which ends its TLS */
 };
 
 /* Refusals of one kind within a second. */
@@ -38,10 +38,8 @@ struct refusal {
 	uint8_t ip_proto;	     /* of packets that begin no flow; else 0 */
 	bool deny;		     /* else: failed */
 	bool wide;		     /* various destinations */
-	bool rule_known;	     /* a rule decided, or the default */
-	int rule;
-	const char *rule_id, *reason; /* the policy's */
-	const char *detail;	      /* static text */
+	struct ruling ruling;
+	const char *detail; /* static text */
 	struct name name;
 	const char *name_from;
 	uint64_t count;
@@ -56,8 +54,19 @@ struct refusals {
 	struct loop_timer timer;
 };
 
+/*
+ * Only observing: an answer went by way of a name that is denied. Kept until the
+ * query's own event, which comes before other queries are read.
+ */
+#define OBSERVED_ALIASES 8
+struct observed_alias {
+	struct name asked; /* len 0: free */
+	struct ruling ruling;
+};
+
 struct gateway {
 	const struct weir_config *cfg;
+	struct judge judge;
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
@@ -68,10 +77,13 @@ struct gateway {
 	uint64_t next_flow;
 	struct hash_key key;
 	struct hmap flows; /* by id, those that the tlsproxy has */
+	struct list all;   /* struct flow */
 	struct pool flow_pool, query_pool;
 	struct published *published;
 	size_t n_published;
 	struct refusals refusals;
+	struct observed_alias observed[OBSERVED_ALIASES];
+	size_t next_observed;
 };
 
 struct flow {
@@ -79,21 +91,28 @@ struct flow {
 	struct netstack_flow *ns;
 	uint64_t id;
 	enum flow_kind kind;
+	struct list in_all;
 	struct hmap_node by_id; /* in gw->flows while with_proxy */
 	bool with_proxy;
 	bool recorded; /* its decision is on the record; an end will be too */
 	bool has_name; /* the destination is a virtual address: the name is certain */
 	struct name name;
 	const char *name_from; /* "virtual", "answer", "sni", "http" */
+	enum policy_fact fact; /* how far its name was known when it was judged */
+	bool unproven;	       /* KNOWN: the client's word only */
 	struct name candidates[FLOW_CANDIDATES];
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
+	bool name_agrees;  /* nothing that it shows speaks of another name */
+	bool held_names;   /* dns_hold() was called */
+	bool unpoliced;	   /* a later policy ended it: told in its end */
 	bool unreadable;   /* no request will ever be read from it */
 	const char *doubt; /* why its name is missing, for the record */
 	bool early;	   /* handshake done before dialling: the name comes first */
 	bool want_proxy;   /* for after a dial */
 	bool proxy_tls;
-	struct policy_verdict verdict;
+	bool terminate; /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
+	struct ruling ruling;
 	struct endpoint upstream;
 	struct dial dial;
 	struct dns_lookup *lookup;
@@ -113,10 +132,16 @@ struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct 
 void gateway_flow_free(struct flow *f);
 /* Facts of this flow for one real address; name and http are still to be filled in. */
 struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *addr);
+/* All facts, with the name as it was learned; names is room for them. */
+#define FLOW_NAMES (1 + FLOW_CANDIDATES)
+struct policy_facts gateway_flow_facts(const struct flow *f, const struct ip_addr *addr,
+				       struct name names[static FLOW_NAMES]);
 /* Judges the addresses with the name as learned, dials those that pass; ends the flow when none does. */
-void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n, enum policy_fact name,
-			const struct name *names, size_t n_names, bool unproven);
-void gateway_flow_deny(struct flow *f, const struct policy_verdict *v, const char *detail);
+void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n);
+/* Would the answer be another had the address come without its name? */
+bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr);
+/* r NULL: no rule asked for it, detail says why. */
+void gateway_flow_deny(struct flow *f, const struct ruling *r, const char *detail);
 void gateway_flow_fail(struct flow *f, int error, const char *detail);
 void gateway_flow_allowed(struct flow *f);
 bool gateway_reads_port(const struct gateway *gw, uint16_t port);
@@ -134,11 +159,20 @@ void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
 void gateway_dns_tcp(struct flow *f);
 void gateway_dns_tls(struct flow *f);
 void gateway_dns_cancel(struct flow *f);
+/* Other servers from now on. */
+void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n);
 
 /* gateway_publish.c */
 must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
 void gateway_publish_forget(struct flow *f);
+
+/* Another peer's word on one that is connected: as when it came. */
+struct ruling gateway_publish_judge(const struct flow *f);
+
+/* gateway_reload.c */
+/* Another policy is in force: what it does not allow ends. Returns how many flows did. */
+size_t gateway_rejudge(void *gw);
 
 /* gateway_refusals.c */
 /* True: part of a flood, and counted; false: it gets a line of its own. */

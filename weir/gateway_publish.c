@@ -37,7 +37,7 @@ static struct endpoint seen_peer(const struct endpoint *peer)
 	return e;
 }
 
-static struct policy_verdict judge(struct published *p, const struct endpoint *peer)
+static struct ruling judge(const struct published *p, const struct endpoint *peer)
 {
 	struct gateway *gw = p->gw;
 	struct name names[FLOW_CANDIDATES];
@@ -52,12 +52,17 @@ static struct policy_verdict judge(struct published *p, const struct endpoint *p
 
 	facts.n_names = dns_names_of(gw->dns, &peer->addr, names, FLOW_CANDIDATES);
 	facts.name = facts.n_names ? POLICY_KNOWN : POLICY_NONE;
-	return policy_decide(gw->cfg->policy, &facts);
+	return judge_facts(&gw->judge, &facts);
+}
+
+struct ruling gateway_publish_judge(const struct flow *f)
+{
+	return judge(f->listener, &f->peer);
 }
 
 /* Before there is a flow, its record is written by hand. */
-static void record_denied(struct published *p, const struct endpoint *peer,
-			  const struct policy_verdict *v, const char *detail)
+static void record_denied(struct published *p, const struct endpoint *peer, const struct ruling *r,
+			  const char *detail)
 {
 	char denial[DENIAL_ID_LEN];
 	struct audit_event e;
@@ -68,8 +73,8 @@ static void record_denied(struct published *p, const struct endpoint *peer,
 	audit_str(&e, "proto", p->cfg->udp ? "udp" : "tcp");
 	audit_ip(&e, "dst", &peer->addr);
 	audit_u64(&e, "port", p->cfg->guest_port);
-	record_verdict(&e, v ? "deny" : "fail", v);
-	audit_str(&e, "denial", v ? denial : NULL);
+	record_ruling(&e, r ? "deny" : "fail", r);
+	audit_str(&e, "denial", r ? denial : NULL);
 	audit_str(&e, "detail", detail);
 	record_send(&p->gw->record, &e);
 }
@@ -88,19 +93,19 @@ static struct flow *open_flow(struct published *p, const struct endpoint *peer, 
 	struct gateway *gw = p->gw;
 	struct endpoint from = seen_peer(peer);
 	struct endpoint guest = { peer->addr.family == 4 ? guest_ip4 : guest_ip6, p->cfg->guest_port };
-	struct policy_verdict v = judge(p, peer);
+	struct ruling ruling = judge(p, peer);
 	struct flow *f;
 	int r;
 
-	if (v.answer != POLICY_ANSWER_ALLOW) {
-		record_denied(p, peer, &v, NULL);
+	if (ruling.answer != POLICY_ANSWER_ALLOW) {
+		record_denied(p, peer, &ruling, NULL);
 		if (fd >= 0)
 			reset_and_close(fd);
 		return NULL;
 	}
 	f = gateway_flow_alloc(gw, p->cfg->udp ? FLOW_PUBLISHED_UDP : FLOW_PUBLISHED, NULL);
 	if (f) {
-		f->verdict = v;
+		f->ruling = ruling;
 		f->peer = *peer;
 		f->listener = p;
 		f->recorded = true;

@@ -31,9 +31,8 @@ static void add_tuple(struct audit_event *e, const struct netstack_tuple *t)
 void gateway_record_flow(const struct flow *f, const char *verdict, const char *denial,
 			 const char *detail)
 {
-	char id[DENIAL_ID_LEN], text[ENDPOINT_STRLEN];
+	char id[DENIAL_ID_LEN], observed[DENIAL_ID_LEN], text[ENDPOINT_STRLEN];
 	struct audit_event e;
-	bool no_rule;
 
 	record_flow_id(&f->gw->record, f->id, id);
 	audit_event_begin(&e, "flow");
@@ -52,10 +51,12 @@ void gateway_record_flow(const struct flow *f, const char *verdict, const char *
 		audit_str(&e, "peer", endpoint_format(&f->peer, text));
 	if (f->with_proxy)
 		audit_bool(&e, "intercepted", true);
-	/* A rule did not decide what is refused for a reason of its own; of DNS, names are judged. */
-	no_rule = f->kind == FLOW_DOT ||
-		  (detail && str_eq(verdict, "deny") && f->verdict.answer != POLICY_ANSWER_DENY);
-	record_verdict(&e, verdict, no_rule ? NULL : &f->verdict);
+	record_ruling(&e, verdict, &f->ruling);
+	if (f->ruling.observed && !denial) {
+		record_denial_id(&f->gw->record, observed);
+		denial = observed;
+		detail = detail ? detail : f->doubt;
+	}
 	audit_str(&e, "denial", denial);
 	audit_str(&e, "detail", detail);
 	record_send(&f->gw->record, &e);
@@ -88,18 +89,21 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 	struct audit_event e;
 
 	/* A refusal is its own end; there was nothing to count. */
-	if (how == NETSTACK_END_REFUSED || (how == NETSTACK_END_ABORTED && !c->packets_up))
+	if (!f->unpoliced &&
+	    (how == NETSTACK_END_REFUSED || (how == NETSTACK_END_ABORTED && !c->packets_up)))
 		return;
 	record_flow_id(&f->gw->record, f->id, id);
 	audit_event_begin(&e, "flow_end");
 	audit_str(&e, "id", id);
-	audit_str(&e, "end", end_name(how));
+	audit_str(&e, "end", f->unpoliced ? "policy" : end_name(how));
 	audit_u64(&e, "bytes_up", c->bytes_up);
 	audit_u64(&e, "bytes_down", c->bytes_down);
 	audit_u64(&e, "packets_up", c->packets_up);
 	audit_u64(&e, "packets_down", c->packets_down);
 	audit_u64(&e, "ms", (time_mono_ns() - c->start_ns) / NS_PER_MS);
-	if (c->error)
+	if (f->unpoliced)
+		audit_u64(&e, "generation", f->ruling.generation);
+	else if (c->error)
 		audit_str(&e, "detail", strerror(c->error));
 	record_send(&f->gw->record, &e);
 }
@@ -107,14 +111,10 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
-	bool by_rule = !detail || !deny || f->verdict.answer == POLICY_ANSWER_DENY;
 	struct refusal r = {
 		.tuple = *t,
 		.deny = deny,
-		.rule_known = by_rule,
-		.rule = by_rule ? f->verdict.rule : 0,
-		.rule_id = by_rule ? f->verdict.rule_id : NULL,
-		.reason = by_rule ? f->verdict.reason : NULL,
+		.ruling = f->ruling,
 		.detail = detail,
 		.name = f->name.len	  ? f->name
 			: f->n_candidates ? f->candidates[0]
@@ -133,7 +133,6 @@ void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
 
 void gateway_record_counted(struct gateway *gw, const struct refusal *r)
 {
-	struct policy_verdict v = { .rule = r->rule, .rule_id = r->rule_id, .reason = r->reason };
 	char denial[DENIAL_ID_LEN], ports[16];
 	struct audit_event e;
 
@@ -152,7 +151,7 @@ void gateway_record_counted(struct gateway *gw, const struct refusal *r)
 		audit_str(&e, "name", r->name.s);
 		audit_str(&e, "name_from", r->name_from);
 	}
-	record_verdict(&e, r->deny ? "deny" : "fail", r->rule_known ? &v : NULL);
+	record_ruling(&e, r->deny ? "deny" : "fail", &r->ruling);
 	if (r->deny) {
 		record_denial_id(&gw->record, denial);
 		audit_str(&e, "denial", denial);
@@ -172,6 +171,7 @@ void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t i
 		.tuple = *t,
 		.ip_proto = ip_proto,
 		.deny = true,
+		.ruling = judge_refusal(&gw->judge),
 		.detail = how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
 						: "this kind of packet is not carried",
 	};
@@ -183,7 +183,7 @@ void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t i
 	record_denial_id(&gw->record, denial);
 	audit_event_begin(&e, "flow");
 	add_tuple(&e, t);
-	audit_str(&e, "verdict", "deny");
+	record_ruling(&e, "deny", &r.ruling);
 	audit_str(&e, "denial", denial);
 	audit_str(&e, "detail", r.detail);
 	audit_u64(&e, "ip_proto", ip_proto);

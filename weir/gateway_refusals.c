@@ -17,8 +17,10 @@
 static bool same(const struct refusal *a, const struct refusal *b)
 {
 	return a->tuple.proto == b->tuple.proto && a->ip_proto == b->ip_proto &&
-	       a->deny == b->deny && a->rule == b->rule && a->rule_known == b->rule_known &&
-	       a->detail == b->detail && ip_equal(&a->tuple.remote.addr, &b->tuple.remote.addr) &&
+	       a->deny == b->deny && a->ruling.by.rule == b->ruling.by.rule &&
+	       a->ruling.ruled == b->ruling.ruled && a->ruling.by.floor == b->ruling.by.floor &&
+	       a->ruling.generation == b->ruling.generation && a->detail == b->detail &&
+	       ip_equal(&a->tuple.remote.addr, &b->tuple.remote.addr) &&
 	       name_equal(&a->name, &b->name);
 }
 
@@ -30,6 +32,7 @@ static struct refusal widened(const struct refusal *r)
 			   .remote.addr.family = r->tuple.remote.addr.family },
 		.deny = r->deny,
 		.wide = true,
+		.ruling = { .generation = r->ruling.generation },
 		.detail = "various destinations, too many to tell apart",
 	};
 

@@ -2,6 +2,7 @@
 /* weir: the program. Each command is a function of its own file. */
 #include "base/base.h"
 #include "weir/cmd_audit.h"
+#include "weir/cmd_ctl.h"
 #include "weir/cmd_policy.h"
 #include "weir/doctor.h"
 #include "weir/run.h"
@@ -16,6 +17,7 @@ static const char usage[] =
 	"\n"
 	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits as it does\n"
 	"  weir policy check|show|explain     look at a policy\n"
+	"  weir ctl [NAME ...]                sandboxes that run: status, another policy\n"
 	"  weir audit [FILE]                  the record of a run, as a table\n"
 	"  weir why ID                        what was denied, and what would change it\n"
 	"  weir doctor                        what this machine can do\n"
@@ -45,10 +47,10 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	      { "policy", cmd_policy }, { "audit", cmd_audit },
-	{ "why", cmd_why },	      { "doctor", cmd_doctor }, { "version", cmd_version },
-	{ "--version", cmd_version }, { "help", cmd_help },	{ "--help", cmd_help },
-	{ "-h", cmd_help },
+	{ "run", cmd_run },	    { "policy", cmd_policy },	  { "audit", cmd_audit },
+	{ "ctl", cmd_ctl },	    { "why", cmd_why },		  { "doctor", cmd_doctor },
+	{ "version", cmd_version }, { "--version", cmd_version }, { "help", cmd_help },
+	{ "--help", cmd_help },	    { "-h", cmd_help },
 };
 
 /*
@@ -66,7 +68,7 @@ static int open_standard_descriptors(void)
 /* Words of the design that a person may know and this version does not have. */
 static bool is_of_a_later_version(const char *word)
 {
-	return str_eq(word, "gateway") || str_eq(word, "ctl");
+	return str_eq(word, "gateway");
 }
 
 /* "weir help run" is "weir run --help". */

@@ -9,6 +9,9 @@
  *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG
  *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
+ *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
+ *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
+ *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
  */
@@ -31,10 +34,17 @@ enum msg_type {
 	MSG_TERMINATE = 9,   /* text: name of the secret */
 	MSG_LINK = 10,	     /* descriptor: tap */
 	MSG_GO = 11,
-	MSG_SIGNAL = 12,  /* value: signal number for the command */
-	MSG_STOPPED = 13, /* the command stopped (job control); value: by which signal */
-	MSG_RESUME = 14,  /* value: with the terminal */
-	MSG_EXIT = 15,	  /* value: wait(2) status; or -errno of execve in text "exec" */
+	MSG_SIGNAL = 12,       /* value: signal number for the command */
+	MSG_STOPPED = 13,      /* the command stopped (job control); value: by which signal */
+	MSG_RESUME = 14,       /* value: with the terminal */
+	MSG_EXIT = 15,	       /* value: wait(2) status; or -errno of execve in text "exec" */
+	MSG_POLICY = 20,       /* policy.generation; descriptor: its text, sealed: load it, wait */
+	MSG_POLICY_READY = 21, /* policy.generation: loaded, and not yet in force */
+	MSG_POLICY_REFUSED = 22, /* text: why; the old one stays */
+	MSG_POLICY_COMMIT = 23,	 /* policy.generation: in force from now on */
+	MSG_POLICY_ABORT = 24,	 /* policy.generation: forget it */
+	MSG_POLICY_DONE = 25,	 /* policy: in force; reset: flows that it ended */
+	MSG_RESOLVERS = 26,	 /* resolvers, value of them */
 };
 
 struct msg_head {
@@ -42,6 +52,7 @@ struct msg_head {
 	int32_t value;
 };
 
+#define MSG_RESOLVERS_MAX 8
 #define MSG_TEXT_MAX (AUDIT_EVENT_MAX + 64)
 
 /* head, then at most one of these, cut to its used length. */
@@ -54,6 +65,11 @@ struct msg {
 			uint64_t id;
 			uint8_t reset;
 		} done;
+		struct {
+			uint64_t generation;
+			uint64_t reset;
+		} policy;
+		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 	};
 };
 

@@ -27,6 +27,7 @@ struct proxy {
 	struct loop *loop;
 	struct tlsproxy *tp;
 	struct record record;
+	struct judge judge;
 	struct loop_io gateway_io, supervisor_io;
 	struct buf path; /* scratch: a request's path, normalised */
 };
@@ -37,6 +38,10 @@ static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_erro
 		_exit(1);
 	_exit(1);
 }
+
+static const char refused_doh[] =
+	"DNS over HTTPS goes around the resolver that judges names; use the system's resolver, or "
+	"allow it (dns.doh, --dns-doh, a rule on group doh)";
 
 /* ---- policy ------------------------------------------------------------------ */
 
@@ -77,21 +82,35 @@ static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct 
 	return facts;
 }
 
-static void fill_verdict(struct proxy *px, const struct policy_verdict *v, const char *detail,
+/* What the sandbox is told in a 403, when the rule has no reason of its own. */
+static const char *default_reason(const struct policy_verdict *v)
+{
+	if (v->floor)
+		return v->rule < 0 ? "the operator's floor: " RECORD_NO_RULE
+				   : "a rule of the operator's floor";
+	return v->rule < 0 ? RECORD_NO_RULE : "";
+}
+
+static void fill_verdict(struct proxy *px, const struct ruling *r, const char *detail,
 			 struct tlsproxy_verdict *ret)
 {
+	const struct policy_verdict *v = &r->by;
 	char rule[24];
 
 	*ret = (struct tlsproxy_verdict){
-		.allow = v->answer != POLICY_ANSWER_DENY && !detail,
-		.need_http = v->answer == POLICY_ANSWER_NEED_HTTP,
+		.allow = r->answer != POLICY_ANSWER_DENY,
+		.need_http = r->answer == POLICY_ANSWER_NEED_HTTP,
+		.floor = r->ruled && v->floor,
+		.tag = r->generation,
 	};
-	snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
+	if (r->ruled)
+		snprintf(ret->rule, sizeof(ret->rule), "%s", record_rule_name(v, rule));
 	if (detail || v->reason)
 		snprintf(ret->reason, sizeof(ret->reason), "%s", detail ? detail : v->reason);
-	else if (!ret->allow && v->rule < 0)
-		snprintf(ret->reason, sizeof(ret->reason), RECORD_NO_RULE);
-	if (!ret->allow)
+	else if (v->answer == POLICY_ANSWER_DENY)
+		snprintf(ret->reason, sizeof(ret->reason), "%s", default_reason(v));
+	/* Allowed with a denial id: only observed. */
+	if (!ret->allow || r->observed)
 		record_denial_id(&px->record, ret->denial_id);
 }
 
@@ -100,9 +119,32 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 {
 	struct proxy *px = ctx;
 	struct policy_facts facts = facts_of(f, has_sni ? sni : NULL);
-	struct policy_verdict v = policy_decide(px->cfg->policy, &facts);
+	struct ruling r = judge_facts(&px->judge, &facts);
 
-	fill_verdict(px, &v, NULL, ret);
+	fill_verdict(px, &r, NULL, ret);
+}
+
+/*
+ * Its path can be read in two ways: refused by a rule that denies it anyhow, else
+ * for this alone. *ret_detail is set when it matters to the rules.
+ */
+static struct ruling judge_unreadable(struct proxy *px, const struct policy_facts *facts,
+				      const char **ret_detail)
+{
+	struct ruling r = judge_facts(&px->judge, facts);
+
+	if (!policy_has_http(px->judge.policy))
+		return r;
+	*ret_detail = "the path can be read in two ways";
+	return r.by.answer == POLICY_ANSWER_DENY ? r : judge_own_refusal(&px->judge);
+}
+
+/* DNS over HTTPS is denied unless the configuration, or a rule on group doh, means it. */
+static bool goes_around_resolver(const struct proxy *px, const struct tlsproxy_request *r,
+				 const struct ruling *ruling)
+{
+	return r->doh && !px->cfg->dns_doh && ruling->by.answer != POLICY_ANSWER_DENY &&
+	       !policy_verdict_is_doh(px->judge.policy, &ruling->by);
 }
 
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
@@ -112,27 +154,29 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 				  : r->authority.is_addr ? NULL
 							 : &r->authority.name;
 	struct policy_facts facts = facts_of(r->flow, name);
-	struct policy_verdict v;
-	const char *path;
+	const char *path, *detail = NULL;
+	struct ruling ruling;
 
-	/* "*" of OPTIONS has no path; rules by path do not match it. */
+	facts.http = POLICY_NONE;
 	buf_reset(&px->path);
+	/* "*" of OPTIONS has no path; rules by path do not match it. */
 	if (r->target[0] == '/' &&
 	    policy_path_normalise(r->target, strlen(r->target), &px->path) < 0) {
-		facts.http = POLICY_NONE;
-		v = policy_decide(px->cfg->policy, &facts);
-		fill_verdict(px, &v,
-			     policy_has_http(px->cfg->policy) ? "the path can be read in two ways"
-							      : NULL,
-			     ret);
-		return;
+		ruling = judge_unreadable(px, &facts, &detail);
+	} else {
+		path = buf_str(&px->path);
+		if (path) {
+			facts.http = POLICY_KNOWN;
+			facts.method = r->method;
+			facts.path = path;
+		}
+		ruling = judge_facts(&px->judge, &facts);
 	}
-	path = buf_str(&px->path);
-	facts.http = path ? POLICY_KNOWN : POLICY_NONE;
-	facts.method = r->method;
-	facts.path = path;
-	v = policy_decide(px->cfg->policy, &facts);
-	fill_verdict(px, &v, NULL, ret);
+	if (!detail && goes_around_resolver(px, r, &ruling)) {
+		detail = refused_doh;
+		ruling = judge_own_refusal(&px->judge);
+	}
+	fill_verdict(px, &ruling, detail, ret);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])
@@ -158,9 +202,16 @@ static void add_verdict(struct audit_event *e, const struct tlsproxy_verdict *v)
 {
 	if (!v)
 		return;
+	if (v->allow && v->denial_id[0])
+		audit_str(e, "observed", "deny");
 	audit_str(e, "rule", v->rule);
 	audit_str(e, "reason", v->reason);
+	if (v->floor)
+		audit_bool(e, "floor", true);
 	audit_str(e, "denial", v->denial_id);
+	/* None: the refusal is the proxy's own. */
+	if (v->tag)
+		audit_u64(e, "generation", v->tag);
 }
 
 /* Refused for its name before any rule was asked: a refusal all the same. */
@@ -364,10 +415,26 @@ static void on_gateway(struct loop_io *io, uint32_t revents)
 		log_debug("flow not started");
 }
 
+static size_t rejudge(void *ctx)
+{
+	struct proxy *px = ctx;
+
+	return tlsproxy_rejudge(px->tp);
+}
+
 static void on_supervisor(struct loop_io *io, uint32_t revents)
 {
+	struct proxy *px = container_of(io, struct proxy, supervisor_io);
+	size_t n_fds = 0;
+	struct msg m;
+	int fd = -1;
+	ssize_t n = msg_recv(io->fd, &m, &fd, 1, &n_fds);
+
 	(void)revents;
-	loop_stop(container_of(io, struct proxy, supervisor_io)->loop, 0);
+	if (n == -ECONNRESET)
+		loop_stop(px->loop, 0);
+	else if (n >= 0 && !judge_message(&px->judge, io->fd, &m, (size_t)n, fd, rejudge, px))
+		fd_close(fd);
 }
 
 /* ---- start ------------------------------------------------------------------------ */
@@ -478,6 +545,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	harden_begin("weir-tlsproxy", spec->parent);
 	log_setup("tlsproxy", log_level_get());
 	px.cfg = spec->cfg;
+	judge_init(&px.judge, spec->cfg->policy, spec->cfg->observe);
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
 	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	buf_init(&px.path, 1 << 17);
@@ -491,8 +559,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 		fail(spec, &err);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)
-		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLRDHUP,
-				on_supervisor);
+		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLIN, on_supervisor);
 	if (r == 0)
 		r = fd_set_nonblock(spec->gateway, true);
 	if (r < 0) {

@@ -37,13 +37,20 @@ const char *record_rule_name(const struct policy_verdict *v, char out[static 24]
 	return out;
 }
 
-void record_verdict(struct audit_event *e, const char *verdict, const struct policy_verdict *v)
+void record_ruling(struct audit_event *e, const char *verdict, const struct ruling *r)
 {
 	char rule[24];
 
 	audit_str(e, "verdict", verdict);
-	if (!v)
+	if (!r)
 		return;
-	audit_str(e, "rule", record_rule_name(v, rule));
-	audit_str(e, "reason", v->reason);
+	if (r->observed)
+		audit_str(e, "observed", "deny");
+	if (r->ruled) {
+		audit_str(e, "rule", record_rule_name(&r->by, rule));
+		audit_str(e, "reason", r->by.reason);
+	}
+	if (r->ruled && r->by.floor)
+		audit_bool(e, "floor", true);
+	audit_u64(e, "generation", r->generation);
 }

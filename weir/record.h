@@ -8,6 +8,7 @@
 
 #include "audit/audit.h"
 #include "policy/policy.h"
+#include "weir/judge.h"
 
 #define RUN_ID_LEN 8
 #define DENIAL_ID_LEN 40
@@ -25,8 +26,11 @@ void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN]);
 void record_flow_id(const struct record *r, uint64_t flow, char ret[static DENIAL_ID_LEN]);
 /* Sends; a supervisor that is gone means this process has to go too. */
 void record_send(struct record *r, struct audit_event *e);
-/* Text members of a decision: verdict, rule, reason. */
-void record_verdict(struct audit_event *e, const char *verdict, const struct policy_verdict *v);
+/*
+ * The members of a decision: verdict, whether it was only observed, rule, reason,
+ * floor, generation. r may be NULL where nothing was judged.
+ */
+void record_ruling(struct audit_event *e, const char *verdict, const struct ruling *r);
 /* The reason of a denial that has no rule. */
 #define RECORD_NO_RULE "no rule matched, so the default decided"
 /* "default" or the rule's id or its index. */

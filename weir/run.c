@@ -120,6 +120,9 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 			 m.text);
 	else if (m.head.type == MSG_FAILED)
 		run_fail(c->run, "%s", m.text);
+	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
+		 m.head.type == MSG_POLICY_DONE)
+		run_policy_word(c, &m, (size_t)n);
 }
 
 /* ---- job control ---------------------------------------------------------------- */
@@ -312,6 +315,9 @@ static void finish(struct run *r)
 		fd_close(all[i]->sock);
 	}
 	take_terminal(r);
+	run_ctl_end(r);
+	run_policy_end(r);
+	run_resolvers_end(r);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
@@ -372,6 +378,10 @@ static int supervise(struct run *r, struct conf_error *err)
 		rc = run_start(r, err);
 	if (rc == 0)
 		rc = listen_to_all(r, err);
+	if (rc == 0)
+		rc = run_ctl_start(r);
+	if (rc == 0)
+		rc = run_resolvers_follow(r);
 	if (rc < 0) {
 		record_start_failure(r, err->text[0] ? err->text : strerror(-rc));
 		return rc;
@@ -395,7 +405,14 @@ static int supervise(struct run *r, struct conf_error *err)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run r = { .capture = -1, .tty = -1 };
+	struct run r = {
+		.capture = -1,
+		.tty = -1,
+		.policy_fd = -1,
+		.generation = 1,
+		.last_generation = 1,
+		.ctl = { .fd = -1, .dir = -1 },
+	};
 	struct conf_error err = { { 0 } };
 	int rc = weir_config_load(argc - 1, argv + 1, &r.cfg, &err);
 
@@ -415,6 +432,9 @@ int cmd_run(int argc, char **argv)
 		return EXIT_WEIR_FAILED;
 	}
 	run_warn_useless_secrets(r.cfg);
+	for (size_t i = 0; i < CTL_CLIENTS; i++)
+		r.clients[i].fd = -1;
+	r.began = time_mono_ns();
 	make_id(&r);
 	if (!r.cfg->name)
 		r.cfg->name = strdup(r.id);

@@ -4,6 +4,9 @@
  *
  *   run_start.c   the processes, one after the other, until each is ready
  *   run.c         what they say, who may die when, how it ends
+ *   run_ctl.c     the control socket
+ *   run_policy.c  another policy while it runs
+ *   run_resolvers.c  /etc/resolv.conf, when it changes
  *   run_report.c  the record that it owns, and what it tells the person
  */
 #ifndef WEIR_RUN_INTERNAL_H
@@ -11,7 +14,11 @@
 
 #include "audit/audit.h"
 #include "weir/config.h"
+#include "weir/ctl_socket.h"
 #include "weir/record.h"
+#include "weir/run_setup.h"
+
+#include <jansson.h>
 
 #include <sys/stat.h>
 
@@ -22,7 +29,22 @@ struct child {
 	int status;
 	struct loop_io io;
 	int sock;
+	uint32_t policy_said; /* its last word on the policy that is under way */
 };
+
+/* Control clients at a time: a person and some scripts. */
+#define CTL_CLIENTS 8
+
+struct ctl_client {
+	struct run *run;
+	int fd; /* -1: free */
+	uid_t uid;
+	bool asked;
+	struct loop_io io;
+	struct loop_timer deadline;
+};
+
+struct policy_change;
 
 struct run {
 	struct weir_config *cfg;
@@ -32,6 +54,17 @@ struct run {
 	char *audit_path;
 	struct stat audit_stat;
 	char policy_digest[72]; /* "sha256:HEX" of `weir policy show` */
+	int policy_fd;		/* that text, sealed */
+	uint64_t generation, last_generation;
+	struct policy_change *change; /* under way, or NULL */
+	uint64_t began;
+	struct endpoint resolvers[RUN_MAX_RESOLVERS]; /* those in use */
+	size_t n_resolvers;
+	struct loop_io resolvers_io;
+	struct loop_timer resolvers_settle;
+	struct ctl_listener ctl;
+	struct loop_io ctl_io;
+	struct ctl_client clients[CTL_CLIENTS];
 	struct child gateway, proxy, sandbox;
 	struct loop_io signals;
 	struct loop_timer deadline;
@@ -52,6 +85,32 @@ struct run {
 /* Ends the run: the message is shown and recorded; the status becomes 125. */
 void run_fail(struct run *r, const char *fmt, ...) printf_like(2, 3);
 
+/* ---- run_ctl.c --------------------------------------------------------------------- */
+
+/* Without a place for its socket a run goes on, and cannot be controlled. */
+must_check int run_ctl_start(struct run *r);
+void run_ctl_end(struct run *r);
+/* Sends o (taken over) and fd (not; -1: none), and closes. */
+void run_ctl_reply(struct ctl_client *c, json_t *o, int fd);
+void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- run_policy.c ------------------------------------------------------------------ */
+
+struct msg;
+/* Replies when the policy is in force in every process, or why it is not. fd stays the caller's. */
+void run_policy_set(struct run *r, struct ctl_client *c, int fd);
+/* A helper's word about the policy under way. */
+void run_policy_word(struct child *c, const struct msg *m, size_t body);
+/* The client has left; what it asked for goes on. */
+void run_policy_forget(struct run *r, const struct ctl_client *c);
+void run_policy_end(struct run *r);
+
+/* ---- run_resolvers.c ---------------------------------------------------------------- */
+
+/* Tells the gateway when /etc/resolv.conf names others; nothing when servers were given. */
+must_check int run_resolvers_follow(struct run *r);
+void run_resolvers_end(struct run *r);
+
 /* ---- run_start.c -------------------------------------------------------------------- */
 
 /*
@@ -71,6 +130,8 @@ void run_record_append(struct run *r, const char *from, const char *text, size_t
 void run_record_flush(struct loop_task *t);
 /* event: begin, failed or end; detail may be NULL. */
 void run_record_event(struct run *r, const char *event, const char *detail);
+/* Adds the members of totals. */
+void run_totals_json(json_t *o, const struct audit_totals *t);
 /* After the end: what was denied and where to read of it, or the totals as JSON. */
 void run_report(const struct run *r);
 

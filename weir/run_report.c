@@ -6,35 +6,15 @@
 #include "weir/run_internal.h"
 
 #include "weir/run_setup.h"
+#include "weir/sealed.h"
 #include "weir/state.h"
 
 #include <fcntl.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <unistd.h>
 
 /* ---- opening ------------------------------------------------------------------- */
-
-/* Two runs with the same digest were judged by the same rules. */
-static int digest_policy(struct run *r)
-{
-	unsigned char sum[32];
-	char *text = NULL;
-	size_t len = 0;
-	FILE *f = open_memstream(&text, &len);
-	int rc = f ? policy_print(r->cfg->policy, f) : -ENOMEM;
-
-	if (f && fclose(f) != 0)
-		rc = -ENOMEM;
-	if (rc == 0 && EVP_Digest(text, len, sum, NULL, EVP_sha256(), NULL) != 1)
-		rc = -EIO;
-	free(text);
-	snprintf(r->policy_digest, sizeof(r->policy_digest), "sha256:");
-	for (size_t i = 0; rc == 0 && i < sizeof(sum); i++)
-		snprintf(r->policy_digest + 7 + 2 * i, 3, "%02x", sum[i]);
-	return rc;
-}
 
 int run_record_open(struct run *r, struct conf_error *err)
 {
@@ -74,7 +54,10 @@ int run_record_open(struct run *r, struct conf_error *err)
 	}
 	r->published = calloc(cfg->n_publish + 1, sizeof(*r->published));
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
-	rc = r->published && r->placeholders ? digest_policy(r) : -ENOMEM;
+	/* Two runs with the same digest were judged by the same rules. */
+	rc = r->published && r->placeholders
+		     ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
+		     : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
@@ -116,6 +99,11 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 	audit_str(&e, "backend", "netns");
 	audit_str(&e, "command", r->cfg->command[0]);
 	audit_str(&e, "policy", r->policy_digest);
+	audit_u64(&e, "generation", r->generation);
+	if (r->cfg->observe)
+		audit_bool(&e, "observe", true);
+	if (policy_floor(r->cfg->policy))
+		audit_bool(&e, "floor", true);
 	if (str_eq(event, "end"))
 		audit_u64(&e, "status", (uint64_t)r->status);
 	audit_str(&e, "detail", detail);
@@ -125,26 +113,51 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 
 /* ---- for the person ------------------------------------------------------------ */
 
-static void say_json(const struct run *r, const struct audit_totals *t)
+void run_totals_json(json_t *o, const struct audit_totals *t)
 {
-	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "run", r->id, "name", r->cfg->name, "status",
-			      r->status, "record", r->audit_path);
 	const struct {
 		const char *key;
 		uint64_t value;
 	} counts[] = {
-		{ "events", t->events },	 { "allowed", t->allowed },
-		{ "denied", t->denied },	 { "failed", t->failed },
-		{ "violations", t->violations }, { "secrets_used", t->secrets_used },
-		{ "bytes_up", t->bytes_up },	 { "bytes_down", t->bytes_down },
+		{ "events", t->events },
+		{ "allowed", t->allowed },
+		{ "denied", t->denied },
+		{ "observed", t->observed },
+		{ "failed", t->failed },
+		{ "violations", t->violations },
+		{ "secrets_used", t->secrets_used },
+		{ "bytes_up", t->bytes_up },
+		{ "bytes_down", t->bytes_down },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		(void)json_object_set_new(o, counts[i].key,
 					  json_integer((json_int_t)counts[i].value));
+}
+
+static void say_json(const struct run *r, const struct audit_totals *t)
+{
+	json_t *o = json_pack("{s:s, s:s, s:i, s:s, s:I}", "run", r->id, "name", r->cfg->name,
+			      "status", r->status, "record", r->audit_path, "generation",
+			      (json_int_t)r->generation);
+
+	run_totals_json(o, t);
 	if (json_dumpf(o, stderr, JSON_COMPACT) == 0)
 		fputc('\n', stderr);
 	json_decref(o);
+}
+
+/* One line, when there is something to say. */
+static void say(const struct run *r, const struct audit_totals *t)
+{
+	if (r->cfg->observe)
+		log_line(LOG_LEVEL_WARN, "%llu would have been denied and %s not; see: weir audit %s",
+			 (unsigned long long)t->observed, t->observed == 1 ? "was" : "were",
+			 r->audit_path);
+	if (isatty(STDERR_FILENO) && (t->denied || t->violations))
+		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violation%s; see: weir audit %s",
+			 (unsigned long long)t->denied, (unsigned long long)t->violations,
+			 t->violations == 1 ? "" : "s", r->audit_path);
 }
 
 void run_report(const struct run *r)
@@ -155,10 +168,8 @@ void run_report(const struct run *r)
 	audit_log_totals(r->log, &t);
 	if (r->cfg->json)
 		say_json(r, &t);
-	else if (isatty(STDERR_FILENO) && (t.denied || t.violations))
-		log_line(LOG_LEVEL_WARN, "%llu denied, %llu violation%s; see: weir audit %s",
-			 (unsigned long long)t.denied, (unsigned long long)t.violations,
-			 t.violations == 1 ? "" : "s", r->audit_path);
+	else
+		say(r, &t);
 	/* Who shares the directory can put another file in its place. */
 	if (stat(r->audit_path, &now) < 0 || now.st_dev != r->audit_stat.st_dev ||
 	    now.st_ino != r->audit_stat.st_ino)

@@ -2,6 +2,7 @@
 /* Preparations of a run that need files and the host's network. */
 #include "weir/run_setup.h"
 
+#include "weir/ctl_socket.h"
 #include "weir/record.h"
 #include "weir/sandbox.h"
 #include "weir/state.h"
@@ -221,6 +222,26 @@ static int add_real(struct strv *s, const char *path)
 	return strv_add(s, strdup(real));
 }
 
+/* Below /run nothing of the host's is left, and a directory of the sandbox's own has the same name. */
+static int add_control(struct strv *s)
+{
+	char *dirs[CTL_DIRS], real[PATH_MAX];
+	size_t n = ctl_dirs(dirs);
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		cleanup_close int fd = -1;
+
+		/* Made now, so that there is something to cover before the first socket is. */
+		if (state_own_dir(dirs[i], true, &fd) < 0)
+			log_debug("%s: no place for control sockets", dirs[i]);
+		if (r == 0 && realpath(dirs[i], real) && !str_starts(real, "/run/"))
+			r = strv_add(s, strdup(real));
+		free(dirs[i]);
+	}
+	return r;
+}
+
 /* Sockets of our network namespace that are bound to a path: whoever can reach the path can connect. */
 static int add_unix_sockets(struct strv *s)
 {
@@ -252,6 +273,9 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 	/* Earlier records tell what other sandboxes did, and are nobody's to change. */
 	if (r == 0 && state_audit_dir(&records) == 0)
 		r = add_real(&s, records);
+	/* Nothing in there may ask for another policy. */
+	if (r == 0)
+		r = add_control(&s);
 	if (r == 0)
 		r = add_real(&s, cfg->capture_path);
 	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++)

@@ -135,7 +135,6 @@ static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
 
 static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_error *err)
 {
-	struct endpoint resolvers[RUN_MAX_RESOLVERS];
 	struct gateway_spec spec = {
 		.parent = getpid(),
 		.cfg = r->cfg,
@@ -143,14 +142,15 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 		.proxy = proxy_end,
 		.capture = r->capture,
 		.published = r->published,
-		.resolvers = resolvers,
-		.n_resolvers = run_resolvers(r->cfg, resolvers),
+		.resolvers = r->resolvers,
+		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
 	struct msg m;
 	int sup[2], rc = channel(sup, err);
 
 	if (rc < 0)
 		return rc;
+	r->n_resolvers = spec.n_resolvers;
 	if (!spec.n_resolvers)
 		log_warn("no resolver: /etc/resolv.conf names none; use --dns-server");
 	r->gateway.pid = fork();
@@ -163,21 +163,16 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 	return first_words(&r->gateway, &m, MSG_READY, NULL, err);
 }
 
-/*
- * Requests are read where TLS is intercepted, and on plain HTTP where rules go
- * by name: one connection can carry requests for several hosts.
- */
-static bool needs_proxy(const struct weir_config *cfg)
-{
-	return cfg->tls_intercept || policy_has_names(cfg->policy);
-}
-
 int run_start(struct run *r, struct conf_error *err)
 {
 	int tap = -1, proxy_end = -1, rc = 0;
 
-	if (needs_proxy(r->cfg))
-		rc = start_proxy(r, &proxy_end, err);
+	/*
+	 * Requests are read where TLS is intercepted, and on plain HTTP where rules
+	 * go by name: one connection can carry requests for several hosts. A policy
+	 * without names may be followed by one with some, so it always runs.
+	 */
+	rc = start_proxy(r, &proxy_end, err);
 	if (!r->cfg->tls_intercept) {
 		free(r->ca_pem);
 		r->ca_pem = NULL;

@@ -171,6 +171,29 @@ static int prune(DIR *d)
 	return r;
 }
 
+int state_own_dir(const char *path, bool make, int *ret_fd)
+{
+	char copy[PATH_MAX];
+	DIR *d;
+	int r = 0, fd;
+
+	if (path[0] != '/' || strlen(path) >= sizeof(copy))
+		return -EINVAL;
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (make)
+		r = make_dirs(copy);
+	if (r == 0)
+		r = open_dir(path, &d);
+	if (r < 0)
+		return r;
+	fd = fcntl(dirfd(d), F_DUPFD_CLOEXEC, 3);
+	r = fd < 0 ? -errno : 0;
+	closedir(d);
+	if (r == 0)
+		*ret_fd = fd;
+	return r;
+}
+
 int state_audit_path(const char *run, char **ret)
 {
 	char dir[PATH_MAX], *path;

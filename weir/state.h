@@ -19,6 +19,12 @@ must_check int state_audit_path(const char *run, char **ret);
 /* That directory's path, whether or not it exists; -ENOENT when the user has none. */
 must_check int state_audit_dir(char **ret);
 
+/*
+ * Opens an absolute directory that must be this user's and nobody else's to
+ * write (-EPERM); makes it (0700) when asked to.
+ */
+must_check int state_own_dir(const char *path, bool make, int *ret_fd);
+
 /* The records there are, newest first; -ENOENT when there is none. */
 struct state_records {
 	char **paths;

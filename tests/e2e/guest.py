@@ -455,5 +455,138 @@ def cmd_serve(port, text, proto="tcp"):
         c.close()
 
 
+def cmd_watch(host, port):
+    """For ever: can the name be asked and dialled, and an address it once had?"""
+    known = None
+    while True:
+        began, result = time.time(), {}
+        try:
+            s = dial(host, int(port), 5)
+            known = known or s.getpeername()
+            s.close()
+            result["connect"] = "connected"
+        except OSError as e:
+            result["connect"] = fault(e)
+        if known:
+            with socket.socket(socket.AF_INET6 if ":" in known[0] else socket.AF_INET) as s:
+                s.settimeout(5)
+                e = s.connect_ex(known)
+            result["known"] = errno.errorcode.get(e, "connected")
+        print(json.dumps({"began": began, **result}), flush=True)
+        time.sleep(0.1)
+
+
+def cmd_stream(host, port):
+    """Echo small pieces for ever; how it ends."""
+    s = dial(host, int(port))
+    s.sendall(b"x")
+    s.recv(1)
+    print(json.dumps({"state": "streaming"}), flush=True)
+    try:
+        while True:
+            s.sendall(b"y" * 100)
+            if not s.recv(65536):
+                return {"end": "eof"}
+            time.sleep(0.01)
+    except OSError as e:
+        return {"end": fault(e)}
+
+
+def cmd_beat(kind, host, port):
+    """A datagram or a ping from one socket, again and again: is it answered?"""
+    info = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_DGRAM)[0]
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1 if kind == "ping" else 0)
+    s.settimeout(0.5)
+    s.connect(info[4] if kind == "udp" else (info[4][0], 0))
+    while True:
+        began, answered = time.time(), False
+        try:
+            s.send(b"beat" if kind == "udp" else b"\x08\0\0\0\0\0\0\1beat")
+            answered = bool(s.recv(2000))
+        except OSError:
+            pass
+        print(json.dumps({"began": began, "answered": answered}), flush=True)
+        time.sleep(0.05)
+
+
+def cmd_mirror(port):
+    """A server inside that echoes for as long as its peer likes."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", int(port)))
+    s.listen(8)
+    print("ready", flush=True)
+    while True:
+        c, _ = s.accept()
+
+        def one(c=c):
+            try:
+                while b := c.recv(65536):
+                    c.sendall(b)
+            except OSError:
+                pass
+
+        threading.Thread(target=one, daemon=True).start()
+
+
+def cmd_requests(host, port):
+    """GET and POST on one connection, again and again."""
+    import http.client
+    c = http.client.HTTPConnection(host, int(port), timeout=5)
+    while True:
+        began, status = time.time(), {}
+        for method in ("GET", "POST"):
+            c.request(method, "/x", body=b"a=b" if method == "POST" else None)
+            r = c.getresponse()
+            r.read()
+            status[method] = r.status
+        print(json.dumps({"began": began, "status": status}), flush=True)
+        time.sleep(0.05)
+
+
+def cmd_hammer(host, port, threads):
+    """Connect and echo in many threads until told to stop.
+
+    Each report has when connections were made and when bytes came back: pairs of
+    the time before and after the call.
+    """
+    import signal
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    infos = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
+    out = []
+
+    def one():
+        made, echoed = [], []
+        out.append({"made": made, "echoed": echoed})
+        while not stop.is_set():
+            with socket.socket() as s:
+                s.settimeout(2)
+                t = time.time()
+                if s.connect_ex(infos[0][4]):
+                    continue
+                made.append((t, time.time()))
+                try:
+                    for _ in range(200):
+                        t = time.time()
+                        s.sendall(b"x")
+                        if not s.recv(1) or stop.is_set():
+                            break
+                        echoed.append((t, time.time()))
+                        time.sleep(0.001)
+                except OSError:
+                    pass
+
+    all_of_them = [threading.Thread(target=one) for _ in range(int(threads))]
+    for t in all_of_them:
+        t.start()
+    print("hammering", flush=True)
+    for t in all_of_them:
+        t.join()
+    for x in out[:-1]:
+        print(json.dumps(x), flush=True)
+    return out[-1]
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()["cmd_" + sys.argv[1]](*sys.argv[2:])))

@@ -96,7 +96,6 @@ def test_published_port_that_cannot_be_had(weir):
 
 @pytest.mark.parametrize("args,says", [
     (["gateway", "--link", "tap0"], "gateway is not in this version"),
-    (["ctl", "box"], "ctl is not in this version"),
     (["run", "--backend", "kvm", "--", "true"], "kvm and qemu are not in this version"),
     (["run", "--", "true"], "--backend netns"),
 ])

@@ -312,4 +312,5 @@ def test_start_and_end_twenty_times_leaves_nothing(weir):
         assert weir.run("true").rc == 0
     wait_for(lambda: namespaces() <= before, 3)
     assert namespaces() <= before
-    assert not [n for n in os.listdir("/run") if "weir" in n], os.listdir("/run")
+    assert not [n for n in os.listdir("/run") if "weir-" in n], os.listdir("/run")
+    assert not os.listdir("/run/weir"), "control sockets are left"

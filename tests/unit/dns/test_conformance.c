@@ -5,6 +5,7 @@
  * names its paragraph. That every reply has the query's id, question, RD and CD, no
  * AA, AD or Z, no EDNS flag or option of the guest's, and fits, is checked always.
  */
+#include "fake.h"
 #include "words.h"
 
 #define DROPPED (-1)
@@ -79,7 +80,7 @@ static const struct row rows[] = {
 	  .rcode = 0, .answers = 1 },
 	{ "6891 6.2.5", "EDNS over TCP", Q("A"), EDNS, .tcp = true, .rcode = 0, .answers = 1 },
 
-	/* Two readings are refused, and say why where there is an OPT. */
+	/* Two readings are refused, and say why where there is an OPF. */
 	{ "9619", "no question", .name = "a.example", .type = "A", .questions = 0, .class = 1,
 	  .rcode = 1 },
 	{ "9619", "two questions", .name = "a.example", .type = "A", .class = 1, .questions = 2,
@@ -145,16 +146,6 @@ static const struct row rows[] = {
 	  .questions = 1, .edns = 512, .tcp = true, .rcode = 0, .answers = 60 },
 };
 
-static struct {
-	struct dns *d;
-	struct dns_ask *asks[8];
-	size_t n_asks;
-	unsigned events;
-	bool replied;
-	size_t len;
-	uint8_t reply[DNS_REPLY_MAX];
-} T;
-
 /* ---- the policy and the upstream --------------------------------------------- */
 
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
@@ -182,65 +173,24 @@ static bool judge_type(void *ctx, const struct dns_question *q)
 	return str_starts(q->name.s, "text.");
 }
 
-static void on_event(void *ctx, const struct dns_event *e)
-{
-	(void)ctx, (void)e;
-	T.events++;
-}
-
-static int up_ask(void *up, struct dns_ask *a)
-{
-	(void)up;
-	T.asks[T.n_asks++] = a;
-	return 0;
-}
-
-static uint64_t up_now(void *up)
-{
-	(void)up;
-	return NS_PER_S;
-}
-
-static void up_wake(void *up, uint64_t when)
-{
-	(void)up, (void)when;
-}
-
-static void up_free(void *up)
-{
-	(void)up;
-}
-
 static void answer_one(struct dns_ask *a)
 {
 	static uint8_t msg[32768];
-	struct dns_out o = { .p = msg, .cap = sizeof(msg) };
-	bool text = a->type == DNS_TYPE_TXT;
+	struct dns_out o = fake_answer_begin(a, msg, sizeof(msg));
+	bool text = a->type == DNS_TYPE_TXT, inward = str_starts(a->name.s, "inward.");
 	unsigned n = str_starts(a->name.s, "big.")    ? 32
 		     : str_starts(a->name.s, "mid.")  ? 29
 		     : str_starts(a->name.s, "mid1.") ? 30
 		     : str_starts(a->name.s, "text.") ? 60
 						      : 1;
 
-	o.len = dns_ask_build(1, &a->name, a->type, false, msg);
-	msg[2] |= 0x80;
 	for (unsigned i = 0; i < n; i++) {
-		dns_put_be16(&o, 0xc00c);
-		dns_put_be16(&o, a->type);
-		dns_put_be16(&o, DNS_CLASS_IN);
-		dns_put_be32(&o, 60);
-		dns_put_be16(&o, text ? 201 : 4);
-		if (text) {
-			dns_put_u8(&o, 200);
-			for (int k = 0; k < 200; k++)
-				dns_put_u8(&o, (uint8_t)('A' + i % 60));
-		} else {
-			dns_put_u8(&o, str_starts(a->name.s, "inward.") ? 10 : 203);
-			dns_put(&o, (uint8_t[]){ 0, 113, (uint8_t)i }, 3);
-		}
+		uint8_t txt[201] = { 200, (uint8_t)i };
+		uint8_t addr[4] = { inward ? 10 : 203, 0, 113, (uint8_t)i };
+
+		fake_put_rr(&o, a->type, text ? txt : addr, text ? sizeof(txt) : sizeof(addr));
 	}
-	put_be16(msg + 6, (uint16_t)n);
-	dns_upstream_done(T.d, a,
+	dns_upstream_done(F.d, a,
 			  str_starts(a->name.s, "silent.") ? -ETIMEDOUT
 			  : str_starts(a->name.s, "cut.")  ? -EIO
 							   : 0,
@@ -252,21 +202,18 @@ static int setup(void **state)
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
 					    .judge_type = judge_type,
-					    .event = on_event };
-	static const struct dns_upstream up = {
-		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
-	};
+					    .event = fake_event };
 	struct dns_config cfg = { .mode = DNS_REAL };
 
 	(void)state;
-	memset(&T, 0, sizeof(T));
-	return dns_new_with(NULL, &cfg, &ops, NULL, &up, NULL, &T.d);
+	fake_new(&cfg, &ops);
+	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	dns_free(T.d);
+	dns_free(F.d);
 	return 0;
 }
 
@@ -302,14 +249,6 @@ static size_t build(const struct row *t, uint8_t msg[static 1024], size_t *ret_q
 	return o.len;
 }
 
-static void on_reply(void *user, const uint8_t *msg, size_t len)
-{
-	(void)user;
-	T.replied = true;
-	T.len = len;
-	memcpy(T.reply, msg, len);
-}
-
 #define check(cond, ...)                                                                           \
 	do {                                                                                       \
 		if (!(cond)) {                                                                     \
@@ -323,7 +262,7 @@ static void on_reply(void *user, const uint8_t *msg, size_t len)
 /* The OPT: version 0, no flags, no option but one extended error. */
 static int check_opt(const struct row *t, const struct dns_rr *rr, unsigned *rcode)
 {
-	struct rd r = rd_init(T.reply + rr->rdata, rr->rdlen);
+	struct rd r = rd_init(F.reply + rr->rdata, rr->rdlen);
 	uint16_t code, len, info = 0;
 
 	*rcode |= rr->ttl >> 24 << 4;
@@ -341,7 +280,7 @@ static int check_opt(const struct row *t, const struct dns_rr *rr, unsigned *rco
 
 static void check_reply(const struct row *t, const uint8_t *query, size_t question)
 {
-	struct dns_msg m = { .p = T.reply, .len = T.len };
+	struct dns_msg m = { .p = F.reply, .len = F.len };
 	size_t limit = t->tcp ? 65535 : t->edns ? MIN(MAX(t->edns, 512), 1232) : 512;
 	struct dns_header h = { 0 };
 	bool opt = false;
@@ -349,15 +288,15 @@ static void check_reply(const struct row *t, const uint8_t *query, size_t questi
 	struct dns_rr rr;
 	int ede = 0;
 
-	check(dns_header_read(&m, &h), "a reply of %zu bytes", T.len);
-	check(T.len <= limit, "%zu bytes, %zu are allowed", T.len, limit);
+	check(dns_header_read(&m, &h), "a reply of %zu bytes", F.len);
+	check(F.len <= limit, "%zu bytes, %zu are allowed", F.len, limit);
 	check(h.id == 0xbeef, "id %04x", h.id);
 	check((h.flags & 0xfd70) == ((t->flags & 0x7810) | 0x8100), "flags %04x", h.flags);
 	check(!!(h.flags & DNS_FLAG_TC) == t->tc, "TC is %d", !!(h.flags & DNS_FLAG_TC));
 	rcode = h.flags & DNS_FLAG_RCODE;
 	if (h.qd) {
 		check(h.qd == 1 && t->questions == 1, "%u questions", h.qd);
-		check(memcmp(T.reply + 12, query + 12, question) == 0, "the question differs");
+		check(memcmp(F.reply + 12, query + 12, question) == 0, "the question differs");
 		m.at += question;
 	}
 	check(h.an == t->answers, "%u answers", h.an);
@@ -369,7 +308,7 @@ static void check_reply(const struct row *t, const uint8_t *query, size_t questi
 		opt = true;
 		ede = check_opt(t, &rr, &rcode);
 	}
-	check(m.at == T.len, "bytes behind the reply");
+	check(m.at == F.len, "bytes behind the reply");
 	check(opt == (t->edns > 0), "OPT: %d", opt);
 	check((int)rcode == t->rcode, "rcode %u", rcode);
 	check(ede == t->ede, "extended error %d", ede - 1);
@@ -377,28 +316,21 @@ static void check_reply(const struct row *t, const uint8_t *query, size_t questi
 
 static void test_rows(void **state)
 {
-	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
-
 	(void)state;
 	at_file = "test_conformance.c";
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		const struct row *t = &rows[i];
-		uint8_t msg[1024], *copy;
+		uint8_t msg[1024];
 		size_t question, len = build(t, msg, &question);
 
 		at_line = (int)i;
-		T.replied = false;
-		T.events = 0;
-		copy = malloc(len);
-		memcpy(copy, msg, len);
-		dns_query(T.d, copy, len, t->tcp ? DNS_TCP : DNS_UDP, &e, &e, on_reply, NULL);
-		free(copy);
-		while (T.n_asks)
-			answer_one(T.asks[--T.n_asks]);
-		check(T.replied, "no reply");
-		check(T.events == 1, "%u events", T.events);
+		fake_send(msg, len, t->tcp ? DNS_TCP : DNS_UDP);
+		while (F.n_asks)
+			answer_one(F.asks[--F.n_asks]);
+		check(F.replied, "no reply");
+		check(F.events == 1, "%u events", F.events);
 		if (t->rcode == DROPPED)
-			check(T.len == 0, "a reply of %zu bytes", T.len);
+			check(F.len == 0, "a reply of %zu bytes", F.len);
 		else
 			check_reply(t, msg, question);
 	}
@@ -418,7 +350,6 @@ static void test_pointers(void **state)
 		"8161",
 	};
 	const struct row *t = &pointer;
-	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -427,12 +358,12 @@ static void test_pointers(void **state)
 
 		len += hex_of(names[i], msg + len, sizeof(msg) - len);
 		len += hex_of("00010001", msg + len, sizeof(msg) - len);
-		T.n_asks = 0;
-		dns_query(T.d, msg, len, DNS_UDP, &e, &e, on_reply, NULL);
-		check(T.n_asks == 0 && T.len >= DNS_HEADER_LEN, "%s was taken", names[i]);
-		check((T.reply[3] & 0xf) == DNS_RCODE_FORMERR ||
-			      (T.reply[3] & 0xf) == DNS_RCODE_REFUSED,
-		      "%s: rcode %u", names[i], T.reply[3] & 0xf);
+		F.n_asks = 0;
+		fake_send(msg, len, DNS_UDP);
+		check(F.n_asks == 0 && F.len >= DNS_HEADER_LEN, "%s was taken", names[i]);
+		check((F.reply[3] & 0xf) == DNS_RCODE_FORMERR ||
+			      (F.reply[3] & 0xf) == DNS_RCODE_REFUSED,
+		      "%s: rcode %u", names[i], F.reply[3] & 0xf);
 	}
 }
 

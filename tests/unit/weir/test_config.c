@@ -270,6 +270,14 @@ static const struct {
 	  "the same record twice" },
 	{ ARGS("--dns-answers", "fake"),
 	  "--dns-answers fake: answers are \"virtual\" or \"real\"" },
+	{ ARGS("--dns-budget", "100"), "--dns-budget 100: only \"off\"; sizes stand in" },
+	{ ARGS("--dns-serve-stale", "-1"), "--dns-serve-stale: needs a value" },
+	{ ARGS("--dns-serve-stale=604801"), "--dns-serve-stale 604801: " },
+	{ ARGS("--dns-serve-stale=1h"), "--dns-serve-stale 1h: " },
+	{ ARGS("--policy-floor", "nowhere.json"), "nowhere.json: cannot be read" },
+	{ ARGS("--policy-floor", "publc_only"), "public_only" },
+	{ ARGS("--observe=yes"), "--observe: takes no value" },
+	{ ARGS("--dns-doh", "no"), "--dns-doh no: DNS over HTTPS is \"deny\" or \"allow\"" },
 	/* connections */
 	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp]" },
 	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
@@ -347,8 +355,18 @@ static const struct {
 	{ "{\"dns\": {\"answers\": \"magic\"}}",
 	  "c.json:1:21: answers are \"virtual\" or \"real\"" },
 	{ "{\"dns\": {\"answers\": true}}", "c.json:1:21: expected a string, not true" },
+	{ "{\"dns\": {\"doh\": \"Allow\"}}",
+	  "c.json:1:17: DNS over HTTPS is \"deny\" or \"allow\"" },
+	{ "{\"dns\": {\"doh\": true}}", "c.json:1:17: expected a string, not true" },
 	{ "{\"dns\": {\"timeout_ms\": 99}}", "c.json:1:24: 99 is not from 100 to 60000" },
 	{ "{\"dns\": {\"timeout_ms\": \"5s\"}}", "c.json:1:24: expected a whole number" },
+	{ "{\"dns\": {\"serve_stale\": 604801}}", "c.json:1:25: 604801 is not from 0 to 604800" },
+	{ "{\"dns\": {\"serve_stale\": true}}", "c.json:1:25: expected a whole number" },
+	{ "{\"dns\": {\"budget\": true}}", "c.json:1:20: expected false or an object" },
+	{ "{\"dns\": {\"budget\": {\"names\": 0}}}", "c.json:1:30: 0 is not from 1 to 1000000" },
+	{ "{\"dns\": {\"budget\": {\"name\": 9}}}", "did you mean \"names\"" },
+	{ "{\"policy_floor\": 5}", "c.json:1:18: expected a string" },
+	{ "{\"policy_floor\": \"\"}", "c.json:1:18: an empty path" },
 	/* tls */
 	{ "{\"tls\": {\"intercept\": \"yes\"}}",
 	  "c.json:1:23: expected true or false, not a string" },
@@ -562,6 +580,8 @@ static void test_net_flags(void **state)
 					   "--dns-record",
 					   "db.internal=fd00::5",
 					   "--dns-answers=real",
+					   "--dns-doh",
+					   "allow",
 					   "true",
 					   NULL };
 	static const char *const tls[] = { "--tls-intercept",
@@ -595,8 +615,10 @@ static void test_net_flags(void **state)
 	assert_string_equal(c->dns_records[0].name.s, "db.internal");
 	assert_int_equal(c->dns_records[1].addr.family, 6);
 	assert_int_equal(c->dns_mode, DNS_REAL);
+	assert_true(c->dns_doh);
 	weir_config_free(c);
 	c = good(tls);
+	assert_false(c->dns_doh);
 	assert_true(c->tls_intercept);
 	assert_int_equal(c->n_tls_ports, 2);
 	assert_int_equal(c->tls_ports[0], 8443);
@@ -638,6 +660,7 @@ static void test_file(void **state)
 					    "1.1.1.1",
 					    "--dns-answers",
 					    "virtual",
+					    "--dns-doh=deny",
 					    "--max-connections",
 					    "9",
 					    "--audit",
@@ -653,7 +676,9 @@ static void test_file(void **state)
 	    "  \"dns\": { \"servers\": [\"9.9.9.9:5353\"], \"answers\": \"real\",\n"
 	    "    \"records\": { \"x.test\": [\"10.0.0.1\", \"fd00::1\"], \"y.test\": \"10.0.0.2\" "
 	    "},\n"
-	    "    \"timeout_ms\": 750 },\n"
+	    "    \"doh\": \"allow\", \"timeout_ms\": 750, \"serve_stale\": 60,\n"
+	    "    \"budget\": { \"names\": 9 } },\n"
+	    "  \"policy_floor\": \"../floor.json\",\n"
 	    "  \"tls\": { \"intercept\": true, \"ports\": [443, 8443], \"bypass\": [\"*.b.com\"],\n"
 	    "    \"upstream_ca\": [\"ca2.pem\"] },\n"
 	    "  \"secrets\": [\n"
@@ -665,11 +690,20 @@ static void test_file(void **state)
 	    "  \"limits\": { \"max_connections\": 100 },\n"
 	    "  \"publish\": [\"8080:80\"],\n"
 	    "  \"audit\": { \"file\": \"theirs.jsonl\", \"capture\": \"c.pcapng\" } }\n");
+	put("floor.json", "{ \"default_egress\": \"allow\", \"rules\": [\n"
+			  "  { \"action\": \"deny\", \"destination\": \"metadata\" } ] }\n");
 	c = good(args);
+	assert_non_null(policy_floor(c->policy));
+	assert_int_equal(policy_rule_count(policy_floor(c->policy)), 1);
+	assert_int_equal(c->dns_stale_s, 60);
+	assert_int_equal(c->dns_budget.names, 9);
+	assert_int_equal(c->dns_budget.bytes, 0); /* as the resolver has it */
+	assert_false(c->observe);
 	assert_int_equal(c->n_dns_servers, 2); /* flags add to lists */
 	assert_int_equal(c->dns_servers[0].port, 53);
 	assert_int_equal(c->dns_servers[1].port, 5353);
 	assert_int_equal(c->dns_mode, DNS_VIRTUAL); /* and win over values */
+	assert_false(c->dns_doh);
 	assert_int_equal(c->n_dns_records, 3);
 	assert_int_equal(c->dns_timeout_ms, 750);
 	assert_true(c->tls_intercept);

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `weir ctl`: lists running sandboxes and asks one of them for something. A
+ * policy is read and checked here, where its file is, and sent in the one form
+ * that policy_print() gives it; the run checks it once more.
+ */
+#include "weir/cmd_ctl.h"
+
+#include "audit/audit.h"
+#include "policy/policy.h"
+#include "weir/ctl_socket.h"
+#include "weir/sealed.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
+
+static const char ctl_help[] =
+	"Usage: weir ctl                                   list running sandboxes\n"
+	"       weir ctl NAME status [--json]\n"
+	"       weir ctl NAME policy show\n"
+	"       weir ctl NAME policy set FILE|PRESET\n"
+	"       weir ctl NAME policy counters [--json]\n"
+	"\n"
+	"NAME is a sandbox's name (weir run --name) or the id of its run.\n"
+	"\n"
+	"set       checks the policy and puts it in force: for new flows, names and\n"
+	"          requests at once, and live flows that it does not allow are reset.\n"
+	"          It takes the place of the whole policy, rules of --net-rule included;\n"
+	"          the operator's floor and --net-strict stay. In force everywhere when\n"
+	"          this returns 0, and nowhere otherwise\n"
+	"show      the policy in force, expanded to plain rules\n"
+	"counters  decisions and bytes per rule since it is in force; weir audit --rules\n"
+	"          counts the whole record\n"
+	"\n"
+	"Only the user who runs the sandbox, and root, may ask; nothing inside it can.\n"
+	"Exit status: 0 done, 1 refused or not found, 2 usage.\n";
+
+static int complain(int status, const char *fmt, ...) printf_like(2, 3);
+static int complain(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("weir ctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+/* ---- asking --------------------------------------------------------------------- */
+
+/* One request, one reply: *ret_reply is the caller's, *ret_fd too (-1: none). */
+static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
+{
+	cleanup_close int sock = -1, out = -1;
+	char text[CTL_MESSAGE_MAX], request[64];
+	json_t *o;
+	size_t n_fds = 0;
+	ssize_t n;
+	int r = ctl_connect(run, &sock), len;
+
+	if (r < 0)
+		return complain(EXIT_REFUSED, "%s: cannot be reached: %s", run->name, strerror(-r));
+	len = snprintf(request, sizeof(request), "{\"verb\":\"%s\"}", verb);
+	r = ipc_send(sock, request, (size_t)len, &fd, fd >= 0);
+	/* It may have said why it does not listen before we were done. */
+	n = r < 0 && r != -EPIPE ? r : ipc_recv(sock, text, sizeof(text), &out, 1, &n_fds);
+	if (n <= 0)
+		return complain(EXIT_REFUSED, "%s: %s", run->name,
+				n == -EAGAIN ? "does not answer"
+				: n < 0	     ? strerror((int)-n)
+					     : "ended before it answered");
+	o = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+	if (!json_is_true(json_object_get(o, "ok"))) {
+		const char *why = json_string_value(json_object_get(o, "error"));
+		char quoted[1024];
+
+		r = complain(EXIT_REFUSED, "%s: %s", run->name,
+			     why ? log_quote(why, strlen(why), quoted, sizeof(quoted))
+				 : "an answer that cannot be read");
+		json_decref(o);
+		return r;
+	}
+	*ret_reply = o;
+	*ret_fd = steal_fd(&out);
+	return 0;
+}
+
+static long long number(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+/* Printable, whatever the other side sent; in one of a few buffers. */
+static const char *text_of(const json_t *o, const char *key)
+{
+	static char out[4][256];
+	static unsigned at;
+	const char *s = json_string_value(json_object_get(o, key));
+	char *buf = out[at++ % ARRAY_SIZE(out)];
+
+	return log_quote(s ? s : "", s ? strlen(s) : 0, buf, sizeof(out[0]));
+}
+
+/* ---- verbs ----------------------------------------------------------------------- */
+
+static int print_json(json_t *o)
+{
+	json_object_del(o, "ok");
+	if (json_dumpf(o, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
+		return complain(EXIT_REFUSED, "cannot write the answer");
+	putchar('\n');
+	return EXIT_DONE;
+}
+
+static void print_status(const json_t *o)
+{
+	long long s = number(o, "uptime_ms") / 1000;
+
+	printf("%s (%s)\n", text_of(o, "name"), text_of(o, "id"));
+	printf("  command  %s, for %lld:%02lld:%02lld, supervised by process %lld\n",
+	       text_of(o, "command"), s / 3600, s / 60 % 60, s % 60, number(o, "pid"));
+	printf("  policy   generation %lld, %lld rule%s, %s%s%s\n", number(o, "generation"),
+	       number(o, "rules"), number(o, "rules") == 1 ? "" : "s", text_of(o, "policy"),
+	       json_is_true(json_object_get(o, "floor")) ? ", above the operator's floor" : "",
+	       json_is_true(json_object_get(o, "observe")) ? ", only observed" : "");
+	printf("  so far   %lld allowed, %lld denied, %lld failed, %lld violation%s",
+	       number(o, "allowed"), number(o, "denied"), number(o, "failed"),
+	       number(o, "violations"), number(o, "violations") == 1 ? "" : "s");
+	if (number(o, "observed"))
+		printf(", %lld would have been denied", number(o, "observed"));
+	printf("\n  record   %s\n", text_of(o, "record"));
+}
+
+static int do_status(const struct ctl_run *run, const char *arg, bool json)
+{
+	json_t *o = NULL;
+	int fd = -1, r = ask(run, "status", -1, &o, &fd);
+
+	(void)arg;
+	if (r)
+		return r;
+	fd_close(fd);
+	if (json)
+		r = print_json(o);
+	else
+		print_status(o);
+	json_decref(o);
+	return r;
+}
+
+static int do_show(const struct ctl_run *run, const char *arg, bool json)
+{
+	cleanup_close int fd = -1;
+	struct sealed s;
+	json_t *o = NULL;
+	int r = ask(run, "policy.show", -1, &o, &fd);
+
+	(void)arg;
+	(void)json;
+	json_decref(o);
+	if (r)
+		return r;
+	if (sealed_map(fd, &s) < 0)
+		return complain(EXIT_REFUSED, "%s: its policy cannot be read", run->name);
+	r = fwrite(s.text, 1, s.len, stdout) == s.len
+		    ? EXIT_DONE
+		    : complain(EXIT_REFUSED, "cannot write: %s", strerror(errno));
+	sealed_unmap(&s);
+	return r;
+}
+
+static int do_counters(const struct ctl_run *run, const char *arg, bool json)
+{
+	cleanup_close int fd = -1;
+	struct sealed s;
+	json_t *o = NULL, *counts;
+	int r = ask(run, "counters", -1, &o, &fd);
+
+	(void)arg;
+	if (r)
+		return r;
+	r = sealed_map(fd, &s);
+	counts = r < 0 ? NULL : json_loadb(s.text, s.len, JSON_REJECT_DUPLICATES, NULL);
+	if (r == 0)
+		sealed_unmap(&s);
+	if (!counts) {
+		json_decref(o);
+		return complain(EXIT_REFUSED, "%s: its counters cannot be read", run->name);
+	}
+	json_object_set(counts, "generation", json_object_get(o, "generation"));
+	r = EXIT_DONE;
+	if (json)
+		r = print_json(counts);
+	else
+		audit_rules_table(counts, stdout);
+	json_decref(counts);
+	json_decref(o);
+	return r;
+}
+
+static int do_set(const struct ctl_run *run, const char *arg, bool json)
+{
+	struct policy *p = NULL;
+	struct conf_error err = { "" };
+	cleanup_close int text = -1;
+	char digest[72];
+	json_t *o = NULL;
+	int fd = -1, r;
+
+	if (policy_load_file_or_preset(arg, &p, &err) < 0)
+		return complain(EXIT_REFUSED, "%s", err.text);
+	r = sealed_print_policy(p, &text, digest);
+	policy_free(p);
+	if (r < 0)
+		return complain(EXIT_REFUSED, "%s: %s", arg, strerror(-r));
+	r = ask(run, "policy.set", text, &o, &fd);
+	if (r)
+		return r;
+	fd_close(fd);
+	if (json)
+		r = print_json(o);
+	else
+		printf("%s: policy generation %lld in force, %lld rule%s; %lld flow%s reset\n",
+		       run->name, number(o, "generation"), number(o, "rules"),
+		       number(o, "rules") == 1 ? "" : "s", number(o, "flows_reset"),
+		       number(o, "flows_reset") == 1 ? "" : "s");
+	json_decref(o);
+	return r;
+}
+
+/* ---- which sandbox ----------------------------------------------------------------- */
+
+static int list_failed(int r)
+{
+	return complain(EXIT_REFUSED, "running sandboxes cannot be listed: %s", strerror(-r));
+}
+
+static int list(bool json)
+{
+	struct ctl_run *runs = NULL;
+	json_t *all = json_array();
+	size_t n = 0;
+	int r = ctl_list(&runs, &n);
+
+	if (r < 0) {
+		json_decref(all);
+		return list_failed(r);
+	}
+	for (size_t i = 0; i < n; i++) {
+		json_t *o = NULL;
+		int fd = -1;
+
+		if (ask(&runs[i], "status", -1, &o, &fd) != 0)
+			continue;
+		fd_close(fd);
+		if (json) {
+			json_object_del(o, "ok");
+			json_array_append(all, o);
+		} else if (json_array_append_new(all, json_null()) == 0) {
+			if (json_array_size(all) == 1)
+				printf("%-20s %-8s %10s  %-4s %s\n", "NAME", "ID", "UP", "GEN",
+				       "COMMAND");
+			printf("%-20s %-8s %9llds  %-4lld %s\n", text_of(o, "name"),
+			       text_of(o, "id"), number(o, "uptime_ms") / 1000,
+			       number(o, "generation"), text_of(o, "command"));
+		}
+		json_decref(o);
+	}
+	if (json &&
+	    json_dumpf(all, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0)
+		putchar('\n');
+	else if (!json && json_array_size(all) == 0)
+		puts("no sandbox is running");
+	json_decref(all);
+	free(runs);
+	return EXIT_DONE;
+}
+
+/* By id, which is one run's, or by name, which several may have. */
+static int find(const char *name, struct ctl_run *ret)
+{
+	struct ctl_run *runs = NULL;
+	char ids[256] = "", quoted[80];
+	size_t n = 0, found = 0;
+	int r = ctl_list(&runs, &n);
+
+	if (r < 0)
+		return list_failed(r);
+	for (size_t i = 0; i < n && found != SIZE_MAX; i++) {
+		size_t len = strlen(ids);
+
+		if (str_eq(runs[i].id, name)) {
+			*ret = runs[i];
+			found = SIZE_MAX;
+		} else if (str_eq(runs[i].name, name)) {
+			*ret = runs[i];
+			found++;
+			snprintf(ids + len, sizeof(ids) - len, "%s%s", len ? ", " : "", runs[i].id);
+		}
+	}
+	free(runs);
+	log_quote(name, strlen(name), quoted, sizeof(quoted));
+	if (found == 0)
+		return complain(EXIT_REFUSED,
+				"no sandbox named \"%s\" is running; weir ctl lists those that are",
+				quoted);
+	if (found > 1 && found != SIZE_MAX)
+		return complain(EXIT_REFUSED,
+				"several sandboxes are named \"%s\": say which by id: %s", quoted,
+				ids);
+	return 0;
+}
+
+/* ---- the command --------------------------------------------------------------------- */
+
+static const struct verb {
+	const char *word, *second; /* "policy" "set" */
+	bool has_arg, has_json;
+	int (*fn)(const struct ctl_run *run, const char *arg, bool json);
+} verbs[] = {
+	{ "status", NULL, false, true, do_status },
+	{ "policy", "show", false, false, do_show },
+	{ "policy", "set", true, true, do_set },
+	{ "policy", "counters", false, true, do_counters },
+};
+
+static int unknown(char **words, size_t n)
+{
+	static const char *const firsts[] = { "status", "policy" };
+	static const char *const seconds[] = { "show", "set", "counters" };
+	bool second = str_eq(words[1], "policy");
+	const char *word = second ? n > 2 ? words[2] : "" : words[1];
+	const char *near = second ? str_suggest(word, seconds, ARRAY_SIZE(seconds))
+				  : str_suggest(word, firsts, ARRAY_SIZE(firsts));
+	char quoted[80];
+
+	if (second && n == 2)
+		return complain(EXIT_USAGE, "policy show, policy set FILE or policy counters?");
+	log_quote(word, strlen(word), quoted, sizeof(quoted));
+	return complain(EXIT_USAGE, "no \"%s\"%s%s%s; see: weir ctl --help", quoted,
+			near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* words[0] is the sandbox. */
+static int run_verb(char **words, size_t n, bool json)
+{
+	struct ctl_run run;
+	int r;
+
+	if (n == 1)
+		return complain(EXIT_USAGE, "what about %s? status or policy; see: weir ctl --help",
+				words[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		const struct verb *v = &verbs[i];
+		size_t used = v->second ? 3 : 2;
+
+		if (!str_eq(words[1], v->word) ||
+		    (v->second && (n < 3 || !str_eq(words[2], v->second))))
+			continue;
+		if (n != used + v->has_arg)
+			return complain(EXIT_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
+					v->second ? v->second : "",
+					n > used + v->has_arg ? "one word too many"
+							      : "a FILE or PRESET is missing");
+		if (json && !v->has_json)
+			return complain(EXIT_USAGE,
+					"policy show is JSON already: leave --json out");
+		r = find(words[0], &run);
+		return r ? r : v->fn(&run, words[used], json);
+	}
+	return unknown(words, n);
+}
+
+int cmd_ctl(int argc, char **argv)
+{
+	bool json = false, only_words = false;
+	char *words[6] = { 0 };
+	size_t n = 0;
+	int r;
+
+	for (int i = 1; i < argc; i++) {
+		if (!only_words && (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))) {
+			fputs(ctl_help, stdout);
+			return EXIT_DONE;
+		}
+		if (!only_words && str_eq(argv[i], "--"))
+			only_words = true;
+		else if (!only_words && str_eq(argv[i], "--json"))
+			json = true;
+		else if (!only_words && argv[i][0] == '-' && argv[i][1])
+			return complain(EXIT_USAGE, "unknown flag %s; see: weir ctl --help", argv[i]);
+		else if (n + 1 < ARRAY_SIZE(words))
+			words[n++] = argv[i];
+		else
+			return complain(EXIT_USAGE, "too many words; see: weir ctl --help");
+	}
+	r = n ? run_verb(words, n, json) : list(json);
+	if (fflush(stdout) != 0 && r == EXIT_DONE)
+		r = complain(EXIT_REFUSED, "cannot write: %s", strerror(errno));
+	return r;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verdicts into rulings, and one policy after the other. */
+#include "weir/judge.h"
+
+#include "weir/message.h"
+#include "weir/sealed.h"
+
+#include <unistd.h>
+
+void judge_init(struct judge *j, struct policy *policy, bool observe)
+{
+	*j = (struct judge){ .policy = policy, .generation = 1, .observe = observe };
+}
+
+void judge_fini(struct judge *j)
+{
+	judge_abort(j);
+}
+
+/* ---- rulings ------------------------------------------------------------------- */
+
+/* floor: its own verdict, NULL without one; v has heard it already. */
+static struct ruling rule(const struct judge *j, struct policy_verdict v,
+			  const struct policy_verdict *floor)
+{
+	struct ruling r = {
+		.answer = v.answer,
+		.by = v,
+		.ruled = true,
+		.generation = j->generation,
+	};
+
+	if (!j->observe || v.answer != POLICY_ANSWER_DENY)
+		return r;
+	if (floor && floor->answer == POLICY_ANSWER_DENY) {
+		r.by = *floor;
+		r.by.floor = true;
+		return r;
+	}
+	r.observed = true;
+	r.answer = floor ? floor->answer : POLICY_ANSWER_ALLOW;
+	return r;
+}
+
+struct ruling judge_facts(const struct judge *j, const struct policy_facts *f)
+{
+	struct policy_verdict v = policy_decide(j->policy, f), low;
+	const struct policy *floor = policy_floor(j->policy);
+
+	if (!j->observe || !floor)
+		return rule(j, v, NULL);
+	low = policy_decide(floor, f);
+	return rule(j, v, &low);
+}
+
+struct ruling judge_name(const struct judge *j, const struct name *n)
+{
+	struct policy_verdict v = policy_decide_query(j->policy, n), low;
+	const struct policy *floor = policy_floor(j->policy);
+
+	if (!j->observe || !floor)
+		return rule(j, v, NULL);
+	low = policy_decide_query(floor, n);
+	return rule(j, v, &low);
+}
+
+struct ruling judge_alias_of(const struct judge *j, const struct name *asked, const struct name *alias)
+{
+	struct policy_verdict v = policy_decide_alias(j->policy, asked, alias), low;
+	const struct policy *floor = policy_floor(j->policy);
+
+	if (!j->observe || !floor)
+		return rule(j, v, NULL);
+	low = policy_decide_alias(floor, asked, alias);
+	return rule(j, v, &low);
+}
+
+struct ruling judge_address(const struct judge *j, const struct ip_addr *a)
+{
+	const struct policy *floor = policy_floor(j->policy);
+	struct policy_verdict v = { .answer = POLICY_ANSWER_ALLOW, .rule = -1 }, low = v;
+	struct ruling r;
+
+	if (floor && !policy_answer_ok(floor, a)) {
+		low.answer = v.answer = POLICY_ANSWER_DENY;
+		low.floor = v.floor = true;
+	} else if (!policy_answer_ok(j->policy, a)) {
+		v.answer = POLICY_ANSWER_DENY;
+	}
+	r = rule(j, v, floor ? &low : NULL);
+	r.ruled = false;
+	return r;
+}
+
+struct ruling judge_refusal(const struct judge *j)
+{
+	return (struct ruling){
+		.answer = POLICY_ANSWER_DENY,
+		.by = { .answer = POLICY_ANSWER_DENY, .rule = -1 },
+		.generation = j->generation,
+	};
+}
+
+bool judge_enforces(const struct judge *j)
+{
+	return !j->observe || policy_floor(j->policy);
+}
+
+struct ruling judge_own_refusal(const struct judge *j)
+{
+	struct ruling r = judge_refusal(j);
+
+	if (!judge_enforces(j)) {
+		r.answer = POLICY_ANSWER_ALLOW;
+		r.observed = true;
+	}
+	return r;
+}
+
+/* ---- another policy --------------------------------------------------------------- */
+
+int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err)
+{
+	struct policy *p = NULL;
+	int r;
+
+	judge_abort(j);
+	r = sealed_policy(fd, "policy", &p, err);
+	if (r < 0)
+		return r;
+	j->next = p;
+	j->next_generation = generation;
+	return 0;
+}
+
+void judge_abort(struct judge *j)
+{
+	policy_free(j->next);
+	j->next = NULL;
+}
+
+int judge_commit(struct judge *j, uint64_t generation, struct policy **ret_old)
+{
+	if (!j->next || j->next_generation != generation)
+		return -ENOENT;
+	policy_set_floor(j->next, policy_take_floor(j->policy));
+	*ret_old = j->policy;
+	j->policy = j->next;
+	j->generation = generation;
+	j->next = NULL;
+	return 0;
+}
+
+/* A supervisor that cannot be told has gone, and so do we. */
+static void tell(int sock, enum msg_type type, uint64_t generation, uint64_t reset)
+{
+	struct msg m = { .policy = { .generation = generation, .reset = reset } };
+
+	if (msg_send(sock, type, 0, &m.policy, sizeof(m.policy), NULL, 0) < 0)
+		_exit(1);
+}
+
+bool judge_message(struct judge *j, int sock, const struct msg *m, size_t body, int fd,
+		   size_t (*rejudge)(void *ctx), void *ctx)
+{
+	cleanup_close int owned = fd;
+	struct policy *old = NULL;
+	struct conf_error err;
+	uint64_t generation;
+
+	if (m->head.type != MSG_POLICY && m->head.type != MSG_POLICY_COMMIT &&
+	    m->head.type != MSG_POLICY_ABORT)
+		return false;
+	if (body < sizeof(m->policy))
+		return true;
+	generation = m->policy.generation;
+	if (m->head.type == MSG_POLICY_ABORT) {
+		judge_abort(j);
+	} else if (m->head.type == MSG_POLICY) {
+		if (judge_prepare(j, owned, generation, &err) == 0)
+			tell(sock, MSG_POLICY_READY, generation, 0);
+		else if (msg_send_text(sock, MSG_POLICY_REFUSED, 0, err.text) < 0)
+			_exit(1);
+	} else if (judge_commit(j, generation, &old) == 0) {
+		tell(sock, MSG_POLICY_DONE, generation, rejudge(ctx));
+		policy_free(old);
+	}
+	return true;
+}
