@@ -28,6 +28,7 @@ static int add_plain(struct policy_index *x, const struct policy *p)
 		if (err < 0)
 			return err;
 		x->has_groups |= r->dest == DEST_GROUP;
+		x->has_doh[r->action] |= r->dest == DEST_DOH;
 		x->has_names |= rule_by_name(r) && r->dest != DEST_DOH;
 		if (!rule_by_name(r) && x->query == NONE && policy_rule_covers_query(r))
 			x->query = (uint32_t)i;

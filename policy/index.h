@@ -202,6 +202,7 @@ struct policy_index {
 	struct address_index v4, v6;
 	struct name_index names;
 	bool has_groups, has_names;
+	bool has_doh[2]; /* by action */
 	/* Maps: what a fact that is missing for good, or that is missing yet, never escapes. */
 	uint32_t deny_names, deny_prefixes, deny_groups;
 	uint64_t *texts; /* a bit for each rule that has an id or a reason */

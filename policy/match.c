@@ -215,12 +215,13 @@ static void visit_names(struct visit *v, const struct policy_index *x)
 /* Group doh: by the address, or else as a rule by name. */
 static void visit_doh(struct visit *v, const struct policy_index *x)
 {
-	if (x->doh.first.rule == NONE)
-		return;
 	for (unsigned a = 0; a < 2; a++) {
 		struct policy_rule r = { .action = (enum policy_action)a, .dest = DEST_DOH };
-		enum tri dest = policy_rule_judge_dest(&r, v->f);
+		enum tri dest = TRI_NO;
 
+		/* Knowing the resolvers takes longer than all else: only when it matters. */
+		if (x->has_doh[a] && x->doh.first.rule < v->sure)
+			dest = policy_rule_judge_dest(&r, v->f);
 		if (dest != TRI_NO)
 			visit_bucket(v, &x->doh, ENTRY_APEX, ONLY(a), dest);
 	}

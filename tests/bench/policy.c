@@ -28,9 +28,9 @@
 enum kind { NAMES = 0, PREFIXES = 1, MIXED = 2 };
 static const char *const kinds[] = { "names", "prefixes", "mixed" };
 
-/* A guest's view of the rules: hit them, miss them, or not have shown the name yet. */
-enum flow_case { HIT = 0, MISS = 1, UNKNOWN = 2 };
-static const char *const cases[] = { "hit", "miss", "unknown" };
+/* A flow hits the rules, misses them, or has not shown its name yet; or it is a DNS query for the name. */
+enum flow_case { HIT = 0, MISS = 1, UNKNOWN = 2, QUERY = 3 };
+static const char *const cases[] = { "hit", "miss", "unknown", "query" };
 
 static uint64_t number = 1;
 
@@ -226,6 +226,16 @@ static void make_flows(enum kind kind, enum flow_case c, size_t n)
 
 typedef struct policy_verdict decide_fn(const struct policy *p, const struct policy_facts *f);
 
+static struct policy_verdict query(const struct policy *p, const struct policy_facts *f)
+{
+	return policy_decide_query(p, f->names);
+}
+
+static struct policy_verdict query_walk(const struct policy *p, const struct policy_facts *f)
+{
+	return policy_linear_query(p, f->names);
+}
+
 /* Nanoseconds each, over so many decisions. */
 static double time_of(decide_fn *fn, const struct policy *p, size_t count)
 {
@@ -251,11 +261,11 @@ static void keep_less(double *least, double ns)
 	*least = MIN(*least, ns);
 }
 
-static void check_same(const struct policy *p)
+static void check_same(const struct policy *p, decide_fn *index, decide_fn *walk)
 {
 	for (size_t i = 0; i < 16; i++) {
-		struct policy_verdict a = policy_decide(p, &flows[i].facts);
-		struct policy_verdict b = policy_linear_decide(p, &flows[i].facts);
+		struct policy_verdict a = index(p, &flows[i].facts);
+		struct policy_verdict b = walk(p, &flows[i].facts);
 
 		if (a.rule != b.rule || a.answer != b.answer) {
 			fprintf(stderr, "policy: index and walk disagree\n");
@@ -266,17 +276,19 @@ static void check_same(const struct policy *p)
 
 static void measure(const struct policy *p, enum kind kind, enum flow_case c, size_t n)
 {
+	decide_fn *index = c == QUERY ? query : policy_decide;
+	decide_fn *walk = c == QUERY ? query_walk : policy_linear_decide;
 	double ns = 1e18, walk_ns = 1e18;
 	size_t count, walk_count;
 
 	make_flows(kind, c, n);
-	check_same(p);
-	count = count_of(policy_decide, p);
-	walk_count = count_of(policy_linear_decide, p);
+	check_same(p, index, walk);
+	count = count_of(index, p);
+	walk_count = count_of(walk, p);
 	for (size_t i = 0; i < REPEATS; i++) {
 		if (i < WALK_REPEATS)
-			keep_less(&walk_ns, time_of(policy_linear_decide, p, walk_count));
-		keep_less(&ns, time_of(policy_decide, p, count));
+			keep_less(&walk_ns, time_of(walk, p, walk_count));
+		keep_less(&ns, time_of(index, p, count));
 	}
 	printf("%s %s %zu %.1f %.1f\n", kinds[kind], cases[c], n, ns, walk_ns);
 	fflush(stdout);
@@ -288,7 +300,8 @@ static int decide(size_t max)
 		for (int k = NAMES; k <= MIXED; k++) {
 			struct policy *p = load_policy((enum kind)k, n);
 
-			for (int c = HIT; c <= UNKNOWN; c++)
+			/* Prefixes say nothing of a query. */
+			for (int c = HIT; c <= (k == PREFIXES ? UNKNOWN : QUERY); c++)
 				measure(p, (enum kind)k, (enum flow_case)c, n);
 			policy_free(p);
 		}

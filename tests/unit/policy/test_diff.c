@@ -71,9 +71,9 @@ static struct policy *mutant(const struct policy *p)
 			c.methods = c.paths = NULL;
 			c.n_ports = c.n_methods = c.n_paths = 0;
 			if (r->name) {
-				c.name = malloc(sizeof(*c.name));
-				assert_non_null(c.name);
-				*c.name = *r->name;
+				const struct name n = policy_rule_name(r);
+
+				assert_int_equal(policy_rule_set_name(&c, &n), 0);
 			}
 			for (size_t k = 0; k < r->n_ports; k++)
 				assert_int_equal(policy_rule_add_port(&c, r->ports[k], &why), 0);
