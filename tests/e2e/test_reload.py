@@ -22,6 +22,13 @@ HTTP = {"policy": {"default_egress": "deny", "rules": [
     {"id": "read", "action": "allow", "destination": ".example.com", "http": {"methods": ["GET"]}}]}}
 
 
+def call(weir, *args, timeout=30):
+    """As the user who runs the sandboxes."""
+    return subprocess.run([*weir.prefix, weir.program, *args], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=timeout * SLACK, check=False,
+                          env=weir.environment(None))
+
+
 class Live:
     """A sandbox that runs one of guest.py's clients and can be asked things."""
 
@@ -32,7 +39,7 @@ class Live:
         assert wait_for(lambda: self.ctl("status").returncode == 0, 10), "no control socket"
 
     def ctl(self, *args, timeout=30):
-        return self.weir.call("ctl", self.name, *args, timeout=timeout)
+        return call(self.weir, "ctl", self.name, *args, timeout=timeout)
 
     def set(self, policy, name="next.json"):
         return self.ctl("policy", "set",
@@ -88,19 +95,19 @@ def guest(lab, *args):
 @pytest.mark.user
 def test_list_status_and_show(weir, live):
     a = live("sleep", "60", policy=OPEN)
-    p = weir.call("ctl")
+    p = call(weir, "ctl")
     assert p.returncode == 0 and a.name in p.stdout, p
     s = json.loads(a.ctl("status", "--json").stdout)
     assert s["name"] == a.name and s["generation"] == 1 and s["rules"] == 1, s
     assert a.ctl("status").stdout.startswith(a.name), a.ctl("status")
     # Its id is a name as well.
-    assert weir.call("ctl", s["id"], "status").returncode == 0
+    assert call(weir, "ctl", s["id"], "status").returncode == 0
     shown = a.ctl("policy", "show")
     again = weir.call("policy", "show", weir.file("shown.json", shown.stdout))
     assert again.returncode == 0 and again.stdout == shown.stdout, again
     a.end()
     assert a.ctl("status").returncode == 1
-    assert a.name not in weir.call("ctl").stdout
+    assert a.name not in call(weir, "ctl").stdout
 
 
 def test_two_runs_with_one_name_are_told_apart(weir, live):
@@ -207,6 +214,22 @@ def test_datagram_flows_end_too(lab, live, kind):
     assert a.events("flow_end", end="policy"), a.events("flow_end")
 
 
+def test_a_dial_under_way_is_dropped(lab, live):
+    """A host that does not answer is still being dialled when it is denied."""
+    shut = {"policy": {"default_egress": "deny", "rules": [
+        {"id": "shut", "action": "deny", "destination": "silent.example.com"},
+        {"id": "rest", "action": "allow", "destination": ".example.com"}]}}
+    a = live(*guest(lab, "connect", "silent.example.com", 80, 30), policy=OPEN)
+    assert wait_for(lambda: a.events("dns", name="silent.example.com"))
+    time.sleep(0.5)
+    p = a.set(shut)
+    assert "1 flow reset" in p.stdout, p
+    end = json.loads(next(a.lines()))
+    assert end["result"] == "ECONNREFUSED" and end["seconds"] < 5 * SLACK, end
+    deny = a.events("flow", verdict="deny", rule="shut")
+    assert deny and deny[0]["generation"] == 2, deny
+
+
 def test_published_port_is_judged_again(weir, lab, live):
     shut = {"policy": {"default_egress": "deny", "default_ingress": "deny", "rules": []}}
     with socket.socket() as s:
@@ -230,9 +253,10 @@ def test_published_port_is_judged_again(weir, lab, live):
             raise ConnectionResetError
 
 
-def test_requests_on_a_kept_connection(lab, live):
-    """Plain HTTP: the connection stays, its next request is judged by the new rules."""
-    a = live(*guest(lab, "requests", "api.example.com", 80), policy=OPEN, intercept=True)
+@pytest.mark.parametrize("port", [80, 443])
+def test_requests_on_a_kept_connection(lab, live, port):
+    """The connection stays, its next request is judged by the new rules."""
+    a = live(*guest(lab, "requests", "api.example.com", port), policy=OPEN, intercept=True)
     lines = a.lines()
     assert json.loads(next(lines))["status"] == {"GET": 200, "POST": 200}
     assert a.set(HTTP).returncode == 0
@@ -240,6 +264,7 @@ def test_requests_on_a_kept_connection(lab, live):
     after = after_that(lines, t0)
     assert after["status"] == {"GET": 200, "POST": 403}, after
     assert a.events("http", method="POST", verdict="deny", generation=2)
+    assert not a.events("flow_end", end="policy"), "the connection itself is still allowed"
 
 
 def test_what_was_not_started_is_not_promised(live):
