@@ -85,7 +85,7 @@ must_check int audit_log_flush(struct audit_log *l);
 /* Counts of what was written, for the summary. */
 struct audit_totals {
 	uint64_t events, allowed, denied, failed, violations, secrets_used;
-	uint64_t observed; /* allowed ones that would have been denied; in allowed as well */
+	uint64_t observed; /* let through, and would have been denied; in allowed or failed as well */
 	uint64_t bytes_up, bytes_down;
 };
 void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
