@@ -97,7 +97,66 @@ void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
 json_t *audit_log_rules(const struct audit_log *l);
 void audit_log_close(struct audit_log *l);
 
-/* ---- reading -------------------------------------------------------------------- */
+/* ---- reading, event by event -------------------------------------------------- */
+
+/* Member as a string, or "" when it is absent, of another type, or has a NUL inside. */
+const char *audit_get(const json_t *event, const char *key);
+uint64_t audit_get_u64(const json_t *event, const char *key);
+/* How many decisions one line stands for. */
+uint64_t audit_count_of(const json_t *event);
+/* Flow id as text whether it was written as a number or as a string; "" when absent. */
+const char *audit_get_id(const json_t *event, char *out, size_t size);
+
+enum audit_verdict {
+	AUDIT_V_NONE = 0,
+	AUDIT_V_ALLOW = 1,
+	AUDIT_V_DENY = 2,
+	AUDIT_V_FAIL = 3,
+	AUDIT_V_USED = 4,      /* a secret went where it may */
+	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
+	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
+};
+/* Would it have been denied? It was let through, and may have failed then. */
+bool audit_observed(const json_t *event);
+/* The one reading of an event's outcome that totals, table and summary share. */
+enum audit_verdict audit_verdict_of(const json_t *event);
+
+/*
+ * Reads a record line by line, checking each: schema, order, chain. What does
+ * not hold is a break: it is kept for the verdict and reading goes on.
+ */
+struct audit_record;
+struct audit_line {
+	json_t *event; /* borrowed; valid until the next call */
+	const char *text;
+	size_t len; /* without the newline */
+	uint64_t number;
+	uint64_t time_ns;  /* of the event; 0 unreadable */
+	uint64_t begin_ns; /* of this run's first event */
+	const char *run;
+	bool first_of_run;
+};
+must_check int audit_record_open(const char *path, struct audit_record **ret, char *err,
+				 size_t err_size);
+/* 1: a line; 0: end; negative: unreadable, err set. */
+must_check int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err,
+				 size_t err_size);
+/* Once more from the start, to exactly where the first reading ended. */
+must_check int audit_record_rewind(struct audit_record *r);
+void audit_record_close(struct audit_record *r);
+
+/* Reading: breaks of the chain that are spelled out; the rest is counted. */
+#define AUDIT_BREAKS_MAX 8
+struct audit_chain {
+	uint64_t events;
+	uint64_t breaks;
+	uint64_t runs;
+	uint64_t open_runs; /* without a run end: still going, or killed */
+	char text[AUDIT_BREAKS_MAX][160];
+};
+const struct audit_chain *audit_record_chain(const struct audit_record *r);
+
+/* ---- showing -------------------------------------------------------------------- */
 
 struct audit_view {
 	bool color;

@@ -33,8 +33,6 @@
 #define AUDIT_TALLY_MAX 4096
 /* Rules that are counted apart: a process that was taken over could name endless ones. */
 #define AUDIT_RULES_MAX 65536
-/* Reading: breaks of the chain that are spelled out; the rest is counted. */
-#define AUDIT_BREAKS_MAX 8
 /* Reading: events of one flow that `why` keeps and shows. */
 #define AUDIT_WHY_MAX 512
 /* Capture: a frame with segmentation offload is at most 64 KiB and headers. */
@@ -56,65 +54,10 @@ size_t audit_escape(const char *p, size_t len, char *out, size_t room, size_t *r
 bool audit_kind_known(const char *kind);
 void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
 
-/* Member as a string, or "" when it is absent, of another type, or has a NUL inside. */
-const char *audit_get(const json_t *event, const char *key);
-uint64_t audit_get_u64(const json_t *event, const char *key);
-/* How many decisions one line stands for. */
-uint64_t audit_count_of(const json_t *event);
-/* Flow id as text whether it was written as a number or as a string; "" when absent. */
-const char *audit_get_id(const json_t *event, char *out, size_t size);
-
-enum audit_verdict {
-	AUDIT_V_NONE = 0,
-	AUDIT_V_ALLOW = 1,
-	AUDIT_V_DENY = 2,
-	AUDIT_V_FAIL = 3,
-	AUDIT_V_USED = 4,      /* a secret went where it may */
-	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
-	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
-};
-/* Would it have been denied? It was let through, and may have failed then. */
-bool audit_observed(const json_t *event);
-/* The one reading of an event's outcome that totals, table and summary share. */
-enum audit_verdict audit_verdict_of(const json_t *event);
-
 /* ---- reading a record -------------------------------------------------------- */
-
-/*
- * Reads a record line by line, checking each: schema, order, chain. What does
- * not hold is a break: it is kept for the verdict and reading goes on.
- */
-struct audit_record;
-struct audit_line {
-	json_t *event; /* borrowed; valid until the next call */
-	const char *text;
-	size_t len; /* without the newline */
-	uint64_t number;
-	uint64_t time_ns;  /* of the event; 0 unreadable */
-	uint64_t begin_ns; /* of this run's first event */
-	const char *run;
-	bool first_of_run;
-};
-must_check int audit_record_open(const char *path, struct audit_record **ret, char *err,
-				 size_t err_size);
-/* 1: a line; 0: end; negative: unreadable, err set. */
-must_check int audit_record_next(struct audit_record *r, struct audit_line *ret, char *err,
-				 size_t err_size);
-/* Once more from the start, to exactly where the first reading ended. */
-must_check int audit_record_rewind(struct audit_record *r);
-void audit_record_close(struct audit_record *r);
 
 /* What the log writes, as ns since the epoch; 0: unreadable. */
 uint64_t audit_time_parse(const char *s);
-
-struct audit_chain {
-	uint64_t events;
-	uint64_t breaks;
-	uint64_t runs;
-	uint64_t open_runs; /* without a run end: still going, or killed */
-	char text[AUDIT_BREAKS_MAX][160];
-};
-const struct audit_chain *audit_record_chain(const struct audit_record *r);
 
 /* ---- showing ------------------------------------------------------------------- */
 

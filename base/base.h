@@ -487,6 +487,8 @@ static inline bool name_equal(const struct name *a, const struct name *b)
 }
 /* True when n is suffix itself or a name below it, label-aligned. */
 bool name_in_suffix(const struct name *n, const struct name *suffix, bool include_apex);
+/* The same for a suffix in canonical form that is kept as bytes alone. */
+bool name_ends_with(const struct name *n, const char *suffix, size_t len, bool include_apex);
 /* Number of labels. */
 unsigned name_labels(const struct name *n);
 

@@ -6,6 +6,8 @@
  */
 #include "base/base.h"
 
+#include <endian.h>
+
 static uint64_t rotl(uint64_t x, int b)
 {
 	return x << b | x >> (64 - b);
@@ -46,7 +48,8 @@ uint64_t hash_bytes(const struct hash_key *key, const void *data, size_t n)
 	uint64_t m, last = (uint64_t)n << 56;
 
 	for (; n >= 8; n -= 8, p += 8) {
-		m = load_le64(p, 8);
+		memcpy(&m, p, 8);
+		m = le64toh(m);
 		v[3] ^= m;
 		sip_round(v);
 		sip_round(v);

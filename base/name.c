@@ -76,16 +76,21 @@ int name_parse(const char *s, size_t len, struct name *ret, const char **ret_why
 	return 0;
 }
 
-bool name_in_suffix(const struct name *n, const struct name *suffix, bool include_apex)
+bool name_ends_with(const struct name *n, const char *suffix, size_t len, bool include_apex)
 {
 	size_t at;
 
-	if (n->len == suffix->len)
-		return include_apex && name_equal(n, suffix);
-	if (n->len < suffix->len)
+	if (n->len == len)
+		return include_apex && memcmp(n->s, suffix, len) == 0;
+	if (n->len < len)
 		return false;
-	at = (size_t)n->len - suffix->len;
-	return n->s[at - 1] == '.' && memcmp(n->s + at, suffix->s, suffix->len) == 0;
+	at = (size_t)n->len - len;
+	return n->s[at - 1] == '.' && memcmp(n->s + at, suffix, len) == 0;
+}
+
+bool name_in_suffix(const struct name *n, const struct name *suffix, bool include_apex)
+{
+	return name_ends_with(n, suffix->s, suffix->len, include_apex);
 }
 
 unsigned name_labels(const struct name *n)

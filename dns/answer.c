@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading what upstream answered. Only one thing is taken from it: the
- * addresses of the asked type at the end of the CNAME chain that starts at the
+ * records of the asked type at the end of the CNAME chain that starts at the
  * question. Everything else (records of other names, the additional section,
  * hints) is not looked at, so it cannot poison anything.
  *
@@ -67,26 +67,106 @@ static int chain_step(struct answer *a, struct dns_rrset *ret)
 	return 1;
 }
 
+static bool have_addr(const struct dns_rrset *rr, const struct ip_addr *a)
+{
+	for (unsigned i = 0; i < rr->n_addrs; i++)
+		if (ip_equal(&rr->addrs[i], a))
+			return true;
+	return false;
+}
+
+static int take_addr(const struct answer *a, const struct dns_rr *rr, struct dns_rrset *ret)
+{
+	int family = a->type == DNS_TYPE_A ? 4 : 6;
+	struct ip_addr addr;
+
+	if (rr->rdlen != (family == 4 ? 4 : 16))
+		return -EPROTO;
+	addr = ip_from_be(family, a->msg.p + rr->rdata);
+	if (ret->n_addrs < DNS_MAX_ADDRS && !have_addr(ret, &addr))
+		ret->addrs[ret->n_addrs++] = addr;
+	return 0;
+}
+
+/* Is the record at [from, end) of this row there before? (RFC 2181 5: a set.) */
+static bool have_data(const uint8_t *row, size_t from, size_t end)
+{
+	for (size_t at = 0; at < from; at += 2u + get_be16(row + at))
+		if (2u + get_be16(row + at) == end - from &&
+		    memcmp(row + at, row + from, end - from) == 0)
+			return true;
+	return false;
+}
+
+/* The records of a type that is not an address, into one row. */
+struct row {
+	struct dns_out o;
+	uint16_t n;
+	bool left_out, alias;
+	uint8_t b[DNS_MAX_DATA];
+};
+
+static int take_data(const struct answer *a, const struct dns_rr *rr, struct row *row)
+{
+	size_t from = row->o.len;
+	int r;
+
+	dns_put_be16(&row->o, 0);
+	r = dns_rdata_read(&a->msg, rr, &row->o);
+	if (r < 0)
+		return r;
+	if (row->o.full)
+		return -EMSGSIZE;
+	row->left_out |= r != DNS_RDATA_KEPT;
+	row->alias |= r == DNS_RDATA_ALIAS;
+	put_be16(row->b + from, (uint16_t)(row->o.len - from - 2));
+	if (r != DNS_RDATA_KEPT || have_data(row->b, from, row->o.len)) {
+		row->o.len = from;
+		return 0;
+	}
+	row->n++;
+	return row->n > (dns_type_is_service(a->type) ? DNS_MAX_SERVICES : DNS_MAX_DATA_RECORDS)
+		       ? -EMSGSIZE
+		       : 0;
+}
+
+static int keep_data(const struct answer *a, const struct row *row, struct dns_rrset *ret)
+{
+	ret->left_out = row->left_out;
+	if (!row->n || row->alias)
+		return 0;
+	ret->row = malloc(row->o.len);
+	if (!ret->row)
+		return -ENOMEM;
+	memcpy(ret->row, row->b, row->o.len);
+	ret->data = (struct dns_data){ a->type, row->n, row->o.len, ret->row };
+	return 0;
+}
+
 static int collect(struct answer *a, struct dns_rrset *ret)
 {
+	bool addr = a->type == DNS_TYPE_A || a->type == DNS_TYPE_AAAA;
 	struct dns_msg m = a->msg;
 	struct dns_rr rr;
+	struct row row;
+	int r;
 
+	row.o = (struct dns_out){ .p = row.b, .cap = sizeof(row.b) };
+	row.n = 0;
+	row.left_out = row.alias = false;
 	for (unsigned i = 0; i < a->an; i++) {
 		if (!dns_rr_read(&m, &rr))
 			return -EPROTO;
 		if (rr.type != a->type || rr.class != DNS_CLASS_IN ||
 		    !dns_wname_equal(&rr.owner, &a->at))
 			continue;
-		if (rr.rdlen != (a->type == DNS_TYPE_A ? 4 : 16))
-			return -EPROTO;
+		r = addr ? take_addr(a, &rr, ret) : take_data(a, &rr, &row);
+		if (r < 0)
+			return r;
 		a->ttl = MIN(a->ttl, rr.ttl);
-		if (ret->n_addrs < DNS_MAX_ADDRS)
-			ret->addrs[ret->n_addrs++] =
-				ip_from_be(a->type == DNS_TYPE_A ? 4 : 6, m.p + rr.rdata);
 	}
 	a->msg = m;
-	return 0;
+	return keep_data(a, &row, ret);
 }
 
 /* RFC 2308 5: the lesser of the SOA's TTL and its minimum; no SOA, no caching. */
@@ -133,6 +213,7 @@ static int read_answer(struct answer *a, const struct name *n, struct dns_rrset 
 {
 	unsigned rcode, hops = 0;
 	int r = read_start(a, n, &rcode);
+	bool some;
 
 	if (r < 0)
 		return r;
@@ -146,15 +227,16 @@ static int read_answer(struct answer *a, const struct name *n, struct dns_rrset 
 	r = collect(a, ret);
 	if (r < 0)
 		return r;
+	some = ret->n_addrs || ret->data.n || ret->left_out;
 	if (rcode == DNS_RCODE_NXDOMAIN) {
-		/* "No such name" and an address for it: two readings. */
-		if (ret->n_addrs)
+		/* "No such name" and a record of it: two readings. */
+		if (some)
 			return -EPROTO;
 		ret->found = DNS_FOUND_NXDOMAIN;
 	} else {
-		ret->found = ret->n_addrs ? DNS_FOUND_ADDRS : DNS_FOUND_NODATA;
+		ret->found = ret->n_addrs || ret->data.n ? DNS_FOUND_ADDRS : DNS_FOUND_NODATA;
 	}
-	ret->ttl = ret->n_addrs ? a->ttl : negative_ttl(a);
+	ret->ttl = some ? a->ttl : negative_ttl(a);
 	return 0;
 }
 
@@ -170,6 +252,28 @@ void dns_answer_read(const uint8_t *msg, size_t len, const struct name *n, uint1
 
 	*ret = (struct dns_rrset){ 0 };
 	r = read_answer(&a, n, ret);
-	if (r < 0)
+	if (r < 0) {
+		dns_rrset_fini(ret);
 		*ret = (struct dns_rrset){ .found = DNS_FOUND_FAILED, .error = r };
+	}
+}
+
+void dns_rrset_fini(struct dns_rrset *rr)
+{
+	free(rr->row);
+	rr->row = NULL;
+	rr->data = (struct dns_data){ 0 };
+}
+
+int dns_rrset_copy(const struct dns_rrset *from, struct dns_rrset *ret)
+{
+	*ret = *from;
+	if (!from->row)
+		return 0;
+	ret->row = malloc(from->data.len);
+	if (!ret->row)
+		return -ENOMEM;
+	memcpy(ret->row, from->row, from->data.len);
+	ret->data.p = ret->row;
+	return 0;
 }

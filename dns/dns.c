@@ -32,6 +32,8 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	d->ctx = ctx;
 	d->mode = cfg->mode;
 	d->pin_grace_s = cfg->pin_grace_s;
+	d->no_quic = cfg->no_quic;
+	d->stale_s = MIN(cfg->stale_s, (uint32_t)DNS_STALE_MAX_S);
 	d->tcp_idle_ns = DNS_TCP_IDLE_NS;
 	hash_key_random(&d->key);
 	list_init(&d->grace);
@@ -39,11 +41,16 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	pool_init(&d->query_pool, sizeof(struct dns_query), cfg->max_pending);
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
 	list_init(&d->pins.all);
+	list_init(&d->cache.lru);
+	list_init(&d->cache.replaced);
+	list_init(&d->cache.slow);
 	r = dns_names_init(d, cfg);
 	if (r == 0)
 		r = dns_pins_init(d, cfg->max_names);
 	if (r == 0)
 		r = dns_cache_init(d);
+	if (r == 0)
+		r = dns_budget_init(d, &cfg->budget);
 	if (r < 0) {
 		dns_free(d);
 		return r;
@@ -71,6 +78,16 @@ int dns_new_with(struct loop *loop, const struct dns_config *cfg, const struct d
 	return 0;
 }
 
+static int upstreams_check(const struct endpoint *e, size_t n)
+{
+	if (n > DNS_MAX_UPSTREAMS)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (!e[i].addr.family || !e[i].port)
+			return -EINVAL;
+	return 0;
+}
+
 int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_ops *ops, void *ctx,
 	    struct dns **ret)
 {
@@ -79,7 +96,9 @@ int dns_new(struct loop *loop, const struct dns_config *cfg, const struct dns_op
 	int r;
 
 	defaults(&c);
-	r = engine_new(loop, &c, ops, ctx, &d);
+	r = upstreams_check(c.upstreams, c.n_upstreams);
+	if (r == 0)
+		r = engine_new(loop, &c, ops, ctx, &d);
 	if (r < 0)
 		return r;
 	r = dns_cares_new(loop, d, &c, &d->up);
@@ -103,6 +122,7 @@ void dns_free(struct dns *d)
 	dns_cache_fini(d);
 	dns_names_fini(d);
 	dns_pins_fini(d);
+	dns_budget_fini(d);
 	pool_fini(&d->query_pool);
 	pool_fini(&d->lookup_pool);
 	free(d);
@@ -110,8 +130,13 @@ void dns_free(struct dns *d)
 
 int dns_set_upstreams(struct dns *d, const struct endpoint *upstreams, size_t n)
 {
-	(void)d;
-	(void)upstreams;
-	(void)n;
-	return -ENOTSUP;
+	int r = upstreams_check(upstreams, n);
+
+	if (r < 0)
+		return r;
+	if (!d->up_ops->set)
+		return -ENOTSUP;
+	r = d->up_ops->set(d->up, upstreams, n);
+	dns_cache_forget_failures(d);
+	return r;
 }

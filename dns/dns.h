@@ -72,7 +72,7 @@ struct dns_question {
 };
 
 enum dns_result {
-	DNS_ANSWERED = 1, /* addresses were given */
+	DNS_ANSWERED = 1, /* records were given */
 	DNS_EMPTY = 2,	  /* NODATA: the type is not served, or upstream had none */
 	DNS_NXDOMAIN = 3, /* upstream said so */
 	DNS_DENIED = 4,	  /* policy: NXDOMAIN with EDE 15 Blocked */
@@ -85,7 +85,7 @@ enum dns_result {
 struct dns_event {
 	const struct dns_question *q; /* name.len 0 when it could not be read */
 	enum dns_result result;
-	const struct ip_addr *answers; /* real addresses; of REBIND: those filtered */
+	const struct ip_addr *answers; /* real addresses, hints too; of REBIND: those filtered */
 	size_t n_answers;
 	const struct ip_addr *given; /* what the guest got, when virtual; else NULL */
 	const char *denial_id;	     /* for DENIED, REBIND and BUDGET */
@@ -134,7 +134,11 @@ must_check int dns_new(struct loop *loop, const struct dns_config *cfg, const st
  */
 void dns_free(struct dns *d);
 
-/* Other upstreams from now on (at most 16, copied); questions under way may end on the old ones. */
+/*
+ * Other upstreams from now on, in order of preference (at most 16, copied; -EINVAL: more,
+ * or one without address or port). What is under way is asked of them as well, and may
+ * still be answered by the old ones; failures are forgotten. Opens no file.
+ */
 must_check int dns_set_upstreams(struct dns *d, const struct endpoint *upstreams, size_t n);
 
 /*
@@ -178,10 +182,10 @@ void dns_release(struct dns *d, const struct ip_addr *a);
  * The real addresses behind a name, for dialling: remembered while the TTL
  * lasts, else asked again. cb gets addresses that passed judge_answer, IPv4
  * and IPv6, upstream's order; n 0 with error -ENOENT (no such name),
- * -ENODATA (it has none), -EPERM (none may be used), -ETIMEDOUT, -EIO. May be called before return:
- * then NULL is returned. judge_query is not asked (the flow's name was judged),
- * judge_answer is, with a question without endpoints. Static records are given
- * as they are.
+ * -ENODATA (it has none), -EPERM (none may be used), -EDQUOT (its budget is used up),
+ * -ETIMEDOUT, -EIO. May be called before return: then NULL is returned. judge_query
+ * is not asked (the flow's name was judged), judge_answer is, with a question
+ * without endpoints. Static records are given as they are.
  */
 typedef void dns_addrs_fn(void *user, int error, const struct ip_addr *addrs, size_t n);
 struct dns_lookup;

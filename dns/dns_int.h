@@ -23,8 +23,24 @@
 #define DNS_MAX_CHAIN 16
 /* Text of all names of a chain: memory of the cache. Real ones stay below half. */
 #define DNS_MAX_ALIASES 1024
-/* An answer of thousands of addresses, judged and copied for every query. */
+/*
+ * An answer of thousands of addresses, judged and copied for every query. No
+ * client tries more than a few: the first ones are kept, a subset that is no
+ * RRset (RFC 2181 5) but an answer.
+ */
 #define DNS_MAX_ADDRS 32
+/* Records of the other types: a thousand mail exchangers, each a copy in the cache. */
+#define DNS_MAX_DATA_RECORDS 64
+#define DNS_MAX_DATA ((size_t)14 * 1024) /* of one answer: it fits DNS_REPLY_MAX */
+#define DNS_CACHE_DATA ((size_t)4 << 20) /* of all answers remembered */
+/* A service record is judged hint by hint. Real ones have one or two of either. */
+#define DNS_MAX_SERVICES 16
+#define DNS_MAX_HINTS 8 /* of a family */
+#define DNS_MAX_ALPN 255
+/* Names below a wildcard that share an address: a reverse answer without end. */
+#define DNS_MAX_REVERSE 8
+/* Sections of a refused query that are looked through for its OPT. */
+#define DNS_MAX_REFUSED_RECORDS 16
 /* Distinct names asked once each: memory. The least recently used one goes. */
 #define DNS_CACHE_ENTRIES 4096
 /* Queries that an upstream does not answer pile up: memory of c-ares. */
@@ -49,6 +65,25 @@
 #define DNS_TCP_OUT_CAP ((size_t)512 * 1024)
 #define DNS_TCP_IDLE_NS (30 * NS_PER_S)
 #define DNS_MAX_UPSTREAMS 16
+/* A question goes to several servers when the first are silent: memory of c-ares. */
+#define DNS_MAX_TRIES (2 * DNS_MAX_ASKS)
+/* A server that is silent is tried again beside other questions. */
+#define DNS_PROBE_MIN_NS (1 * NS_PER_S)
+#define DNS_PROBE_MAX_NS (60 * NS_PER_S)
+
+/*
+ * Questions below many domains: memory. All budgets together admit 2 * 16 * 256
+ * names within one refill time, hence no more domains in use unless set higher.
+ */
+#define DNS_BUDGET_DOMAINS 8192
+/* All domains together, as a multiple of one: a default of allow and many domains of one owner. */
+#define DNS_BUDGET_ALL_FACTOR 16
+/* Names that may be asked again as questions only; each doubling is one more bit a question. */
+#define DNS_BUDGET_KNOWN_FACTOR 4
+#define DNS_BUDGET_KNOWN 65536
+#define DNS_BUDGET_REFILL_MAX_S 604800
+/* Of a domain in a refusal's text, which has 160 bytes. */
+#define DNS_BUDGET_SHOWN 32
 
 /* Times. Upstream's TTL 0 still serves the flow that follows the answer. */
 #define DNS_TTL_MIN_S 1
@@ -56,7 +91,14 @@
 #define DNS_TTL_MAX_S 3600
 #define DNS_NEGATIVE_MAX_S 300
 /* RFC 9520: a failing upstream is not hammered, and is forgiven soon. */
-#define DNS_FAILURE_S 1
+#define DNS_FAILURE_S 1u
+#define DNS_FAILURE_DOUBLINGS 3u
+#define DNS_FAILURE_MEMORY_NS (30 * NS_PER_S)
+/* RFC 8767 5: client response timer, TTL of stale data, failure recheck timer, maximum. */
+#define DNS_STALE_WAIT_NS (1800 * NS_PER_MS)
+#define DNS_STALE_TTL_S 30u
+#define DNS_STALE_RETRY_S 30
+#define DNS_STALE_MAX_S 604800
 #define DNS_VIRTUAL_TTL_S 60
 #define DNS_RECORD_TTL_S 60
 #define DNS_DENIED_TTL_S 10
@@ -67,17 +109,25 @@
 /* UDP: RFC 6891 6.2.3 floor; ceiling that never fragments (DNS flag day 2020). */
 #define DNS_UDP_MIN 512
 #define DNS_UDP_MAX 1232
-#define DNS_REPLY_MAX 2048 /* header, question, DNS_MAX_ADDRS records, OPT */
+#define DNS_REPLY_MAX 16384 /* TCP: header, question, DNS_MAX_DATA in records, OPT */
+#define DNS_ASK_MAX 512	    /* header, question, OPT */
 
 enum {
 	DNS_TYPE_A = 1,
 	DNS_TYPE_CNAME = 5,
 	DNS_TYPE_SOA = 6,
 	DNS_TYPE_PTR = 12,
+	DNS_TYPE_HINFO = 13,
+	DNS_TYPE_MX = 15,
+	DNS_TYPE_TXT = 16,
 	DNS_TYPE_AAAA = 28,
+	DNS_TYPE_SRV = 33,
 	DNS_TYPE_OPT = 41,
+	DNS_TYPE_SVCB = 64,
+	DNS_TYPE_HTTPS = 65,
 	DNS_TYPE_IXFR = 251,
 	DNS_TYPE_AXFR = 252,
+	DNS_TYPE_ANY = 255,
 	DNS_CLASS_IN = 1,
 };
 
@@ -95,15 +145,17 @@ enum {
 enum {
 	DNS_EDE_NONE = -1,
 	DNS_EDE_OTHER = 0,
+	DNS_EDE_STALE = 3,
 	DNS_EDE_NOT_READY = 14,
 	DNS_EDE_BLOCKED = 15,
 	DNS_EDE_FILTERED = 17,
+	DNS_EDE_STALE_NXDOMAIN = 19,
 	DNS_EDE_NOT_SUPPORTED = 21,
 	DNS_EDE_NO_REACHABLE_AUTHORITY = 22,
 	DNS_EDE_NETWORK_ERROR = 23,
 };
 
-/* ---- msg.c: names, headers, queries and replies ------------------------- */
+/* ---- msg.c: names, headers and queries ----------------------------------- */
 
 /* A name as on the wire: uncompressed labels, ASCII letters lowered, with the root label. */
 struct dns_wname {
@@ -174,11 +226,32 @@ struct dns_request {
 must_check int dns_request_read(const uint8_t *msg, size_t len, struct dns_request *ret,
 				const char **ret_why);
 
+/* Bounded output. Appending beyond cap sets full and writes nothing. */
+struct dns_out {
+	uint8_t *p;
+	size_t len, cap;
+	bool full;
+};
+void dns_put(struct dns_out *o, const void *p, size_t n);
+void dns_put_u8(struct dns_out *o, uint8_t v);
+void dns_put_be16(struct dns_out *o, uint16_t v);
+void dns_put_be32(struct dns_out *o, uint32_t v);
+
+/* ---- reply.c: what is sent ------------------------------------------------ */
+
+/* Records of one type in a row, each two bytes of length and its rdata. */
+struct dns_data {
+	uint16_t type;
+	uint16_t n;
+	size_t len;
+	const uint8_t *p;
+};
+
 struct dns_reply {
 	uint16_t rcode; /* 12 bits */
 	const struct ip_addr *addrs;
 	size_t n_addrs;
-	const struct name *ptr;
+	struct dns_data data;
 	uint32_t ttl;
 	bool soa; /* negative: a synthetic SOA carries soa_ttl (RFC 2308) */
 	uint32_t soa_ttl;
@@ -191,18 +264,7 @@ size_t dns_reply_build(const struct dns_request *rq, const struct dns_reply *r, 
 		       uint8_t out[static DNS_REPLY_MAX]);
 /* The query for upstream: built anew from the canonical name, nothing of the guest in it. */
 size_t dns_ask_build(uint16_t id, const struct name *n, uint16_t type, bool edns,
-		     uint8_t out[static DNS_REPLY_MAX]);
-
-/* Bounded output. Appending beyond cap sets full and writes nothing. */
-struct dns_out {
-	uint8_t *p;
-	size_t len, cap;
-	bool full;
-};
-void dns_put(struct dns_out *o, const void *p, size_t n);
-void dns_put_u8(struct dns_out *o, uint8_t v);
-void dns_put_be16(struct dns_out *o, uint16_t v);
-void dns_put_be32(struct dns_out *o, uint32_t v);
+		     uint8_t out[static DNS_ASK_MAX]);
 
 /* ---- edns.c: the OPT record (RFC 6891) and extended errors (RFC 8914) --- */
 
@@ -211,10 +273,57 @@ must_check bool dns_opt_check(const struct dns_msg *m, const struct dns_rr *rr);
 void dns_put_opt(struct dns_out *o, uint16_t udp_size, uint16_t rcode, int ede, const char *text,
 		 const char *id);
 
+/* ---- rdata.c: records that are not addresses ------------------------------ */
+
+/* Types that rdata.c reads: MX, SRV, TXT, SVCB, HTTPS. */
+bool dns_type_is_data(uint16_t type);
+/* Those of a service (RFC 9460): SVCB and HTTPS. */
+bool dns_type_is_service(uint16_t type);
+
+enum dns_rdata {
+	DNS_RDATA_LEFT_OUT = 0, /* of no use here: the others count */
+	DNS_RDATA_KEPT = 1,
+	DNS_RDATA_ALIAS = 2, /* AliasMode: with it no record of the set counts (RFC 9460 2.4.1) */
+};
+/* Checks one record and appends its rdata, rebuilt, to o; -EPROTO: malformed. */
+must_check int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, struct dns_out *o);
+
+/* ---- svcb.c: service records (RFC 9460) ------------------------------------ */
+
+enum {
+	DNS_SVCB_MANDATORY = 0,
+	DNS_SVCB_ALPN = 1,
+	DNS_SVCB_NO_DEFAULT_ALPN = 2,
+	DNS_SVCB_PORT = 3,
+	DNS_SVCB_IPV4HINT = 4,
+	DNS_SVCB_ECH = 5,
+	DNS_SVCB_IPV6HINT = 6,
+};
+
+/* What is kept of one: its TargetName is its owner's, "." on the wire. */
+struct dns_svcb {
+	uint16_t priority;
+	uint8_t keys, mandatory; /* a bit for each key */
+	uint16_t port;
+	uint8_t alpn_len;
+	uint8_t alpn[DNS_MAX_ALPN];
+	uint8_t n_hints;
+	struct ip_addr hints[2 * DNS_MAX_HINTS]; /* IPv4 first */
+};
+
+/* owner: of the record, which its target may spell out. Result as dns_rdata_read(). */
+must_check int dns_svcb_read(const uint8_t *rdata, size_t len, const struct dns_wname *owner,
+			     struct dns_svcb *ret);
+/* Takes HTTP/3 out of what is offered. */
+void dns_svcb_no_quic(struct dns_svcb *s);
+/* False: with what was taken out of it the record must not be used. */
+bool dns_svcb_usable(const struct dns_svcb *s);
+void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s);
+
 /* ---- answer.c: what upstream said --------------------------------------- */
 
 enum dns_found {
-	DNS_FOUND_ADDRS = 1,
+	DNS_FOUND_ADDRS = 1, /* records of the asked type, be it addresses or data */
 	DNS_FOUND_NODATA = 2,
 	DNS_FOUND_NXDOMAIN = 3,
 	DNS_FOUND_FAILED = 4,
@@ -222,10 +331,14 @@ enum dns_found {
 
 struct dns_rrset {
 	enum dns_found found;
-	int error;    /* FAILED: -ETIMEDOUT, -EIO, -EPROTO (unreadable), -EREMOTEIO (its rcode) */
+	/* FAILED: -ETIMEDOUT, -EIO, -EPROTO (unreadable), -EMSGSIZE (a bound), -EREMOTEIO (its rcode) */
+	int error;
 	uint32_t ttl; /* the least of the chain; negative: from the SOA */
 	unsigned n_addrs;
 	struct ip_addr addrs[DNS_MAX_ADDRS];
+	uint8_t *row; /* owned, of data; see dns_rrset_fini() */
+	struct dns_data data;
+	bool left_out; /* records of the type were there that are not kept */
 	/* The targets of the chain's CNAMEs in order, each with its NUL. */
 	uint16_t aliases_len;
 	char aliases[DNS_MAX_ALIASES];
@@ -234,6 +347,8 @@ struct dns_rrset {
 /* Reads an answer to (name, type). Whatever does not fit the question is FAILED. */
 void dns_answer_read(const uint8_t *msg, size_t len, const struct name *n, uint16_t type,
 		     struct dns_rrset *ret);
+void dns_rrset_fini(struct dns_rrset *rr);
+must_check int dns_rrset_copy(const struct dns_rrset *from, struct dns_rrset *ret);
 
 /* ---- the outside, as the engine sees it --------------------------------- */
 
@@ -253,11 +368,28 @@ struct dns_upstream {
 	void (*wake)(void *up, uint64_t when);
 	/* After this no call into the engine. */
 	void (*free)(void *up);
+	/* dns_set_upstreams(), its arguments checked. NULL: cannot. */
+	int (*set)(void *up, const struct endpoint *e, size_t n);
 };
 
 /* error 0: msg is the answer as received; else -ETIMEDOUT, -EIO, -EREMOTEIO. */
 void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len);
 void dns_tick(struct dns *d);
+
+/* health.c: whether a server answers, and whom to ask first. */
+struct dns_health {
+	unsigned fails; /* in a row; 0: it answers, as far as is known */
+	uint64_t failed_at;
+	uint64_t probe_at; /* when it may be tried again */
+	bool probing;
+};
+void dns_health_answered(struct dns_health *h);
+/* A question that was put at asked_at has come to nothing. */
+void dns_health_failed(struct dns_health *h, uint64_t asked_at, uint64_t now);
+/* Of n servers in order of preference, the next to ask; bits of tried: not this one. -1: none. */
+int dns_health_next(const struct dns_health *const h[], size_t n, uint32_t tried);
+/* The one that should be tried again by now, or -1. */
+int dns_health_probe(const struct dns_health *const h[], size_t n, uint64_t now);
 
 /* upstream.c. *d need not be usable before the first ask. */
 must_check int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg,
@@ -278,16 +410,27 @@ struct dns_entry {
 	struct dns_ask ask;
 	bool pending;
 	bool in_table;
+	bool exact; /* the policy spells the name out: no budget */
 	unsigned refs;
 	uint64_t asked, expires;
 	struct dns_rrset rr;
+	/* Serve-stale; see cache.c. */
+	bool stale;	      /* rr has outlived its TTL */
+	uint8_t fails;	      /* failures before this one */
+	uint64_t stale_until; /* of rr, when it is no failure */
+	struct dns_entry *old;
+	struct list slow; /* in dns_cache.slow, while those who wait do not get old */
+	uint64_t slow_at;
 };
 
 struct dns_cache {
 	struct hmap table;
 	struct pool pool;
-	struct list lru; /* least recently used first */
-	size_t asks;	 /* under way */
+	struct list lru;      /* least recently used first */
+	struct list replaced; /* dns_entry.lru of the old ones that pending ones have */
+	struct list slow;     /* pending ones that have an old answer, by slow_at */
+	size_t asks;	      /* under way */
+	size_t data;	      /* bytes of dns_rrset.data in all entries */
 };
 
 struct dns_wait {
@@ -304,6 +447,7 @@ struct dns_gather {
 	struct dns *d;
 	struct dns_wait wait[2];
 	unsigned n_wait, pending;
+	bool exact;	   /* set before dns_gather_start(): see dns_entry */
 	struct list grace; /* in dns.grace: one family is here, the other is awaited */
 	uint64_t grace_at;
 	void (*done)(struct dns_gather *g);
@@ -313,8 +457,16 @@ must_check int dns_cache_init(struct dns *d);
 void dns_cache_fini(struct dns *d);
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
+/* Would a gather of these put a question to upstream? */
+bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
+/* Was one of these last asked for a query whose name the policy spells out? */
+bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
+/* Is any of the answers past its TTL? */
+bool dns_gather_stale(const struct dns_gather *g);
+/* Other servers: what the old ones failed at is asked again. */
+void dns_cache_forget_failures(struct dns *d);
 /* Seconds the answer may still be used. */
 uint32_t dns_entry_ttl(const struct dns *d, const struct dns_entry *e);
 
@@ -375,6 +527,30 @@ void dns_pins_fini(struct dns *d);
 /* The guest was given a for n. */
 void dns_pin(struct dns *d, const struct name *n, const struct ip_addr *a, uint32_t ttl);
 
+/* ---- budget.c: what may leave in names ------------------------------------ */
+
+/* When each bucket is full again. */
+struct dns_buckets {
+	uint64_t names, bytes, queries;
+};
+
+struct dns_budgets {
+	struct dns_budget cfg; /* with its defaults filled in */
+	struct psl_ctx_st *psl;
+	struct hmap domains, known;
+	struct pool domain_pool, known_pool;
+	struct list lru;
+	struct dns_buckets all;
+};
+
+must_check int dns_budget_init(struct dns *d, const struct dns_budget *cfg);
+void dns_budget_fini(struct dns *d);
+/*
+ * May this question go upstream? True: it is charged, as a question only when the
+ * name is known or was given before. False: *ret_denial.text says why.
+ */
+bool dns_budget_take(struct dns *d, const struct name *n, bool given, struct dns_denial *ret_denial);
+
 /* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
 
 enum dns_special {
@@ -384,7 +560,7 @@ enum dns_special {
 };
 enum dns_special dns_special_of(const struct name *n);
 
-/* ---- query.c, tcp.c ------------------------------------------------------ */
+/* ---- query.c: the life of a query ------------------------------------------------------ */
 
 struct dns_query {
 	struct dns_gather g;
@@ -396,6 +572,35 @@ struct dns_query {
 	bool *ended; /* set when it ends before dns_query() has returned */
 };
 
+struct dns_ending {
+	enum dns_result result;
+	struct dns_reply reply;
+	const struct ip_addr *answers; /* for the event */
+	size_t n_answers;
+	const struct ip_addr *given;
+	const char *denial_id;
+	const char *detail;
+};
+struct dns_ending dns_ending(enum dns_result result, uint16_t rcode, int ede, const char *text);
+/* Each of these is a query's end: it replies and reports, and q is invalid afterwards. */
+void dns_finish(struct dns_query *q, const struct dns_ending *e);
+void dns_finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why);
+void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char *why);
+
+/* ---- local.c: answers that nobody else need be asked for ------------------- */
+
+/* False: not the reverse of an address that was given out. */
+bool dns_finish_reverse(struct dns_query *q);
+void dns_finish_records(struct dns_query *q, const struct dns_record *rec, size_t n);
+void dns_finish_special(struct dns_query *q);
+void dns_finish_any(struct dns_query *q);
+
+/* ---- data.c: answers that are not addresses -------------------------------- */
+
+void dns_finish_data(struct dns_query *q, struct dns_sum *s, const struct dns_data *data);
+
+/* ---- tcp.c ------------------------------------------------------------------ */
+
 void dns_tcp_close_all(struct dns *d);
 
 struct dns {
@@ -403,13 +608,15 @@ struct dns {
 	struct dns_ops ops;
 	void *ctx;
 	enum dns_mode mode;
-	uint32_t pin_grace_s;
+	uint32_t pin_grace_s, stale_s;
+	bool no_quic;
 	struct hash_key key;
 	const struct dns_upstream *up_ops;
 	void *up;
 	struct dns_cache cache;
 	struct dns_names names;
 	struct dns_pins pins;
+	struct dns_budgets budgets;
 	struct list grace;
 	struct pool query_pool, lookup_pool;
 	struct list conns;

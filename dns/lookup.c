@@ -101,7 +101,8 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 	const struct dns_record *rec;
 	size_t n_rec = dns_records_of(d, n, &rec);
 	struct dns_lookup *l;
-	bool ended = false;
+	struct dns_denial over;
+	bool ended = false, exact;
 
 	if (n_rec) {
 		struct ip_addr addrs[2 * DNS_MAX_ADDRS];
@@ -117,6 +118,13 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 		cb(user, -ENODATA, NULL, 0);
 		return NULL;
 	}
+	/* The name was given before, but asking for it again and again is a message too. */
+	exact = dns_cache_exact(d, n, types, ARRAY_SIZE(types));
+	if (!exact && dns_gather_asks(d, n, types, ARRAY_SIZE(types)) &&
+	    !dns_budget_take(d, n, true, &over)) {
+		cb(user, -EDQUOT, NULL, 0);
+		return NULL;
+	}
 	l = pool_get(&d->lookup_pool);
 	if (!l) {
 		cb(user, -EIO, NULL, 0);
@@ -127,6 +135,7 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 	l->cb = cb;
 	l->user = user;
 	l->ended = &ended;
+	l->g.exact = exact;
 	dns_gather_start(d, &l->g, n, types, ARRAY_SIZE(types), lookup_done);
 	if (ended)
 		return NULL;

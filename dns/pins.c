@@ -6,9 +6,15 @@
  * should. Only answers that passed the judge become pins, and only from our own
  * upstreams: a resolver that the guest picks cannot make any.
  *
+ * While a flow to the address lives (dns_hold) its pins do not expire; when the last
+ * one ends, a grace begins anew. A hold revives nothing: what had expired before the
+ * flow began is dropped. Addresses without a pin are held as well, so that holds and
+ * releases stay balanced when a pin comes later; over the limit a hold is not counted,
+ * and names then expire early.
+ *
  * Found from either side. Bounded per name, per address and in total; when one
  * has to go it is the one given longest ago (in total: of the
- * DNS_EVICT_SCAN given longest ago, the one that expires first).
+ * DNS_EVICT_SCAN given longest ago, the one that no flow holds and that expires first).
  */
 #include "dns/dns_int.h"
 
@@ -24,6 +30,7 @@ struct pin_addr {
 	struct ip_addr addr;
 	struct list pins; /* least recently given first */
 	size_t n_pins;
+	size_t held; /* flows that live */
 };
 
 struct pin {
@@ -49,6 +56,14 @@ static uint64_t addr_key(const struct dns *d, const struct ip_addr *a)
 	return hash_bytes(&d->key, a->b, ip_size(a)) ^ a->family;
 }
 
+static void addr_release(struct dns_pins *t, struct pin_addr *pa)
+{
+	if (pa->n_pins || pa->held)
+		return;
+	hmap_remove(&t->addrs, &pa->node);
+	free(pa);
+}
+
 static void pin_drop(struct dns_pins *t, struct pin *p)
 {
 	struct pin_name *pn = p->name;
@@ -63,18 +78,35 @@ static void pin_drop(struct dns_pins *t, struct pin *p)
 		hmap_remove(&t->names, &pn->node);
 		free(pn);
 	}
-	if (--pa->n_pins == 0) {
-		hmap_remove(&t->addrs, &pa->node);
-		free(pa);
-	}
+	pa->n_pins--;
+	addr_release(t, pa);
 }
 
 void dns_pins_fini(struct dns *d)
 {
+	struct hmap *addrs = &d->pins.addrs;
+
 	while (d->pins.count)
 		pin_drop(&d->pins, container_of(d->pins.all.next, struct pin, all));
+	/* Those that are only held. */
+	for (size_t i = 0; addrs->buckets && i <= addrs->mask; i++) {
+		while (addrs->buckets[i]) {
+			struct pin_addr *pa = container_of(addrs->buckets[i], struct pin_addr, node);
+
+			pa->held = 0;
+			addr_release(&d->pins, pa);
+		}
+	}
 	hmap_fini(&d->pins.names);
 	hmap_fini(&d->pins.addrs);
+}
+
+/* Would a rather go than b? */
+static bool goes_before(const struct pin *a, const struct pin *b)
+{
+	if (!a->addr->held != !b->addr->held)
+		return !a->addr->held;
+	return a->expires < b->expires;
 }
 
 static void pin_evict(struct dns_pins *t)
@@ -85,7 +117,7 @@ static void pin_evict(struct dns_pins *t)
 	list_for_each (it, &t->all) {
 		struct pin *p = container_of(it, struct pin, all);
 
-		if (!first || p->expires < first->expires)
+		if (!first || goes_before(p, first))
 			first = p;
 		if (++scanned == DNS_EVICT_SCAN)
 			break;
@@ -116,33 +148,44 @@ static struct pin_addr *addr_find(const struct dns *d, const struct ip_addr *a, 
 	return NULL;
 }
 
+/* The address, made when there is none. NULL: out of memory. */
+static struct pin_addr *addr_get(struct dns *d, const struct ip_addr *a)
+{
+	uint64_t hash = addr_key(d, a);
+	struct pin_addr *pa = addr_find(d, a, hash);
+
+	if (pa)
+		return pa;
+	pa = calloc(1, sizeof(*pa));
+	if (!pa)
+		return NULL;
+	pa->addr = *a;
+	list_init(&pa->pins);
+	hmap_insert(&d->pins.addrs, &pa->node, hash);
+	return pa;
+}
+
 /* A pin in no list yet but with its name and address; NULL: out of memory. */
 static struct pin *pin_new(struct dns *d, const struct name *n, const struct ip_addr *a)
 {
-	uint64_t name_hash = hash_bytes(&d->key, n->s, n->len), addr_hash = addr_key(d, a);
-	struct pin_name *pn = name_find(d, n, name_hash), *new_pn = NULL;
-	struct pin_addr *pa = addr_find(d, a, addr_hash), *new_pa = NULL;
+	uint64_t hash = hash_bytes(&d->key, n->s, n->len);
+	struct pin_name *pn = name_find(d, n, hash), *new_pn = NULL;
+	struct pin_addr *pa = addr_get(d, a);
 	struct pin *p = calloc(1, sizeof(*p));
 
 	if (!pn)
 		pn = new_pn = calloc(1, sizeof(*pn));
-	if (!pa)
-		pa = new_pa = calloc(1, sizeof(*pa));
 	if (!p || !pn || !pa) {
 		free(p);
 		free(new_pn);
-		free(new_pa);
+		if (pa)
+			addr_release(&d->pins, pa);
 		return NULL;
 	}
 	if (new_pn) {
 		pn->name = *n;
 		list_init(&pn->pins);
-		hmap_insert(&d->pins.names, &pn->node, name_hash);
-	}
-	if (new_pa) {
-		pa->addr = *a;
-		list_init(&pa->pins);
-		hmap_insert(&d->pins.addrs, &pa->node, addr_hash);
+		hmap_insert(&d->pins.names, &pn->node, hash);
 	}
 	p->name = pn;
 	p->addr = pa;
@@ -206,7 +249,7 @@ size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, si
 {
 	struct pin_addr *pa = addr_find(d, a, addr_key(d, a));
 	uint64_t now = dns_now(d);
-	bool last = !pa;
+	bool last = !pa || list_empty(&pa->pins), held = pa && pa->held;
 	size_t n = 0;
 
 	/* Newest first. Dropping its last pin frees pa, and there the walk ends. */
@@ -215,7 +258,7 @@ size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, si
 
 		prev = it->prev;
 		last = prev == &pa->pins;
-		if (now >= p->expires)
+		if (now >= p->expires && !held)
 			pin_drop(&d->pins, p);
 		else if (n < max)
 			ret[n++] = p->name->name;
@@ -225,12 +268,28 @@ size_t dns_names_of(struct dns *d, const struct ip_addr *a, struct name *ret, si
 
 void dns_hold(struct dns *d, const struct ip_addr *a)
 {
-	(void)d;
-	(void)a;
+	struct pin_addr *pa;
+
+	/* Drops what has expired: the flow does not revive it. */
+	(void)dns_names_of(d, a, NULL, 0);
+	pa = addr_find(d, a, addr_key(d, a));
+	if (!pa && d->pins.addrs.count < 2 * d->pins.limit)
+		pa = addr_get(d, a);
+	if (pa)
+		pa->held++;
 }
 
 void dns_release(struct dns *d, const struct ip_addr *a)
 {
-	(void)d;
-	(void)a;
+	struct pin_addr *pa = addr_find(d, a, addr_key(d, a));
+	uint64_t until = dns_now(d) + d->pin_grace_s * NS_PER_S;
+
+	if (!pa || !pa->held || --pa->held)
+		return;
+	list_for_each (it, &pa->pins) {
+		struct pin *p = container_of(it, struct pin, same_addr);
+
+		p->expires = MAX(p->expires, until);
+	}
+	addr_release(&d->pins, pa);
 }

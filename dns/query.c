@@ -2,31 +2,34 @@
 /*
  * The interceptor: from one query message to one reply and one event.
  *
- *	read -> judge -> local answer (record, PTR, type not served)
+ *	read -> judge -> local answer (local.c: record, PTR, type not served)
  *		      -> gather (cache, upstream) -> judge answers -> reply
  *
- * A query ends in exactly one of these, and finish() is the only place that
+ * A query ends in exactly one of these, and dns_finish() is the only place that
  * replies. Nothing a guest wrote goes any further than this file but the
- * canonical name and, of the types, A or AAAA.
+ * canonical name and, of the types, one of those that are served.
  *
  * Virtual answers ask upstream for both families, because the family that the
  * guest asks for says nothing about the one the gateway will dial.
  */
 #include "dns/dns_int.h"
 
-struct ending {
-	enum dns_result result;
-	struct dns_reply reply;
-	const struct ip_addr *answers; /* for the event */
-	size_t n_answers;
-	const struct ip_addr *given;
-	const char *denial_id;
-	const char *detail;
-};
+/* RFC 8767: the answer has outlived its TTL, and says so unless it has worse to say. */
+static bool mark_stale(struct dns_reply *r)
+{
+	r->ttl = MIN(r->ttl, DNS_STALE_TTL_S);
+	r->soa_ttl = MIN(r->soa_ttl, DNS_STALE_TTL_S);
+	if (r->ede != DNS_EDE_NONE)
+		return false;
+	r->ede = r->rcode == DNS_RCODE_NXDOMAIN ? DNS_EDE_STALE_NXDOMAIN : DNS_EDE_STALE;
+	r->ede_text = "upstream does not answer: from an earlier answer";
+	return true;
+}
 
 /* The query as it stands on the record, its reply sent; q is invalid afterwards. */
-static void finish(struct dns_query *q, const struct ending *e)
+void dns_finish(struct dns_query *q, const struct dns_ending *ending)
 {
+	struct dns_ending copy = *ending, *e = &copy;
 	uint8_t out[DNS_REPLY_MAX];
 	struct dns *d = q->d;
 	dns_reply_fn *reply = q->reply;
@@ -42,6 +45,8 @@ static void finish(struct dns_query *q, const struct ending *e)
 		.detail = e->detail,
 	};
 
+	if (dns_gather_stale(&q->g) && mark_stale(&e->reply) && !ev.detail)
+		ev.detail = e->reply.ede_text;
 	if (q->q.transport == DNS_UDP) {
 		limit = DNS_UDP_MIN;
 		if (q->rq.edns)
@@ -56,9 +61,9 @@ static void finish(struct dns_query *q, const struct ending *e)
 	reply(user, out, len);
 }
 
-static struct ending ending(enum dns_result result, uint16_t rcode, int ede, const char *text)
+struct dns_ending dns_ending(enum dns_result result, uint16_t rcode, int ede, const char *text)
 {
-	return (struct ending){
+	return (struct dns_ending){
 		.result = result,
 		.reply = { .rcode = rcode, .ede = ede, .ede_text = text },
 	};
@@ -66,36 +71,37 @@ static struct ending ending(enum dns_result result, uint16_t rcode, int ede, con
 
 static void finish_refused(struct dns_query *q, uint16_t rcode, int ede, const char *why)
 {
-	struct ending e = ending(DNS_REFUSED, rcode, ede, why);
+	struct dns_ending e = dns_ending(DNS_REFUSED, rcode, ede, why);
 
 	e.detail = why;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
-static void finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why)
+void dns_finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why)
 {
-	struct ending e = ending(DNS_EMPTY, DNS_RCODE_NOERROR, ede, why);
+	struct dns_ending e = dns_ending(DNS_EMPTY, DNS_RCODE_NOERROR, ede, why);
 
 	e.reply.soa = true;
 	e.reply.soa_ttl = ttl;
 	e.detail = why;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
-static void finish_nxdomain(struct dns_query *q, uint32_t ttl, const char *why)
+void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char *why)
 {
-	struct ending e = ending(DNS_NXDOMAIN, DNS_RCODE_NXDOMAIN, DNS_EDE_NONE, NULL);
+	struct dns_ending e =
+		dns_ending(DNS_NXDOMAIN, DNS_RCODE_NXDOMAIN, ede, ede == DNS_EDE_NONE ? NULL : why);
 
 	e.reply.soa = true;
 	e.reply.soa_ttl = ttl;
 	e.detail = why;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
 static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 			  struct dns_denial *denial, const struct ip_addr *addrs, size_t n)
 {
-	struct ending e = ending(result, DNS_RCODE_NXDOMAIN, ede, denial->text);
+	struct dns_ending e = dns_ending(result, DNS_RCODE_NXDOMAIN, ede, denial->text);
 
 	denial->id[sizeof(denial->id) - 1] = '\0';
 	denial->text[sizeof(denial->text) - 1] = '\0';
@@ -104,16 +110,17 @@ static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
 	e.reply.soa_ttl = DNS_DENIED_TTL_S;
 	e.denial_id = denial->id;
 	/* A name's own verdict speaks for itself; what stood behind it does not. */
-	e.detail = result == DNS_DENIED && q->g.n_wait ? denial->text : NULL;
+	e.detail =
+		(result == DNS_DENIED && q->g.n_wait) || result == DNS_BUDGET ? denial->text : NULL;
 	e.answers = addrs;
 	e.n_answers = n;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
 static void finish_failed(struct dns_query *q, int error)
 {
-	struct ending e = ending(DNS_FAILED, DNS_RCODE_SERVFAIL, DNS_EDE_NETWORK_ERROR,
-				 "upstream cannot be reached");
+	struct dns_ending e = dns_ending(DNS_FAILED, DNS_RCODE_SERVFAIL, DNS_EDE_NETWORK_ERROR,
+					 "upstream cannot be reached");
 
 	if (error == -ENOBUFS) {
 		finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY, "too many names under way");
@@ -127,9 +134,11 @@ static void finish_failed(struct dns_query *q, int error)
 		e.reply.ede_text = "upstream answered with a failure";
 	} else if (error == -EPROTO) {
 		e.reply.ede_text = "upstream's answer was malformed";
+	} else if (error == -EMSGSIZE) {
+		e.reply.ede_text = "upstream's answer was too large";
 	}
 	e.detail = e.reply.ede_text;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
 static int family_of(const struct dns_query *q)
@@ -139,12 +148,13 @@ static int family_of(const struct dns_query *q)
 
 static void finish_virtual(struct dns_query *q, const struct dns_sum *s)
 {
-	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
+	struct dns_ending e = dns_ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
 	struct ip_addr given;
 	int r = dns_virtual_get(q->d, &q->q.name, family_of(q), &given);
 
 	if (r == -ENODATA) {
-		finish_empty(q, DNS_VIRTUAL_TTL_S, DNS_EDE_NONE, "no virtual range of this family");
+		dns_finish_empty(q, DNS_VIRTUAL_TTL_S, DNS_EDE_NOT_SUPPORTED,
+				 "no virtual range of this family");
 		return;
 	}
 	if (r < 0) {
@@ -158,12 +168,12 @@ static void finish_virtual(struct dns_query *q, const struct dns_sum *s)
 	e.answers = s->addrs;
 	e.n_answers = s->n_addrs;
 	e.detail = s->n_filtered ? "some answers were filtered" : NULL;
-	finish(q, &e);
+	dns_finish(q, &e);
 }
 
 static void finish_real(struct dns_query *q, const struct dns_sum *s)
 {
-	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
+	struct dns_ending e = dns_ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
 
 	for (size_t i = 0; i < s->n_addrs; i++)
 		dns_pin(q->d, &q->q.name, &s->addrs[i], s->ttl);
@@ -171,7 +181,22 @@ static void finish_real(struct dns_query *q, const struct dns_sum *s)
 	e.reply.n_addrs = e.n_answers = s->n_addrs;
 	e.reply.ttl = s->ttl;
 	e.detail = s->n_filtered ? "some answers were filtered" : NULL;
-	finish(q, &e);
+	dns_finish(q, &e);
+}
+
+/* Has what was gathered records that are not addresses? */
+static const struct dns_data *data_of(const struct dns_gather *g)
+{
+	const struct dns_entry *e = g->wait[0].entry;
+
+	return e && !e->pending && e->rr.data.n ? &e->rr.data : NULL;
+}
+
+static bool left_out(const struct dns_gather *g)
+{
+	const struct dns_entry *e = g->wait[0].entry;
+
+	return e && !e->pending && e->rr.left_out;
 }
 
 static void gathered(struct dns_gather *g)
@@ -182,6 +207,8 @@ static void gathered(struct dns_gather *g)
 	dns_sum_up(q->d, g, &q->q, &s);
 	if (s.alias_denied) {
 		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
+	} else if (data_of(g)) {
+		dns_finish_data(q, &s, data_of(g));
 	} else if (s.n_addrs && q->d->mode == DNS_VIRTUAL) {
 		finish_virtual(q, &s);
 	} else if (s.n_addrs) {
@@ -189,110 +216,94 @@ static void gathered(struct dns_gather *g)
 	} else if (s.n_filtered) {
 		finish_denied(q, DNS_REBIND, DNS_EDE_FILTERED, &s.denial, s.filtered, s.n_filtered);
 	} else if (s.nxdomain) {
-		finish_nxdomain(q, s.ttl, NULL);
+		dns_finish_nxdomain(q, s.ttl, DNS_EDE_NONE, NULL);
 	} else if (s.error) {
 		finish_failed(q, s.error);
+	} else if (left_out(g)) {
+		dns_finish_empty(q, s.ttl, DNS_EDE_FILTERED, "no record could be kept");
 	} else {
-		finish_empty(q, s.ttl, DNS_EDE_NONE, NULL);
+		dns_finish_empty(q, s.ttl, DNS_EDE_NONE, NULL);
 	}
 }
 
-/* The operator's own addresses: handed out as they are, and remembered as this name's. */
-static void finish_records(struct dns_query *q, const struct dns_record *rec, size_t n)
+/* May this type be asked of a name that may be asked? */
+static bool type_served(const struct dns_query *q)
 {
-	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
-	struct ip_addr addrs[DNS_MAX_ADDRS];
-	size_t k = 0;
-
-	for (size_t i = 0; i < n && k < ARRAY_SIZE(addrs); i++)
-		if (rec[i].addr.family == family_of(q))
-			addrs[k++] = rec[i].addr;
-	if (!k) {
-		finish_empty(q, DNS_RECORD_TTL_S, DNS_EDE_NONE, "static record without this family");
-		return;
-	}
-	for (size_t i = 0; i < k; i++)
-		dns_pin(q->d, &q->q.name, &addrs[i], DNS_RECORD_TTL_S);
-	e.reply.addrs = e.answers = addrs;
-	e.reply.n_addrs = e.n_answers = k;
-	e.reply.ttl = DNS_RECORD_TTL_S;
-	e.detail = "static record";
-	finish(q, &e);
-}
-
-static void finish_special(struct dns_query *q)
-{
-	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
-	struct ip_addr loopback = ip4(127, 0, 0, 1);
-
-	if (dns_special_of(&q->q.name) == DNS_SPECIAL_NXDOMAIN) {
-		finish_nxdomain(q, DNS_LOCAL_EMPTY_TTL_S, "special-use name");
-		return;
-	}
-	if (family_of(q) == 6)
-		loopback = (struct ip_addr){ 6, { [15] = 1 } };
-	e.reply.addrs = e.answers = &loopback;
-	e.reply.n_addrs = e.n_answers = 1;
-	e.reply.ttl = DNS_RECORD_TTL_S;
-	e.detail = "special-use name";
-	finish(q, &e);
-}
-
-/* Reverse of weir's own addresses: known here, of no interest to anyone else. */
-static bool finish_reverse(struct dns_query *q)
-{
-	struct ending e = ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
-	struct ip_addr a;
-	struct name n;
-
-	if (q->q.type != DNS_TYPE_PTR || !dns_arpa_addr(&q->q.name, &a) || !dns_is_virtual(q->d, &a))
-		return false;
-	e.detail = "virtual address";
-	if (!dns_virtual_name(q->d, &a, &n)) {
-		/* It may be handed out any moment. */
-		finish_nxdomain(q, DNS_DENIED_TTL_S, e.detail);
+	switch (q->q.type) {
+	case DNS_TYPE_A:
+	case DNS_TYPE_AAAA:
+	case DNS_TYPE_HTTPS:
+	case DNS_TYPE_SVCB:
 		return true;
+	case DNS_TYPE_MX:
+	case DNS_TYPE_SRV:
+	case DNS_TYPE_TXT:
+		return q->d->ops.judge_type && q->d->ops.judge_type(q->d->ctx, &q->q);
+	default:
+		return false;
 	}
-	e.reply.ptr = &n;
-	e.reply.ttl = DNS_VIRTUAL_TTL_S;
-	finish(q, &e);
-	return true;
+}
+
+/* What the cache has is free; what would leave has a budget, unless the policy spells the name out. */
+static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_types, bool exact)
+{
+	struct dns *d = q->d;
+	struct dns_denial denial = { 0 };
+
+	q->g.exact = exact;
+	if (exact || !dns_gather_asks(d, &q->q.name, types, n_types) ||
+	    dns_budget_take(d, &q->q.name, false, &denial)) {
+		dns_gather_start(d, &q->g, &q->q.name, types, n_types, gathered);
+		return;
+	}
+	if (d->ops.new_denial_id)
+		d->ops.new_denial_id(d->ctx, denial.id);
+	finish_denied(q, DNS_BUDGET, DNS_EDE_BLOCKED, &denial, NULL, 0);
+}
+
+static void ask(struct dns_query *q, bool exact)
+{
+	static const uint16_t both[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
+
+	if (q->d->mode == DNS_VIRTUAL && !dns_type_is_data(q->q.type))
+		ask_upstream(q, both, 2, exact);
+	else
+		ask_upstream(q, &q->q.type, 1, exact);
 }
 
 static void answer(struct dns_query *q)
 {
-	static const uint16_t both[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
 	const struct dns_record *rec = NULL;
 	struct dns_denial denial = { 0 };
 	bool exact = false;
 	size_t n_rec;
 
-	if (finish_reverse(q))
+	if (dns_finish_reverse(q))
 		return;
 	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &exact, &denial)) {
 		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
 		return;
 	}
-	if (q->q.type != DNS_TYPE_A && q->q.type != DNS_TYPE_AAAA) {
-		finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
-			     "only A and AAAA are resolved");
-		return;
-	}
 	n_rec = dns_records_of(q->d, &q->q.name, &rec);
-	if (n_rec)
-		finish_records(q, rec, n_rec);
-	else if (dns_special_of(&q->q.name))
-		finish_special(q);
-	else if (q->d->mode == DNS_VIRTUAL)
-		dns_gather_start(q->d, &q->g, &q->q.name, both, 2, gathered);
+	if (!n_rec && dns_special_of(&q->q.name))
+		dns_finish_special(q);
+	else if (q->q.type == DNS_TYPE_ANY)
+		dns_finish_any(q);
+	else if (n_rec)
+		dns_finish_records(q, rec, n_rec);
+	else if (!type_served(q))
+		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
+				 "this type is not resolved");
 	else
-		dns_gather_start(q->d, &q->g, &q->q.name, &q->q.type, 1, gathered);
+		ask(q, exact);
 }
 
 static void read_and_answer(struct dns_query *q, int rcode, const char *why)
 {
 	if (rcode) {
-		finish_refused(q, (uint16_t)rcode, DNS_EDE_OTHER, why);
+		finish_refused(q, (uint16_t)rcode,
+			       rcode == DNS_RCODE_FORMERR ? DNS_EDE_OTHER : DNS_EDE_NOT_SUPPORTED,
+			       why);
 		return;
 	}
 	/*
@@ -301,14 +312,14 @@ static void read_and_answer(struct dns_query *q, int rcode, const char *why)
 	 */
 	if (!q->q.name.len) {
 		bool root = q->rq.qname.len == 1;
-		struct ending e = ending(
+		struct dns_ending e = dns_ending(
 			DNS_REFUSED, root ? DNS_RCODE_NOERROR : DNS_RCODE_NXDOMAIN, DNS_EDE_BLOCKED,
 			root ? "the root is not resolved" : "not a canonical host name");
 
 		e.reply.soa = true;
 		e.reply.soa_ttl = DNS_LOCAL_EMPTY_TTL_S;
 		e.detail = e.reply.ede_text;
-		finish(q, &e);
+		dns_finish(q, &e);
 		return;
 	}
 	answer(q);

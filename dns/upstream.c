@@ -1,128 +1,215 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The edge to the network: c-ares sends, retries, fails over and falls back to
- * TCP; our loop waits for it. The messages are our own: built anew from the
- * canonical name with a random id and an OPT without options, read by
- * answer.c. c-ares checks the peer's address, the id and the question.
+ * The edge to the network: whom a question is put to, and when to another.
  *
- * The next server is tried when one is silent or cannot be reached. What a
- * server says is final, be it SERVFAIL or REFUSED: another that knows more or less
- * would make answers depend on luck.
+ *	ask -> the first server by health (health.c)
+ *	    -> answered: that is it
+ *	    -> silent for a sixth of the time-out: the next is asked beside it,
+ *	       and the first answer wins
+ *	    -> SERVFAIL, REFUSED, NOTIMP, cannot be reached, timed out: the next at once
+ *	    -> every server was asked once: what the first said, or why none could
  *
- * No file is read after dns_cares_new(): servers, search list, sort list and
- * options are all given explicitly, so c-ares consults neither resolv.conf nor
- * nsswitch.conf nor the hosts file. Its key for ids comes from /dev/urandom at
- * birth (and is not used: ids are ours, from getrandom).
+ * A server's own failure is not final, as in glibc and dnsmasq: a forwarder whose
+ * uplink is gone says SERVFAIL to everything, and one that does not serve us says
+ * REFUSED. "No such name" is an answer and final. A name is therefore only as
+ * validated as the least of the configured servers makes it.
  *
- * System calls it needs later: socket, fcntl (F_GETFL, F_SETFL, F_SETFD),
- * connect, setsockopt (TCP_NODELAY), sendto, writev, recvfrom, close,
- * epoll_ctl, getrandom, clock_gettime.
+ * Replacing the servers (ups_set): those in both lists keep their health and what
+ * they were asked, the others end what they were asked while the new ones are
+ * asked the same, so that no question waits for a network that is gone.
  *
- * Hostile input: datagrams from anywhere. Limits: DNS_MAX_ASKS questions
- * under way (cache.c), two sockets per server.
+ * Limits: DNS_MAX_ASKS questions (cache.c), DNS_MAX_TRIES of them at servers; a
+ * question that was answered by one server may still be under way at another, for
+ * at most the time-out.
  */
-#include "dns/dns_int.h"
+#include "dns/upstream.h"
 
-#include <ares.h>
-#include <sys/epoll.h>
-#include <sys/time.h>
-
-/* One UDP and one TCP socket per server; the rest is slack for sockets being replaced. */
-#define SOCKS (4 * DNS_MAX_UPSTREAMS)
-#define TRIES 2
-
-struct ups_sock {
-	struct ups *u;
-	struct loop_io io;
-};
+/* The share of the time-out after which another server is asked as well. */
+#define PATIENCE_SHARE 6
 
 struct ups {
 	struct dns *d;
 	struct loop *loop;
-	ares_channel ch;
-	size_t n_servers;
-	bool closing;
-	struct loop_timer timeout, wake;
-	struct loop_task task; /* delivers what failed or came at once */
-	struct list ready;     /* struct ups_ask */
-	struct ups_sock socks[SOCKS];
+	uint64_t patience_ns;
+	struct ups_server servers[DNS_MAX_UPSTREAMS];
+	struct ups_server *order[DNS_MAX_UPSTREAMS]; /* as configured */
+	size_t n_order;
+	size_t n_tries;
+	struct loop_timer wake;
+	struct loop_task task; /* decides what follows, outside of c-ares' callbacks */
+	struct list ready;     /* struct ups_ask: something ended */
+	struct list waiting;   /* struct ups_ask: the others */
 };
 
 /* One question, from ask to done. */
 struct ups_ask {
-	struct list link; /* in ups.ready, once it has ended */
+	struct list link; /* in ups.ready or ups.waiting */
+	struct list tries;
 	struct ups *u;
 	struct dns_ask *a;
-	bool edns;
-	int error;
-	uint8_t *msg;
+	struct loop_timer patience;
+	uint32_t tried;		    /* by place in ups.servers */
+	struct ups_server *no_edns; /* took our OPT for an error: ask again without */
+	bool final;		    /* msg is the answer */
+	bool timed_out;
+	uint8_t *msg; /* the answer, or the first failure that a server answered with */
 	size_t len;
 };
 
-static void rearm(struct ups *u)
-{
-	struct timeval tv, *t = ares_timeout(u->ch, NULL, &tv);
+/* ---- whom to ask ---------------------------------------------------------------- */
 
-	if (t)
-		loop_timer_set(u->loop, &u->timeout,
-			       time_mono_ns() + (uint64_t)t->tv_sec * NS_PER_S +
-				       (uint64_t)t->tv_usec * 1000 + NS_PER_MS);
+static uint32_t bit_of(const struct ups *u, const struct ups_server *s)
+{
+	return UINT32_C(1) << (s - u->servers);
+}
+
+static size_t healths(const struct ups *u, const struct dns_health *ret[static DNS_MAX_UPSTREAMS])
+{
+	for (size_t i = 0; i < u->n_order; i++)
+		ret[i] = &u->order[i]->health;
+	return u->n_order;
+}
+
+/* The next server for this question, NULL when all were asked. */
+static struct ups_server *next_server(const struct ups_ask *q)
+{
+	const struct dns_health *h[DNS_MAX_UPSTREAMS];
+	const struct ups *u = q->u;
+	size_t n = healths(u, h);
+	uint32_t tried = 0;
+	int i;
+
+	for (size_t k = 0; k < n; k++)
+		if (q->tried & bit_of(u, u->order[k]))
+			tried |= UINT32_C(1) << k;
+	i = dns_health_next(h, n, tried);
+	return i < 0 ? NULL : u->order[i];
+}
+
+/* False: too many are under way. */
+static bool try_server(struct ups *u, struct ups_ask *q, const struct dns_ask *a,
+		       struct ups_server *s, bool edns)
+{
+	struct ups_try *t = u->n_tries < DNS_MAX_TRIES ? calloc(1, sizeof(*t)) : NULL;
+
+	if (q)
+		q->tried |= bit_of(u, s);
+	if (!t)
+		return false;
+	u->n_tries++;
+	t->q = q;
+	t->server = s;
+	t->edns = edns;
+	t->sent = loop_now_update(u->loop);
+	list_init(&t->link);
+	if (q)
+		list_add_tail(&q->tries, &t->link);
+	dns_server_ask(t, &a->name, a->type);
+	return true;
+}
+
+static void be_patient(struct ups_ask *q)
+{
+	if (next_server(q))
+		loop_timer_set(q->u->loop, &q->patience, time_mono_ns() + q->u->patience_ns);
 	else
-		loop_timer_del(u->loop, &u->timeout);
+		loop_timer_del(q->u->loop, &q->patience);
 }
 
-static void process(struct ups *u, int rfd, int wfd)
+/* Asks whoever was not asked yet; false: nobody is left. */
+static bool try_next(struct ups_ask *q)
 {
-	ares_process_fd(u->ch, rfd, wfd);
-	rearm(u);
-}
+	struct ups_server *s;
 
-static void on_sock(struct loop_io *io, uint32_t revents)
-{
-	struct ups_sock *s = container_of(io, struct ups_sock, io);
-	int fd = io->fd;
-	/* An error is reported by the read or write that meets it. */
-	bool err = revents & (EPOLLERR | EPOLLHUP);
-
-	process(s->u, revents & EPOLLIN || err ? fd : ARES_SOCKET_BAD,
-		revents & EPOLLOUT || (err && io->events & EPOLLOUT) ? fd : ARES_SOCKET_BAD);
-}
-
-static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
-{
-	struct ups *u = arg;
-	struct ups_sock *s = NULL, *spare = NULL;
-	uint32_t events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u);
-
-	for (size_t i = 0; i < SOCKS && !s; i++) {
-		if (u->socks[i].io.loop && u->socks[i].io.fd == fd)
-			s = &u->socks[i];
-		else if (!u->socks[i].io.loop && !spare)
-			spare = &u->socks[i];
+	while ((s = next_server(q))) {
+		if (!try_server(q->u, q, q->a, s, true))
+			continue;
+		be_patient(q);
+		return true;
 	}
-	if (s && events) {
-		loop_io_set(&s->io, events);
-	} else if (s) {
-		loop_io_del(&s->io);
-	} else if (events && spare) {
-		spare->u = u;
-		/* On failure nobody hears this socket, and the question times out. */
-		if (loop_io_add(u->loop, &spare->io, fd, events, on_sock) < 0)
-			spare->io.loop = NULL;
+	return false;
+}
+
+static void on_patience(struct loop_timer *t)
+{
+	struct ups_ask *q = container_of(t, struct ups_ask, patience);
+
+	/* Nobody left: those that were asked will answer or time out. */
+	(void)try_next(q);
+}
+
+/* A server that failed is tried again beside a question for which others do the work. */
+static void probe(struct ups *u, const struct dns_ask *a, uint32_t tried)
+{
+	const struct dns_health *h[DNS_MAX_UPSTREAMS];
+	size_t n = healths(u, h);
+	int i = dns_health_probe(h, n, loop_now(u->loop));
+
+	if (i < 0 || tried & bit_of(u, u->order[i]))
+		return;
+	if (try_server(u, NULL, a, u->order[i], true))
+		u->order[i]->health.probing = true;
+}
+
+/* ---- what came of it -------------------------------------------------------------- */
+
+/* Silence is a server's fault unless it has answered others since. */
+static void silent(const struct ups_try *t, uint64_t now)
+{
+	if (t->server->answered_at <= t->sent)
+		dns_health_failed(&t->server->health, t->sent, now);
+}
+
+static void ask_free(struct ups_ask *q)
+{
+	/*
+	 * Nobody waits for those that were asked as well. One that another has overtaken
+	 * by that much comes after it from now on, not only when its time is up.
+	 */
+	list_for_each_safe (it, next, &q->tries) {
+		struct ups_try *t = container_of(it, struct ups_try, link);
+		uint64_t now = loop_now(q->u->loop);
+
+		list_del(&t->link);
+		t->q = NULL;
+		if (q->final && now >= t->sent + q->u->patience_ns)
+			silent(t, now);
+	}
+	loop_timer_del(q->u->loop, &q->patience);
+	list_del(&q->link);
+	free(q->msg);
+	free(q);
+}
+
+static void finish(struct ups_ask *q)
+{
+	int error = q->msg ? 0 : q->timed_out ? -ETIMEDOUT : -EIO;
+	struct dns *d = q->u->d;
+	struct dns_ask *a = q->a;
+	uint8_t *msg = q->msg;
+	size_t len = q->len;
+
+	q->msg = NULL;
+	ask_free(q);
+	dns_upstream_done(d, a, error, msg, len);
+	free(msg);
+}
+
+static void proceed(struct ups_ask *q)
+{
+	struct ups_server *again = q->no_edns;
+
+	q->no_edns = NULL;
+	if (q->final) {
+		finish(q);
+	} else if (again && again->current && try_server(q->u, q, q->a, again, false)) {
+		be_patient(q);
+	} else if (!try_next(q) && list_empty(&q->tries)) {
+		finish(q);
 	}
 }
 
-static void on_timeout(struct loop_timer *t)
-{
-	process(container_of(t, struct ups, timeout), ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-}
-
-static void on_wake(struct loop_timer *t)
-{
-	dns_tick(container_of(t, struct ups, wake)->d);
-}
-
-static void deliver(struct loop_task *t)
+static void decide(struct loop_task *t)
 {
 	struct ups *u = container_of(t, struct ups, task);
 
@@ -130,91 +217,110 @@ static void deliver(struct loop_task *t)
 		struct ups_ask *q = container_of(u->ready.next, struct ups_ask, link);
 
 		list_del(&q->link);
-		dns_upstream_done(u->d, q->a, q->error, q->msg, q->len);
-		free(q->msg);
-		free(q);
+		list_add_tail(&u->waiting, &q->link);
+		proceed(q);
 	}
 }
 
-static void send_ask(struct ups_ask *q);
-
-static int status_error(int status)
+static void judge_health(const struct ups_try *t, int status)
 {
-	switch (status) {
-	case ARES_SUCCESS:
-		return 0;
-	case ARES_ETIMEOUT:
-		return -ETIMEDOUT;
-	default:
-		return -EIO;
+	struct ups_server *s = t->server;
+	uint64_t now = loop_now_update(s->loop);
+
+	if (status == ARES_SUCCESS) {
+		s->answered_at = now;
+		dns_health_answered(&s->health);
+	} else if (status == ARES_ECANCELLED || status == ARES_EDESTRUCTION) {
+		s->health.probing = false;
+	} else {
+		s->health.probing = false;
+		silent(t, now);
 	}
 }
 
-/* c-ares calls this while it walks its own tables: only note it, deliver from a task. */
-static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int len)
+static void keep(struct ups_ask *q, const uint8_t *msg, size_t len)
 {
-	struct ups_ask *q = arg;
-	struct ups *u = q->u;
+	uint8_t *copy = malloc(len);
 
-	(void)timeouts;
-	if (u->closing) {
-		free(q);
+	if (!copy)
 		return;
-	}
-	q->error = status_error(status);
-	/* A server from before 1999 that takes OPT for an error: once more without. */
-	if (!q->error && q->edns && len >= DNS_HEADER_LEN &&
-	    (msg[3] & DNS_FLAG_RCODE) == DNS_RCODE_FORMERR) {
-		q->edns = false;
-		send_ask(q);
-		return;
-	}
-	if (!q->error) {
-		q->msg = len > 0 ? malloc((size_t)len) : NULL;
-		if (q->msg) {
-			memcpy(q->msg, msg, (size_t)len);
-			q->len = (size_t)len;
-		} else {
-			q->error = -EIO;
-		}
-	}
-	list_add_tail(&u->ready, &q->link);
-	loop_task_queue(u->loop, &u->task);
+	memcpy(copy, msg, len);
+	free(q->msg);
+	q->msg = copy;
+	q->len = len;
 }
 
-static void send_ask(struct ups_ask *q)
+static void answered(struct ups_ask *q, const struct ups_try *t, const uint8_t *msg, size_t len)
 {
-	uint8_t msg[DNS_REPLY_MAX];
-	uint16_t id;
-	size_t len;
+	unsigned rcode = len >= DNS_HEADER_LEN ? msg[3] & DNS_FLAG_RCODE : DNS_RCODE_SERVFAIL;
 
-	random_bytes(&id, sizeof(id));
-	len = dns_ask_build(id, &q->a->name, q->a->type, q->edns, msg);
-	ares_send(q->u->ch, msg, (int)len, on_answer, q);
+	if (rcode == DNS_RCODE_NOERROR || rcode == DNS_RCODE_NXDOMAIN) {
+		keep(q, msg, len);
+		q->final = true;
+	} else if (rcode == DNS_RCODE_FORMERR && t->edns) {
+		/* A server from before 1999. */
+		q->no_edns = t->server;
+	} else if (!q->msg && len) {
+		keep(q, msg, len);
+	}
 }
+
+/* c-ares calls this while it walks its own tables: only note it, decide in a task. */
+void dns_try_ended(struct ups_try *t, int status, const uint8_t *msg, size_t len)
+{
+	struct ups_server *s = t->server;
+	struct ups *u = s->u;
+	struct ups_ask *q = t->q;
+
+	u->n_tries--;
+	if (!s->closing)
+		judge_health(t, status);
+	list_del(&t->link);
+	if (q && !q->final && !s->closing) {
+		if (status == ARES_SUCCESS)
+			answered(q, t, msg, len);
+		q->timed_out |= status == ARES_ETIMEOUT;
+		list_del(&q->link);
+		list_add_tail(&u->ready, &q->link);
+		loop_task_queue(u->loop, &u->task);
+	}
+	free(t);
+}
+
+/* ---- struct dns_upstream ------------------------------------------------------------ */
 
 static int ups_ask(void *up, struct dns_ask *a)
 {
 	struct ups *u = up;
 	struct ups_ask *q;
 
-	if (!u->n_servers)
+	if (!u->n_order)
 		return -EIO;
 	q = calloc(1, sizeof(*q));
 	if (!q)
 		return -EIO;
 	list_init(&q->link);
+	list_init(&q->tries);
+	list_add_tail(&u->waiting, &q->link);
 	q->u = u;
 	q->a = a;
-	q->edns = true;
-	send_ask(q);
-	rearm(u);
+	q->patience.cb = on_patience;
+	if (!try_next(q)) {
+		ask_free(q);
+		return -EIO;
+	}
+	probe(u, a, q->tried);
 	return 0;
 }
 
 static uint64_t ups_now(void *up)
 {
 	return loop_now(((struct ups *)up)->loop);
+}
+
+static void on_wake(struct loop_timer *t)
+{
+	dns_tick(container_of(t, struct ups, wake)->d);
 }
 
 static void ups_wake(void *up, uint64_t when)
@@ -227,24 +333,120 @@ static void ups_wake(void *up, uint64_t when)
 		loop_timer_del(u->loop, &u->wake);
 }
 
+static void asks_free(struct list *l)
+{
+	list_for_each_safe (it, next, l)
+		ask_free(container_of(it, struct ups_ask, link));
+}
+
 static void ups_free(void *up)
 {
 	struct ups *u = up;
 
-	u->closing = true;
-	if (u->ch)
-		ares_destroy(u->ch); /* ends every question with on_answer, closes sockets */
+	for (size_t i = 0; i < ARRAY_SIZE(u->servers); i++)
+		dns_server_fini(&u->servers[i]);
+	asks_free(&u->ready);
+	asks_free(&u->waiting);
 	loop_task_cancel(u->loop, &u->task);
-	loop_timer_del(u->loop, &u->timeout);
 	loop_timer_del(u->loop, &u->wake);
-	list_for_each_safe (it, next, &u->ready) {
-		struct ups_ask *q = container_of(it, struct ups_ask, link);
-
-		free(q->msg);
-		free(q);
-	}
 	ares_library_cleanup();
 	free(u);
+}
+
+/* ---- the list of servers -------------------------------------------------------------- */
+
+static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	return a->port == b->port && ip_equal(&a->addr, &b->addr);
+}
+
+static struct ups_server *server_of(struct ups *u, const struct endpoint *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(u->servers); i++)
+		if (endpoint_equal(&u->servers[i].addr, e))
+			return &u->servers[i];
+	return NULL;
+}
+
+/* A channel that is free, else the one of those no longer wanted with the least to end. */
+static struct ups_server *spare_server(struct ups *u)
+{
+	struct ups_server *best = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(u->servers); i++) {
+		struct ups_server *s = &u->servers[i];
+
+		if (!s->current && (!best || s->in_flight < best->in_flight))
+			best = s;
+	}
+	return best;
+}
+
+/* NULL: out of memory. */
+static struct ups_server *server_new(struct ups *u, const struct endpoint *e)
+{
+	struct ups_server *s = spare_server(u);
+	uint32_t bit = bit_of(u, s);
+
+	if (dns_server_assign(s, e) < 0)
+		return NULL;
+	/* Nobody has asked this one. */
+	list_for_each (it, &u->ready)
+		container_of(it, struct ups_ask, link)->tried &= ~bit;
+	list_for_each (it, &u->waiting)
+		container_of(it, struct ups_ask, link)->tried &= ~bit;
+	s->current = true;
+	return s;
+}
+
+static bool in_order(const struct ups *u, const struct ups_server *s)
+{
+	for (size_t i = 0; i < u->n_order; i++)
+		if (u->order[i] == s)
+			return true;
+	return false;
+}
+
+static bool asked_current(const struct ups_ask *q)
+{
+	list_for_each (it, &q->tries)
+		if (container_of(it, struct ups_try, link)->server->current)
+			return true;
+	return false;
+}
+
+static int ups_set(void *up, const struct endpoint *e, size_t n)
+{
+	struct ups *u = up;
+	int r = 0;
+
+	/* First those that stay, or a new one could take the channel of one of them. */
+	for (size_t i = 0; i < ARRAY_SIZE(u->servers); i++)
+		u->servers[i].current = false;
+	for (size_t i = 0; i < n; i++) {
+		struct ups_server *s = server_of(u, &e[i]);
+
+		if (s)
+			s->current = true;
+	}
+	u->n_order = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct ups_server *s = server_of(u, &e[i]);
+
+		if (!s)
+			s = server_new(u, &e[i]);
+		if (!s)
+			r = -ENOMEM;
+		else if (!in_order(u, s)) /* one may be named twice */
+			u->order[u->n_order++] = s;
+	}
+	list_for_each (it, &u->waiting) {
+		struct ups_ask *q = container_of(it, struct ups_ask, link);
+
+		if (!asked_current(q))
+			(void)try_next(q);
+	}
+	return r;
 }
 
 const struct dns_upstream dns_cares = {
@@ -252,60 +454,14 @@ const struct dns_upstream dns_cares = {
 	.now = ups_now,
 	.wake = ups_wake,
 	.free = ups_free,
+	.set = ups_set,
 };
-
-static int set_servers(struct ups *u, const struct dns_config *cfg)
-{
-	struct ares_addr_port_node node[DNS_MAX_UPSTREAMS] = { 0 };
-
-	for (size_t i = 0; i < cfg->n_upstreams; i++) {
-		const struct endpoint *e = &cfg->upstreams[i];
-
-		if (!e->addr.family || !e->port)
-			return -EINVAL;
-		node[i].family = e->addr.family == 4 ? AF_INET : AF_INET6;
-		memcpy(&node[i].addr, e->addr.b, ip_size(&e->addr));
-		node[i].udp_port = node[i].tcp_port = e->port;
-		node[i].next = i + 1 < cfg->n_upstreams ? &node[i + 1] : NULL;
-	}
-	return ares_set_servers_ports(u->ch, node) == ARES_SUCCESS ? 0 : -ENOMEM;
-}
-
-static int channel_new(struct ups *u, const struct dns_config *cfg)
-{
-	char lookups[] = "b";
-	struct in_addr dummy = { 0 };
-	struct ares_options o = {
-		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS |
-			 ARES_FLAG_NOCHECKRESP,
-		.timeout = (int)MIN(cfg->timeout_ms, 600000u),
-		.tries = TRIES,
-		.ndots = 0,
-		.servers = &dummy, /* replaced below; given, so that no file is read */
-		.nservers = 1,
-		.lookups = lookups,
-		.sock_state_cb = on_sock_state,
-		.sock_state_cb_data = u,
-		.ednspsz = DNS_UDP_MAX,
-	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
-		   ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST |
-		   ARES_OPT_NOROTATE | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ;
-
-	if (ares_init_options(&u->ch, &o, mask) != ARES_SUCCESS) {
-		u->ch = NULL;
-		return -ENOMEM;
-	}
-	return cfg->n_upstreams ? set_servers(u, cfg) : 0;
-}
 
 int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg, void **ret_up)
 {
 	struct ups *u;
-	int r;
+	int r = 0;
 
-	if (cfg->n_upstreams > DNS_MAX_UPSTREAMS)
-		return -EINVAL;
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
 		return -ENOMEM;
 	u = calloc(1, sizeof(*u));
@@ -315,12 +471,15 @@ int dns_cares_new(struct loop *loop, struct dns *d, const struct dns_config *cfg
 	}
 	u->d = d;
 	u->loop = loop;
-	u->n_servers = cfg->n_upstreams;
-	u->timeout.cb = on_timeout;
+	u->patience_ns = cfg->timeout_ms * NS_PER_MS / PATIENCE_SHARE;
 	u->wake.cb = on_wake;
-	u->task.cb = deliver;
+	u->task.cb = decide;
 	list_init(&u->ready);
-	r = channel_new(u, cfg);
+	list_init(&u->waiting);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(u->servers); i++)
+		r = dns_server_init(&u->servers[i], u, loop, cfg->timeout_ms);
+	if (r == 0)
+		r = ups_set(u, cfg->upstreams, cfg->n_upstreams);
 	if (r < 0) {
 		ups_free(u);
 		return r;

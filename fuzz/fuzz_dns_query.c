@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest's messages through the whole interceptor: [mode] then messages of
- * two length bytes and their content. Every message gets exactly one reply and
- * one event, and a reply is a well-formed response to it that fits.
+ * two length bytes (0x8000: over TCP) and their content. Every message gets exactly
+ * one reply and one event, and a reply is a well-formed response to it that
+ * fits, with nothing in it that the judge refused or the mode forbids.
+ *
+ * 0x4000: not a message but upstream's answer to the oldest question, as records
+ * of the asked type, each a length byte and its rdata.
  */
 #include "dns/dns_int.h"
 
@@ -19,6 +23,7 @@ static struct {
 	const uint8_t *msg;
 	size_t len;
 	enum dns_transport t;
+	bool virtual, no_quic;
 } F;
 
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
@@ -35,18 +40,29 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 	return q->name.s[0] != 'd';
 }
 
+static bool judge_type(void *ctx, const struct dns_question *q)
+{
+	(void)ctx;
+	return q->name.s[0] != 't';
+}
+
+static bool refused(const struct ip_addr *a)
+{
+	return a->b[0] == 10;
+}
+
 static bool judge_answer(void *ctx, const struct dns_question *q, const struct ip_addr *a,
 			 struct dns_denial *ret)
 {
 	(void)ctx, (void)q;
 	memset(ret, 'y', sizeof(*ret));
-	return a->b[0] != 10;
+	return !refused(a);
 }
 
 static void on_event(void *ctx, const struct dns_event *e)
 {
 	(void)ctx;
-	if (e->result < DNS_ANSWERED || e->result > DNS_REFUSED)
+	if (e->result < DNS_ANSWERED || e->result > DNS_BUDGET)
 		abort();
 	F.events++;
 }
@@ -76,6 +92,77 @@ static void up_free(void *up)
 	(void)up;
 }
 
+/* Any address in any reply; loopback is what "localhost" has. */
+static void check_addr(const struct ip_addr *a)
+{
+	struct ip_addr loopback6 = { 6, { [15] = 1 } }, loopback4 = ip4(127, 0, 0, 1);
+
+	if (ip_equal(a, &loopback4) || ip_equal(a, &loopback6))
+		return;
+	if (F.virtual ? !dns_is_virtual(F.d, a) : refused(a))
+		abort();
+}
+
+static void check_alpn(struct rd r)
+{
+	const uint8_t *p;
+	uint8_t len;
+
+	if (!rd_left(&r))
+		abort();
+	while (rd_left(&r)) {
+		if (!rd_u8(&r, &len) || !len || !rd_bytes(&r, len, &p))
+			abort();
+		if (F.no_quic && len >= 2 && memcmp(p, "h3", 2) == 0 && (len == 2 || p[2] == '-'))
+			abort();
+	}
+}
+
+/* Parameters in order, none of them ech or unknown, hints as addresses. */
+static void check_service(const uint8_t *rdata, size_t len)
+{
+	struct rd r = rd_init(rdata, len), value;
+	unsigned next = 0;
+	uint16_t key, size;
+	uint8_t root;
+
+	if (!rd_be16(&r, &key) || !key || !rd_u8(&r, &root) || root)
+		abort();
+	while (rd_left(&r)) {
+		const uint8_t *p;
+
+		if (!rd_be16(&r, &key) || !rd_be16(&r, &size) || !rd_bytes(&r, size, &p) ||
+		    key < next || key > 6 || key == 5)
+			abort();
+		next = key + 1u;
+		value = rd_init(p, size);
+		if (key == 1)
+			check_alpn(value);
+		while ((key == 4 || key == 6) && rd_left(&value)) {
+			struct ip_addr a;
+
+			if (!rd_bytes(&value, key == 4 ? 4 : 16, &p))
+				abort();
+			a = ip_from_be(key == 4 ? 4 : 6, p);
+			check_addr(&a);
+		}
+	}
+}
+
+static void check_rr(const uint8_t *msg, const struct dns_rr *rr)
+{
+	struct ip_addr a;
+
+	if (rr->type == DNS_TYPE_A || rr->type == DNS_TYPE_AAAA) {
+		if (rr->rdlen != (rr->type == DNS_TYPE_A ? 4 : 16))
+			abort();
+		a = ip_from_be(rr->type == DNS_TYPE_A ? 4 : 6, msg + rr->rdata);
+		check_addr(&a);
+	} else if (dns_type_is_service(rr->type)) {
+		check_service(msg + rr->rdata, rr->rdlen);
+	}
+}
+
 static void on_reply(void *user, const uint8_t *msg, size_t len)
 {
 	struct dns_msg m = { .p = msg, .len = len };
@@ -97,20 +184,59 @@ static void on_reply(void *user, const uint8_t *msg, size_t len)
 		m.at += 4;
 	}
 	for (unsigned i = 0; i < (unsigned)h.an + h.ns + h.ar; i++)
-		if (!dns_rr_read(&m, &rr))
+		if (dns_rr_read(&m, &rr))
+			check_rr(msg, &rr);
+		else
 			abort();
 	if (m.at != m.len)
 		abort();
 }
 
+static struct dns_ask *oldest(void)
+{
+	struct dns_ask *a = F.asks[0];
+
+	memmove(F.asks, F.asks + 1, --F.n_asks * sizeof(F.asks[0]));
+	return a;
+}
+
+/* Answers the oldest question with records of its type. */
+static void answer_with(const uint8_t *p, size_t len)
+{
+	static uint8_t msg[DNS_ASK_MAX + 14 * 0x4000];
+	struct dns_out o = { .p = msg, .cap = sizeof(msg) };
+	struct rd r = rd_init(p, len);
+	struct dns_ask *a = oldest();
+	uint16_t n = 0;
+	uint8_t size;
+
+	o.len = dns_ask_build(1, &a->name, a->type, false, msg);
+	msg[2] |= 0x80;
+	while (rd_u8(&r, &size)) {
+		const uint8_t *rdata;
+
+		size = (uint8_t)MIN((size_t)size, rd_left(&r));
+		if (!rd_bytes(&r, size, &rdata))
+			abort();
+		dns_put_be16(&o, 0xc00c);
+		dns_put_be16(&o, a->type);
+		dns_put_be16(&o, DNS_CLASS_IN);
+		dns_put_be32(&o, 60);
+		dns_put_be16(&o, size);
+		dns_put(&o, rdata, size);
+		n++;
+	}
+	put_be16(msg + 6, n);
+	dns_upstream_done(F.d, a, 0, msg, o.len);
+}
+
 /* Answers the oldest question: an address, none, no such name, or a failure. */
 static void answer_one(uint8_t how)
 {
-	uint8_t msg[DNS_REPLY_MAX];
-	struct dns_ask *a = F.asks[0];
+	struct dns_ask *a = oldest();
+	uint8_t msg[DNS_ASK_MAX];
 	size_t len;
 
-	memmove(F.asks, F.asks + 1, --F.n_asks * sizeof(F.asks[0]));
 	len = dns_ask_build(1, &a->name, a->type, false, msg);
 	msg[2] |= 0x80;
 	if (how % 4 == 2)
@@ -130,8 +256,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
+					    .judge_type = judge_type,
 					    .event = on_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 	struct endpoint e = { ip4(10, 0, 0, 2), 53 };
 	struct dns_config cfg = {
 		.virtual4 = { ip4(198, 18, 0, 0), 15 },
@@ -148,21 +277,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&F, 0, sizeof(F));
 	F.now = NS_PER_S;
 	cfg.mode = mode & 1;
+	cfg.no_quic = F.no_quic = mode & 8;
+	F.virtual = cfg.mode == DNS_VIRTUAL;
+	if (mode & 16)
+		cfg.virtual6 = (struct ip_prefix){ 0 };
+	cfg.stale_s = mode & 32 ? 60 : 0;
+	if (mode & 64)
+		cfg.budget = (struct dns_budget){ .names = 3, .bytes = 40, .queries = 6 };
 	if (dns_new_with(NULL, &cfg, &ops, NULL, &up, NULL, &F.d) < 0)
 		abort();
 	while (rd_left(&r) && sent < 64) {
 		uint16_t len;
 		const uint8_t *p;
 		uint8_t *copy;
+		bool is_answer;
 
 		if (!rd_be16(&r, &len))
 			break;
 		F.t = len & 0x8000 ? DNS_TCP : DNS_UDP;
-		len &= 0x7fff;
+		is_answer = len & 0x4000;
+		len &= 0x3fff;
 		if (len > rd_left(&r))
 			len = (uint16_t)rd_left(&r);
 		if (!rd_bytes(&r, len, &p))
 			abort();
+		if (is_answer) {
+			if (F.n_asks)
+				answer_with(p, len);
+			continue;
+		}
 		copy = malloc(len ? len : 1);
 		memcpy(copy, p, len);
 		dns_query(F.d, copy, len, F.t, &e, &e, on_reply, NULL);

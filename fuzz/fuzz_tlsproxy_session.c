@@ -3,10 +3,12 @@
  * Whole flows over real socketpairs, driven by a script in the input: bytes,
  * half-closes and hang-ups of either end in any order, with turns of the loop
  * between them. Every flow must end once both ends are gone, exactly once, and
- * must leave nothing behind; and the loop must come to rest between steps.
+ * must leave nothing behind; and the loop must come to rest between steps. At any
+ * point the policy may turn stricter or milder, and what is under way be judged again.
  *
- * Input: one byte of options (bit 0: TLS flow, bit 1: name known), then
- * operations: a byte whose low three bits say what, the rest how long.
+ * Input: one byte of options (bit 0: TLS flow, bit 1: name known, bit 2: its TLS
+ * only ends here), then operations: a byte whose low three bits say what, the rest
+ * how long.
  */
 #include "tlsproxy/tlsproxy_int.h"
 
@@ -18,19 +20,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct loop *loop;
 static struct tlsproxy *tp;
 static int n_done;
+static bool strict;
 
 static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 		      const struct name *sni, struct tlsproxy_verdict *ret)
 {
 	(void)ctx;
 	(void)f;
-	*ret = (struct tlsproxy_verdict){ .allow = has_sni && sni->s[0] != 'x' };
+	*ret = (struct tlsproxy_verdict){ .allow = has_sni && sni->s[0] != 'x' && !strict };
 }
 
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
 {
 	(void)ctx;
-	*ret = (struct tlsproxy_verdict){ .allow = r->method[0] != 'D' };
+	*ret = (struct tlsproxy_verdict){ .allow = r->method[0] != (strict ? 'G' : 'D') };
 }
 
 static void denial_id(void *ctx, char ret[static 40])
@@ -139,6 +142,12 @@ static void operate(int *end, unsigned op, struct rd *r)
 		shutdown(*end, SHUT_WR);
 		break;
 	case 3:
+		if (op >> 3 == 5) {
+			strict = !strict;
+			if (tlsproxy_rejudge(tp) > 1)
+				abort();
+			break;
+		}
 		/* Hang up seldom, drain often. */
 		if (op >> 3 < 24) {
 			drain(*end);
@@ -161,8 +170,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!rd_u8(&r, &op))
 		return 0;
 	n_done = 0;
+	strict = false;
 	f.tls = op & 1;
 	f.has_name = op & 2;
+	f.terminate = f.tls && (op & 4);
 	f.remote.addr = f.upstream.addr = ip4(192, 0, 2, 1);
 	f.remote.port = f.upstream.port = f.tls ? 443 : 80;
 	if (name_parse("a.b", 3, &f.name, NULL) < 0 ||

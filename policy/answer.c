@@ -4,6 +4,7 @@
  * public name with an internal address; such an answer is only handed out when
  * the policy opens that address itself, to a flow without a name.
  *
+ * This is the definition, by a walk over the list; match.c answers the same.
  * Asked is "is there a protocol and port for which the first rule that speaks
  * of this address allows": a walk with the set of ports not yet denied.
  * Denies by name or with HTTP conditions take nothing from that set (they say
@@ -75,16 +76,12 @@ static bool step(struct open_set *s, enum policy_action action, uint8_t protos,
 	return action == POLICY_ALLOW && (icmp & ~s->icmp_denied);
 }
 
-static bool answer_ok(const struct policy *p, const struct ip_addr *a)
+bool policy_linear_answer(const struct policy *p, const struct ip_addr *a)
 {
 	const uint8_t any = POLICY_TCP | POLICY_UDP | POLICY_ICMPV4 | POLICY_ICMPV6;
 	struct policy_facts f = { .dir = POLICY_EGRESS, .addr = *a, .name = POLICY_NONE };
 	struct open_set s = { 0 };
 
-	if (policy_group_of(a) == POLICY_GROUP_PUBLIC)
-		return true;
-	if (a->family == 0)
-		return false;
 	for (size_t i = 0; i < p->n_rules; i++) {
 		const struct policy_rule *r = &p->rules[i];
 		uint8_t protos = r->protos ? r->protos : any;
@@ -105,5 +102,9 @@ static bool answer_ok(const struct policy *p, const struct ip_addr *a)
 
 bool policy_answer_ok(const struct policy *p, const struct ip_addr *a)
 {
-	return answer_ok(p, a) && (!p->floor || answer_ok(p->floor, a));
+	if (policy_group_of(a) == POLICY_GROUP_PUBLIC)
+		return true;
+	if (a->family == 0)
+		return false;
+	return policy_match_answer(p, a) && (!p->floor || policy_match_answer(p->floor, a));
 }

@@ -27,23 +27,17 @@ static struct policy_verdict both(struct policy_verdict own, struct policy_verdi
 	return floor;
 }
 
-/* strict_names: a name that the connection did not prove is no name at all. */
-static bool is_nameless(const struct policy *p, const struct policy_facts *f)
-{
-	return p->strict_names && f->name == POLICY_KNOWN && (f->name_unproven || f->name_answered);
-}
-
 static struct policy_verdict decide(const struct policy *p, const struct policy_facts *f)
 {
 	struct policy_facts nameless;
 
-	if (!is_nameless(p, f))
-		return policy_linear_decide(p, f);
+	if (!policy_is_nameless(p, f))
+		return policy_match_decide(p, f);
 	nameless = *f;
 	nameless.name = POLICY_NONE;
 	nameless.names = NULL;
 	nameless.n_names = 0;
-	return policy_linear_decide(p, &nameless);
+	return policy_match_decide(p, &nameless);
 }
 
 struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f)
@@ -55,14 +49,14 @@ struct policy_verdict policy_decide(const struct policy *p, const struct policy_
 
 struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n)
 {
-	struct policy_verdict v = policy_linear_query(p, n);
+	struct policy_verdict v = policy_match_query(p, n);
 
-	return p->floor ? both(v, policy_linear_query(p->floor, n)) : v;
+	return p->floor ? both(v, policy_match_query(p->floor, n)) : v;
 }
 
 bool policy_query_exact(const struct policy *p, const struct name *n)
 {
-	struct policy_verdict v = policy_linear_query(p, n);
+	struct policy_verdict v = policy_match_query(p, n);
 
 	return v.rule >= 0 && p->rules[v.rule].dest == DEST_NAME;
 }
@@ -77,7 +71,7 @@ bool policy_query_type(const struct policy *p, const struct name *n, enum policy
 struct policy_verdict policy_decide_alias(const struct policy *p, const struct name *asked,
 					  const struct name *alias)
 {
-	struct policy_verdict v = policy_linear_alias(p, asked, alias);
+	struct policy_verdict v = policy_match_alias(p, asked, alias);
 
-	return p->floor ? both(v, policy_linear_alias(p->floor, asked, alias)) : v;
+	return p->floor ? both(v, policy_match_alias(p->floor, asked, alias)) : v;
 }

@@ -21,12 +21,8 @@ static int parse_name(const char *s, enum dest_kind kind, struct policy_rule *r,
 			s);
 	if (name_parse(s, strlen(s), &n, &reason) < 0)
 		return why_set(why, "\"%.100s\": %s", s, reason);
-	r->name = malloc(sizeof(n));
-	if (!r->name)
-		return -ENOMEM;
-	*r->name = n;
 	r->dest = kind;
-	return 0;
+	return policy_rule_set_name(r, &n);
 }
 
 static int parse_prefix(const char *s, bool cidr, struct policy_rule *r, struct why *why)

@@ -36,17 +36,42 @@ bool policy_doh_name(const struct name *n)
 	return false;
 }
 
-bool policy_doh_address(const struct ip_addr *a)
+/* IPv4 first, then by the bits. */
+static int compare(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return a->family != b->family ? a->family - b->family : memcmp(a->b, b->b, ip_size(a));
+}
+
+/* The table is sorted and no prefix holds another: only the last one at or before a may hold it. */
+static bool in_table(const struct ip_addr *a)
+{
+	size_t lo = 0, hi = ARRAY_SIZE(doh_prefixes);
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (compare(&doh_prefixes[mid].addr, a) <= 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo > 0 && ip_in_prefix(a, &doh_prefixes[lo - 1]);
+}
+
+bool policy_doh_address(const struct ip_addr *a, enum policy_action action)
 {
 	struct ip_addr in[2];
-	size_t n = policy_embedded_all(a, in);
+	size_t n = policy_embedded_all(a, in), hits = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(doh_prefixes); i++) {
-		if (ip_in_prefix(a, &doh_prefixes[i]))
-			return true;
-		for (size_t k = 0; k < n; k++)
-			if (ip_in_prefix(&in[k], &doh_prefixes[i]))
-				return true;
-	}
-	return false;
+	if (in_table(a))
+		return true;
+	for (size_t i = 0; i < n; i++)
+		hits += in_table(&in[i]);
+	return action == POLICY_ALLOW ? n && hits == n : hits > 0;
+}
+
+size_t policy_doh_prefixes(const struct ip_prefix **ret)
+{
+	*ret = doh_prefixes;
+	return ARRAY_SIZE(doh_prefixes);
 }

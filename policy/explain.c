@@ -2,7 +2,7 @@
 /*
  * Why a decision came out as it did: the evaluator's own judgement of each
  * rule, put into words. Never a second opinion: outcome and verdict come from
- * policy_rule_judge() and policy_decide().
+ * policy_rule_judge(), policy_linear_query() and the deciders.
  */
 #include "base/base.h"
 #include "policy/policy_internal.h"
@@ -60,22 +60,46 @@ static void say_ports(char *out, const struct policy_rule *r)
 	}
 }
 
+/* A rule as a phrase behind "is" or "is not". */
+static const char *dest_words(const struct policy_rule *r, char *out, size_t size)
+{
+	if (r->dest != DEST_DOH)
+		return policy_dest_format(r, out, size);
+	snprintf(out, size, "a known DNS-over-HTTPS resolver");
+	return out;
+}
+
+/* Why a rule by name does not match; for group doh the address does not either. */
+static void why_no_name(const struct policy_rule *r, const struct policy_facts *f, char *out)
+{
+	char dest[NAME_MAX_LEN + 8];
+
+	dest_words(r, dest, sizeof(dest));
+	if (f->name == POLICY_NONE && (f->name_unproven || f->name_answered))
+		say(out,
+		    "strict_names: the connection proves no name, an allow by name needs that");
+	else if (f->name == POLICY_NONE)
+		say(out, "the flow has no name: an allow by name needs one");
+	else if (f->name == POLICY_UNKNOWN)
+		say(out, "this address was not handed out for %.100s", dest);
+	else if (f->name_unproven && r->action == POLICY_ALLOW && f->n_names == 1)
+		say(out, "name %.60s is only claimed: this address was not handed out for it",
+		    f->names[0].s);
+	else if (f->n_names == 1)
+		say(out, "name %.60s is not %.60s", f->names[0].s, dest);
+	else
+		say(out, "none of the flow's %zu names is %.100s", f->n_names, dest);
+}
+
 static void why_no_dest(const struct policy_rule *r, const struct policy_facts *f, char *out)
 {
 	char dest[NAME_MAX_LEN + 8], ip[IP_STRLEN];
 
-	policy_dest_format(r, dest, sizeof(dest));
 	if (rule_by_name(r)) {
-		if (f->name == POLICY_NONE)
-			say(out, "the flow has no name: an allow by name needs one");
-		else if (f->name == POLICY_UNKNOWN)
-			say(out, "this address was not handed out for %.100s", dest);
-		else if (f->n_names == 1)
-			say(out, "name %.60s is not %.60s", f->names[0].s, dest);
-		else
-			say(out, "none of the flow's %zu names is %.100s", f->n_names, dest);
+		why_no_name(r, f, out);
 		return;
 	}
+	policy_dest_format(r, dest, sizeof(dest));
 	if (f->is_host && r->dest == DEST_GROUP)
 		say(out, "the address is the gateway: group host, not %s", dest);
 	else if (f->addr.family == 0)
@@ -142,10 +166,12 @@ static void why_unknown(const struct policy_rule *r, enum rule_cond cond, char *
 
 static void why_yes(const struct policy_rule *r, const struct policy_facts *f, char *out)
 {
-	char dest[NAME_MAX_LEN + 8];
+	char dest[NAME_MAX_LEN + 8], ip[IP_STRLEN];
 
-	policy_dest_format(r, dest, sizeof(dest));
-	if (rule_by_name(r) && f->name == POLICY_NONE)
+	dest_words(r, dest, sizeof(dest));
+	if (r->dest == DEST_DOH && f->addr.family && policy_rule_covers_address(r, f))
+		say(out, "%s is %s", ip_format(&f->addr, ip), dest);
+	else if (rule_by_name(r) && f->name == POLICY_NONE)
 		say(out, "the flow has no name: that never escapes a deny by name");
 	else if (rule_has_http(r) && f->http != POLICY_KNOWN)
 		say(out, "no HTTP request could be read: that never escapes a deny with http");
@@ -155,10 +181,17 @@ static void why_yes(const struct policy_rule *r, const struct policy_facts *f, c
 		say(out, "destination is %.120s", dest);
 }
 
+static struct policy_step step_of(const struct policy *p, size_t i)
+{
+	return (struct policy_step){ .rule = (int)i,
+				     .rule_id = p->rules[i].id,
+				     .action = p->rules[i].action };
+}
+
 static struct policy_step explain_rule(const struct policy *p, size_t i, const struct policy_facts *f)
 {
 	const struct policy_rule *r = &p->rules[i];
-	struct policy_step s = { .rule = (int)i, .rule_id = r->id, .action = r->action };
+	struct policy_step s = step_of(p, i);
 	enum rule_cond cond;
 
 	switch (policy_rule_judge(r, f, &cond)) {
@@ -178,27 +211,102 @@ static struct policy_step explain_rule(const struct policy *p, size_t i, const s
 	return s;
 }
 
+/* One list's rules up to the one that decided. Returns how many were written. */
+static size_t explain_list(const struct policy *p, const struct policy_facts *f,
+			   struct policy_step *steps, size_t max)
+{
+	struct policy_facts seen = *f;
+	bool done = false;
+	size_t n;
+
+	if (policy_is_nameless(p, f))
+		seen.name = POLICY_NONE;
+	for (n = 0; n < p->n_rules && n < max && !done; n++) {
+		steps[n] = explain_rule(p, n, &seen);
+		done = str_eq(steps[n].outcome, "match");
+	}
+	return n;
+}
+
+static void mark_floor(struct policy_step *steps, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		steps[i].floor = true;
+}
+
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n)
 {
-	size_t n = 0;
-	bool done = false;
+	size_t own = explain_list(p, f, steps, max), floor = 0;
 
-	for (size_t i = 0; i < p->n_rules && n < max && !done; i++) {
-		steps[n] = explain_rule(p, i, f);
-		done = str_eq(steps[n].outcome, "match");
-		n++;
-	}
-	*ret_n = n;
+	if (p->floor)
+		floor = explain_list(p->floor, f, steps + own, max - own);
+	mark_floor(steps + own, floor);
+	*ret_n = own + floor;
 	return policy_decide(p, f);
+}
+
+/* ---- queries ---------------------------------------------------------------- */
+
+static void why_query_no(const struct policy_rule *r, const struct name *n, char *out)
+{
+	char dest[NAME_MAX_LEN + 8];
+
+	dest_words(r, dest, sizeof(dest));
+	if (!(r->dirs & POLICY_EGRESS))
+		say(out, "the rule is for ingress, a query is egress");
+	else if (rule_by_name(r) && r->action == POLICY_DENY &&
+		 (r->n_ports || r->protos || rule_has_http(r)))
+		say(out, "the deny is limited to %s: the name itself may be asked",
+		    rule_has_http(r) ? "requests"
+		    : r->n_ports     ? "ports"
+				     : "protocols");
+	else if (rule_by_name(r))
+		say(out, "name %.60s is not %.60s", n->s, dest);
+	else if (r->dest == DEST_ANY || (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST))
+		say(out, "the rule does not cover queries: port 53 of the gateway, udp");
+	else
+		say(out, "a rule by address says nothing of a query");
+}
+
+static void why_query_yes(const struct policy_rule *r, const struct name *n, char *out)
+{
+	char dest[NAME_MAX_LEN + 8];
+
+	if (r->dest == DEST_ANY)
+		say(out, "any destination: every query");
+	else if (!rule_by_name(r))
+		say(out, "the gateway's resolver: every query");
+	else
+		say(out, "name %.60s is %.60s", n->s, dest_words(r, dest, sizeof(dest)));
+}
+
+static size_t explain_query_list(const struct policy *p, const struct name *name,
+				 struct policy_step *steps, size_t max)
+{
+	bool done = false;
+	size_t n;
+
+	for (n = 0; n < p->n_rules && n < max && !done; n++) {
+		const struct policy one = { .rules = &p->rules[n], .n_rules = 1 };
+
+		steps[n] = step_of(p, n);
+		done = policy_linear_query(&one, name).rule == 0;
+		steps[n].outcome = done ? "match" : "no match";
+		(done ? why_query_yes : why_query_no)(&p->rules[n], name, steps[n].why);
+	}
+	return n;
 }
 
 struct policy_verdict policy_explain_query(const struct policy *p, const struct name *n,
 					   struct policy_step *steps, size_t max, size_t *ret_n)
 {
-	(void)steps;
-	(void)max;
-	*ret_n = 0;
+	size_t own = explain_query_list(p, n, steps, max), floor = 0;
+
+	if (p->floor)
+		floor = explain_query_list(p->floor, n, steps + own, max - own);
+	mark_floor(steps + own, floor);
+	*ret_n = own + floor;
 	return policy_decide_query(p, n);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""doh.tsv -> C tables of names, suffixes and prefixes, each sorted.
+"""doh.tsv -> C tables of names, suffixes and prefixes, each sorted; no entry holds another.
 
 usage: gen_doh.py doh.tsv doh_table.h
 """
@@ -19,8 +19,8 @@ def read(path):
         what = fields[0]
         if "/" in what:
             net = ipaddress.ip_network(what)  # refuses host bits
-            if net in nets[net.version]:
-                sys.exit(f"{path}:{number}: {net} twice")
+            if any(net.overlaps(n) for n in nets[net.version]):
+                sys.exit(f"{path}:{number}: {net}: in this table already")
             nets[net.version].add(net)
             continue
         if what != what.lower() or what.endswith(".") or " " in what:
@@ -29,6 +29,10 @@ def read(path):
         if what.lstrip(".") in into:
             sys.exit(f"{path}:{number}: {what} twice")
         into.add(what.lstrip("."))
+    for name in names | suffixes:
+        above = name.split(".")[1 if name in suffixes else 0:]
+        if any(".".join(above[i:]) in suffixes for i in range(len(above))):
+            sys.exit(f"{path}: {name} is below a suffix of this table")
     return names, suffixes, nets
 
 

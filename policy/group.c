@@ -76,6 +76,120 @@ static enum policy_group table_group6(const uint8_t b[static 16])
 	return (enum policy_group)group_runs6[lo].group;
 }
 
+/* ---- as ranges ------------------------------------------------------------------ */
+
+static struct ip_addr addr6(uint64_t hi, uint64_t lo)
+{
+	struct ip_addr a = { .family = 6 };
+
+	put_be32(a.b, (uint32_t)(hi >> 32));
+	put_be32(a.b + 4, (uint32_t)hi);
+	put_be32(a.b + 8, (uint32_t)(lo >> 32));
+	put_be32(a.b + 12, (uint32_t)lo);
+	return a;
+}
+
+/* A range of IPv6 addresses as numbers. */
+struct range6 {
+	uint64_t hi, lo, last_hi, last_lo;
+};
+
+/* What wraps IPv4, in ascending order: never judged by the table itself. */
+static const struct range6 wrappers[] = {
+	{ 0, 2, 0, UINT32_MAX },				   /* ::/96 */
+	{ 0, 0xffff00000000, 0, 0xffffffffffff },		   /* ::ffff:0:0/96 */
+	{ 0, 0xffff000000000000, 0, 0xffff0000ffffffff },	   /* ::ffff:0:0:0/96 */
+	{ 0x64ff9b00000000, 0, 0x64ff9b00000000, UINT32_MAX },	   /* NAT64 */
+	{ 0x2001000000000000, 0, 0x20010000ffffffff, UINT64_MAX }, /* Teredo */
+	{ 0x2002000000000000, 0, 0x2002ffffffffffff, UINT64_MAX }, /* 6to4 */
+};
+
+static bool after(uint64_t a_hi, uint64_t a_lo, uint64_t b_hi, uint64_t b_lo)
+{
+	return a_hi > b_hi || (a_hi == b_hi && a_lo > b_lo);
+}
+
+static void tell6(const struct range6 *r, policy_range_fn *fn, void *user)
+{
+	struct ip_addr first = addr6(r->hi, r->lo), last = addr6(r->last_hi, r->last_lo);
+
+	fn(user, &first, &last);
+}
+
+/* One run of the table, with the wrappers cut out of it. */
+static void native6(struct range6 r, policy_range_fn *fn, void *user)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wrappers); i++) {
+		const struct range6 *w = &wrappers[i];
+
+		if (after(w->hi, w->lo, r.last_hi, r.last_lo))
+			break;
+		if (after(r.hi, r.lo, w->last_hi, w->last_lo))
+			continue;
+		if (after(w->hi, w->lo, r.hi, r.lo)) {
+			struct range6 before = { r.hi, r.lo, w->lo ? w->hi : w->hi - 1, w->lo - 1 };
+
+			tell6(&before, fn, user);
+		}
+		if (!after(r.last_hi, r.last_lo, w->last_hi, w->last_lo))
+			return;
+		r.lo = w->last_lo + 1;
+		r.hi = w->last_hi + (r.lo == 0);
+	}
+	tell6(&r, fn, user);
+}
+
+void policy_wrapped_ranges(const struct ip_addr *first, const struct ip_addr *last,
+			   policy_range_fn *fn, void *user)
+{
+	uint32_t a = get_be32(first->b), b = get_be32(last->b);
+
+	/* :: and ::1 are addresses of their own. */
+	if (b >= 2)
+		tell6(&(struct range6){ 0, MAX(a, 2u), 0, b }, fn, user);
+	tell6(&(struct range6){ 0, 0xffff00000000 | a, 0, 0xffff00000000 | b }, fn, user);
+	tell6(&(struct range6){ 0, 0xffff000000000000 | a, 0, 0xffff000000000000 | b }, fn, user);
+	tell6(&(struct range6){ 0x64ff9b00000000, a, 0x64ff9b00000000, b }, fn, user);
+	tell6(&(struct range6){ 0x2002000000000000 | (uint64_t)a << 16, 0,
+				0x200200000000ffff | (uint64_t)b << 16, UINT64_MAX },
+	      fn, user);
+}
+
+void policy_group_ranges(enum policy_group g, policy_range_fn *fn, void *user)
+{
+	struct ip_addr first, last;
+
+	for (unsigned wrapped = 0; wrapped < 2; wrapped++) {
+		for (size_t i = 0; i < ARRAY_SIZE(group_runs4); i++) {
+			bool end = i + 1 == ARRAY_SIZE(group_runs4);
+
+			if (group_runs4[i].group != g)
+				continue;
+			first = last = (struct ip_addr){ .family = 4 };
+			put_be32(first.b, group_runs4[i].first);
+			put_be32(last.b, end ? UINT32_MAX : group_runs4[i + 1].first - 1);
+			if (wrapped)
+				policy_wrapped_ranges(&first, &last, fn, user);
+			else
+				fn(user, &first, &last);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(group_runs6); i++) {
+		const struct group_run6 *r = &group_runs6[i], *next = r + 1;
+		struct range6 run = { r->hi, r->lo, UINT64_MAX, UINT64_MAX };
+
+		if (r->group != g)
+			continue;
+		if (i + 1 < ARRAY_SIZE(group_runs6)) {
+			run.last_hi = next->lo ? next->hi : next->hi - 1;
+			run.last_lo = next->lo - 1;
+		}
+		native6(run, fn, user);
+	}
+}
+
+/* ---- what is inside ------------------------------------------------------------- */
+
 static bool starts_with(const uint8_t *b, const uint8_t *prefix, size_t n)
 {
 	return memcmp(b, prefix, n) == 0;
@@ -209,9 +323,9 @@ bool policy_group_parse(const char *s, enum policy_group *ret)
 
 const char *policy_group_suggest(const char *s)
 {
-	const char *words[ARRAY_SIZE(group_words)];
+	const char *words[ARRAY_SIZE(group_words) + 1] = { [ARRAY_SIZE(group_words)] = "doh" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(group_words); i++)
 		words[i] = group_words[i].word;
 	return str_suggest(s, words, ARRAY_SIZE(words));
 }

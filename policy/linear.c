@@ -50,9 +50,7 @@ static bool name_match(const struct policy_rule *r, const struct name *n)
 {
 	if (r->dest == DEST_DOH)
 		return policy_doh_name(n);
-	if (r->dest == DEST_NAME)
-		return name_equal(n, r->name);
-	return name_in_suffix(n, r->name, r->dest == DEST_SUFFIX);
+	return policy_rule_names(r, n);
 }
 
 static bool any_name_match(const struct policy_rule *r, const struct policy_facts *f)
@@ -88,7 +86,7 @@ bool policy_rule_covers_address(const struct policy_rule *r, const struct policy
 	if (f->addr.family == 0)
 		return r->action == POLICY_DENY;
 	if (r->dest == DEST_DOH)
-		return policy_doh_address(&f->addr);
+		return policy_doh_address(&f->addr, r->action);
 	if (r->dest == DEST_GROUP)
 		return policy_group_of(&f->addr) == r->group;
 	return prefix_match(r, &f->addr);
@@ -112,7 +110,7 @@ static bool request_match(const struct policy_rule *r, const struct policy_facts
 	return false;
 }
 
-static enum tri judge_http(const struct policy_rule *r, const struct policy_facts *f)
+enum tri policy_rule_judge_http(const struct policy_rule *r, const struct policy_facts *f)
 {
 	if (f->http == POLICY_UNKNOWN)
 		return TRI_UNKNOWN;
@@ -121,11 +119,23 @@ static enum tri judge_http(const struct policy_rule *r, const struct policy_fact
 	return r->action == POLICY_DENY ? TRI_YES : TRI_NO;
 }
 
+enum tri policy_rule_judge_dest(const struct policy_rule *r, const struct policy_facts *f)
+{
+	if (r->dest == DEST_ANY)
+		return TRI_YES;
+	/* Group doh is a set of addresses and of names: either will do. */
+	if (r->dest == DEST_DOH && policy_rule_covers_address(r, f))
+		return TRI_YES;
+	if (rule_by_name(r))
+		return judge_name(r, f);
+	return policy_rule_covers_address(r, f) ? TRI_YES : TRI_NO;
+}
+
 enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
 			   enum rule_cond *ret_cond)
 {
 	bool icmp = f->proto == POLICY_ICMPV4 || f->proto == POLICY_ICMPV6;
-	enum tri dest = TRI_YES, http = TRI_YES;
+	enum tri dest, http = TRI_YES;
 
 	*ret_cond = COND_DIR;
 	if (!(r->dirs & f->dir))
@@ -140,15 +150,9 @@ enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_fact
 	if (rule_has_http(r)) {
 		if (icmp)
 			return TRI_NO;
-		http = judge_http(r, f);
+		http = policy_rule_judge_http(r, f);
 	}
-	/* Group doh is a set of addresses and of names: either will do. */
-	if (r->dest == DEST_DOH && policy_rule_covers_address(r, f))
-		dest = TRI_YES;
-	else if (rule_by_name(r))
-		dest = judge_name(r, f);
-	else if (r->dest != DEST_ANY)
-		dest = policy_rule_covers_address(r, f) ? TRI_YES : TRI_NO;
+	dest = policy_rule_judge_dest(r, f);
 	if (dest == TRI_NO) {
 		*ret_cond = COND_DEST;
 		return TRI_NO;
@@ -161,7 +165,7 @@ enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_fact
 
 /* ---- the list ---------------------------------------------------------------- */
 
-static struct policy_verdict verdict(const struct policy *p, enum policy_answer answer, size_t rule)
+struct policy_verdict policy_verdict_of(const struct policy *p, enum policy_answer answer, size_t rule)
 {
 	struct policy_verdict v = { .answer = answer, .rule = -1 };
 
@@ -171,11 +175,6 @@ static struct policy_verdict verdict(const struct policy *p, enum policy_answer 
 		v.reason = p->rules[rule].reason;
 	}
 	return v;
-}
-
-static enum policy_answer answer_of(enum policy_action a)
-{
-	return a == POLICY_ALLOW ? POLICY_ANSWER_ALLOW : POLICY_ANSWER_DENY;
 }
 
 struct policy_verdict policy_linear_decide(const struct policy *p, const struct policy_facts *f)
@@ -202,10 +201,10 @@ struct policy_verdict policy_linear_decide(const struct policy *p, const struct 
 			first_http = MIN(first_http, i);
 	}
 	if (!possible[last == POLICY_ALLOW ? POLICY_DENY : POLICY_ALLOW])
-		return verdict(p, answer_of(last), i);
+		return policy_verdict_of(p, policy_answer_of(last), i);
 	if (first_name != SIZE_MAX)
-		return verdict(p, POLICY_ANSWER_NEED_NAME, first_name);
-	return verdict(p, POLICY_ANSWER_NEED_HTTP, first_http);
+		return policy_verdict_of(p, POLICY_ANSWER_NEED_NAME, first_name);
+	return policy_verdict_of(p, POLICY_ANSWER_NEED_HTTP, first_http);
 }
 
 /* ---- names asked of the resolver ------------------------------------------------ */
@@ -223,26 +222,28 @@ static bool covers_dns(const struct policy_rule *r)
 	return !r->protos || (r->protos & need);
 }
 
-static bool query_match(const struct policy_rule *r, const struct name *n)
+bool policy_rule_covers_query(const struct policy_rule *r)
 {
 	if (!(r->dirs & POLICY_EGRESS))
 		return false;
-	if (rule_by_name(r)) {
-		if (r->action == POLICY_DENY && (r->n_ports || r->protos || rule_has_http(r)))
-			return false;
-		return name_match(r, n);
-	}
+	if (rule_by_name(r))
+		return r->action == POLICY_ALLOW || !(r->n_ports || r->protos || rule_has_http(r));
 	if (r->dest == DEST_ANY || (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST))
 		return covers_dns(r);
 	return false;
+}
+
+static bool query_match(const struct policy_rule *r, const struct name *n)
+{
+	return policy_rule_covers_query(r) && (!rule_by_name(r) || name_match(r, n));
 }
 
 struct policy_verdict policy_linear_query(const struct policy *p, const struct name *n)
 {
 	for (size_t i = 0; i < p->n_rules; i++)
 		if (query_match(&p->rules[i], n))
-			return verdict(p, answer_of(p->rules[i].action), i);
-	return verdict(p, answer_of(p->egress), p->n_rules);
+			return policy_verdict_of(p, policy_answer_of(p->rules[i].action), i);
+	return policy_verdict_of(p, policy_answer_of(p->egress), p->n_rules);
 }
 
 struct policy_verdict policy_linear_alias(const struct policy *p, const struct name *asked,
@@ -252,7 +253,7 @@ struct policy_verdict policy_linear_alias(const struct policy *p, const struct n
 		const struct policy_rule *r = &p->rules[i];
 
 		if (query_match(r, asked) || (rule_by_name(r) && query_match(r, alias)))
-			return verdict(p, answer_of(r->action), i);
+			return policy_verdict_of(p, policy_answer_of(r->action), i);
 	}
-	return verdict(p, answer_of(p->egress), p->n_rules);
+	return policy_verdict_of(p, policy_answer_of(p->egress), p->n_rules);
 }

@@ -88,15 +88,11 @@ static int load_rules(struct policy *p, const struct conf *rules, struct conf_er
 
 /* ---- the policy ------------------------------------------------------------------ */
 
-static const char *const policy_keys[] = { "default_egress",
-					   "default_ingress",
-					   "on_deny",
-					   "preset",
-					   "rules",
-					   "deny_domains",
-					   "deny_domain_suffixes",
-					   "allow_domains",
-					   "allow_domain_suffixes",
+static const char *const policy_keys[] = { "default_egress", "default_ingress",
+					   "on_deny",	     "strict_names",
+					   "preset",	     "rules",
+					   "deny_domains",   "deny_domain_suffixes",
+					   "allow_domains",  "allow_domain_suffixes",
 					   "policy" };
 /* "policy" is only there to be suggested: see policy_load_file. */
 #define N_POLICY_KEYS (ARRAY_SIZE(policy_keys) - 1)
@@ -196,19 +192,23 @@ static bool only_deny_lists(const struct conf *c)
 	struct conf dd = conf_member(c, "deny_domains");
 	struct conf ds = conf_member(c, "deny_domain_suffixes");
 	struct conf on_deny = conf_member(c, "on_deny");
+	struct conf strict = conf_member(c, "strict_names");
 	size_t lists = (dd.v != NULL) + (ds.v != NULL);
 
-	return lists && n == lists + (on_deny.v != NULL) &&
+	return lists && n == lists + (on_deny.v != NULL) + (strict.v != NULL) &&
 	       json_array_size(dd.v) + json_array_size(ds.v) > 0;
 }
 
 static int load_object(const struct conf *c, struct policy *p, struct conf_error *err)
 {
 	struct conf preset = conf_member(c, "preset"), rules = conf_member(c, "rules");
+	struct conf strict = conf_member(c, "strict_names");
 	int e = conf_only_keys(c, policy_keys, N_POLICY_KEYS, err);
 
 	if (e == 0)
 		e = load_on_deny(c, &p->drop, err);
+	if (e == 0)
+		e = conf_bool(&strict, &p->strict_names, err);
 	if (e < 0)
 		return e;
 	if (preset.v)
@@ -227,6 +227,7 @@ static int load_object(const struct conf *c, struct policy *p, struct conf_error
 int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err)
 {
 	struct policy *p = NULL;
+	struct why why;
 	int e;
 
 	if (json_is_string(c->v))
@@ -238,6 +239,11 @@ int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_erro
 		conf_error_set(err, "out of memory");
 	else
 		e = load_object(c, p, err);
+	if (e == 0) {
+		e = policy_finish(p, &why);
+		if (e < 0)
+			policy_conf_why(c, &why, e, err);
+	}
 	if (e < 0) {
 		policy_free(p);
 		return e;

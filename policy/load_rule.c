@@ -49,16 +49,15 @@ static int for_items(const struct conf *c, item_fn fn, bool single_ok, struct po
 	return e;
 }
 
-/* Singular and plural key of one thing; both is an error, not a merge. */
+/* Singular and plural key of one thing: a list of both. None may be dropped, that would widen the rule. */
 static int singular_or_plural(const struct conf *rule, const char *one, const char *many,
 			      item_fn fn, struct policy_rule *r, struct conf_error *err)
 {
 	struct conf c1 = conf_member(rule, one), cn = conf_member(rule, many);
 
-	if (c1.v && cn.v)
-		return conf_fail(&c1, err, "\"%s\" and \"%s\" in one rule: give one of them", one,
-				 many);
-	return for_items(c1.v ? &c1 : &cn, fn, true, r, err);
+	int e = for_items(&c1, fn, true, r, err);
+
+	return e < 0 ? e : for_items(&cn, fn, true, r, err);
 }
 
 static int proto_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
@@ -145,6 +144,25 @@ static int path_item(const struct conf *c, struct policy_rule *r, struct conf_er
 		return e;
 	e = policy_rule_add_path(r, s, &why);
 	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+}
+
+static int qtype_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+{
+	const char *s;
+	struct why why;
+	int e = policy_conf_need_str(c, &s, err);
+
+	if (e < 0)
+		return e;
+	e = policy_rule_add_qtype(r, s, &why);
+	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+}
+
+static int load_qtypes(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+{
+	if (json_is_array(c->v) && json_array_size(c->v) == 0)
+		return conf_fail(c, err, "an empty list opens nothing; leave \"qtypes\" out");
+	return for_items(c, qtype_item, false, r, err);
 }
 
 static int load_http(const struct conf *c, struct policy_rule *r, struct conf_error *err)
@@ -290,11 +308,10 @@ static int load_rule_head(const struct conf *c, struct policy_rule *r, struct co
 int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *err)
 {
 	static const char *const keys[] = {
-		"id",	    "action",	 "direction", "destination", "destination_kind",
-		"protocol", "protocols", "port",      "ports",	     "http",
-		"reason"
+		"id",	     "action", "direction", "destination", "destination_kind", "protocol",
+		"protocols", "port",   "ports",	    "http",	   "reason",	       "qtypes"
 	};
-	struct conf http = conf_member(c, "http");
+	struct conf http = conf_member(c, "http"), qtypes = conf_member(c, "qtypes");
 	struct policy_rule r = RULE_INIT;
 	struct why why;
 	int e = conf_only_keys(c, keys, ARRAY_SIZE(keys), err);
@@ -309,6 +326,8 @@ int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *
 		e = singular_or_plural(c, "port", "ports", port_item, &r, err);
 	if (e == 0)
 		e = load_http(&http, &r, err);
+	if (e == 0)
+		e = load_qtypes(&qtypes, &r, err);
 	if (e == 0) {
 		e = policy_add(p, &r, &why);
 		if (e < 0)

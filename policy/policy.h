@@ -18,14 +18,20 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* ---- JSON files with positions ---------------------------------------- */
+/* ---- configuration files with positions -------------------------------- */
 
 /*
- * Reading a JSON configuration so that every complaint names file, line and
- * column: jansson parses (duplicate keys and trailing text refused, depth
- * bounded), and a value's place is found again in the text when it is needed.
- * weir/'s configuration reader uses the same.
+ * Reading a configuration so that every complaint names file, line and column.
+ * JSON, YAML and TOML are spellings of one model: objects, lists, texts, whole
+ * numbers, true, false and null, no key twice, depth bounded. What YAML could mean
+ * in two ways (plain `no`, 010, 8080:80), and anchors, aliases, tags and several
+ * documents, is refused; so are TOML's dates and fractions. weir/'s configuration
+ * reader uses the same.
  */
+enum conf_format { CONF_JSON = 0, CONF_YAML = 1, CONF_TOML = 2 };
+/* By the name's ending: .yaml, .yml, .toml; anything else is JSON. */
+enum conf_format conf_format_of(const char *path);
+
 struct conf_error {
 	char text[768]; /* "FILE:LINE:COL: what is wrong; what to do", or without place */
 };
@@ -33,8 +39,8 @@ void conf_error_set(struct conf_error *e, const char *fmt, ...) printf_like(2, 3
 
 struct conf_doc;
 must_check int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err);
-must_check int conf_doc_parse(const char *text, size_t len, const char *file, struct conf_doc **ret,
-			      struct conf_error *err);
+must_check int conf_doc_parse(const char *text, size_t len, const char *file,
+			      enum conf_format format, struct conf_doc **ret, struct conf_error *err);
 void conf_doc_free(struct conf_doc *d);
 
 /* A value and how we came to it; lives on the caller's stack, up-linked. */
@@ -246,6 +252,51 @@ void policy_set_floor(struct policy *p, struct policy *floor);
 const struct policy *policy_floor(const struct policy *p);
 /* The floor is the caller's again, for the policy that comes after p; NULL: there was none. */
 struct policy *policy_take_floor(struct policy *p);
+
+/* ---- reading the rules ---------------------------------------------------- */
+
+enum policy_dest {
+	POLICY_DEST_ANY = 0,
+	POLICY_DEST_GROUP = 1,
+	POLICY_DEST_PREFIX = 2,
+	POLICY_DEST_NAME = 3,
+	POLICY_DEST_SUFFIX = 4, /* the name and what is below it */
+	POLICY_DEST_BELOW = 5,	/* only what is below it */
+	POLICY_DEST_DOH = 6,
+};
+
+/* One rule as it stands in the list; texts and ports belong to the policy. */
+struct policy_rule_view {
+	enum policy_action action;
+	enum policy_dir dirs;
+	uint8_t protos; /* enum policy_proto bits; 0: any */
+	enum policy_dest dest;
+	enum policy_group group;	/* DEST_GROUP */
+	struct ip_prefix prefix;	/* DEST_PREFIX */
+	struct name name;		/* DEST_NAME, SUFFIX, BELOW */
+	const struct port_range *ports; /* sorted and disjoint; n_ports 0: any */
+	size_t n_ports;
+	bool http; /* it has conditions on the request */
+	const char *id, *reason;
+};
+/* i < policy_rule_count(). */
+void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view *ret);
+enum policy_action policy_default(const struct policy *p, enum policy_dir dir);
+
+/*
+ * The addresses of a group as ranges that do not overlap, in no order, those that
+ * wrap an IPv4 address of it included. Left out are the forms that no range can
+ * tell: Teredo (2001::/32); and ISATAP interface identifiers are not looked at.
+ */
+typedef void policy_range_fn(void *user, const struct ip_addr *first, const struct ip_addr *last);
+void policy_group_ranges(enum policy_group g, policy_range_fn *fn, void *user);
+/* The IPv6 ranges that wrap this IPv4 range: compatible, mapped, translated, NAT64, 6to4. */
+void policy_wrapped_ranges(const struct ip_addr *first, const struct ip_addr *last,
+			   policy_range_fn *fn, void *user);
+/* The prefixes of group doh. */
+size_t policy_doh_prefixes(const struct ip_prefix **ret);
+/* Is the name one of group doh? */
+bool policy_doh_name(const struct name *n);
 
 /* ---- showing and explaining --------------------------------------------- */
 

@@ -20,6 +20,12 @@ enum dest_kind {
 	DEST_DOH = 6,	 /* known DNS-over-HTTPS resolvers, by name or address */
 };
 
+/* A name that takes no more room than it needs: there may be a million. */
+struct rule_name {
+	uint8_t len;
+	char s[]; /* NUL-terminated */
+};
+
 struct policy_rule {
 	enum policy_action action;
 	enum policy_dir dirs;
@@ -27,7 +33,7 @@ struct policy_rule {
 	enum dest_kind dest;
 	enum policy_group group; /* DEST_GROUP */
 	struct ip_prefix prefix; /* DEST_PREFIX; never an IPv4-mapped one */
-	struct name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
+	struct rule_name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
 	struct port_range *ports;
 	size_t n_ports; /* sorted and disjoint; 0: any */
 	char **methods;
@@ -49,6 +55,7 @@ struct policy {
 	struct policy *floor;	  /* owned; NULL: none. A floor has no floor. */
 	struct policy_rule *rules;
 	size_t n_rules, rules_size;
+	struct policy_index *index; /* of these rules; NULL: none yet, the list is walked */
 };
 
 static inline bool rule_by_name(const struct policy_rule *r)
@@ -59,6 +66,12 @@ static inline bool rule_by_name(const struct policy_rule *r)
 static inline bool rule_has_http(const struct policy_rule *r)
 {
 	return r->n_methods || r->n_paths;
+}
+
+/* strict_names: a name that the connection did not prove is no name at all. */
+static inline bool policy_is_nameless(const struct policy *p, const struct policy_facts *f)
+{
+	return p->strict_names && f->name == POLICY_KNOWN && (f->name_unproven || f->name_answered);
 }
 
 /* A reason for a refusal, without a place: the caller knows where it stood. */
@@ -105,6 +118,11 @@ must_check int policy_rule_add_port(struct policy_rule *r, struct port_range ran
 must_check int policy_rule_add_method(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_add_proto(struct policy_rule *r, const char *s, struct why *why);
+must_check int policy_rule_set_name(struct policy_rule *r, const struct name *n);
+/* Of a rule by name, group doh aside. */
+struct name policy_rule_name(const struct policy_rule *r);
+/* Does this name match a rule by name, group doh aside? */
+bool policy_rule_names(const struct policy_rule *r, const struct name *n);
 must_check int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_rule_set_reason(struct policy_rule *r, const char *s, struct why *why);
 must_check int policy_action_parse(const char *s, enum policy_action *ret, struct why *why);
@@ -114,6 +132,14 @@ const char *policy_dir_name(enum policy_dir d);
 /* Sets "what \"word\"; did you mean ...". Returns -EINVAL. */
 int policy_unknown(struct why *why, const char *what, const char *word,
 		   const char *const *candidates, size_t n);
+
+/* ---- qtype.c --------------------------------------------------------------- */
+
+must_check int policy_rule_add_qtype(struct policy_rule *r, const char *s, struct why *why);
+/* The word of bit number `bit` of policy_rule.qtypes; NULL behind the last. */
+const char *policy_qtype_word(unsigned bit);
+/* Part of the validator: qtypes only where they have an effect. */
+must_check int policy_rule_check_qtypes(const struct policy_rule *r, struct why *why);
 
 /* ---- load_rule.c ------------------------------------------------------------ */
 
@@ -142,8 +168,8 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 
 /* ---- doh.c ----------------------------------------------------------------- */
 
-bool policy_doh_name(const struct name *n);
-bool policy_doh_address(const struct ip_addr *a);
+/* Of two addresses inside one, an allow must hold for both and a deny for either. */
+bool policy_doh_address(const struct ip_addr *a, enum policy_action action);
 
 /* ---- linear.c -------------------------------------------------------------- */
 
@@ -159,12 +185,44 @@ enum rule_cond {
 };
 enum tri policy_rule_judge(const struct policy_rule *r, const struct policy_facts *f,
 			   enum rule_cond *ret_cond);
+/* Of its parts: the destination; the HTTP conditions, when it has some. */
+enum tri policy_rule_judge_dest(const struct policy_rule *r, const struct policy_facts *f);
+enum tri policy_rule_judge_http(const struct policy_rule *r, const struct policy_facts *f);
+/* Does it speak of DNS queries (a rule by name: of those for names it matches)? */
+bool policy_rule_covers_query(const struct policy_rule *r);
+/* rule is beyond the list's end for the default. */
+struct policy_verdict policy_verdict_of(const struct policy *p, enum policy_answer answer,
+					size_t rule);
+static inline enum policy_answer policy_answer_of(enum policy_action a)
+{
+	return a == POLICY_ALLOW ? POLICY_ANSWER_ALLOW : POLICY_ANSWER_DENY;
+}
+
 /* The list's own word, without floor and strict_names: the definition. */
 struct policy_verdict policy_linear_decide(const struct policy *p, const struct policy_facts *f);
 struct policy_verdict policy_linear_query(const struct policy *p, const struct name *n);
 struct policy_verdict policy_linear_alias(const struct policy *p, const struct name *asked,
 					  const struct name *alias);
+/* For an address that is not public. */
+bool policy_linear_answer(const struct policy *p, const struct ip_addr *a);
 /* For rules by address or group, and the addresses of group doh. */
 bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f);
+
+/* ---- index.c, match.c ------------------------------------------------------- */
+
+/*
+ * Compiles the list: the last step of everything that makes a policy. Adding a rule
+ * undoes it. -ENOMEM with why set.
+ */
+must_check int policy_finish(struct policy *p, struct why *why);
+void policy_index_free(struct policy_index *x);
+/* The same as policy_linear_*, whatever the number of rules. */
+struct policy_verdict policy_match_decide(const struct policy *p, const struct policy_facts *f);
+struct policy_verdict policy_match_query(const struct policy *p, const struct name *n);
+struct policy_verdict policy_match_alias(const struct policy *p, const struct name *asked,
+					 const struct name *alias);
+bool policy_match_answer(const struct policy *p, const struct ip_addr *a);
+/* How many prefixes that rules are about are around this address. */
+size_t policy_match_prefixes(const struct policy *p, const struct ip_addr *a);
 
 #endif

@@ -4,13 +4,23 @@
 #define WEIR_POLICY_LIMITS_H
 
 /* A file that is read whole: memory, and a /dev/zero given as a path. */
-#define CONF_FILE_MAX ((size_t)16 << 20)
-/* Nested JSON: jansson parses and frees by recursion, so depth is stack. */
+#define CONF_FILE_MAX ((size_t)128 << 20)
+/*
+ * What a file may hold: "[" is one byte in it and some 150 once parsed, "1," some
+ * 30, and YAML and TOML note where each stands. A million rules of six members
+ * each are within these.
+ */
+#define CONF_LISTS_MAX ((size_t)4 << 20)  /* objects and lists */
+#define CONF_VALUES_MAX ((size_t)8 << 20) /* values; of JSON, what stands between commas */
+/* Nested values: jansson and toml++ parse and free by recursion, so depth is stack. */
 #define CONF_DEPTH_MAX 64
 
-/* Rules after expansion: the walk is linear, so this bounds a decision's cost. */
-#define POLICY_RULES_MAX 65536
-/* Ports, methods and paths of one rule: the same, within a rule. */
+/*
+ * Rules after expansion: memory, some 300 bytes each at most while they are
+ * compiled; a decision costs the same. A rule's number must fit an int.
+ */
+#define POLICY_RULES_MAX ((size_t)1 << 20)
+/* Of one rule: methods and paths are walked by a decision, ports take room in the index. */
 #define POLICY_PORTS_MAX 1024
 #define POLICY_METHODS_MAX 64
 #define POLICY_PATHS_MAX 1024

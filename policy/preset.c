@@ -85,20 +85,29 @@ static int add_profiles(struct policy *p, unsigned profiles, struct why *why)
 	return err;
 }
 
-static int profiles_new(unsigned profiles, struct policy **ret)
+/* With these defaults and, when there are some, the rules of the profiles. */
+static int preset_new(enum policy_action egress, enum policy_action ingress, unsigned profiles,
+		      struct policy **ret)
 {
 	struct policy *p = NULL;
 	struct why why;
-	int err = policy_new(POLICY_DENY, POLICY_ALLOW, &p);
+	int err = policy_new(egress, ingress, &p);
 
-	if (err == 0)
+	if (err == 0 && profiles)
 		err = add_profiles(p, profiles, &why);
+	if (err == 0)
+		err = policy_finish(p, &why);
 	if (err < 0) {
 		policy_free(p);
 		return err;
 	}
 	*ret = p;
 	return 0;
+}
+
+static int profiles_new(unsigned profiles, struct policy **ret)
+{
+	return preset_new(POLICY_DENY, POLICY_ALLOW, profiles, ret);
 }
 
 int policy_preset(const char *name, struct policy **ret)
@@ -108,13 +117,13 @@ int policy_preset(const char *name, struct policy **ret)
 			continue;
 		switch (preset_words[i].preset) {
 		case PRESET_NONE:
-			return policy_new(POLICY_DENY, POLICY_DENY, ret);
+			return preset_new(POLICY_DENY, POLICY_DENY, 0, ret);
 		case PRESET_PUBLIC_ONLY:
 			return profiles_new(PROFILE_PUBLIC, ret);
 		case PRESET_NON_LOCAL:
 			return profiles_new(PROFILE_PUBLIC | PROFILE_PRIVATE, ret);
 		case PRESET_ALLOW_ALL:
-			return policy_new(POLICY_ALLOW, POLICY_ALLOW, ret);
+			return preset_new(POLICY_ALLOW, POLICY_ALLOW, 0, ret);
 		}
 	}
 	return -ENOENT;
@@ -198,6 +207,15 @@ static int check_no_net(const struct policy_flags *flags, struct conf_error *err
 	return -EINVAL;
 }
 
+/* What a policy has beside defaults and rules moves on when those are replaced. */
+static void take_settings(struct policy *p, struct policy *from)
+{
+	p->drop = from->drop;
+	p->strict_names = from->strict_names;
+	policy_set_floor(p, from->floor);
+	from->floor = NULL;
+}
+
 /* What the token rules go in front of. Takes over base. */
 static int below_tokens(struct policy *base, const struct policy_flags *flags, struct policy **ret,
 			struct conf_error *err)
@@ -218,7 +236,7 @@ static int below_tokens(struct policy *base, const struct policy_flags *flags, s
 		return r;
 	}
 	if (p && base) {
-		p->drop = base->drop;
+		take_settings(p, base);
 		policy_free(base);
 	}
 	*ret = p ? p : base;
@@ -243,8 +261,8 @@ int policy_compose(struct policy *base, const struct policy_flags *flags, struct
 	r = policy_new(below->egress, below->ingress, &p);
 	if (r < 0)
 		goto out;
-	p->drop = below->drop;
-	p->strict_names = below->strict_names || flags->strict_names;
+	take_settings(p, below);
+	p->strict_names |= flags->strict_names;
 	r = set_default("--net-default-egress", flags->default_egress, &p->egress, err);
 	if (r == 0)
 		r = set_default("--net-default-ingress", flags->default_ingress, &p->ingress, err);
@@ -256,6 +274,8 @@ int policy_compose(struct policy *base, const struct policy_flags *flags, struct
 		r = policy_add_all(p, below, &why);
 	if (r == 0)
 		r = policy_check_ids(p, &twice);
+	if (r == 0)
+		r = policy_finish(p, &why);
 out:
 	if (r < 0)
 		conf_error_set(err, "--net-rule: %s", why.text);

@@ -22,7 +22,7 @@ static json_t *dest_json(const struct policy_rule *r)
 	char text[NAME_MAX_LEN + 8];
 
 	/* A name of one label would read as a misspelt group. */
-	if (r->dest == DEST_NAME && name_labels(r->name) < 2)
+	if (r->dest == DEST_NAME && !strchr(r->name->s, '.'))
 		return json_pack("{s:s}", "domain", r->name->s);
 	return json_string(policy_dest_format(r, text, sizeof(text)));
 }
@@ -70,6 +70,20 @@ static json_t *strings_json(char *const *s, size_t n)
 	return NULL;
 }
 
+static json_t *qtypes_json(uint8_t qtypes)
+{
+	json_t *list = json_array();
+	bool ok = list != NULL;
+
+	for (unsigned i = 0; policy_qtype_word(i) && ok; i++)
+		if (qtypes & 1u << i)
+			ok = push(list, json_string(policy_qtype_word(i)));
+	if (ok)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 static json_t *http_json(const struct policy_rule *r)
 {
 	json_t *o = json_object();
@@ -101,6 +115,8 @@ static json_t *rule_json(const struct policy_rule *r)
 		ok = ok && put(o, "ports", ports_json(r));
 	if (rule_has_http(r))
 		ok = ok && put(o, "http", http_json(r));
+	if (r->qtypes)
+		ok = ok && put(o, "qtypes", qtypes_json(r->qtypes));
 	if (r->reason)
 		ok = ok && put(o, "reason", json_string(r->reason));
 	if (ok)
@@ -128,9 +144,10 @@ int policy_print(const struct policy *p, FILE *out)
 
 	fprintf(out,
 		"{\n  \"default_egress\": \"%s\",\n  \"default_ingress\": \"%s\",\n"
-		"  \"on_deny\": \"%s\",\n  \"rules\": [%s",
+		"  \"on_deny\": \"%s\",\n%s  \"rules\": [%s",
 		policy_action_name(p->egress), policy_action_name(p->ingress),
-		p->drop ? "drop" : "refuse", p->n_rules ? "\n" : "");
+		p->drop ? "drop" : "refuse", p->strict_names ? "  \"strict_names\": true,\n" : "",
+		p->n_rules ? "\n" : "");
 	for (size_t i = 0; i < p->n_rules && err == 0; i++)
 		err = print_rule(&p->rules[i], i + 1 == p->n_rules, out);
 	fprintf(out, "%s]\n}\n", p->n_rules ? "  " : "");

@@ -176,6 +176,34 @@ int policy_rule_add_path(struct policy_rule *r, const char *s, struct why *why)
 	return err;
 }
 
+int policy_rule_set_name(struct policy_rule *r, const struct name *n)
+{
+	struct rule_name *name = malloc(sizeof(*name) + n->len + 1u);
+
+	if (!name)
+		return -ENOMEM;
+	name->len = n->len;
+	memcpy(name->s, n->s, n->len + 1u);
+	free(r->name);
+	r->name = name;
+	return 0;
+}
+
+struct name policy_rule_name(const struct policy_rule *r)
+{
+	struct name n = { .len = r->name->len };
+
+	memcpy(n.s, r->name->s, n.len);
+	return n;
+}
+
+bool policy_rule_names(const struct policy_rule *r, const struct name *n)
+{
+	if (r->dest == DEST_NAME && n->len != r->name->len)
+		return false;
+	return name_ends_with(n, r->name->s, r->name->len, r->dest != DEST_BELOW);
+}
+
 int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why)
 {
 	size_t len = strlen(s);
@@ -237,7 +265,7 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 		return why_set(why, "requests are read on egress only: no http in an ingress rule");
 	if (rule_has_http(r) && r->protos && r->protos != POLICY_TCP)
 		return why_set(why, "http conditions need protocol tcp alone");
-	if ((r->dest == DEST_SUFFIX || r->dest == DEST_BELOW) && name_labels(r->name) < 2)
+	if ((r->dest == DEST_SUFFIX || r->dest == DEST_BELOW) && !strchr(r->name->s, '.'))
 		return why_set(why,
 			       "suffix \"%s\" covers a whole top-level domain: give at least two "
 			       "labels, such as \"example.%s\"",
@@ -245,7 +273,7 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 	if (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
 		return why_set(why,
 			       "group host is the sandbox's gateway: no peer of an ingress flow");
-	return 0;
+	return policy_rule_check_qtypes(r, why);
 }
 
 int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
@@ -255,7 +283,7 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 	if (err < 0)
 		return err;
 	if (p->n_rules == POLICY_RULES_MAX)
-		return why_set(why, "more than %d rules", POLICY_RULES_MAX);
+		return why_set(why, "more than %zu rules", POLICY_RULES_MAX);
 	if (p->n_rules == p->rules_size) {
 		size_t size = p->rules_size ? p->rules_size * 2 : 8;
 		struct policy_rule *rules = realloc(p->rules, size * sizeof(*rules));
@@ -265,6 +293,8 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 		p->rules = rules;
 		p->rules_size = size;
 	}
+	policy_index_free(p->index);
+	p->index = NULL;
 	p->has_http |= rule_has_http(r);
 	p->has_names |= rule_by_name(r);
 	p->rules[p->n_rules++] = *r;
@@ -274,6 +304,9 @@ int policy_add(struct policy *p, struct policy_rule *r, struct why *why)
 
 int policy_add_all(struct policy *p, struct policy *from, struct why *why)
 {
+	/* Its rules are gone one by one. */
+	policy_index_free(from->index);
+	from->index = NULL;
 	for (size_t i = 0; i < from->n_rules; i++) {
 		int err = policy_add(p, &from->rules[i], why);
 
@@ -338,6 +371,7 @@ void policy_free(struct policy *p)
 	for (size_t i = 0; i < p->n_rules; i++)
 		policy_rule_fini(&p->rules[i]);
 	free(p->rules);
+	policy_index_free(p->index);
 	policy_free(p->floor);
 	free(p);
 }

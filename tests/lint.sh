@@ -52,7 +52,7 @@ for f in $c_files; do
 			[ -f "$(dirname "$f")/$path" ] && continue
 			grep -qF "$path" "$(dirname "$f")/CMakeLists.txt" 2>/dev/null && continue ;;
 		esac
-		[ "$dir" = weir ] && [ "$path" = "$to/$to.h" ] && continue
+		case $dir in weir | nft) [ "$path" = "$to/$to.h" ] ;; *) false ;; esac && continue
 		case $f in tests/unit/weir/*) continue ;; esac
 		# The corpora run as unit tests too: the test takes in the fuzzer's driver.
 		case $f-$path in tests/unit/"$dir"/*-fuzz/fuzz_"$dir"_*.c) continue ;; esac

@@ -8,6 +8,10 @@
  *             that name or address.
  *   GUEST     handshake with the guest, with our leaf for the same.
  *
+ * A flow whose TLS ends here (tlsproxy_flow.terminate) has no upstream and no
+ * name that could be wrong: whatever resolver the guest asked for, ours answers.
+ * A server name that is none (some clients put the address there) counts as not sent.
+ *
  * The order matters: the guest's handshake ends only when it is known how the
  * flow will go on, and every refusal (name denied, names that disagree, an
  * upstream that cannot be verified) still ends in a TLS session in which the
@@ -95,17 +99,27 @@ static void choose_identity(struct session *s)
 		identity_from_addr(&s->id, &s->flow.remote.addr);
 }
 
+static bool start_terminate(struct session *s)
+{
+	if (ca_covers(&s->tp->ca, &s->id))
+		return start_guest(s);
+	refuse_hello(s, ALERT_ACCESS_DENIED, "the sandbox CA may not sign for this name");
+	return true;
+}
+
 static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 {
 	const struct tlsproxy_flow *f = &s->flow;
 
-	if (sniff->sni_invalid) {
+	if (sniff->sni_invalid && !f->terminate) {
 		refuse_hello(s, ALERT_UNRECOGNIZED_NAME, "SNI is not a host name");
 		return true;
 	}
 	s->has_sni = sniff->has_sni;
 	s->sni = sniff->sni;
 	choose_identity(s);
+	if (f->terminate)
+		return start_terminate(s);
 	if (f->has_name && s->has_sni && !name_equal(&f->name, &s->sni)) {
 		s->mismatch = true;
 		snprintf(s->detail, sizeof(s->detail),
@@ -238,42 +252,57 @@ static bool is_distrust(const struct leg *guest)
 	}
 }
 
+/* No host's DNS is left alone, so there is nothing to advise. */
+static void advise_bypass(const struct session *s, char *out, size_t size)
+{
+	if (s->flow.terminate)
+		out[0] = 0;
+	else
+		snprintf(out, size, " (--tls-bypass %.100s leaves the host alone)", s->id.text);
+}
+
 static const char *distrust_text(struct session *s)
 {
-	snprintf(
-		s->detail, sizeof(s->detail),
-		"client does not trust the sandbox CA (TLS alert: %s); point it at the CA file, or "
-		"leave the host alone with --tls-bypass %.100s",
-		SSL_alert_desc_string_long(s->guest.tls_reason - SSL_AD_REASON_OFFSET), s->id.text);
+	char advice[160];
+
+	advise_bypass(s, advice, sizeof(advice));
+	snprintf(s->detail, sizeof(s->detail),
+		 "client does not trust the sandbox CA (TLS alert: %s); point it at the CA file%s",
+		 SSL_alert_desc_string_long(s->guest.tls_reason - SSL_AD_REASON_OFFSET), advice);
 	return s->detail;
 }
 
 const char *handshake_silence_text(struct session *s)
 {
+	char advice[160];
+
 	if (is_distrust(&s->guest))
 		return distrust_text(s);
+	advise_bypass(s, advice, sizeof(advice));
 	snprintf(s->detail, sizeof(s->detail),
 		 "client closed after the TLS handshake without a request; it may not trust the "
-		 "sandbox CA (--tls-bypass %.100s leaves the host alone)",
-		 s->id.text);
+		 "sandbox CA%s",
+		 advice);
 	return s->detail;
 }
 
 static void explain_guest(struct session *s)
 {
 	struct leg *g = &s->guest;
-	char text[128];
+	char text[160];
 
 	if (is_distrust(g)) {
 		distrust_text(s);
 	} else if (g->fd_eof) {
+		advise_bypass(s, text, sizeof(text));
 		snprintf(s->detail, sizeof(s->detail),
 			 "client closed the connection during the TLS handshake; it may not trust "
-			 "the sandbox CA (--tls-bypass %.100s leaves the host alone)",
-			 s->id.text);
+			 "the sandbox CA%s",
+			 text);
 	} else if (g->tls_reason == SSL_R_NO_APPLICATION_PROTOCOL) {
 		snprintf(s->detail, sizeof(s->detail),
-			 "client offers no protocol that is read here (ALPN without http/1.1)");
+			 "client offers no protocol that is read here (ALPN without %s)",
+			 s->flow.terminate ? "dot" : "http/1.1");
 	} else {
 		snprintf(s->detail, sizeof(s->detail), "TLS with the client: %s",
 			 tls_error_text(text, sizeof(text)));
@@ -294,7 +323,9 @@ static bool step_guest(struct session *s)
 		session_set_state(s, SESSION_CLOSING);
 		return true;
 	}
-	if (session_start_filter(s) < 0) {
+	/* Without requests the directions do not touch. */
+	s->tunnel = s->flow.terminate;
+	if (!s->flow.terminate && session_start_filter(s) < 0) {
 		session_event(s, false, "out of memory");
 		session_end(s, true);
 		return true;

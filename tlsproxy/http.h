@@ -82,6 +82,12 @@ void http_filter_fail_upstream(struct http_filter *f, unsigned status, const cha
 			       const char *detail);
 /* The TLS name was denied by policy: the next request is answered 403 with this verdict. */
 void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *v);
+/*
+ * Each request under way, tunnels included, is judged again. True: one is denied;
+ * it is marked, its event comes with http_filter_free(), and nothing may pass any more.
+ */
+#define HTTP_NOW_DENIED "no longer allowed: the policy has changed"
+must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

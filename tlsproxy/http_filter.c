@@ -75,8 +75,9 @@ static void exchange_free(struct http_filter *f, struct http_exchange *x)
 		f->current = NULL;
 	list_del(&x->node);
 	f->n_exchanges--;
-	f->target_bytes -= x->target_len;
+	f->target_bytes -= x->kept;
 	free(x->target);
+	free(x->overrides);
 	free(x);
 }
 
@@ -273,6 +274,28 @@ void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *
 {
 	f->denied = true;
 	f->deny = *v;
+}
+
+bool http_filter_rejudge(struct http_filter *f, bool judge_each)
+{
+	bool denied = false;
+
+	f->cfg.judge_each = judge_each;
+	if (f->failed || f->denied)
+		return false;
+	list_for_each (it, &f->exchanges) {
+		struct http_exchange *x = container_of(it, struct http_exchange, node);
+
+		if (x->local)
+			continue;
+		http_judge(f, x, &x->verdict);
+		if (x->verdict.allow)
+			continue;
+		x->local = denied = true;
+		x->outcome = TLSPROXY_HTTP_DENIED;
+		x->detail = HTTP_NOW_DENIED;
+	}
+	return denied;
 }
 
 bool http_filter_idle(const struct http_filter *f)

@@ -102,20 +102,49 @@ static size_t head_room(const struct http_collect *c)
 
 /* ---- a head --------------------------------------------------------------------------------- */
 
+/* Fields by which many servers take a request for one with another method. */
+static bool overrides_method(struct http_text name)
+{
+	return http_text_ieq(name, "X-HTTP-Method-Override") ||
+	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
+}
+
+/* In upper case, as servers read it; check_override() refuses what is no method. */
+static int remember_overrides(struct http_exchange *x, const struct http_head *h)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		char *more;
+
+		if (!overrides_method(h->fields[i].name) || v.len > HTTP_METHOD_MAX)
+			continue;
+		more = realloc(x->overrides, x->kept + v.len + 1);
+		if (!more)
+			return -ENOMEM;
+		x->overrides = more;
+		more += x->kept;
+		for (size_t j = 0; j < v.len; j++)
+			more[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
+		more[v.len] = 0;
+		x->kept += v.len + 1;
+		x->n_overrides++;
+	}
+	return 0;
+}
+
 static int remember_request(struct http_filter *f, struct http_exchange *x, const struct http_head *h)
 {
 	bool close = http_field_has_token(h, "Connection", "close");
 
 	memcpy(x->method, h->method.s, h->method.len);
 	x->method[h->method.len] = 0;
-	free(x->target);
-	f->target_bytes -= x->target_len;
-	x->target_len = 0;
 	x->target = strndup(h->target.s, h->target.len);
-	if (!x->target)
+	if (!x->target || remember_overrides(x, h) < 0) {
+		x->kept = 0;
 		return -ENOMEM;
-	x->target_len = h->target.len;
-	f->target_bytes += x->target_len;
+	}
+	x->kept += h->target.len;
+	f->target_bytes += x->kept;
 	x->is_head = http_text_is(h->method, "HEAD");
 	x->http10 = h->minor == 0;
 	x->keep = !close && (!x->http10 || http_field_has_token(h, "Connection", "keep-alive"));
@@ -138,18 +167,9 @@ static int check_expect(const struct http_head *h, const struct http_exchange *x
 	return -EBADMSG;
 }
 
-/* Fields by which many servers take a request for one with another method. */
-static bool overrides_method(struct http_text name)
+void http_judge(struct http_filter *f, const struct http_exchange *x, struct tlsproxy_verdict *ret)
 {
-	return http_text_ieq(name, "X-HTTP-Method-Override") ||
-	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
-}
-
-/* Judged by its method and by every one that it may be taken for. */
-static void judge(struct http_filter *f, struct http_exchange *x, const struct http_head *h,
-		  struct tlsproxy_verdict *ret)
-{
-	char method[HTTP_METHOD_MAX + 1];
+	const char *method = x->overrides;
 	struct tlsproxy_request req;
 
 	*ret = (struct tlsproxy_verdict){ .allow = !f->cfg.judge_each };
@@ -157,17 +177,10 @@ static void judge(struct http_filter *f, struct http_exchange *x, const struct h
 		return;
 	http_event_request(f, x, &req);
 	f->cfg.ops->judge_http(f->cfg.ctx, &req, ret);
-	req.method = method;
-	for (size_t i = 0; i < h->n_fields && ret->allow; i++) {
-		struct http_text v = h->fields[i].value;
-
-		if (!overrides_method(h->fields[i].name))
-			continue;
-		/* Upper case, as servers read it; check_override() has seen the length. */
-		for (size_t j = 0; j < v.len; j++)
-			method[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
-		method[v.len] = 0;
+	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
+		req.method = method;
 		f->cfg.ops->judge_http(f->cfg.ctx, &req, ret);
+		method += strlen(method) + 1;
 	}
 }
 
@@ -289,7 +302,7 @@ static enum step handle_head(struct http_filter *f, struct http_exchange *x, str
 		f->g = HTTP_G_STOP;
 		return STEP_ON;
 	}
-	judge(f, x, &h, &v);
+	http_judge(f, x, &v);
 	if (!v.allow) {
 		refuse_denied(f, x, &v, &fr);
 		return STEP_ON;

@@ -153,7 +153,9 @@ struct http_exchange {
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
-	size_t target_len;
+	char *overrides; /* methods it may be taken for as well, each with its NUL; or NULL */
+	size_t n_overrides;
+	size_t kept; /* bytes of both, counted in target_bytes */
 	bool is_head;
 	bool http10;
 	bool keep; /* the guest wants the connection to stay */
@@ -279,6 +281,9 @@ must_check enum http_state http_upstream_end(struct http_filter *f, struct buf *
 /* The request being read is refused; nothing of it went upstream, or upstream is given up. */
 void http_refuse(struct http_filter *f, struct http_exchange *x, enum tlsproxy_http_outcome outcome,
 		 unsigned status, const char *error, const char *detail);
+
+/* Judged by its method and by every one that it may be taken for. */
+void http_judge(struct http_filter *f, const struct http_exchange *x, struct tlsproxy_verdict *ret);
 
 /* ---- agreement ------------------------------------------------------------------------------------ */
 

@@ -132,9 +132,3 @@ const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i)
 {
 	return secret_set_placeholder(tp->secrets, i);
 }
-
-size_t tlsproxy_rejudge(struct tlsproxy *tp)
-{
-	(void)tp;
-	return 0;
-}

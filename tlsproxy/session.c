@@ -4,7 +4,8 @@
  *
  *   HELLO ─► UPSTREAM ─► GUEST ─► RELAY ─► CLOSING ─► DONE
  *     │          └─ failed ─┘               ▲
- *     └─ refused ─────────────┴─────────────┘      a plain flow starts in RELAY
+ *     └─ refused ─────────────┴─────────────┘      a plain flow starts in RELAY,
+ *                                                 one that only ends TLS skips UPSTREAM
  *
  * Everything happens in session_run(): it takes steps until none moves, tells
  * epoll what is wanted next, and is the only place that frees the session. Work
@@ -126,7 +127,7 @@ static bool step(struct session *s)
 	case SESSION_GUEST:
 		return handshake_step(s);
 	case SESSION_RELAY:
-		return relay_step(s);
+		return s->flow.terminate ? terminate_step(s) : relay_step(s);
 	case SESSION_CLOSING:
 		return relay_close_step(s);
 	case SESSION_DONE:
@@ -206,7 +207,7 @@ static void on_deadline(struct loop_timer *t)
 			loop_timer_set(s->tp->loop, t, due);
 			return;
 		}
-		if (s->state == SESSION_RELAY && http_filter_idle(s->filter))
+		if (s->state == SESSION_RELAY && (!s->filter || http_filter_idle(s->filter)))
 			session_set_state(s, SESSION_CLOSING); /* between requests: in order */
 		else
 			session_end(s, !s->lingering);
@@ -271,6 +272,11 @@ int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int 
 	struct session *s;
 	int r;
 
+	if (f->terminate && !f->tls) {
+		fd_close(guest_fd);
+		fd_close(upstream_fd);
+		return -EINVAL;
+	}
 	if (tp->n_sessions >= tp->max_flows) {
 		fd_close(guest_fd);
 		fd_close(upstream_fd);

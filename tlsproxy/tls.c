@@ -17,6 +17,8 @@
 #include <openssl/x509v3.h>
 
 static const unsigned char alpn_http1[] = "\x08http/1.1";
+static const unsigned char alpn_dot[] = "\x03"
+					"dot"; /* RFC 7858 */
 
 const char *tls_error_text(char *out, size_t size)
 {
@@ -49,14 +51,15 @@ static int ctx_common(SSL_CTX *ctx, struct tlsproxy *tp)
 static int on_guest_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 			 const unsigned char *in, unsigned in_len, void *arg)
 {
+	const struct session *s = ((struct leg *)SSL_get_app_data(ssl))->session;
+	const unsigned char *ours = s->flow.terminate ? alpn_dot : alpn_http1;
 	unsigned char *chosen;
 
-	(void)ssl;
 	(void)arg;
 	/* Without a common protocol, no_application_protocol (RFC 7301 3.2): what we
 	 * cannot read we do not speak. */
-	if (SSL_select_next_proto(&chosen, out_len, alpn_http1, sizeof(alpn_http1) - 1, in,
-				  in_len) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, out_len, ours, 1 + ours[0], in, in_len) !=
+	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
@@ -70,7 +73,8 @@ static int on_guest_sni(SSL *ssl, int *alert, void *arg)
 	struct name n;
 
 	(void)arg;
-	if (!text && !s->has_sni)
+	/* Nothing rests on the name of a resolver, and some clients send its address. */
+	if (s->flow.terminate || (!text && !s->has_sni))
 		return SSL_TLSEXT_ERR_OK;
 	if (text && s->has_sni && name_parse(text, strlen(text), &n, NULL) == 0 &&
 	    name_equal(&n, &s->sni))

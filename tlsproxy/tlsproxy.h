@@ -147,7 +147,7 @@ enum tlsproxy_http_outcome {
 struct tlsproxy_http_event {
 	const struct tlsproxy_request *req; /* fields that were not read are empty */
 	enum tlsproxy_http_outcome outcome;
-	unsigned status;			/* what the guest was answered */
+	unsigned status;			/* what the guest was answered; 0: nothing */
 	const char *detail;			/* static text, may be NULL */
 	const struct tlsproxy_verdict *verdict; /* may be NULL */
 	uint64_t bytes_up, bytes_down;		/* body bytes */
@@ -230,9 +230,11 @@ const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,
 				   int upstream_fd);
 /*
- * The policy is another one: every live flow's TLS name and the request it is
- * carrying are judged again, those no longer allowed are reset (with their events).
- * Returns how many. Not from a callback.
+ * The policy is another one: every live flow's TLS name and the requests it is
+ * carrying, upgraded connections included, are judged again, those no longer
+ * allowed are reset (a tls_event or http_events, then flow_done). Between requests
+ * there is nothing to judge: such a flow stays while its TLS name may. Returns how
+ * many flows were reset. Not from a callback.
  */
 size_t tlsproxy_rejudge(struct tlsproxy *tp);
 

@@ -277,6 +277,8 @@ bool relay_step(struct session *s);
 bool relay_has_room(const struct session *s, const struct leg *to);
 bool relay_may_read_guest(const struct session *s);
 bool relay_close_step(struct session *s);
+/* In RELAY, of a flow that is not read (tlsproxy_flow.terminate). */
+bool terminate_step(struct session *s);
 must_check int session_start_filter(struct session *s);
 /* Why a client may have left after the handshake without a request. */
 const char *handshake_silence_text(struct session *s);

@@ -12,10 +12,14 @@ static const char help_policy[] =
 	"Usage: weir policy check FILE\n"
 	"       weir policy show FILE|PRESET\n"
 	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
+	"       weir policy test FILE|PRESET CASES\n"
+	"       weir policy replay FILE|PRESET RECORD|CAPTURE\n"
 	"\n"
 	"check    is the file valid? errors with line, column and a suggestion\n"
 	"show     the policy expanded to plain rules\n"
 	"explain  would this be allowed, by which rule, and why not by an earlier one?\n"
+	"test     does it still decide a table of cases as expected?\n"
+	"replay   what of a recorded run, or a packet capture, would it decide how?\n"
 	"\n"
 	"FILE is a policy or a configuration with a \"policy\" section.\n"
 	"Presets: none, public_only, non_local, allow_all.\n"
@@ -60,6 +64,79 @@ int policy_cmd_value(int argc, char **argv, int *i, const char *opt, const char 
 		return -1;
 	*ret = argv[++*i];
 	return 1;
+}
+
+int policy_cmd_load(const char *cmd, const char *arg, const char *floor, struct policy **ret)
+{
+	struct policy *p = NULL, *below = NULL;
+	struct conf_error err = { "" };
+
+	if (policy_load_file_or_preset(arg, &p, &err) < 0)
+		return policy_cmd_complain(cmd, "%s", err.text);
+	if (floor && policy_load_file_or_preset(floor, &below, &err) < 0) {
+		policy_free(p);
+		return policy_cmd_complain(cmd, "--floor: %s", err.text);
+	}
+	if (below)
+		policy_set_floor(p, below);
+	*ret = p;
+	return 0;
+}
+
+int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
+		   struct policy_cmd_args *ret)
+{
+	static const char *const names[] = { "--json", "--floor", "--all", "--guest" };
+	const char *cmd = argv[0], *like;
+	bool replay = str_eq(cmd, "replay");
+	size_t n_names = replay ? ARRAY_SIZE(names) : 2;
+
+	for (int i = 1; i < argc; i++) {
+		int r = policy_cmd_value(argc, argv, &i, "--floor", &ret->floor);
+
+		if (r == 0 && replay)
+			r = policy_cmd_value(argc, argv, &i, "--guest", &ret->guest);
+		if (r < 0)
+			return policy_cmd_complain(cmd, "%s needs a value", argv[i]);
+		if (r)
+			continue;
+		if (str_eq(argv[i], "--json")) {
+			ret->json = true;
+		} else if (replay && str_eq(argv[i], "--all")) {
+			ret->all = true;
+		} else if (argv[i][0] == '-' && argv[i][1]) {
+			like = str_suggest(argv[i], names, n_names);
+			return policy_cmd_complain(cmd, "unknown option %s%s%s%s", argv[i],
+						   like ? "; did you mean " : "", like ? like : "",
+						   like ? "?" : "");
+		} else if (ret->second) {
+			return policy_cmd_complain(cmd, "one argument too many: %s", argv[i]);
+		} else if (ret->first) {
+			ret->second = argv[i];
+		} else {
+			ret->first = argv[i];
+		}
+	}
+	if (!ret->second)
+		return policy_cmd_complain(cmd, "expected %s and %s, see --help", first, second);
+	return 0;
+}
+
+int policy_cmd_json(const char *cmd, const json_t *o)
+{
+	char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+
+	if (!text)
+		return policy_cmd_complain(cmd, "cannot write the answer as JSON");
+	/* jansson leaves DEL as it is; a terminal would not. */
+	for (const char *s = text; *s; s++)
+		if (*s == 0x7f)
+			fputs("\\u007f", stdout);
+		else
+			putchar(*s);
+	putchar('\n');
+	free(text);
+	return 0;
 }
 
 static bool wants_help(int argc, char **argv)
@@ -137,7 +214,7 @@ int cmd_policy(int argc, char **argv)
 		{ "test", policy_help_test, policy_cmd_test },
 		{ "replay", policy_help_replay, policy_cmd_replay },
 		{ "suggest", policy_help_suggest, policy_cmd_suggest },
-		{ "nft", policy_help_nft, policy_cmd_nft },
+		{ "nft", NULL, policy_cmd_nft }, /* has its own help */
 	};
 	const char *words[ARRAY_SIZE(cmds)], *like;
 
@@ -148,7 +225,7 @@ int cmd_policy(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(cmds); i++) {
 		if (!str_eq(argv[1], cmds[i].name))
 			continue;
-		if (wants_help(argc - 1, argv + 1)) {
+		if (cmds[i].help && wants_help(argc - 1, argv + 1)) {
 			fputs(cmds[i].help, stdout);
 			return 0;
 		}

@@ -151,6 +151,8 @@ int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_
 			return where_fail(w, b->err, "the same port twice");
 	if (port == 53)
 		return where_fail(w, b->err, "port 53 is always DNS");
+	if (port == 853)
+		return where_fail(w, b->err, "port 853 is always DNS over TLS");
 	if (c->n_tls_ports >= CONFIG_TLS_PORTS_MAX)
 		return too_many(b, w, CONFIG_TLS_PORTS_MAX);
 	slot = config_push(&c->tls_ports, &c->n_tls_ports, sizeof(*slot));

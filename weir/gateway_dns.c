@@ -297,6 +297,26 @@ void gateway_dns_tcp(struct flow *f)
 	netstack_flow_attach(f->ns, sv[0], false);
 }
 
+/* Whatever resolver it is for, the tlsproxy ends its TLS and ours reads what is inside. */
+void gateway_dns_tls(struct flow *f)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0) {
+		gateway_flow_fail(f, EMFILE, "out of descriptors");
+		return;
+	}
+	if (dns_serve_tcp(f->gw->dns, sv[1], DNS_TLS, &t->guest, &t->remote) < 0) {
+		fd_close(sv[0]);
+		gateway_record_refusal(f, true, "too many DNS connections at a time");
+		netstack_flow_refuse(f->ns, NETSTACK_LIMIT);
+		return;
+	}
+	f->proxy_tls = true;
+	gateway_to_proxy(f, sv[0]);
+}
+
 void gateway_dns_cancel(struct flow *f)
 {
 	list_for_each_safe (it, next, &f->queries) {
@@ -337,7 +357,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.timeout_ms = gw->cfg->dns_timeout_ms,
 		.stale_s = gw->cfg->dns_stale_s,
 		/* QUIC is refused where TLS is read. */
-		.no_quic = gw->cfg->tls_intercept,
+		.no_quic = gateway_reads_port(gw, 443),
 		.budget = gw->cfg->dns_budget,
 	};
 

@@ -53,8 +53,9 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 	struct tlsproxy_flow tf = {
 		.id = f->id,
 		.tls = f->proxy_tls,
+		.terminate = f->kind == FLOW_DOT,
 		.remote = t->remote,
-		.upstream = f->upstream,
+		.upstream = f->kind == FLOW_DOT ? t->remote : f->upstream,
 		.has_name = f->has_name,
 		.name = f->name,
 		.n_candidates = f->n_candidates,

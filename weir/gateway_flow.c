@@ -311,6 +311,12 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 		gateway_flow_deny(f, NULL, "no address of this name may be used");
 		return;
 	}
+	if (error == -EDQUOT) {
+		gateway_flow_deny(f, NULL,
+				  "too many questions about names of this domain: allow this one "
+				  "in full, or set dns.budget");
+		return;
+	}
 	if (n == 0) {
 		gateway_flow_fail(f, error == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
 				  "the name has no address");
@@ -326,7 +332,10 @@ static void on_addresses(void *user, int error, const struct ip_addr *addrs, siz
 static const char *other_resolution(const struct netstack_tuple *t)
 {
 	if (t->remote.port == 853)
-		return "DNS over TLS and QUIC are refused; the resolver is on port 53";
+		return t->proto == NETSTACK_TCP
+			       ? "DNS over TLS is read only with --tls-intercept; the resolver is "
+				 "on port 53"
+			       : "DNS over QUIC is refused; the resolver is on port 53";
 	if (t->proto == NETSTACK_UDP &&
 	    (t->remote.port == 5353 || t->remote.port == 5355 || t->remote.port == 137))
 		return "multicast DNS, LLMNR and NetBIOS names are refused";
@@ -385,9 +394,12 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 	struct gateway *gw = ctx;
 	const struct netstack_tuple *t = netstack_flow_tuple(ns);
 	bool dns = t->proto != NETSTACK_ICMP && t->remote.port == 53;
+	bool dot = t->proto == NETSTACK_TCP && t->remote.port == 853 && gw->cfg->tls_intercept &&
+		   gw->proxy >= 0;
 	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&t->remote.addr);
 	struct flow *f = gateway_flow_alloc(gw,
 					    dns	   ? FLOW_DNS
+					    : dot  ? FLOW_DOT
 					    : echo ? FLOW_ECHO
 						   : FLOW_EGRESS,
 					    ns);
@@ -400,6 +412,8 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		gateway_dns_tcp(f);
 	else if (dns)
 		netstack_flow_local(ns);
+	else if (dot)
+		gateway_dns_tls(f);
 	else if (echo)
 		new_gateway_echo(f);
 	else if (t->proto != NETSTACK_ICMP && other_resolution(t))

@@ -30,6 +30,7 @@ enum flow_kind {
 	FLOW_ECHO = 3,	    /* ping of the gateway itself */
 	FLOW_PUBLISHED = 4, /* from outside, relayed by netstack */
 	FLOW_PUBLISHED_UDP = 5,
+	FLOW_DOT = 6, /* as FLOW_DNS, behind the tlsproxy, which ends its TLS */
 };
 
 /* Refusals of one kind within a second. */
@@ -156,6 +157,7 @@ void gateway_to_proxy(struct flow *f, int upstream_fd);
 must_check int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
 void gateway_dns_tcp(struct flow *f);
+void gateway_dns_tls(struct flow *f);
 void gateway_dns_cancel(struct flow *f);
 /* Other servers from now on. */
 void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n);

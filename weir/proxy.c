@@ -270,8 +270,8 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
-	/* Of a denial, the rule and its reason say more. */
-	if (h->outcome != TLSPROXY_HTTP_DENIED)
+	/* Of a denial that was answered, the rule and its reason say more. */
+	if (h->outcome != TLSPROXY_HTTP_DENIED || h->status != 403)
 		audit_str(&e, "detail", h->detail);
 	audit_u64(&e, "bytes_up", h->bytes_up);
 	audit_u64(&e, "bytes_down", h->bytes_down);
@@ -365,7 +365,7 @@ static void on_keylog(void *ctx, const char *line)
 static bool flow_is_sane(const struct tlsproxy_flow *f)
 {
 	bool ok = f->name.len <= NAME_MAX_LEN && f->name.s[f->name.len] == 0 &&
-		  f->n_candidates <= ARRAY_SIZE(f->candidates) &&
+		  f->n_candidates <= ARRAY_SIZE(f->candidates) && (f->tls || !f->terminate) &&
 		  (f->remote.addr.family == 4 || f->remote.addr.family == 6) &&
 		  (f->upstream.addr.family == 4 || f->upstream.addr.family == 6);
 

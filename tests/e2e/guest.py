@@ -7,6 +7,7 @@ see the place where the sources are.
 
 import errno
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -271,6 +272,71 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
     except (OSError, ssl.SSLError) as e:
         what = fault(e) if not isinstance(e, ssl.SSLError) else "tls: %s" % e
     return {"end": what, "text": out.decode("latin-1")}
+
+
+def dot_dial(server, sni, cafile):
+    """TLS to port 853; sni "": none, and the certificate has to be for the address."""
+    x = ssl.create_default_context(cafile=cafile)
+    x.set_alpn_protocols(["dot"])
+    s = dial(server, 853, 5)
+    if sni:
+        return x.wrap_socket(s, server_hostname=sni)
+    x.check_hostname = False  # wrap_socket would send the address as server name
+    s = x.wrap_socket(s)
+    names = s.getpeercert()["subjectAltName"]
+    if [ipaddress.ip_address(v) for k, v in names if k == "IP Address"] != [
+            ipaddress.ip_address(server)] or len(names) != 1:
+        raise ssl.SSLError("certificate is for %r" % (names,))
+    return s
+
+
+def cmd_dot(server, sni, cafile, *names):
+    """All questions at once over one connection: the answer to each, as they came."""
+    import dns.message
+    t0 = time.monotonic()
+    try:
+        s = dot_dial(server, sni, cafile)
+    except ssl.SSLError as e:
+        return {"result": "tls: %s" % e, "seconds": time.monotonic() - t0}
+    except OSError as e:
+        return {"result": fault(e), "seconds": time.monotonic() - t0}
+    asked, got, out = {}, {}, b""
+    for n in names:
+        q = dns.message.make_query(n, "A", use_edns=True)
+        while q.id in asked:
+            q.id = (q.id + 1) & 0xffff
+        asked[q.id] = n
+        wire = q.to_wire()
+        out += len(wire).to_bytes(2, "big") + wire
+    s.sendall(out)
+    f = s.makefile("rb")
+    while len(got) < len(asked):
+        head = f.read(2)
+        if len(head) < 2:
+            break
+        r = dns.message.from_wire(f.read(int.from_bytes(head, "big")))
+        got[asked[r.id]] = {
+            "rcode": dns.rcode.to_text(r.rcode()), "ede": [o.to_text() for o in r.options],
+            "answer": [a.to_text() for rr in r.answer for a in rr]}
+    return {"result": "ok", "alpn": s.selected_alpn_protocol(), "got": got,
+            "seconds": time.monotonic() - t0}
+
+
+def cmd_dots(server, cafile, count):
+    """Open that many and keep them; what became of each; then one more after they are closed."""
+    kept, out = [], []
+    for _ in range(int(count)):
+        try:
+            kept.append(dot_dial(server, "", cafile))
+            out.append("ok")
+        except ssl.SSLError as e:
+            out.append("tls: %s" % e)
+        except OSError as e:
+            out.append(fault(e))
+    for s in kept:
+        s.close()
+    time.sleep(0.5)
+    return {"results": out, "after": cmd_dot(server, "", cafile, "api.example.com")}
 
 
 def cmd_split(host, path, name, how):

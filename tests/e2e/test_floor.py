@@ -4,7 +4,8 @@
 import json
 
 import pytest
-from test_reload import after_that, guest, live  # noqa: F401
+from conftest import wait_for
+from test_reload import guest, live  # noqa: F401
 
 import world
 
@@ -70,7 +71,7 @@ def test_ctl_cannot_weaken_it(weir, lab, live):  # noqa: F811
         assert json.loads(next(lines))["connect"] == "EAI"
     s = json.loads(a.ctl("status", "--json").stdout)
     assert s["generation"] == 3 and s["floor"] is True, s
-    assert a.events("dns", name="evil.example.net", floor=True, generation=3)
+    assert wait_for(lambda: a.events("dns", name="evil.example.net", floor=True, generation=3))
     assert "no-evil" not in a.ctl("policy", "show").stdout
 
 

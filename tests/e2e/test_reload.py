@@ -150,12 +150,14 @@ def test_new_policy_for_names_flows_and_requests(lab, live):
     after = after_that(lines, t0)
     assert after["connect"] == "EAI", after  # the name is not even answered, cached or not
     assert after["known"] == "ECONNREFUSED", after  # and its address is closed
-    assert a.events("dns", name="echo.example.com", verdict="deny", rule="shut", generation=2)
-    assert a.events("flow", name="echo.example.com", verdict="deny", rule="shut", generation=2)
+    for kind in ("dns", "flow"):
+        assert wait_for(lambda k=kind: a.events(k, name="echo.example.com", verdict="deny",
+                                                rule="shut", generation=2)), kind
     assert a.set(OPEN).returncode == 0
     t0 = time.time()
     after = after_that(lines, t0)
     assert after["connect"] == after["known"] == "connected", after
+    wait_for(lambda: a.events("policy", event="applied", generation=3))
     changes = [(e["event"], e["generation"]) for e in a.events("policy")]
     assert changes == [("set", 2), ("applied", 2), ("set", 3), ("applied", 3)], changes
     assert all(e["uid"] == os.geteuid() for e in a.events("policy"))
@@ -174,7 +176,7 @@ def test_live_flows_are_reset_and_say_why(weir, lab, live):
     told = wait_for(lambda: a.events("flow_end", end="policy", generation=2))
     flow = a.events("flow", id=told[0]["id"], verdict="deny")
     assert flow and flow[0]["detail"] == "policy generation 2" and flow[0]["rule"] == "shut", flow
-    assert a.events("policy", event="applied", flows_reset=1)
+    assert wait_for(lambda: a.events("policy", event="applied", flows_reset=1))
     w = weir.call("why", flow[0]["denial"], "--audit", a.p.audit_path)
     assert "not now" in w.stdout and "shut" in w.stdout, w
 
@@ -211,7 +213,7 @@ def test_datagram_flows_end_too(lab, live, kind):
     t0 = time.time()
     after = after_that(lines, t0)
     assert not after["answered"], after
-    assert a.events("flow_end", end="policy"), a.events("flow_end")
+    assert wait_for(lambda: a.events("flow_end", end="policy")), a.events("flow_end")
 
 
 def test_a_dial_under_way_is_dropped(lab, live):
@@ -226,7 +228,7 @@ def test_a_dial_under_way_is_dropped(lab, live):
     assert "1 flow reset" in p.stdout, p
     end = json.loads(next(a.lines()))
     assert end["result"] == "ECONNREFUSED" and end["seconds"] < 5 * SLACK, end
-    deny = a.events("flow", verdict="deny", rule="shut")
+    deny = wait_for(lambda: a.events("flow", verdict="deny", rule="shut"))
     assert deny and deny[0]["generation"] == 2, deny
 
 
@@ -246,7 +248,7 @@ def test_published_port_is_judged_again(weir, lab, live):
             assert c.recv(1) == b""
         except ConnectionResetError:
             pass
-    with socket.create_connection(("127.0.0.1", port), 5) as c, pytest.raises(OSError):
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), 5) as c:
         c.settimeout(5)
         c.sendall(b"x")
         if not c.recv(1):
@@ -263,7 +265,7 @@ def test_requests_on_a_kept_connection(lab, live, port):
     t0 = time.time()
     after = after_that(lines, t0)
     assert after["status"] == {"GET": 200, "POST": 403}, after
-    assert a.events("http", method="POST", verdict="deny", generation=2)
+    assert wait_for(lambda: a.events("http", method="POST", verdict="deny", generation=2))
     assert not a.events("flow_end", end="policy"), "the connection itself is still allowed"
 
 
@@ -272,7 +274,7 @@ def test_what_was_not_started_is_not_promised(live):
     p = a.set(HTTP)
     assert p.returncode == 1 and "--tls-intercept" in p.stderr, p
     assert json.loads(a.ctl("status", "--json").stdout)["generation"] == 1
-    assert a.events("policy", event="refused"), a.events("policy")
+    assert wait_for(lambda: a.events("policy", event="refused")), a.events("policy")
     p = a.set("public_only")  # and the next one is heard
     assert p.returncode == 0 and "generation 2" in p.stdout, p
 

@@ -65,7 +65,9 @@ static int new_dns(const struct dns_config *cfg)
 	static const struct dns_ops ops = { .judge_query = yes_query,
 					    .judge_answer = yes_answer,
 					    .event = no_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 
 	memset(&T, 0, sizeof(T));
 	T.now = NS_PER_S;
@@ -234,6 +236,47 @@ static void test_shared_address(void **state)
 	dns_free(T.d);
 }
 
+/* Flows to any number of addresses: bounded, counted, and gone when they end. */
+static void test_holds(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_REAL, .max_names = 100, .pin_grace_s = 10 };
+	struct ip_addr a;
+	struct name n = nth("n", 0), got[4];
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		a = ip4(203, 0, (uint8_t)(i / 256), (uint8_t)(i % 256));
+		dns_hold(T.d, &a);
+	}
+	assert_int_equal(T.d->pins.addrs.count, 200);
+	/* The table is full of held addresses: a pin still finds its place. */
+	a = ip4(192, 0, 2, 1);
+	dns_pin(T.d, &n, &a, 60);
+	assert_int_equal(dns_names_of(T.d, &a, got, 4), 1);
+	for (unsigned i = 0; i < 1000; i++) {
+		a = ip4(203, 0, (uint8_t)(i / 256), (uint8_t)(i % 256));
+		dns_release(T.d, &a);
+		dns_release(T.d, &a);
+	}
+	assert_int_equal(T.d->pins.addrs.count, 1);
+	/* Those that flows hold stay when room is made. */
+	a = ip4(192, 0, 2, 1);
+	dns_hold(T.d, &a);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct ip_addr b = ip4(198, 51, (uint8_t)(i / 256), (uint8_t)(i % 256));
+
+		n = nth("m", i);
+		dns_pin(T.d, &n, &b, 60);
+	}
+	assert_int_equal(T.d->pins.count, 100);
+	assert_int_equal(dns_names_of(T.d, &a, got, 4), 1);
+	/* Freed while held: nothing leaks. */
+	a = ip4(192, 0, 2, 77);
+	dns_hold(T.d, &a);
+	dns_free(T.d);
+}
+
 static void on_addrs(void *user, int error, const struct ip_addr *a, size_t n)
 {
 	(void)user, (void)a, (void)n;
@@ -258,7 +301,7 @@ static void answer_all(void)
 /* Questions under way have an end, and so has what is remembered of the answers. */
 static void test_cache_limits(void **state)
 {
-	struct dns_config cfg = { .mode = DNS_REAL };
+	struct dns_config cfg = { .mode = DNS_REAL, .budget.off = true };
 	unsigned waiting = 0;
 
 	(void)state;
@@ -292,7 +335,7 @@ static void test_cache_limits(void **state)
 /* Entries that somebody waits on are passed over when room is made. */
 static void test_evict_referenced(void **state)
 {
-	struct dns_config cfg = { .mode = DNS_REAL };
+	struct dns_config cfg = { .mode = DNS_REAL, .budget.off = true };
 	struct dns_ask *half[2 * 3 * DNS_EVICT_SCAN];
 	size_t n_half;
 
@@ -365,10 +408,10 @@ static void test_callbacks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_virtual_range),  cmocka_unit_test(test_config),
-		cmocka_unit_test(test_pin_limits),     cmocka_unit_test(test_cache_limits),
-		cmocka_unit_test(test_callbacks),      cmocka_unit_test(test_evict_referenced),
-		cmocka_unit_test(test_shared_address),
+		cmocka_unit_test(test_virtual_range),	 cmocka_unit_test(test_config),
+		cmocka_unit_test(test_pin_limits),	 cmocka_unit_test(test_holds),
+		cmocka_unit_test(test_cache_limits),	 cmocka_unit_test(test_callbacks),
+		cmocka_unit_test(test_evict_referenced), cmocka_unit_test(test_shared_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

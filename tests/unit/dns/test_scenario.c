@@ -7,8 +7,12 @@
  *	mode virtual|real             names N       pending N       grace SECONDS
  *	virtual4 PREFIX|none          virtual6 PREFIX|none
  *	record NAME ADDR              deny SUFFIX   filter PREFIX
+ *	stale SECONDS
+ *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
- *	query ID TYPE NAME [tcp] [edns=SIZE] [version=N] [opt=HEX] [class=N] [opcode=N]
+ *	types SUFFIX                  MX, SRV and TXT may be asked below it
+ *	no-quic                       dns_config.no_quic
+ *	query ID TYPE NAME [tcp|tls] [edns=SIZE] [version=N] [opt=HEX] [class=N] [opcode=N]
  *	      [questions=N] [norad] [cd] [trail]   NAME: \DDD escapes, "." the root
  *	raw ID HEX                    a message as it is
  *	reply ID TEXT                 what came back, see reply_text()
@@ -16,11 +20,13 @@
  *	cancel ID
  *	ask TYPE NAME                 the next question upstream
  *	answer TYPE NAME RCODE [tc] [question=NAME] [RR ; RR ...]
- *	      RR: [@]OWNER TTL TYPE DATA, @ for the authority section
+ *	      RR: [@]OWNER TTL TYPE DATA, @ for the authority section; DATA: see put_data(), or
+ *	      hex:BYTES
  *	fail TYPE NAME timeout|io|rcode
  *	event TEXT                    the next event, see on_event()
  *	resolve ID NAME               resolved ID ERROR ADDR...
  *	names ADDR = NAME...          virtual ADDR = NAME|none
+ *	hold ADDR                     release ADDR       a flow begins, ends
  *	advance N(s|ms)
  *	repeat N query|reply|ask|event ... with %d counting from 1
  */
@@ -52,8 +58,12 @@ static struct {
 	struct dns_record records[16];
 	struct name deny[8];
 	size_t n_deny;
+	struct name exact[8];
+	size_t n_exact;
 	struct ip_prefix filter[8];
 	size_t n_filter;
+	struct name types[8];
+	size_t n_types;
 	uint64_t now, wake;
 	struct asked asked[MAX_ITEMS];
 	size_t n_asked;
@@ -90,6 +100,8 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 {
 	*ret_exact = false;
 	(void)ctx;
+	for (size_t i = 0; i < S.n_exact; i++)
+		*ret_exact |= name_equal(&q->name, &S.exact[i]);
 	for (size_t i = 0; i < S.n_deny; i++) {
 		if (!name_in_suffix(&q->name, &S.deny[i], true))
 			continue;
@@ -130,19 +142,32 @@ static bool judge_alias(void *ctx, const struct dns_question *q, const struct na
 	return true;
 }
 
-/* RESULT NAME|- TYPE udp|tcp [real=A,..] [given=A] [id=ID] [DETAIL] */
+static bool judge_type(void *ctx, const struct dns_question *q)
+{
+	(void)ctx;
+	for (size_t i = 0; i < S.n_types; i++)
+		if (name_in_suffix(&q->name, &S.types[i], true))
+			return true;
+	return false;
+}
+
+/* RESULT NAME|- TYPE udp|tcp|tls [real=A,..] [given=A] [id=ID] [DETAIL] */
 static void on_event(void *ctx, const struct dns_event *e)
 {
-	static const char *const results[] = { "?",	 "ANSWERED", "EMPTY",  "NXDOMAIN",
-					       "DENIED", "REBIND",   "FAILED", "REFUSED" };
+	static const char *const results[] = { "?",	   "ANSWERED", "EMPTY",
+					       "NXDOMAIN", "DENIED",   "REBIND",
+					       "FAILED",   "REFUSED",  "BUDGET" };
 	char out[4096] = "";
 
 	(void)ctx;
 	add(out, "%s %s %s %s", results[e->result], e->q->name.len ? e->q->name.s : "-",
-	    type_text(e->q->type), e->q->transport == DNS_UDP ? "udp" : "tcp");
+	    type_text(e->q->type),
+	    e->q->transport == DNS_UDP	 ? "udp"
+	    : e->q->transport == DNS_TCP ? "tcp"
+					 : "tls");
 	add_addrs(out, " real=", e->answers, e->n_answers);
 	if (e->given)
-		add_addrs(out, " given=", e->given, 1);
+		add_addrs(out, " given=", e->given, 1); /* of several, the first */
 	if (e->denial_id)
 		add(out, " id=%s", e->denial_id);
 	if (e->detail)
@@ -150,6 +175,12 @@ static void on_event(void *ctx, const struct dns_event *e)
 	if (S.n_events == MAX_ITEMS)
 		die("too many events");
 	S.events[S.n_events++] = strdup(out);
+}
+
+static void new_denial_id(void *ctx, char ret[static 40])
+{
+	(void)ctx;
+	snprintf(ret, 40, "b1");
 }
 
 static int up_ask(void *up, struct dns_ask *a)
@@ -178,14 +209,18 @@ static void up_free(void *up)
 	(void)up;
 }
 
-static const struct dns_upstream fake = { up_ask, up_now, up_wake, up_free };
+static const struct dns_upstream fake = {
+	.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+};
 
 static void start(void)
 {
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
 					    .event = on_event,
-					    .judge_alias = judge_alias };
+					    .judge_alias = judge_alias,
+					    .judge_type = judge_type,
+					    .new_denial_id = new_denial_id };
 
 	if (S.d)
 		return;
@@ -233,7 +268,7 @@ static void add_ede(char *out, const struct dns_msg *m, const struct dns_rr *rr)
 }
 
 /*
- * RCODE [tc] [cd] [A=ADDR,..|PTR=NAME ttl=N] [soa=N] [edns [ede=N TEXT]], or
+ * RCODE [tc] [cd] [A=ADDR,..|TYPE=DATA.. ttl=N] [soa=N] [edns [ede=N TEXT]], or
  * "nothing". The rest of the header and the echoed question are checked always.
  */
 static void reply_text(const struct got *g, const uint8_t *msg, size_t len, char *out)
@@ -243,7 +278,7 @@ static void reply_text(const struct got *g, const uint8_t *msg, size_t len, char
 	struct dns_header h;
 	struct dns_rr rr;
 	unsigned rcode, n_addrs = 0;
-	char opt[4096] = "", soa[64] = "", ptr[300] = "";
+	char opt[4096] = "", soa[64] = "", data[4096] = "", one[1024];
 	uint32_t ttl = 0;
 
 	if (!len) {
@@ -267,14 +302,10 @@ static void reply_text(const struct got *g, const uint8_t *msg, size_t len, char
 			add_ede(opt, &m, &rr);
 		} else if (rr.type == DNS_TYPE_SOA) {
 			add(soa, " soa=%u", get_be32(msg + rr.rdata + rr.rdlen - 4));
-		} else if (rr.type == DNS_TYPE_PTR) {
-			struct dns_msg in = { .p = msg, .len = len, .at = rr.rdata };
-			struct dns_wname w;
-			struct name n;
-
-			if (!dns_name_read(&in, false, &w) || dns_wname_to(&w, &n) < 0)
-				die("malformed PTR in a reply");
-			snprintf(ptr, sizeof(ptr), " PTR=%s", n.s);
+		} else if (rr.type != DNS_TYPE_A && rr.type != DNS_TYPE_AAAA) {
+			one[0] = '\0';
+			data_text(msg, &rr, one, sizeof(one));
+			add(data, " %s=%s", type_text(rr.type), one);
 			ttl = rr.ttl;
 		} else {
 			addrs[n_addrs++] = ip_from_be(rr.rdlen == 4 ? 4 : 6, msg + rr.rdata);
@@ -289,8 +320,8 @@ static void reply_text(const struct got *g, const uint8_t *msg, size_t len, char
 		add(out, " %s", addrs[0].family == 4 ? "A" : "AAAA");
 		add_addrs(out, "=", addrs, n_addrs);
 	}
-	add(out, "%s", ptr);
-	if (n_addrs || ptr[0])
+	add(out, "%s", data);
+	if (n_addrs || data[0])
 		add(out, " ttl=%u", ttl);
 	add(out, "%s%s", soa, opt);
 }
@@ -337,6 +368,8 @@ static void do_query(char **w, size_t n)
 
 		if (str_eq(w[i], "tcp"))
 			t = DNS_TCP;
+		else if (str_eq(w[i], "tls"))
+			t = DNS_TLS;
 		else if (str_eq(w[i], "norad"))
 			flags &= ~0x100u;
 		else if (str_eq(w[i], "cd"))
@@ -470,14 +503,14 @@ static void put_rr(struct dns_out *o, char **w)
 	struct dns_out r = { .p = data, .cap = sizeof(data) };
 	uint16_t type = type_of(w[2]);
 
-	if (type == DNS_TYPE_A || type == DNS_TYPE_AAAA) {
-		if (str_starts(w[3], "hex:")) {
-			r.len = hex_of(w[3] + 4, data, sizeof(data));
-		} else {
-			struct ip_addr a = addr_of(w[3]);
+	if (str_starts(w[3], "hex:")) {
+		r.len = hex_of(w[3] + 4, data, sizeof(data));
+	} else if (type == DNS_TYPE_A || type == DNS_TYPE_AAAA) {
+		struct ip_addr a = addr_of(w[3]);
 
-			dns_put(&r, a.b, ip_size(&a));
-		}
+		dns_put(&r, a.b, ip_size(&a));
+	} else if (dns_type_is_data(type)) {
+		put_data(&r, type, w[3]);
 	} else if (type == DNS_TYPE_CNAME) {
 		put_name(&r, w[3]);
 	} else if (type == DNS_TYPE_SOA) {
@@ -651,6 +684,19 @@ static void do_config(char **w)
 		*r = (struct dns_record){ name_of(w[1]), addr_of(w[2]) }, S.cfg.n_records++;
 	else if (str_eq(w[0], "deny"))
 		S.deny[S.n_deny++] = name_of(w[1]);
+	else if (str_eq(w[0], "types"))
+		S.types[S.n_types++] = name_of(w[1]);
+	else if (str_eq(w[0], "no-quic"))
+		S.cfg.no_quic = true;
+	else if (str_eq(w[0], "stale"))
+		S.cfg.stale_s = (uint32_t)number_of(w[1]);
+	else if (str_eq(w[0], "exact"))
+		S.exact[S.n_exact++] = name_of(w[1]);
+	else if (str_eq(w[0], "budget"))
+		S.cfg.budget = (struct dns_budget){ .names = (uint32_t)number_of(w[1]),
+						    .bytes = (uint32_t)number_of(w[2]),
+						    .queries = (uint32_t)number_of(w[3]),
+						    .refill_s = (uint32_t)number_of(w[4]) };
 	else if (str_eq(w[0], "filter"))
 		S.filter[S.n_filter++] = prefix_of(w[1]);
 	else if (str_eq(w[0], "unfilter"))
@@ -739,6 +785,11 @@ static void statement(const char *line)
 		do_resolve(w);
 	} else if (str_eq(w[0], "names") && n >= 3) {
 		do_names(w, n);
+	} else if ((str_eq(w[0], "hold") || str_eq(w[0], "release")) && n == 2) {
+		struct ip_addr a = addr_of(w[1]);
+
+		start();
+		(w[0][0] == 'h' ? dns_hold : dns_release)(S.d, &a);
 	} else if (str_eq(w[0], "virtual") && n == 4) {
 		do_virtual(w);
 	} else if (str_eq(w[0], "advance")) {

@@ -77,7 +77,9 @@ static int setup(void **state)
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
 					    .event = on_event };
-	static const struct dns_upstream up = { up_ask, up_now, up_wake, up_free };
+	static const struct dns_upstream up = {
+		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
+	};
 	struct dns_config cfg = { .mode = DNS_REAL };
 	struct endpoint guest = { ip4(10, 0, 0, 2), 40000 }, server = { ip4(10, 0, 0, 1), 53 };
 	int sv[2], size = 4096;

@@ -266,7 +266,7 @@ static void on_reply(void *user, const uint8_t *msg, size_t len)
 	T.error = len > 3 ? msg[3] & 15 : -1;
 }
 
-/* A server's own failure is final, and is told from one that is not there. */
+/* The server fails, the other is not there: the guest is told of the failure. */
 static void test_server_fails(void **state)
 {
 	static const char *const names[] = { "servfail.example", "refused.example" };

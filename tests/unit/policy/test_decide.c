@@ -508,6 +508,13 @@ static void settle(const struct policy *p, struct policy_facts f, struct outcome
 	}
 }
 
+static bool plain_below(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), m = strlen(suffix);
+
+	return n > m && name[n - m - 1] == '.' && str_eq(name + n - m, suffix);
+}
+
 /* The definition, restated: what a rule says when all is known. */
 static bool plain_match(const struct policy_rule *r, const struct policy_facts *f)
 {
@@ -523,9 +530,10 @@ static bool plain_match(const struct policy_rule *r, const struct policy_facts *
 	else if (r->dest != DEST_ANY && f->name == POLICY_NONE)
 		dest = r->action == POLICY_DENY;
 	else if (r->dest == DEST_NAME)
-		dest = name_equal(f->names, r->name);
+		dest = str_eq(f->names->s, r->name->s);
 	else if (r->dest != DEST_ANY)
-		dest = name_in_suffix(f->names, r->name, r->dest == DEST_SUFFIX);
+		dest = plain_below(f->names->s, r->name->s) ||
+		       (r->dest == DEST_SUFFIX && str_eq(f->names->s, r->name->s));
 	if (!dest || (!r->n_methods && !r->n_paths))
 		return dest;
 	if (f->http == POLICY_NONE)

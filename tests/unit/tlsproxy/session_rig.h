@@ -33,9 +33,15 @@ struct end {
 	SSL *ssl; /* NULL: plain */
 };
 
+struct rig {
+	struct loop *loop;
+	struct tlsproxy *tp;
+};
+
 struct flow_case {
 	/* What the flow is. */
 	bool plain;
+	bool terminate;	       /* TLS ends in the proxy; the server's end is plain */
 	const char *flow_name; /* NULL: none */
 	struct ip_addr remote;
 	/* The two ends; each closes what it opened by returning. */
@@ -46,15 +52,22 @@ struct flow_case {
 	const char *server_cert; /* host; NULL: HOST */
 	bool server_wants_cert;	 /* of the client, which has none */
 	bool server_untrusted, client_distrusts, server_no_tls, server_tls12, client_tls12;
+	bool client_no_tls;
 	size_t body;
 	/* What the policy says. */
 	bool deny, need_http;
+	const char *deny_method; /* of requests; "": all */
+	/* With every turn of the loop, between its callbacks. */
+	void (*tick)(struct rig *rig, struct flow_case *c);
+	atomic_int phase;    /* of the scripts, for the case's own use */
 	SSL_CTX *server_ctx; /* NULL: one for this flow */
 	/* What came of it. */
 	bool client_tls_up, server_tls_up, resumed;
 	int client_alert;
 	bool done, reset;
-	int n_done, n_tls_events, n_judged, n_http_judged, n_keylog;
+	int n_done, n_tls_events, n_judged, n_http_judged, n_http_events, n_keylog;
+	char order[256]; /* callbacks as they came: Judge, judge request, Tls, http, Done */
+	struct tlsproxy_http_event http; /* the last, without its pointers */
 	bool tls_ok;
 	char detail[256];
 	char reply[8192];
@@ -223,6 +236,14 @@ static inline void *server_thread(void *p)
 
 /* ---- the proxy's callbacks ---------------------------------------------------------------- */
 
+static inline void note_order(char what)
+{
+	size_t n = strlen(now_running->order);
+
+	if (n + 1 < sizeof(now_running->order))
+		now_running->order[n] = what;
+}
+
 static inline void on_judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 				const struct name *sni, struct tlsproxy_verdict *ret)
 {
@@ -234,6 +255,7 @@ static inline void on_judge_tls(void *ctx, const struct tlsproxy_flow *f, bool h
 	if (has_sni)
 		assert_string_equal(sni->s, c->sni);
 	c->n_judged++;
+	note_order('J');
 	*ret = (struct tlsproxy_verdict){ .allow = !c->deny, .need_http = c->need_http };
 	snprintf(ret->rule, sizeof(ret->rule), "r1");
 	snprintf(ret->reason, sizeof(ret->reason), "not for agents");
@@ -243,10 +265,14 @@ static inline void on_judge_tls(void *ctx, const struct tlsproxy_flow *f, bool h
 static inline void on_judge_http(void *ctx, const struct tlsproxy_request *r,
 				 struct tlsproxy_verdict *ret)
 {
+	const char *deny = now_running->deny_method;
+
 	(void)ctx;
-	(void)r;
 	now_running->n_http_judged++;
-	*ret = (struct tlsproxy_verdict){ .allow = true };
+	note_order('j');
+	*ret = (struct tlsproxy_verdict){ .allow = !deny || (*deny && !str_eq(deny, r->method)) };
+	if (!ret->allow)
+		snprintf(ret->denial_id, sizeof(ret->denial_id), "d-2");
 }
 
 static inline void on_denial_id(void *ctx, char ret[static 40])
@@ -260,6 +286,7 @@ static inline void on_tls_event(void *ctx, const struct tlsproxy_tls_event *e)
 	struct flow_case *c = now_running;
 
 	(void)ctx;
+	note_order('T');
 	c->n_tls_events++;
 	c->tls_ok = e->ok;
 	snprintf(c->detail, sizeof(c->detail), "%s", e->detail ? e->detail : "");
@@ -267,8 +294,14 @@ static inline void on_tls_event(void *ctx, const struct tlsproxy_tls_event *e)
 
 static inline void on_http_event(void *ctx, const struct tlsproxy_http_event *e)
 {
+	struct flow_case *c = now_running;
+
 	(void)ctx;
-	(void)e;
+	note_order('h');
+	c->n_http_events++;
+	c->http = *e;
+	c->http.req = NULL;
+	c->http.verdict = NULL;
 }
 
 static inline void on_secret_event(void *ctx, const struct tlsproxy_secret_event *e)
@@ -281,6 +314,7 @@ static inline void on_flow_done(void *ctx, uint64_t id, bool reset)
 {
 	(void)ctx;
 	assert_int_equal(id, 7);
+	note_order('D');
 	now_running->done = true;
 	now_running->n_done++;
 	now_running->reset = reset;
@@ -313,11 +347,6 @@ static const struct tlsproxy_ops ops = {
 
 /* ---- running a case -------------------------------------------------------------------------- */
 
-struct rig {
-	struct loop *loop;
-	struct tlsproxy *tp;
-};
-
 static inline void rig_up(struct rig *rig, const struct tlsproxy_config *cfg)
 {
 	char path[] = "/tmp/weir-world-XXXXXX", err[256] = "";
@@ -342,7 +371,7 @@ static inline void rig_down(struct rig *rig)
 
 static inline struct tlsproxy_flow make_flow(const struct flow_case *c)
 {
-	struct tlsproxy_flow f = { .id = 7, .tls = !c->plain };
+	struct tlsproxy_flow f = { .id = 7, .tls = !c->plain, .terminate = c->terminate };
 
 	f.remote = (struct endpoint){ c->remote.family ? c->remote : ip4(198, 18, 0, 1),
 				      c->plain ? 80 : 443 };
@@ -368,8 +397,10 @@ static inline void run_on(struct rig *rig, struct flow_case *c)
 	client.end.fd = c->client_fd = g[1];
 	server.end.fd = c->server_fd = u[1];
 	if (!c->plain) {
-		client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
-		server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
+		if (!c->client_no_tls)
+			client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
+		if (!c->terminate)
+			server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
 	}
 	now_running = c;
 	c->threads_left = 2;
@@ -378,6 +409,8 @@ static inline void run_on(struct rig *rig, struct flow_case *c)
 	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], u[0]), 0);
 	while (!c->done || c->threads_left) {
 		assert_int_equal(loop_step(rig->loop, 20), 0);
+		if (c->tick && !c->done)
+			c->tick(rig, c);
 		c->steps++;
 		if (time_mono_ns() > end)
 			fail_msg("no end in 60 s: done %d, threads %d, detail \"%s\"", c->done,

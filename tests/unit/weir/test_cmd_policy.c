@@ -1,56 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir policy check, show, explain: exit status and output, as a script sees them. */
-#include "tests/unit/policy/policy_test.h"
-#include "weir/cmd_policy.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-static char out[65536], err_out[65536];
-static char file[] = "/tmp/weir-test-cmd-XXXXXX";
-
-static void slurp(int fd, char *buf, size_t size)
-{
-	ssize_t n = pread(fd, buf, size - 1, 0);
-
-	buf[n > 0 ? n : 0] = 0;
-	close(fd);
-}
-
-/* Runs with standard output and error caught. */
-static int run(const char *line)
-{
-	char copy[1024], *argv[32];
-	int argc = 0, status, o = memfd_create("out", 0), e = memfd_create("err", 0);
-	int old_o, old_e;
-
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (char *w = copy; w; argc++) {
-		char *space = strchr(w, ' ');
-
-		if (space)
-			*space++ = 0;
-		argv[argc] = str_eq(w, "FILE") ? file : w;
-		w = space;
-	}
-	argv[argc] = NULL;
-	fflush(stdout);
-	fflush(stderr);
-	old_o = dup(1);
-	old_e = dup(2);
-	dup2(o, 1);
-	dup2(e, 2);
-	status = cmd_policy(argc, argv);
-	fflush(stdout);
-	fflush(stderr);
-	dup2(old_o, 1);
-	dup2(old_e, 2);
-	close(old_o);
-	close(old_e);
-	slurp(o, out, sizeof(out));
-	slurp(e, err_out, sizeof(err_out));
-	return status;
-}
+#include "tests/unit/weir/cmd_run.h"
 
 static const char policy_text[] =
 	"{\"policy\": {\"rules\": [\n"
@@ -65,13 +15,8 @@ static const char policy_text[] =
 
 static int make_file(void **state)
 {
-	int fd = mkstemp(file);
-
 	(void)state;
-	if (fd < 0 || fd_write_all(fd, policy_text, strlen(policy_text)) < 0)
-		return -1;
-	close(fd);
-	return 0;
+	return put_file(file, policy_text, strlen(policy_text));
 }
 
 static int remove_file(void **state)
@@ -189,9 +134,9 @@ static void test_errors(void **state)
 		{ "policy explain FILE --to ::1", "[ADDR]:PORT" },
 		{ "policy explain FILE --to a_b..c:80", "empty label" },
 		{ "policy explain FILE --to a.b:80 --ip 1.2.3", "--ip 1.2.3" },
-		{ "policy explain FILE --to a.b:80 --gateway", "--gateway needs an address" },
+		{ "policy explain FILE --to a.b:80 --gateway", "--gateway: needs an address" },
 		{ "policy explain FILE --to 1.2.3.4:80 --ip 1.2.3.4", "give one of them" },
-		{ "policy explain FILE --to a.b:80/udp --method GET", "need /tcp" },
+		{ "policy explain FILE --to a.b:80/udp --method GET", "needs tcp" },
 		{ "policy explain FILE --to a.b:80 --path /a/../..", "two ways" },
 	};
 

@@ -236,6 +236,7 @@ static const struct {
 	{ ARGS("--tls-intercept-port", "65536"), "--tls-intercept-port 65536: " },
 	{ ARGS("--tls-intercept-port", "443x"), "--tls-intercept-port 443x: " },
 	{ ARGS("--tls-intercept-port", "53"), "port 53 is always DNS" },
+	{ ARGS("--tls-intercept-port", "853"), "port 853 is always DNS over TLS" },
 	{ ARGS("--tls-intercept-port", "8443", "--tls-intercept-port", "8443"),
 	  "the same port twice" },
 	{ ARGS("--tls-intercept-port", "8443"),

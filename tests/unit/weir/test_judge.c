@@ -18,7 +18,7 @@ static struct policy *load(const char *text)
 	struct policy *p = NULL;
 	struct conf root;
 
-	if (conf_doc_parse(text, strlen(text), "t", &doc, &err) < 0)
+	if (conf_doc_parse(text, strlen(text), "t", CONF_JSON, &doc, &err) < 0)
 		fail_msg("%s", err.text);
 	root = conf_root(doc);
 	if (policy_load_conf(&root, &p, &err) < 0)

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The policy is another one: what is under way is judged again.
+ *
+ * A flow's TLS name is asked about from the moment it was judged first; then
+ * each request that is between its head and the last byte of its response, or
+ * is a tunnel since. Between requests there is nothing to judge: the next one
+ * will be. What is no longer allowed is reset, never answered: its peer may be
+ * in the middle of anything. A flow that is being refused already goes on to say
+ * why. Where TLS only ends here, the resolver behind judges every name by itself.
+ */
+#include "tlsproxy/tlsproxy_int.h"
+
+/* Does it rest on a word of the policy? */
+static bool is_judged(const struct session *s)
+{
+	return !s->refused && !s->flow.terminate && s->state != SESSION_CLOSING &&
+	       s->state != SESSION_DONE;
+}
+
+static bool name_is_denied(struct session *s)
+{
+	if (!s->judged)
+		return false;
+	s->tp->ops.judge_tls(s->tp->ctx, &s->flow, s->has_sni, &s->sni, &s->verdict);
+	return !s->verdict.allow && !s->verdict.need_http;
+}
+
+/* True: it is reset. */
+static bool rejudge(struct session *s)
+{
+	if (!is_judged(s))
+		return false;
+	if (name_is_denied(s))
+		session_event(s, false, HTTP_NOW_DENIED);
+	else if (!s->filter || !http_filter_rejudge(s->filter, !s->flow.tls || s->verdict.need_http))
+		return false;
+	session_end(s, true);
+	return true;
+}
+
+size_t tlsproxy_rejudge(struct tlsproxy *tp)
+{
+	size_t n = 0;
+
+	list_for_each_safe (it, next, &tp->sessions) {
+		struct session *s = container_of(it, struct session, node);
+
+		if (!rejudge(s))
+			continue;
+		n++;
+		session_run(s); /* frees it */
+	}
+	return n;
+}
