@@ -2,10 +2,11 @@
 """--policy-floor and --net-strict: what no policy of a run can open."""
 
 import json
+import time
 
 import pytest
 from conftest import wait_for
-from test_reload import guest, live  # noqa: F401
+from test_reload import after_that, guest, live  # noqa: F401
 
 import world
 
@@ -87,3 +88,16 @@ def test_strict_names_in_real_mode(weir, lab):
     r = weir.sh("curl -sS -o /dev/null --cacert %s -w '%%{http_code}' https://api.example.com/" %
                 lab.ca, flags=[*flags, "--net-strict"])
     assert r.out == "200", r
+
+
+def test_strict_names_outlast_a_policy(weir, lab, live):  # noqa: F811
+    """--net-strict belongs to the run: a policy that does not say so is strict all the same."""
+    a = live(*guest(lab, "beat", "udp", "echo.example.com", world.ECHO), policy="public_only",
+             flags=["--dns-answers", "real", "--net-strict"])
+    lines = a.lines()
+    assert json.loads(next(lines))["answered"]
+    assert a.set({"policy": {"default_egress": "deny", "rules": [
+        {"action": "allow", "destination": ".example.com"}]}}).returncode == 0
+    t0 = time.time()
+    assert not after_that(lines, t0)["answered"]
+    assert '"strict_names": true' in a.ctl("policy", "show").stdout
