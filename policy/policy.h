@@ -166,6 +166,8 @@ struct policy_verdict {
 };
 
 struct policy;
+/* The rule that decided is on group doh: it means DNS over HTTPS, not just the host. */
+bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v);
 void policy_free(struct policy *p);
 struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
 

@@ -101,7 +101,7 @@ static void test_keys(void **state)
 {
 	(void)state;
 	check_keys(NULL, "{", "}", 8);
-	check_keys("dns", "{\"dns\": {", "}}", 6);
+	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
 	check_keys("secret", "{\"secrets\": [{", "}]}", 5);
 	check_keys("limits", "{\"limits\": {", "}}", 1);
@@ -126,6 +126,7 @@ static void test_words(void **state)
 {
 	(void)state;
 	check_words("answers", "{\"dns\": {\"answers\": ", "}}");
+	check_words("doh", "{\"dns\": {\"doh\": ", "}}");
 	check_words("place", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"at\": [",
 		    "]}]}");
 	check_words(
