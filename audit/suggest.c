@@ -117,6 +117,10 @@ const char *audit_where(const json_t *event, char *out, size_t size)
 			 (long long)json_integer_value(json_object_get(event, "rule")));
 		rule = number;
 	}
+	if (json_is_true(json_object_get(event, "floor")))
+		return "The operator's floor refused it, and only who set the floor can change "
+		       "that. "
+		       "This rule would have to stand in both, in front of what refused it";
 	if (str_eq(rule, "default"))
 		return "No rule matched, and the default refused it. To allow it, add this rule";
 	log_quote(rule, strlen(rule), quoted, sizeof(quoted));

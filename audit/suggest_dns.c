@@ -101,13 +101,18 @@ static void advise_refused(const json_t *event, struct audit_advice *ret)
 			  "message could not be read");
 }
 
-/* Allowed, and still without an answer: the detail says that nobody was asked. */
+/* Allowed, and still without an answer; the detail says when nobody was asked. */
 static void advise_empty(const json_t *event, struct audit_advice *ret)
 {
-	const char *type = audit_get(event, "qtype");
+	const char *detail = audit_get(event, "detail");
+	char quoted[200];
 
-	if (!audit_get(event, "detail")[0] || str_eq(type, "A") || str_eq(type, "AAAA"))
+	log_quote(detail, strlen(detail), quoted, sizeof(quoted));
+	if (!detail[0])
 		audit_say(ret, AUDIT_SAY_NOTHING);
+	else if (!str_eq(detail, "this type is not resolved"))
+		snprintf(ret->text, sizeof(ret->text),
+			 "Nothing was refused, but the answer was empty: %s", quoted);
 	else if (rule_type(event) && name_rule(event, ret))
 		audit_say(ret,
 			  "The name may be asked, but not for this type, so the answer was empty. "
@@ -118,16 +123,29 @@ static void advise_empty(const json_t *event, struct audit_advice *ret)
 			  "empty, and no rule would change it");
 }
 
+/* Let through all the same; without a rule it was an answer that would have been filtered. */
+static void advise_observed(const json_t *event, struct audit_advice *ret)
+{
+	if (audit_has_rule(event))
+		advise_denied(event, ret);
+	else
+		audit_say(ret,
+			  "An internal address of the name would have been left out of the answer. "
+			  "To allow it, add a rule for the address, with the ports you need");
+}
+
 void audit_advise_dns(const json_t *event, struct audit_advice *ret)
 {
 	const char *result = audit_get(event, "result");
 	enum audit_verdict v = audit_verdict_of(event);
 
-	if (str_eq(result, "empty"))
+	if (str_eq(result, "empty") && v == AUDIT_V_ALLOW)
 		advise_empty(event, ret);
 	else if (v == AUDIT_V_FAIL)
 		audit_say(ret, AUDIT_SAY_FAILED);
-	else if (v != AUDIT_V_DENY && v != AUDIT_V_OBSERVED)
+	else if (v == AUDIT_V_OBSERVED)
+		advise_observed(event, ret);
+	else if (v != AUDIT_V_DENY)
 		audit_say(ret, AUDIT_SAY_NOTHING);
 	else if (str_eq(result, "rebind"))
 		advise_rebind(event, ret);

@@ -32,13 +32,19 @@ static bool is_decision(const json_t *event, const char *id)
 	       str_eq(audit_get_id(event, flow, sizeof(flow)), id);
 }
 
+static bool is_refusal(const json_t *event)
+{
+	enum audit_verdict v = audit_verdict_of(event);
+
+	return v == AUDIT_V_DENY || v == AUDIT_V_OBSERVED;
+}
+
 /* A query is asked for by its name: of several, a refusal before an answer, the latest of its kind. */
 static bool is_query(const json_t *event, const char *name, const struct found *f)
 {
 	if (!str_eq(audit_get(event, "kind"), "dns") || !str_eq(audit_get(event, "name"), name))
 		return false;
-	return !f->decision || audit_verdict_of(event) == AUDIT_V_DENY ||
-	       audit_verdict_of(f->decision) != AUDIT_V_DENY;
+	return !f->decision || is_refusal(event) || !is_refusal(f->decision);
 }
 
 static void take(struct found *f, const struct audit_line *line)

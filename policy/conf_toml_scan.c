@@ -4,8 +4,9 @@
  * limit to the tables it makes for the dots of a key and frees them by recursion,
  * so dots and brackets outside strings and comments are counted here. And a header
  * that begins with something else than a name trips an assertion, as do letters
- * beyond ASCII outside strings and comments. Where the text is not valid
- * otherwise, toml++ stops, and a wrong count here no longer matters.
+ * beyond ASCII outside strings and comments. Tables, lists and values are counted,
+ * before toml++ allocates for them. Where the text is not valid otherwise, toml++
+ * stops, and a wrong count here no longer matters.
  */
 #include "base/base.h"
 #include "policy/conf_toml.h"
@@ -19,6 +20,7 @@ struct scan {
 	unsigned dots;	 /* of the key, or of the part of a header, that is being read */
 	unsigned key;	 /* dots of the key whose value is being read */
 	unsigned open[CONF_DEPTH_MAX];
+	size_t lists, values; /* seen so far */
 	unsigned n_open, sum; /* brackets that are open, and what each of them weighs */
 };
 
@@ -55,6 +57,7 @@ static unsigned depth(const struct scan *c)
 static void open_bracket(struct scan *c)
 {
 	/* depth() is bounded before and each weighs one at least: there is room. */
+	c->lists++;
 	c->open[c->n_open++] = c->key + 1;
 	c->sum += c->key + 1;
 	c->key = c->dots = 0;
@@ -80,6 +83,17 @@ static int fail_character(const struct scan *c)
 				   "quotes around it");
 }
 
+/* toml++ takes some hundred bytes for each. */
+static int check_number(const struct scan *c)
+{
+	if (c->lists > CONF_LISTS_MAX)
+		return conf_tree_fail_byte(c->tree, c->at, "more than %zu tables and lists",
+					   CONF_LISTS_MAX);
+	if (c->values > CONF_VALUES_MAX)
+		return conf_tree_fail_byte(c->tree, c->at, "more than %zu values", CONF_VALUES_MAX);
+	return 0;
+}
+
 static bool is_ascii(char ch)
 {
 	return (unsigned char)ch < 0x80;
@@ -94,6 +108,7 @@ static bool is_name_start(char ch)
 /* "[a.b]" or "[[a.b]]" at the start of a line. */
 static int read_header(struct scan *c)
 {
+	c->lists++;
 	c->header = c->dots = c->key = 0;
 	for (; c->at < c->len && c->s[c->at] == '['; c->at++)
 		if (c->header < 2)
@@ -130,6 +145,7 @@ static void read_char(struct scan *c, char ch)
 		c->dots++;
 		break;
 	case '=':
+		c->values++;
 		c->key = c->dots;
 		c->dots = 0;
 		break;
@@ -142,6 +158,7 @@ static void read_char(struct scan *c, char ch)
 		close_bracket(c);
 		break;
 	case ',':
+		c->values++;
 		c->key = c->dots = 0;
 		break;
 	case '\n':
@@ -186,6 +203,8 @@ int conf_toml_scan(struct conf_tree *t, const char *text, size_t len)
 		char ch = text[c.at];
 
 		r = read_step(&c, line_start);
+		if (r == 0)
+			r = check_number(&c);
 		line_start = ch == '\n' || (line_start && (ch == ' ' || ch == '\t'));
 	}
 	return r;

@@ -10,7 +10,7 @@ struct conf_tree {
 		json_t *v; /* owned by what it is in */
 		size_t mark;
 	} open[CONF_DEPTH_MAX];
-	size_t depth;
+	size_t depth, lists;
 	char *key; /* of the member to come */
 	size_t key_len;
 	struct conf_place key_at;
@@ -61,8 +61,9 @@ static int add_mark(struct conf_tree *t, struct conf_place at)
 {
 	struct conf_doc *d = t->doc;
 
-	if (d->n_marks == CONF_VALUES_MAX)
-		return conf_tree_fail(t, at, "more than %zu values", CONF_VALUES_MAX);
+	if (d->n_marks == CONF_LISTS_MAX + CONF_VALUES_MAX)
+		return conf_tree_fail(t, at, "more than %zu values",
+				      CONF_LISTS_MAX + CONF_VALUES_MAX);
 	if (d->n_marks == d->marks_size) {
 		size_t size = d->marks_size ? d->marks_size * 2 : 64;
 		struct conf_mark *m = realloc(d->marks, size * sizeof(*m));
@@ -114,6 +115,8 @@ int conf_tree_open(struct conf_tree *t, struct conf_place at, bool object)
 
 	if (t->depth == CONF_DEPTH_MAX)
 		return conf_tree_fail(t, at, "nested deeper than %d levels", CONF_DEPTH_MAX);
+	if (++t->lists > CONF_LISTS_MAX)
+		return conf_tree_fail(t, at, "more than %zu objects and lists", CONF_LISTS_MAX);
 	v = object ? json_object() : json_array();
 	r = add(t, at, v);
 	if (r < 0)

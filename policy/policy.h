@@ -316,7 +316,14 @@ struct policy_step {
 /*
  * Why: every rule up to the one that decided, each with its outcome. steps has
  * room for max; *ret_n is how many were written. Same verdict as policy_decide.
+ *
+ * Of a list longer than POLICY_EXPLAIN_ALL rules only those whose destination is
+ * the flow's are told of. What does not fit is left out, but for the rule that
+ * decided: it is the last step of its list. POLICY_EXPLAIN_ENOUGH is room for what
+ * somebody would read, whatever the number of rules.
  */
+#define POLICY_EXPLAIN_ALL 256
+#define POLICY_EXPLAIN_ENOUGH 1024
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n);
 /* The same for a query: as policy_decide_query(). */

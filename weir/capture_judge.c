@@ -196,6 +196,14 @@ static void judge_read(struct capture *c, struct capture_flow *f, const struct t
 	bool looked;
 
 	know(c, f, &k);
+	if (f->server.port == 853) {
+		what_flow(f, &k, &item);
+		report_own(
+			c, &item,
+			REPLAY_DEPENDS, "--tls-intercept: with it weir answers DNS over TLS itself, else refuses it");
+		f->state = CAPTURE_DONE;
+		return;
+	}
 	v = policy_decide(c->policy, &k.f);
 	looked = v.answer != POLICY_ANSWER_ALLOW || (k.is_virtual && name_matters(c, &k));
 	if (v.answer == POLICY_ANSWER_NEED_NAME) {

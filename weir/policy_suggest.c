@@ -49,18 +49,25 @@ struct suggest {
 	struct buf path;
 	uint64_t unnamed; /* TCP flows to an address whose name nobody read */
 	uint64_t unsaid;  /* that no rule can say */
+	uint64_t floored; /* refused by the operator's floor */
 };
 
-static bool is_wanted(const struct suggest *s, const json_t *e)
+static bool is_wanted(struct suggest *s, const json_t *e)
 {
-	enum audit_verdict v = audit_verdict_of(e);
-	bool observed = str_eq(audit_get(e, "observed"), "deny");
+	enum audit_verdict v = record_verdict_of(e);
+	bool observed = record_is_observed(e), dns = str_eq(audit_get(e, "kind"), "dns");
+	bool answer = dns && (observed || str_eq(audit_get(e, "result"), "rebind"));
 
-	if (!audit_get(e, "rule")[0] && !str_eq(audit_get(e, "result"), "rebind"))
+	/* What no rule decided no rule changes; but an answer is refused without naming one. */
+	if (!audit_get(e, "rule")[0] && !answer)
 		return false;
-	if (s->wanted == WANT_DENIED)
-		return v == AUDIT_V_DENY;
-	return v == AUDIT_V_ALLOW && (s->wanted == WANT_USED || observed);
+	if (s->wanted != WANT_DENIED)
+		return v == AUDIT_V_ALLOW && (s->wanted == WANT_USED || observed);
+	if (v == AUDIT_V_DENY && json_is_true(json_object_get(e, "floor"))) {
+		s->floored++;
+		return false;
+	}
+	return v == AUDIT_V_DENY;
 }
 
 /* ---- queries ---------------------------------------------------------------------------- */
@@ -88,7 +95,7 @@ static void take_dns(struct suggest *s, const json_t *e)
 
 	if (!record_get_name(e, "name", &name))
 		return;
-	if (audit_verdict_of(e) == AUDIT_V_ALLOW)
+	if (record_verdict_of(e) == AUDIT_V_ALLOW)
 		record_names_learn(&s->names, e, &name);
 	if (!is_wanted(s, e) || str_eq(audit_get(e, "detail"), "virtual address"))
 		return;
@@ -153,7 +160,7 @@ static void take_flow(struct suggest *s, const json_t *e)
 	struct target to;
 	struct endpoint peer;
 
-	if (!wanted && audit_verdict_of(e) != AUDIT_V_ALLOW)
+	if (!wanted && record_verdict_of(e) != AUDIT_V_ALLOW)
 		return;
 	if (!record_get_proto(e, &proto) || !record_get_ip(e, "dst", &f.dst) ||
 	    !record_get_ports(e, &ports)) {
@@ -290,6 +297,9 @@ static void tell(const struct suggest *s, size_t n_http)
 
 	json_array_foreach(s->uses.notes, i, note)
 		policy_cmd_complain("suggest", "note: %s", json_string_value(note));
+	if (s->uses.more_notes)
+		policy_cmd_complain("suggest", "note: and %llu more of this kind",
+				    (unsigned long long)s->uses.more_notes);
 	if (s->unnamed)
 		policy_cmd_complain(
 			"suggest",
@@ -301,6 +311,11 @@ static void tell(const struct suggest *s, size_t n_http)
 		policy_cmd_complain(
 			"suggest", "note: %llu events do not say enough for a rule and are left out",
 			(unsigned long long)s->unsaid);
+	if (s->floored)
+		policy_cmd_complain(
+			"suggest",
+			"note: %llu refusals are the operator's floor, which no policy opens",
+			(unsigned long long)s->floored);
 	if (n_http)
 		policy_cmd_complain("suggest",
 				    "note: %zu rule%s read HTTP requests: over TLS that needs "

@@ -85,6 +85,20 @@ bool record_has_name(const struct name *names, size_t n, const struct name *name
 	return false;
 }
 
+enum audit_verdict record_verdict_of(const json_t *e)
+{
+	enum audit_verdict v = audit_verdict_of(e);
+
+	if (v != AUDIT_V_OBSERVED)
+		return v;
+	return str_eq(audit_get(e, "verdict"), "fail") ? AUDIT_V_FAIL : AUDIT_V_ALLOW;
+}
+
+bool record_is_observed(const json_t *e)
+{
+	return audit_verdict_of(e) == AUDIT_V_OBSERVED;
+}
+
 /* ---- names ------------------------------------------------------------------------------ */
 
 bool record_is_own_answer(const json_t *e)

@@ -23,6 +23,10 @@ void record_each_ip(const json_t *e, const char *key,
 		    void (*fn)(void *ctx, const struct ip_addr *a), void *ctx);
 bool record_has_name(const struct name *names, size_t n, const struct name *name);
 
+/* As things went: what --observe let through was allowed. */
+enum audit_verdict record_verdict_of(const json_t *e);
+bool record_is_observed(const json_t *e);
+
 /* A dns event of what weir knows by itself: no rule had a say in the addresses. */
 bool record_is_own_answer(const json_t *e);
 /* What a dns event teaches: who was given which address, and what stood behind it. */

@@ -31,6 +31,10 @@ void suggest_note(struct suggest_uses *u, const char *fmt, ...)
 	char text[600], quoted[1000];
 	va_list ap;
 
+	if (json_array_size(u->notes) >= SUGGEST_NOTES_MAX) {
+		u->more_notes++;
+		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);

@@ -26,6 +26,9 @@ enum suggest_kind {
 	SUGGEST_SUFFIX = 3, /* a domain and all below, by generalisation */
 };
 
+/* Sentences that are told; a guest can make one with every request. */
+#define SUGGEST_NOTES_MAX 200
+
 struct suggest_dest {
 	enum suggest_kind kind;
 	bool ingress;
@@ -36,7 +39,8 @@ struct suggest_dest {
 struct suggest_uses {
 	json_t *dests;
 	json_t *notes; /* array of sentences: where a rule says more than was seen */
-	bool full;     /* SUGGEST_DESTS_MAX was reached, or memory is out */
+	uint64_t more_notes;
+	bool full; /* SUGGEST_DESTS_MAX was reached, or memory is out */
 };
 
 must_check int suggest_uses_init(struct suggest_uses *u);

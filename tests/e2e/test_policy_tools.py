@@ -145,3 +145,24 @@ def test_why_of_queries(weir, run):
         assert '"destination":"evil.example.net"' in p.stdout, p
     p = weir.call("why", "api.example.com", "--audit", run.record)
     assert p.returncode == 0 and "Nothing was refused" in p.stdout, p
+
+
+def test_from_observing_to_enforcing(weir, lab):
+    """Observe under a policy that denies everything, take what was used, enforce it."""
+    nothing = {"policy": {"default_egress": "deny", "rules": []}}
+    script = ("curl -sS -o /dev/null -w '%{http_code} ' http://api.example.com/v1/me; "
+              "curl -sS -o /dev/null -w '%{http_code} ' https://api.example.com/v1/tls; true")
+    seen = weir.sh(script, policy=nothing, intercept=True, flags=["--observe"])
+    assert seen.out.split() == ["200", "200"], seen
+    texts = [weir.call("policy", "suggest", seen.audit_path, *flags).stdout
+             for flags in ([], ["--observed"])]
+    assert texts[0] == texts[1], texts  # all of it was only observed
+    path = weir.file("suggested.json", texts[0])
+    p = weir.call("policy", "replay", path, seen.audit_path)
+    assert p.returncode == 0, p
+    q = weir.call("policy", "replay", weir.file("nothing.json", nothing), seen.audit_path)
+    assert q.returncode == 1 and "would have denied it (observed)" in q.stdout, q
+    again = weir.sh(script + "; curl -sS -m 3 http://evil.example.net/; true", policy=path,
+                    intercept=True)
+    assert again.out.split()[:2] == ["200", "200"], again
+    assert not lab.asked("evil.example.net"), again

@@ -37,10 +37,10 @@ static const char *const queries[] = {
 	"\"refused\",\"denial\":\"q-busy\",\"detail\":\"too many queries under way\"}",
 	"{\"kind\":\"dns\",\"name\":\"mail.example\",\"qtype\":\"MX\",\"verdict\":\"allow\","
 	"\"rule\":"
-	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"\"1\",\"result\":\"empty\",\"detail\":\"this type is not resolved\"}",
 	"{\"kind\":\"dns\",\"name\":\"caa.example\",\"qtype\":\"TYPE257\",\"verdict\":\"allow\","
 	"\"rule\":"
-	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"\"1\",\"result\":\"empty\",\"detail\":\"this type is not resolved\"}",
 	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"A\",\"verdict\":\"deny\",\"result\":"
 	"\"denied\",\"rule\":\"default\",\"denial\":\"q-v4\"}",
 	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"AAAA\",\"verdict\":\"allow\","
@@ -300,6 +300,7 @@ static void test_why(void **state)
 		{ "v4.example", "No rule matched, and the default refused it" },
 		{ "V4.Example.", "allow@v4.example:tcp:443" },
 		{ "late.example", "failed on the way" },
+		{ "d-seen", "The operator's floor refused it" },
 		{ "api.example.com", "Nothing was refused" },
 		{ "d-v6", "allow@[2001:db8::5]:udp:443" },
 		{ "d-leak", "which is never filled in" },

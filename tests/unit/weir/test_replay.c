@@ -330,6 +330,10 @@ static void test_suggests_queries(void **state)
 	record_begin();
 	event(QUERY("db.example.com", "10.0.0.7", GIVEN("198.18.0.1")));
 	event(QUERY("www.example.com", "93.184.216.34", GIVEN("198.18.0.2")));
+	event("{\"kind\":\"dns\",\"name\":\"example.com\",\"qtype\":\"MX\",\"verdict\":\"allow\","
+	      "\"result\":\"answered\",\"rule\":\"0\"}");
+	event("{\"kind\":\"dns\",\"name\":\"example.com\",\"qtype\":\"TXT\",\"verdict\":\"allow\","
+	      "\"result\":\"empty\",\"rule\":\"0\",\"detail\":\"this type is not resolved\"}");
 	record_end();
 	suggest("");
 	says("asked, never connected to");
@@ -338,6 +342,8 @@ static void test_suggests_queries(void **state)
 	assert_int_equal(run("policy explain FILE --to www.example.com --dns"), 0);
 	assert_int_equal(run("policy explain FILE --to www.example.com:443"), 1);
 	assert_int_equal(run("policy explain FILE --to 10.0.0.7:443"), 1);
+	assert_int_equal(run("policy explain FILE --to example.com --dns MX"), 0);
+	assert_int_equal(run("policy explain FILE --to example.com --dns TXT"), 1);
 }
 
 static void test_generalises_only_at_bounds(void **state)
