@@ -85,7 +85,7 @@ must_check int audit_log_flush(struct audit_log *l);
 /* Counts of what was written, for the summary. */
 struct audit_totals {
 	uint64_t events, allowed, denied, failed, violations, secrets_used;
-	uint64_t observed; /* allowed ones that would have been denied; in allowed as well */
+	uint64_t observed; /* let through, and would have been denied; in allowed or failed as well */
 	uint64_t bytes_up, bytes_down;
 };
 void audit_log_totals(const struct audit_log *l, struct audit_totals *ret);
@@ -116,6 +116,8 @@ enum audit_verdict {
 	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
 	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
 };
+/* Would it have been denied? It was let through, and may have failed then. */
+bool audit_observed(const json_t *event);
 /* The one reading of an event's outcome that totals, table and summary share. */
 enum audit_verdict audit_verdict_of(const json_t *event);
 

@@ -42,6 +42,11 @@ static bool has(const json_t *event, const char *key)
 	return json_is_integer(v) || (json_is_string(v) && json_string_length(v));
 }
 
+bool audit_observed(const json_t *event)
+{
+	return str_eq(audit_get(event, "observed"), "deny");
+}
+
 enum audit_verdict audit_verdict_of(const json_t *event)
 {
 	static const struct {
@@ -76,8 +81,7 @@ enum audit_verdict audit_verdict_of(const json_t *event)
 	}
 	if (str_eq(kind, "run") || str_eq(kind, "flow_end") || str_eq(kind, "policy"))
 		return AUDIT_V_NONE;
-	if (str_eq(audit_get(event, "observed"), "deny") &&
-	    !str_eq(audit_get(event, "verdict"), "deny"))
+	if (audit_observed(event) && str_eq(audit_get(event, "verdict"), "allow"))
 		return AUDIT_V_OBSERVED;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (str_eq(audit_get(event, words[i].key), words[i].value))
@@ -93,13 +97,13 @@ uint64_t audit_count_of(const json_t *event)
 void audit_totals_add(struct audit_totals *t, const json_t *event)
 {
 	t->events++;
+	t->observed += audit_observed(event);
 	switch (audit_verdict_of(event)) {
 	case AUDIT_V_ALLOW:
 		t->allowed++;
 		break;
 	case AUDIT_V_OBSERVED:
 		t->allowed++;
-		t->observed++;
 		break;
 	case AUDIT_V_DENY:
 		t->denied += audit_count_of(event);

@@ -208,7 +208,7 @@ void audit_rules_add(struct audit_rules *s, const json_t *event)
 		s->others += audit_count_of(event);
 		return;
 	}
-	how = v == AUDIT_V_DENY ? RULE_DENY : v == AUDIT_V_OBSERVED ? RULE_OBSERVED : RULE_ALLOW;
+	how = audit_observed(event) ? RULE_OBSERVED : v == AUDIT_V_DENY ? RULE_DENY : RULE_ALLOW;
 	c->n[class][how] += audit_count_of(event);
 	if (class == RULE_FLOWS && (v == AUDIT_V_ALLOW || v == AUDIT_V_OBSERVED))
 		flow_begins(s, event, c);

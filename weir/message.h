@@ -43,7 +43,7 @@ enum msg_type {
 	MSG_POLICY_REFUSED = 22, /* text: why; the old one stays */
 	MSG_POLICY_COMMIT = 23,	 /* policy.generation: in force from now on */
 	MSG_POLICY_ABORT = 24,	 /* policy.generation: forget it */
-	MSG_POLICY_DONE = 25,	 /* policy: in force; reset: flows that it ended */
+	MSG_POLICY_DONE = 25,	 /* policy: in force; reset: flows that it ended here */
 	MSG_RESOLVERS = 26,	 /* resolvers, value of them */
 };
 

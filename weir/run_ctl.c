@@ -199,9 +199,22 @@ static struct ctl_client *free_client(struct run *r)
 	return NULL;
 }
 
-static void take(struct run *r, int fd)
+/* What a client has sent must be read before its connection is closed, or it loses the answer. */
+static void turn_away(int fd)
 {
 	static const char busy[] = "{\"ok\":false,\"error\":\"too many are asking: try again\"}";
+	char unread[64];
+
+	shutdown(fd, SHUT_RD);
+	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) > 0)
+		;
+	if (ipc_send(fd, busy, sizeof(busy) - 1, NULL, 0) < 0)
+		log_debug("control: too many clients");
+	fd_close(fd);
+}
+
+static void take(struct run *r, int fd)
+{
 	struct ctl_client *c = free_client(r);
 	uid_t uid;
 
@@ -210,9 +223,7 @@ static void take(struct run *r, int fd)
 		return;
 	}
 	if (!c) {
-		if (ipc_send(fd, busy, sizeof(busy) - 1, NULL, 0) < 0)
-			log_debug("control: too many clients");
-		fd_close(fd);
+		turn_away(fd);
 		return;
 	}
 	*c = (struct ctl_client){ .run = r, .fd = fd, .uid = uid, .deadline.cb = on_deadline };

@@ -50,7 +50,8 @@ static void record(struct run *r, const struct policy_swap *p, const char *event
 
 	audit_event_begin(&e, "policy");
 	audit_str(&e, "event", event);
-	audit_u64(&e, "generation", p->generation);
+	/* Refused: the one that stays. */
+	audit_u64(&e, "generation", str_eq(event, "refused") ? r->generation : p->generation);
 	audit_u64(&e, "uid", p->uid);
 	if (p->next || p->committed) {
 		const struct policy *shown = p->next ? p->next : r->cfg->policy;
@@ -238,6 +239,8 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 	p->deadline.cb = on_deadline;
 	r->change = p;
 	if (load(p, fd, &err) < 0) {
+		/* Nobody else has heard of this generation. */
+		r->last_generation--;
 		give_up(p, err.text);
 		return;
 	}

@@ -3,6 +3,7 @@
 #include "weir/sealed.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -100,5 +101,7 @@ int sealed_policy(int fd, const char *name, struct policy **ret, struct conf_err
 	root = conf_root(doc);
 	r = policy_load_conf(&root, ret, err);
 	conf_doc_free(doc);
+	/* The text's tree is several times the policy, and a long-lived process has no use for the room. */
+	malloc_trim(0);
 	return r;
 }

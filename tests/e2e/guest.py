@@ -532,7 +532,8 @@ def cmd_mirror(port):
 def cmd_requests(host, port):
     """GET and POST on one connection, again and again."""
     import http.client
-    c = http.client.HTTPConnection(host, int(port), timeout=5)
+    kind = http.client.HTTPSConnection if port == "443" else http.client.HTTPConnection
+    c = kind(host, int(port), timeout=5)
     while True:
         began, status = time.time(), {}
         for method in ("GET", "POST"):
