@@ -31,7 +31,7 @@
  * Rules and regions looked at, all services together: seconds of work. Beyond
  * it the answer is "too much to compare", never a guess.
  */
-#define SPACE_WORK_MAX UINT64_C(1500000000)
+#define SPACE_WORK_MAX UINT64_C(400000000)
 /* States while request classes are sought, and how many classes there may be. */
 #define SPACE_STATES_MAX 100000u
 #define SPACE_REQUESTS_MAX 20000u
