@@ -21,25 +21,29 @@ bool str_ieq(const char *s, size_t len, const char *b)
 
 #define SUGGEST_MAX 48
 
-/* Levenshtein distance over two rows; words longer than SUGGEST_MAX never match. */
+/*
+ * How many slips of a typist apart: a letter too many, too few, another one, or two
+ * neighbours swapped (optimal string alignment). Longer words than SUGGEST_MAX never match.
+ */
 static size_t edit_distance(const char *a, size_t na, const char *b, size_t nb)
 {
-	size_t row[SUGGEST_MAX + 1];
+	size_t rows[3][SUGGEST_MAX + 1];
 
-	for (size_t j = 0; j <= nb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= na; i++) {
-		size_t diag = row[0];
+	for (size_t i = 0; i <= na; i++) {
+		size_t *row = rows[i % 3], *up = rows[(i + 2) % 3], *up2 = rows[(i + 1) % 3];
 
 		row[0] = i;
 		for (size_t j = 1; j <= nb; j++) {
-			size_t cost = diag + (a[i - 1] != b[j - 1]);
-
-			diag = row[j];
-			row[j] = MIN(MIN(row[j], row[j - 1]) + 1, cost);
+			if (i == 0) {
+				row[j] = j;
+				continue;
+			}
+			row[j] = MIN(MIN(up[j], row[j - 1]) + 1, up[j - 1] + (a[i - 1] != b[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = MIN(row[j], up2[j - 2] + 1);
 		}
 	}
-	return row[nb];
+	return rows[na % 3][nb];
 }
 
 const char *str_suggest(const char *word, const char *const *candidates, size_t n)

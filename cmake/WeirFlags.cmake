@@ -1,7 +1,7 @@
 # Warnings are errors; release hardening is always on.
-add_compile_options(-Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes
-  -Wmissing-prototypes -Wformat=2 -Wpointer-arith -Wcast-qual -Wundef
-  -fno-strict-aliasing -fstack-protector-strong)
+add_compile_options(-Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wpointer-arith
+  -Wcast-qual -Wundef -fno-strict-aliasing -fstack-protector-strong
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>)
 add_compile_definitions(_GNU_SOURCE WEIR_VERSION="${PROJECT_VERSION}")
 include_directories(${CMAKE_SOURCE_DIR})
 

@@ -1,6 +1,7 @@
-# weir_library(NAME SOURCES ... [LIBS ...]): folder NAME as static library weir_NAME.
+# weir_library(NAME SOURCES ... [LIBS ...] [PC_LIBS ...]): folder NAME as static library weir_NAME.
+# PC_LIBS: what only those who link it from outside have to be told.
 function(weir_library name)
-  cmake_parse_arguments(A "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(A "" "" "SOURCES;LIBS;PC_LIBS" ${ARGN})
   add_library(weir_${name} STATIC ${A_SOURCES})
   target_link_libraries(weir_${name} PUBLIC ${A_LIBS})
   install(TARGETS weir_${name} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -16,6 +17,7 @@ function(weir_library name)
     endif()
   endforeach()
   list(JOIN pc_requires ", " pc_requires)
+  list(JOIN A_PC_LIBS " " pc_libs)
   # Relative to the file itself, so that DESTDIR and cmake --install --prefix are true as well.
   file(RELATIVE_PATH up_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
   configure_file(${CMAKE_SOURCE_DIR}/cmake/weir.pc.in ${CMAKE_BINARY_DIR}/weir-${name}.pc @ONLY)

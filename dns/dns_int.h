@@ -60,9 +60,10 @@
 /* A guest that opens connections and says nothing holds descriptors. */
 #define DNS_TCP_CONNS 128
 /* A guest that pipelines without reading: memory for replies not taken. */
-#define DNS_TCP_OUTSTANDING 64
+#define DNS_TCP_OUTSTANDING 32
 #define DNS_TCP_OUT_PAUSE ((size_t)64 * 1024)
-#define DNS_TCP_OUT_CAP ((size_t)512 * 1024)
+/* Whatever those under way are answered with fits: no reply is lost to the bound. */
+#define DNS_TCP_OUT_CAP (DNS_TCP_OUT_PAUSE + DNS_TCP_OUTSTANDING * (size_t)(2 + DNS_REPLY_MAX))
 #define DNS_TCP_IDLE_NS (30 * NS_PER_S)
 #define DNS_MAX_UPSTREAMS 16
 /* A question goes to several servers when the first are silent: memory of c-ares. */

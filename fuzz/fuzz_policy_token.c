@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!f || policy_print(p, f) < 0)
 		abort();
 	fclose(f);
-	if (conf_doc_parse(text, n, "f", &doc, &err) < 0)
+	if (conf_doc_parse(text, n, "f", CONF_JSON, &doc, &err) < 0)
 		abort();
 	root = conf_root(doc);
 	if (policy_load_conf(&root, &q, &err) < 0 || policy_rule_count(p) != policy_rule_count(q))

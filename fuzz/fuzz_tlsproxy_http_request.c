@@ -6,7 +6,7 @@
  * Oracles: the outcome does not depend on the pieces; the value goes upstream
  * only over TLS, to its host, in an allowed place; but for the value what goes
  * upstream is what a filter without secrets sends; all of it is accepted by a
- * second filter.
+ * second filter, so where DNS over HTTPS is denied none that is recognised gets out.
  */
 #include "tests/unit/tlsproxy/http_rig.h"
 #include "tests/unit/tlsproxy/secret_rig.h"
@@ -14,7 +14,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define VALUE "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
-enum { PLAIN_HTTP = 1, OTHER_HOST = 2, PASS = 4, NARROW = 8 };
+enum { PLAIN_HTTP = 1, OTHER_HOST = 2, PASS = 4, NARROW = 8, DENY_DOH = 16 };
 
 static struct secret_set *the_set(unsigned flags)
 {
@@ -134,6 +134,7 @@ static void check_output(unsigned flags, const struct buf *raw)
 	struct rig g;
 
 	rig_prepare(&g, !(flags & PLAIN_HTTP), NULL);
+	g.deny_doh = flags & DENY_DOH;
 	rig_start(&g);
 	if (raw->len && !rig_feed(&g, true, buf_at(raw), raw->len))
 		rig_must(0); /* more requests than may wait */
@@ -153,6 +154,7 @@ static void run(unsigned flags, const struct buf *in, uint32_t cut, bool secrets
 
 	rig_prepare(&g, !(flags & PLAIN_HTTP), secrets ? the_set(flags) : NULL);
 	g.cut = cut;
+	g.deny_doh = flags & DENY_DOH;
 	rig_start(&g);
 	rig_feed(&g, true, buf_at(in), in->len);
 	if (g.state != HTTP_CLOSE && g.state != HTTP_ABORT)
@@ -227,7 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2 || size > 8192)
 		return 0;
-	flags = data[0] & 15;
+	flags = data[0] & 31;
 	expand(&the_set(flags)->secrets[0], data + 1, size - 1, &in);
 	if (memmem(buf_at(&in), in.len, VALUE, strlen(VALUE))) {
 		buf_fini(&in);

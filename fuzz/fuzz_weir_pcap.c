@@ -29,7 +29,7 @@ static struct policy *policy(void)
 
 	if (p)
 		return p;
-	if (conf_doc_parse(policy_text, sizeof(policy_text) - 1, "policy", &doc, &err) < 0)
+	if (conf_doc_parse(policy_text, sizeof(policy_text) - 1, "policy", CONF_JSON, &doc, &err) < 0)
 		abort();
 	root = conf_root(doc);
 	if (policy_load_conf(&root, &p, &err) < 0)

@@ -75,3 +75,11 @@ size_t policy_doh_prefixes(const struct ip_prefix **ret)
 	*ret = doh_prefixes;
 	return ARRAY_SIZE(doh_prefixes);
 }
+
+bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v)
+{
+	const struct policy *of = v->floor ? p->floor : p;
+
+	return of && v->rule >= 0 && (size_t)v->rule < of->n_rules &&
+	       of->rules[v->rule].dest == DEST_DOH;
+}

@@ -211,21 +211,49 @@ static struct policy_step explain_rule(const struct policy *p, size_t i, const s
 	return s;
 }
 
-/* One list's rules up to the one that decided. Returns how many were written. */
+/* Of a long list nobody wants to read of rules about something else. */
+static bool is_short(const struct policy *p)
+{
+	return p->n_rules <= POLICY_EXPLAIN_ALL;
+}
+
+/* Where the next step goes: the last place is kept for the rule that decides. */
+static struct policy_step *place(struct policy_step *steps, size_t max, size_t *n)
+{
+	if (*n < max)
+		(*n)++;
+	return &steps[*n - 1];
+}
+
+/*
+ * One list's rules up to the one that decided; of a long list only those whose
+ * destination is the flow's. Returns how many were written.
+ */
 static size_t explain_list(const struct policy *p, const struct policy_facts *f,
 			   struct policy_step *steps, size_t max)
 {
 	struct policy_facts seen = *f;
-	bool done = false;
-	size_t n;
+	bool done = max == 0;
+	size_t n = 0;
 
 	if (policy_is_nameless(p, f))
 		seen.name = POLICY_NONE;
-	for (n = 0; n < p->n_rules && n < max && !done; n++) {
-		steps[n] = explain_rule(p, n, &seen);
-		done = str_eq(steps[n].outcome, "match");
+	for (size_t i = 0; i < p->n_rules && !done; i++) {
+		enum rule_cond cond;
+
+		if (!is_short(p) && policy_rule_judge_dest(&p->rules[i], &seen) == TRI_NO)
+			continue;
+		done = policy_rule_judge(&p->rules[i], &seen, &cond) == TRI_YES;
+		if (done || n < max)
+			*place(steps, max, &n) = explain_rule(p, i, &seen);
 	}
 	return n;
+}
+
+/* Own steps leave room for those of the floor, half of it at most. */
+static size_t own_share(const struct policy *p, size_t max)
+{
+	return p->floor ? max - MIN(max / 2, p->floor->n_rules) : max;
 }
 
 static void mark_floor(struct policy_step *steps, size_t n)
@@ -237,7 +265,7 @@ static void mark_floor(struct policy_step *steps, size_t n)
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n)
 {
-	size_t own = explain_list(p, f, steps, max), floor = 0;
+	size_t own = explain_list(p, f, steps, own_share(p, max)), floor = 0;
 
 	if (p->floor)
 		floor = explain_list(p->floor, f, steps + own, max - own);
@@ -281,19 +309,36 @@ static void why_query_yes(const struct policy_rule *r, const struct name *n, cha
 		say(out, "name %.60s is %.60s", n->s, dest_words(r, dest, sizeof(dest)));
 }
 
+/* For a long list: about this name, or about queries of all names. */
+static bool speaks_of_query(const struct policy_rule *r, const struct name *n)
+{
+	struct policy_facts f = { .name = POLICY_KNOWN, .names = n, .n_names = 1 };
+
+	if (!rule_by_name(r))
+		return policy_rule_covers_query(r);
+	return policy_rule_judge_dest(r, &f) != TRI_NO;
+}
+
 static size_t explain_query_list(const struct policy *p, const struct name *name,
 				 struct policy_step *steps, size_t max)
 {
-	bool done = false;
-	size_t n;
+	bool done = max == 0;
+	size_t n = 0;
 
-	for (n = 0; n < p->n_rules && n < max && !done; n++) {
-		const struct policy one = { .rules = &p->rules[n], .n_rules = 1 };
+	for (size_t i = 0; i < p->n_rules && !done; i++) {
+		const struct policy_rule *r = &p->rules[i];
+		const struct policy one = { .rules = &p->rules[i], .n_rules = 1 };
+		struct policy_step *s;
 
-		steps[n] = step_of(p, n);
+		if (!is_short(p) && !speaks_of_query(r, name))
+			continue;
 		done = policy_linear_query(&one, name).rule == 0;
-		steps[n].outcome = done ? "match" : "no match";
-		(done ? why_query_yes : why_query_no)(&p->rules[n], name, steps[n].why);
+		if (!done && n == max)
+			continue;
+		s = place(steps, max, &n);
+		*s = step_of(p, i);
+		s->outcome = done ? "match" : "no match";
+		(done ? why_query_yes : why_query_no)(r, name, s->why);
 	}
 	return n;
 }
@@ -301,7 +346,7 @@ static size_t explain_query_list(const struct policy *p, const struct name *name
 struct policy_verdict policy_explain_query(const struct policy *p, const struct name *n,
 					   struct policy_step *steps, size_t max, size_t *ret_n)
 {
-	size_t own = explain_query_list(p, n, steps, max), floor = 0;
+	size_t own = explain_query_list(p, n, steps, own_share(p, max)), floor = 0;
 
 	if (p->floor)
 		floor = explain_query_list(p->floor, n, steps + own, max - own);
@@ -319,14 +364,11 @@ struct ip_addr policy_public_sample(const struct policy *p)
 	for (unsigned i = 0; i < 64 && best_hits; i++) {
 		struct ip_addr a = ip4((uint8_t)(93 + 67 * i), (uint8_t)(184 + 29 * i),
 				       (uint8_t)(215 + 101 * i), (uint8_t)(14 + 3 * i));
-		struct policy_facts f = { .dir = POLICY_EGRESS, .addr = a };
-		size_t hits = 0;
+		size_t hits;
 
 		if (policy_group_of(&a) != POLICY_GROUP_PUBLIC)
 			continue;
-		for (size_t r = 0; r < p->n_rules; r++)
-			if (p->rules[r].dest == DEST_PREFIX)
-				hits += policy_rule_covers_address(&p->rules[r], &f);
+		hits = policy_match_prefixes(p, &a);
 		if (hits < best_hits) {
 			best_hits = hits;
 			best = a;

@@ -49,16 +49,15 @@ static int for_items(const struct conf *c, item_fn fn, bool single_ok, struct po
 	return e;
 }
 
-/* Singular and plural key of one thing; both is an error, not a merge. */
+/* Singular and plural key of one thing: a list of both. None may be dropped, that would widen the rule. */
 static int singular_or_plural(const struct conf *rule, const char *one, const char *many,
 			      item_fn fn, struct policy_rule *r, struct conf_error *err)
 {
 	struct conf c1 = conf_member(rule, one), cn = conf_member(rule, many);
 
-	if (c1.v && cn.v)
-		return conf_fail(&c1, err, "\"%s\" and \"%s\" in one rule: give one of them", one,
-				 many);
-	return for_items(c1.v ? &c1 : &cn, fn, true, r, err);
+	int e = for_items(&c1, fn, true, r, err);
+
+	return e < 0 ? e : for_items(&cn, fn, true, r, err);
 }
 
 static int proto_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)

@@ -402,6 +402,7 @@ size_t policy_match_prefixes(const struct policy *p, const struct ip_addr *a)
 	const struct address_index *x;
 	size_t n = 0;
 
+	/* Without an index any public address stands for some. */
 	if (!p->index)
 		return 0;
 	x = a->family == 4 ? &p->index->v4 : &p->index->v6;

@@ -18,14 +18,20 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* ---- JSON files with positions ---------------------------------------- */
+/* ---- configuration files with positions -------------------------------- */
 
 /*
- * Reading a JSON configuration so that every complaint names file, line and
- * column: jansson parses (duplicate keys and trailing text refused, depth
- * bounded), and a value's place is found again in the text when it is needed.
- * weir/'s configuration reader uses the same.
+ * Reading a configuration so that every complaint names file, line and column.
+ * JSON, YAML and TOML are spellings of one model: objects, lists, texts, whole
+ * numbers, true, false and null, no key twice, depth bounded. What YAML could mean
+ * in two ways (plain `no`, 010, 8080:80), and anchors, aliases, tags and several
+ * documents, is refused; so are TOML's dates and fractions. weir/'s configuration
+ * reader uses the same.
  */
+enum conf_format { CONF_JSON = 0, CONF_YAML = 1, CONF_TOML = 2 };
+/* By the name's ending: .yaml, .yml, .toml; anything else is JSON. */
+enum conf_format conf_format_of(const char *path);
+
 struct conf_error {
 	char text[768]; /* "FILE:LINE:COL: what is wrong; what to do", or without place */
 };
@@ -33,8 +39,8 @@ void conf_error_set(struct conf_error *e, const char *fmt, ...) printf_like(2, 3
 
 struct conf_doc;
 must_check int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err);
-must_check int conf_doc_parse(const char *text, size_t len, const char *file, struct conf_doc **ret,
-			      struct conf_error *err);
+must_check int conf_doc_parse(const char *text, size_t len, const char *file,
+			      enum conf_format format, struct conf_doc **ret, struct conf_error *err);
 void conf_doc_free(struct conf_doc *d);
 
 /* A value and how we came to it; lives on the caller's stack, up-linked. */
@@ -160,6 +166,8 @@ struct policy_verdict {
 };
 
 struct policy;
+/* The rule that decided is on group doh: it means DNS over HTTPS, not just the host. */
+bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v);
 void policy_free(struct policy *p);
 struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
 
@@ -308,7 +316,14 @@ struct policy_step {
 /*
  * Why: every rule up to the one that decided, each with its outcome. steps has
  * room for max; *ret_n is how many were written. Same verdict as policy_decide.
+ *
+ * Of a list longer than POLICY_EXPLAIN_ALL rules only those whose destination is
+ * the flow's are told of. What does not fit is left out, but for the rule that
+ * decided: it is the last step of its list. POLICY_EXPLAIN_ENOUGH is room for what
+ * somebody would read, whatever the number of rules.
  */
+#define POLICY_EXPLAIN_ALL 256
+#define POLICY_EXPLAIN_ENOUGH 1024
 struct policy_verdict policy_explain(const struct policy *p, const struct policy_facts *f,
 				     struct policy_step *steps, size_t max, size_t *ret_n);
 /* The same for a query: as policy_decide_query(). */

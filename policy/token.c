@@ -6,13 +6,14 @@
  *   token     := action [":" direction] "@" target [":" proto [":" ports]]
  *   action    := allow | deny
  *   direction := egress (default) | ingress | any
- *   target    := any | "*" | dns | a group | IPv4 | "[" IPv6 "]" | IPv4/len
+ *   target    := any | "*" | dns | local | a group | IPv4 | "[" IPv6 "]" | IPv4/len
  *              | "[" IPv6/len "]" | name | ".suffix" | "*.suffix"
  *              | "domain=" name | "suffix=" name
  *   proto     := any | tcp | udp | icmpv4 | icmpv6
  *   ports     := any | N | LO-HI
  *
- * "dns" stands for the gateway's resolver, UDP and TCP 53, egress.
+ * "dns" stands for the gateway's resolver, UDP and TCP 53, egress; "local" for the
+ * groups loopback, link_local and host, one rule each (metadata is not among them).
  */
 #include "base/base.h"
 #include "policy/policy_internal.h"
@@ -143,22 +144,6 @@ static int add_dns(struct policy *p, const struct parts *t, enum policy_action a
 	return policy_add_dns(p, action, protos, why);
 }
 
-static int parse_target(const char *s, struct policy_rule *r, struct why *why)
-{
-	static const char *const words[] = { "any", "dns" };
-
-	if (str_starts(s, "domain="))
-		return policy_dest_parse(s + strlen("domain="), DEST_HINT_DOMAIN, r, why);
-	if (str_starts(s, "suffix="))
-		return policy_dest_parse(s + strlen("suffix="), DEST_HINT_SUFFIX, r, why);
-	if (!str_eq(s, "any") && !policy_group_suggest(s) && str_suggest(s, words, 2))
-		return policy_unknown(why, "target", s, words, 2);
-	if (strchr(s, '='))
-		return why_set(why,
-			       "unknown target \"%.64s\": before \"=\" stands domain or suffix", s);
-	return policy_dest_parse(s, DEST_HINT_GUESS, r, why);
-}
-
 static int parse_proto(const struct parts *t, struct policy_rule *r, struct why *why)
 {
 	if (!t->has_proto || str_eq(t->proto, "any"))
@@ -181,6 +166,47 @@ static int parse_ports(const struct parts *t, struct policy_rule *r, struct why 
 	return policy_rule_add_port(r, range, why);
 }
 
+static int add_local(struct policy *p, const struct parts *t, enum policy_action action,
+		     enum policy_dir dir, struct why *why)
+{
+	static const enum policy_group groups[] = { POLICY_GROUP_LOOPBACK, POLICY_GROUP_LINK_LOCAL,
+						    POLICY_GROUP_HOST };
+	int err = 0;
+
+	if (dir != POLICY_EGRESS)
+		return why_set(why, "\"local\" holds the gateway: egress only");
+	for (size_t i = 0; i < ARRAY_SIZE(groups) && err == 0; i++) {
+		struct policy_rule r = RULE_INIT;
+
+		r.action = action;
+		r.dest = DEST_GROUP;
+		r.group = groups[i];
+		err = parse_proto(t, &r, why);
+		if (err == 0)
+			err = parse_ports(t, &r, why);
+		if (err == 0)
+			err = policy_add(p, &r, why);
+		policy_rule_fini(&r);
+	}
+	return err;
+}
+
+static int parse_target(const char *s, struct policy_rule *r, struct why *why)
+{
+	static const char *const words[] = { "any", "dns", "local" };
+
+	if (str_starts(s, "domain="))
+		return policy_dest_parse(s + strlen("domain="), DEST_HINT_DOMAIN, r, why);
+	if (str_starts(s, "suffix="))
+		return policy_dest_parse(s + strlen("suffix="), DEST_HINT_SUFFIX, r, why);
+	if (!str_eq(s, "any") && !policy_group_suggest(s) && str_suggest(s, words, 3))
+		return policy_unknown(why, "target", s, words, 3);
+	if (strchr(s, '='))
+		return why_set(why,
+			       "unknown target \"%.64s\": before \"=\" stands domain or suffix", s);
+	return policy_dest_parse(s, DEST_HINT_GUESS, r, why);
+}
+
 static int add_token(struct policy *p, const char *s, const char *end, struct why *why)
 {
 	struct policy_rule r = RULE_INIT;
@@ -196,6 +222,8 @@ static int add_token(struct policy *p, const char *s, const char *end, struct wh
 		err = policy_dir_parse(t.dir, &r.dirs, why);
 	if (err == 0 && str_eq(t.target, "dns"))
 		return add_dns(p, &t, r.action, r.dirs, why);
+	if (err == 0 && str_eq(t.target, "local"))
+		return add_local(p, &t, r.action, r.dirs, why);
 	if (err == 0)
 		err = parse_target(t.target, &r, why);
 	if (err == 0)

@@ -53,7 +53,8 @@ build() {
 	shift 2
 	log=$logs/$dir.build
 	say "building $dir with $cc"
-	if { [ -f "$dir/build.ninja" ] || CC=$cc cmake -S . -B "$dir" -G Ninja "$@"; } >"$log" 2>&1 &&
+	case $cc in clang*) cxx=clang++ ;; *) cxx=c++ ;; esac
+	if { [ -f "$dir/build.ninja" ] || CC=$cc CXX=$cxx cmake -S . -B "$dir" -G Ninja "$@"; } >"$log" 2>&1 &&
 		cmake --build "$dir" >>"$log" 2>&1; then
 		passed=$((passed + 1))
 		return 0

@@ -61,6 +61,7 @@ void http_event_request(const struct http_filter *f, const struct http_exchange 
 	*ret = (struct tlsproxy_request){
 		.flow = f->cfg.flow,
 		.tls = f->cfg.tls,
+		.doh = x->doh,
 		.has_sni = f->cfg.has_sni,
 		.sni = f->cfg.sni,
 		.authority = x->authority,

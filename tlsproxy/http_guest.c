@@ -145,6 +145,7 @@ static int remember_request(struct http_filter *f, struct http_exchange *x, cons
 	}
 	x->kept += h->target.len;
 	f->target_bytes += x->kept;
+	x->doh = http_doh_request(h);
 	x->is_head = http_text_is(h->method, "HEAD");
 	x->http10 = h->minor == 0;
 	x->keep = !close && (!x->http10 || http_field_has_token(h, "Connection", "keep-alive"));

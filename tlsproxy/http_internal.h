@@ -11,6 +11,7 @@
  *   http_chunk.c     chunked bodies
  *   http_websocket.c frames from a server after an upgrade
  *   http_agree.c     Host, SNI, port and flow name are one
+ *   http_doh.c       is there a DNS query in it
  *   http_write.c     heads written anew
  *   http_secret.c    where secrets may go, violations
  *   http_answer.c    the filter's own answers
@@ -160,6 +161,7 @@ struct http_exchange {
 	bool http10;
 	bool keep; /* the guest wants the connection to stay */
 	bool websocket;
+	bool doh;	   /* a DNS query inside */
 	bool expect;	   /* 100-continue asked */
 	bool sent;	   /* its head went upstream */
 	bool body_begun;   /* a byte of the request body arrived */
@@ -293,6 +295,13 @@ void http_judge(struct http_filter *f, const struct http_exchange *x, struct tls
  */
 must_check int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 			  struct http_refusal *ret_refusal);
+
+/* ---- DNS over HTTPS --------------------------------------------------------------------------------- */
+
+/* h->target is in origin form. */
+bool http_doh_request(const struct http_head *h);
+/* A response that says it is a DNS message. */
+bool http_doh_response(const struct http_head *h);
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
 

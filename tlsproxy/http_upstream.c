@@ -137,6 +137,25 @@ static void begin_body(struct http_filter *f, const struct http_head *h, const s
 	http_collect_fini(&f->response_head);
 }
 
+/*
+ * The answer to a query that did not look like one: only now it is known what the
+ * request was, and it is judged as that.
+ */
+static bool hidden_doh_denied(struct http_filter *f, struct http_exchange *x)
+{
+	struct tlsproxy_verdict v;
+
+	x->doh = true;
+	http_judge(f, x, &v);
+	if (v.allow)
+		return false;
+	f->u = HTTP_U_STOP;
+	x->verdict = v;
+	http_refuse(f, x, TLSPROXY_HTTP_DENIED, 403, NULL,
+		    "the response is a DNS message, and the request did not say so");
+	return true;
+}
+
 static enum step final_response(struct http_filter *f, const struct http_head *h, struct buf *out)
 {
 	struct http_exchange *x = http_exchange_first(f);
@@ -146,6 +165,8 @@ static enum step final_response(struct http_filter *f, const struct http_head *h
 
 	if (http_framing_response(h, x->is_head, &fr, &why) < 0)
 		return bad_response(f, why);
+	if (!x->doh && http_doh_response(h) && hidden_doh_denied(f, x))
+		return STEP_ON;
 	f->response_keep = stays_open(x, h, &fr);
 	f->response_chunked_out = fr.body == HTTP_BODY_CHUNKED && !x->http10;
 	if (http_write_response(f, h, x, &fr, f->response_keep, f->response_chunked_out, out) < 0) {

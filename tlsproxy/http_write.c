@@ -147,6 +147,43 @@ int http_write_request(struct http_filter *f, const struct http_head *h,
 	return r < 0 ? r : buf_append(out, "\r\n", 2);
 }
 
+/* A protocol over QUIC by its ALPN id: "h3", its drafts "h3-29", and what was before. */
+static bool is_quic_id(struct http_text t)
+{
+	static const char *const ids[] = { "h3=", "h3-", "hq=", "hq-", "quic=" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		size_t n = strlen(ids[i]);
+
+		if (t.len >= n && strncasecmp(t.s, ids[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Alt-Svc (RFC 7838) that sends clients to QUIC, which is refused where TLS is
+ * read: they would try it and lose time. Commas within quotes separate nothing.
+ */
+static bool offers_quic(const struct http_field *fld)
+{
+	struct http_text t = fld->value;
+	bool quoted = false, begins = true;
+
+	if (!http_text_ieq(fld->name, "Alt-Svc"))
+		return false;
+	for (; t.len; t.s++, t.len--) {
+		if (begins && is_quic_id(t))
+			return true;
+		if (*t.s == '"')
+			quoted = !quoted;
+		else if (*t.s == '\\' && quoted && t.len > 1)
+			t.s++, t.len--;
+		begins = !quoted && (*t.s == ',' || (begins && (*t.s == ' ' || *t.s == '\t')));
+	}
+	return false;
+}
+
 static int write_response_fields(struct http_filter *f, const struct http_head *h, struct buf *out)
 {
 	int r = 0;
@@ -154,7 +191,7 @@ static int write_response_fields(struct http_filter *f, const struct http_head *
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
 		const struct http_field *fld = &h->fields[i];
 
-		if (field_ends_here(h, fld->name, false))
+		if (field_ends_here(h, fld->name, false) || offers_quic(fld))
 			continue;
 		r = http_secret_scrub(f, fld->name, out);
 		if (r == 0)

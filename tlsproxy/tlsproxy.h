@@ -127,7 +127,9 @@ struct tlsproxy_verdict {
 struct tlsproxy_request {
 	const struct tlsproxy_flow *flow;
 	bool tls; /* arrived over TLS and upstream is verified */
-	bool doh; /* a DNS query inside: application/dns-message (RFC 8484) */
+	/* A DNS query inside (RFC 8484 and its JSON and oblivious forms). Where only the
+	 * response shows it, the request is judged once more, now with this set. */
+	bool doh;
 	bool has_sni;
 	struct name sni;	    /* when tls and sent */
 	struct authority authority; /* Host or absolute-form target */

@@ -126,6 +126,7 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_ANSWERS, config_set_answers },
 		{ OPTION_DNS_BUDGET, config_set_budget },
 		{ OPTION_DNS_SERVE_STALE, config_set_stale },
+		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
 		{ OPTION_AUDIT, set_audit },
 		{ OPTION_CAPTURE, set_capture },

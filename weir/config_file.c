@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file: one JSON object with the sections policy, dns, tls,
+ * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
  * secrets, limits, publish and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
@@ -126,12 +126,13 @@ static int read_stale(struct config_builder *b, const struct conf *c)
 static int read_dns(struct config_builder *b, const struct conf *c)
 {
 	static const char *const keys[] = { "servers",	  "records",	 "answers",
-					    "timeout_ms", "serve_stale", "budget" };
+					    "timeout_ms", "doh", "serve_stale", "budget" };
 	struct conf stale = conf_member(c, "serve_stale"), budget = conf_member(c, "budget");
 	struct conf servers = conf_member(c, "servers"), records = conf_member(c, "records");
 	struct conf answers = conf_member(c, "answers"), timeout = conf_member(c, "timeout_ms");
-	struct where w = { .conf = &answers };
-	const char *text = NULL, *name;
+	struct conf doh = conf_member(c, "doh");
+	struct where w = { .conf = &answers }, w_doh = { .conf = &doh };
+	const char *text = NULL, *doh_text = NULL, *name;
 	uint64_t ms = b->c->dns_timeout_ms;
 	json_t *v;
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
@@ -158,6 +159,15 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 		r = config_set_answers(b, &w, text);
 		if (option_value(&b->o, OPTION_DNS_ANSWERS))
 			b->c->dns_mode = flag;
+	}
+	if (r == 0)
+		r = conf_str(&doh, &doh_text, b->err);
+	if (r == 0 && doh_text) {
+		bool flag = b->c->dns_doh;
+
+		r = config_set_doh(b, &w_doh, doh_text);
+		if (option_value(&b->o, OPTION_DNS_DOH))
+			b->c->dns_doh = flag;
 	}
 	if (r == 0)
 		r = conf_uint(&timeout, CONFIG_DNS_TIMEOUT_MIN_MS, CONFIG_DNS_TIMEOUT_MAX_MS, &ms,

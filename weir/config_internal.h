@@ -62,6 +62,7 @@ enum option {
 	OPTION_DNS_ANSWERS,
 	OPTION_DNS_BUDGET,
 	OPTION_DNS_SERVE_STALE,
+	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
@@ -128,6 +129,7 @@ must_check int config_set_answers(struct config_builder *b, const struct where *
 /* "off": the only text there is; a budget's sizes stand in the file. */
 must_check int config_set_budget(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_stale(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_doh(struct config_builder *b, const struct where *w, const char *text);
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);

@@ -139,6 +139,14 @@ int config_set_answers(struct config_builder *b, const struct where *w, const ch
 	return 0;
 }
 
+int config_set_doh(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (!str_eq(text, "deny") && !str_eq(text, "allow"))
+		return where_fail(w, b->err, "DNS over HTTPS is \"deny\" or \"allow\"");
+	b->c->dns_doh = str_eq(text, "allow");
+	return 0;
+}
+
 /* ---- tls ---------------------------------------------------------------------------- */
 
 int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port)

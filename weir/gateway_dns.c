@@ -313,7 +313,7 @@ void gateway_dns_tls(struct flow *f)
 		netstack_flow_refuse(f->ns, NETSTACK_LIMIT);
 		return;
 	}
-	f->proxy_tls = true;
+	f->proxy_tls = f->terminate = true;
 	gateway_to_proxy(f, sv[0]);
 }
 

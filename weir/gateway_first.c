@@ -53,9 +53,9 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 	struct tlsproxy_flow tf = {
 		.id = f->id,
 		.tls = f->proxy_tls,
-		.terminate = f->kind == FLOW_DOT,
+		.terminate = f->terminate,
 		.remote = t->remote,
-		.upstream = f->kind == FLOW_DOT ? t->remote : f->upstream,
+		.upstream = f->terminate ? t->remote : f->upstream,
 		.has_name = f->has_name,
 		.name = f->name,
 		.n_candidates = f->n_candidates,
@@ -111,9 +111,7 @@ static void refuse_unread(struct flow *f, const char *detail)
 	} else if (f->early) {
 		judge_early(f, NULL, false);
 	} else {
-		f->ruling = judge_refusal(&f->gw->judge);
-		f->ruling.answer = POLICY_ANSWER_ALLOW;
-		f->ruling.observed = true;
+		f->ruling = judge_own_refusal(&f->gw->judge);
 		f->doubt = detail;
 		pass_on(f);
 	}

@@ -398,10 +398,9 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		   gw->proxy >= 0;
 	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&t->remote.addr);
 	struct flow *f = gateway_flow_alloc(gw,
-					    dns	   ? FLOW_DNS
-					    : dot  ? FLOW_DOT
-					    : echo ? FLOW_ECHO
-						   : FLOW_EGRESS,
+					    dns || dot ? FLOW_DNS
+					    : echo     ? FLOW_ECHO
+						       : FLOW_EGRESS,
 					    ns);
 
 	if (!f) {

@@ -30,7 +30,6 @@ enum flow_kind {
 	FLOW_ECHO = 3,	    /* ping of the gateway itself */
 	FLOW_PUBLISHED = 4, /* from outside, relayed by netstack */
 	FLOW_PUBLISHED_UDP = 5,
-	FLOW_DOT = 6, /* as FLOW_DNS, behind the tlsproxy, which ends its TLS */
 };
 
 /* Refusals of one kind within a second. */
@@ -112,6 +111,7 @@ struct flow {
 	bool early;	   /* handshake done before dialling: the name comes first */
 	bool want_proxy;   /* for after a dial */
 	bool proxy_tls;
+	bool terminate; /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
 	struct ruling ruling;
 	struct endpoint upstream;
 	struct dial dial;

@@ -106,6 +106,17 @@ bool judge_enforces(const struct judge *j)
 	return !j->observe || policy_floor(j->policy);
 }
 
+struct ruling judge_own_refusal(const struct judge *j)
+{
+	struct ruling r = judge_refusal(j);
+
+	if (!judge_enforces(j)) {
+		r.answer = POLICY_ANSWER_ALLOW;
+		r.observed = true;
+	}
+	return r;
+}
+
 /* ---- another policy --------------------------------------------------------------- */
 
 int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err)

@@ -54,6 +54,8 @@ struct ruling judge_refusal(const struct judge *j);
  * floor: what it would say of the unread is not known.
  */
 bool judge_enforces(const struct judge *j);
+/* Such a refusal: denied, or allowed and observed. */
+struct ruling judge_own_refusal(const struct judge *j);
 
 /* fd holds the text (sealed.h) and stays the caller's. What was prepared before is forgotten. */
 must_check int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err);

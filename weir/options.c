@@ -36,6 +36,7 @@ static const struct {
 	[OPTION_DNS_ANSWERS] = { "--dns-answers", FLAG_VALUE },
 	[OPTION_DNS_BUDGET] = { "--dns-budget", FLAG_VALUE },
 	[OPTION_DNS_SERVE_STALE] = { "--dns-serve-stale", FLAG_VALUE },
+	[OPTION_DNS_DOH] = { "--dns-doh", FLAG_VALUE },
 	[OPTION_PUBLISH] = { "--publish", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_AUDIT] = { "--audit", FLAG_VALUE },
 	[OPTION_CAPTURE] = { "--capture", FLAG_VALUE },

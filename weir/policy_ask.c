@@ -277,7 +277,8 @@ static void answer_flow(const struct policy_ask *q, const struct policy *p, stru
 int policy_ask_answer(struct policy_ask *q, const struct policy *p, struct policy_reply *ret)
 {
 	const struct policy *floor = policy_floor(p);
-	size_t max = policy_rule_count(p) + (floor ? policy_rule_count(floor) : 0) + 1;
+	size_t rules = policy_rule_count(p) + (floor ? policy_rule_count(floor) : 0);
+	size_t max = MIN(rules + 1, (size_t)POLICY_EXPLAIN_ENOUGH);
 	struct policy_reply r = { 0 };
 	struct policy_facts f;
 	const char *path = NULL;

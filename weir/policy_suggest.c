@@ -336,7 +336,7 @@ static int check(const json_t *o)
 	int r = -ENOMEM;
 
 	if (text)
-		r = conf_doc_parse(text, strlen(text), "the suggestion", &doc, &err);
+		r = conf_doc_parse(text, strlen(text), "the suggestion", CONF_JSON, &doc, &err);
 	if (r == 0) {
 		struct conf top = conf_root(doc), c = conf_member(&top, "policy");
 

@@ -39,6 +39,10 @@ static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_erro
 	_exit(1);
 }
 
+static const char refused_doh[] =
+	"DNS over HTTPS goes around the resolver that judges names; use the system's resolver, or "
+	"allow it (dns.doh, --dns-doh, a rule on group doh)";
+
 /* ---- policy ------------------------------------------------------------------ */
 
 static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
@@ -120,23 +124,27 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 	fill_verdict(px, &r, NULL, ret);
 }
 
-/* Its path can be read in two ways: by a rule that denies it anyhow, else for this alone. */
-static void judge_unreadable(struct proxy *px, struct policy_facts *facts,
-			     struct tlsproxy_verdict *ret)
+/*
+ * Its path can be read in two ways: refused by a rule that denies it anyhow, else
+ * for this alone. *ret_detail is set when it matters to the rules.
+ */
+static struct ruling judge_unreadable(struct proxy *px, const struct policy_facts *facts,
+				      const char **ret_detail)
 {
-	struct ruling r;
-	bool matters = policy_has_http(px->judge.policy);
+	struct ruling r = judge_facts(&px->judge, facts);
 
-	facts->http = POLICY_NONE;
-	r = judge_facts(&px->judge, facts);
-	if (matters && r.by.answer != POLICY_ANSWER_DENY) {
-		r = judge_refusal(&px->judge);
-		if (!judge_enforces(&px->judge)) {
-			r.answer = POLICY_ANSWER_ALLOW;
-			r.observed = true;
-		}
-	}
-	fill_verdict(px, &r, matters ? "the path can be read in two ways" : NULL, ret);
+	if (!policy_has_http(px->judge.policy))
+		return r;
+	*ret_detail = "the path can be read in two ways";
+	return r.by.answer == POLICY_ANSWER_DENY ? r : judge_own_refusal(&px->judge);
+}
+
+/* DNS over HTTPS is denied unless the configuration, or a rule on group doh, means it. */
+static bool goes_around_resolver(const struct proxy *px, const struct tlsproxy_request *r,
+				 const struct ruling *ruling)
+{
+	return r->doh && !px->cfg->dns_doh && ruling->by.answer != POLICY_ANSWER_DENY &&
+	       !policy_verdict_is_doh(px->judge.policy, &ruling->by);
 }
 
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
@@ -146,22 +154,29 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 				  : r->authority.is_addr ? NULL
 							 : &r->authority.name;
 	struct policy_facts facts = facts_of(r->flow, name);
+	const char *path, *detail = NULL;
 	struct ruling ruling;
-	const char *path;
 
-	/* "*" of OPTIONS has no path; rules by path do not match it. */
+	facts.http = POLICY_NONE;
 	buf_reset(&px->path);
+	/* "*" of OPTIONS has no path; rules by path do not match it. */
 	if (r->target[0] == '/' &&
 	    policy_path_normalise(r->target, strlen(r->target), &px->path) < 0) {
-		judge_unreadable(px, &facts, ret);
-		return;
+		ruling = judge_unreadable(px, &facts, &detail);
+	} else {
+		path = buf_str(&px->path);
+		if (path) {
+			facts.http = POLICY_KNOWN;
+			facts.method = r->method;
+			facts.path = path;
+		}
+		ruling = judge_facts(&px->judge, &facts);
 	}
-	path = buf_str(&px->path);
-	facts.http = path ? POLICY_KNOWN : POLICY_NONE;
-	facts.method = r->method;
-	facts.path = path;
-	ruling = judge_facts(&px->judge, &facts);
-	fill_verdict(px, &ruling, NULL, ret);
+	if (!detail && goes_around_resolver(px, r, &ruling)) {
+		detail = refused_doh;
+		ruling = judge_own_refusal(&px->judge);
+	}
+	fill_verdict(px, &ruling, detail, ret);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])

@@ -93,7 +93,7 @@ int sealed_policy(int fd, const char *name, struct policy **ret, struct conf_err
 			       r == -EFBIG ? "too long for a policy" : "not a sealed memory file");
 		return r;
 	}
-	r = conf_doc_parse(s.text, s.len, name, &doc, err);
+	r = conf_doc_parse(s.text, s.len, name, CONF_JSON, &doc, err);
 	sealed_unmap(&s);
 	if (r < 0)
 		return r;

@@ -32,12 +32,12 @@ n=10
 while [ "$n" -le "$max" ]; do
 	for kind in names prefixes mixed list; do
 		if [ "$kind" = list ]; then
-			"$OUT/policy" list "$n" >"$OUT/file"
+			"$OUT/policy" list "$n" >"$OUT/file.json"
 		else
-			"$OUT/policy" make $kind "$n" >"$OUT/file"
+			"$OUT/policy" make $kind "$n" >"$OUT/file.json"
 		fi
 		for run in 1 2 3; do
-			echo "$kind $n $("$OUT/policy" load "$OUT/file")"
+			echo "$kind $n $("$OUT/policy" load "$OUT/file.json")"
 		done
 	done
 	case $n in

@@ -25,15 +25,17 @@ class Failing:
     def serve(self):
         while True:
             try:
-                msg, peer = self.s.recvfrom(4096)
+                self.one(*self.s.recvfrom(4096))
             except OSError:
                 return
-            self.n += 1
-            at = 12
-            while msg[at]:
-                at += 1 + msg[at]
-            self.s.sendto(msg[:2] + b"\x81\x82\0\1" + struct.pack(">HHH", 0, 0, 0) +
-                          msg[12:at + 5], peer)
+
+    def one(self, msg, peer):
+        self.n += 1
+        at = 12
+        while msg[at]:
+            at += 1 + msg[at]
+        self.s.sendto(msg[:2] + b"\x81\x82\0\1" + struct.pack(">HHH", 0, 0, 0) +
+                      msg[12:at + 5], peer)
 
 
 @pytest.fixture

@@ -40,18 +40,20 @@ class NameServer:
     def serve(self):
         while True:
             try:
-                msg, peer = self.s.recvfrom(4096)
+                self.one(*self.s.recvfrom(4096))
             except OSError:
                 return
-            at, labels = 12, []
-            while msg[at]:
-                labels.append(msg[at + 1:at + 1 + msg[at]].decode("ascii", "replace"))
-                at += 1 + msg[at]
-            qtype = struct.unpack(">H", msg[at + 1:at + 3])[0]
-            self.asked.append((".".join(labels), qtype))
-            answer = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4\x5d\xb8\xd8\x0a" if qtype == 1 else b""
-            self.s.sendto(msg[:2] + b"\x81\x80\0\1" + struct.pack(">HHH", bool(answer), 0, 0) +
-                          msg[12:at + 5] + answer, peer)
+
+    def one(self, msg, peer):
+        at, labels = 12, []
+        while msg[at]:
+            labels.append(msg[at + 1:at + 1 + msg[at]].decode("ascii", "replace"))
+            at += 1 + msg[at]
+        qtype = struct.unpack(">H", msg[at + 1:at + 3])[0]
+        self.asked.append((".".join(labels), qtype))
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4\x5d\xb8\xd8\x0a" if qtype == 1 else b""
+        self.s.sendto(msg[:2] + b"\x81\x80\0\1" + struct.pack(">HHH", bool(answer), 0, 0) +
+                      msg[12:at + 5] + answer, peer)
 
     def close(self):
         self.s.close()

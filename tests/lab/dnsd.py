@@ -108,11 +108,12 @@ class Server:
             return None
         self.log("dns", transport=transport, server=server, client=client,
                  name=question.name.to_text(omit_final_dot=True),
-                 type=dns.rdatatype.to_text(question.rdtype))
+                 type=dns.rdatatype.to_text(question.rdtype),
+                 wire=wire[2:].hex())  # without its id
         r = self.names.answer(q)
         if r is None:
             return None
-        if transport == "tcp":
+        if transport != "udp":
             return r.to_wire(max_size=65535)
         room = max(512, q.payload) if q.edns >= 0 else 512
         try:

@@ -21,7 +21,10 @@ import threading
 import time
 import urllib.parse
 
+import dns.message
+
 import data
+import dnsd
 import plain
 import world
 
@@ -323,6 +326,30 @@ def static_site(c, req, body):
         c.answer(req, 200, f.read(), "application/octet-stream")
 
 
+def doh_site(c, req, body):
+    """A resolver over HTTPS: /dns-query, /resolve (JSON), and /hidden, which says nothing of it."""
+    server = dnsd.Server(c.site.log)
+    if req.path == "/resolve" or req.args.get("name"):
+        wire = dns.message.make_query(req.args["name"], req.args.get("type", "A")).to_wire()
+        r = dns.message.from_wire(server.reply(wire, "doh", c.local, c.peer))
+        data = [a.to_text() for rr in r.answer for a in rr]
+        return c.answer(req, 200, json.dumps({"Status": r.rcode(), "Answer": data}),
+                        "application/json")
+    if req.path == "/alt-svc":
+        return c.answer(req, 200, "elsewhere\n", headers=[
+            ("Alt-Svc", 'h3=":443"; ma=86400, h2="other.example.com:443"'),
+            ("alt-svc", 'h3-29=":443"'), ("Alt-Svc", "clear")])
+    if req.path not in ("/dns-query", "/hidden"):
+        return c.answer(req, 404, "not here\n")
+    if req.method == "GET":
+        text = req.args.get("dns", "")
+        wire = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    else:
+        wire = body.kept
+    out = server.reply(wire, "doh", c.local, c.peer)
+    return c.answer(req, 200 if out else 400, out or b"", "application/dns-message")
+
+
 SITES = {
     "api.example.com": api_site,
     "v4only.example.com": api_site,
@@ -332,6 +359,7 @@ SITES = {
     "broken.example.com": broken_site,
     "git.example.com": git_site,
     "deb.example.com": static_site,
+    "doh.example.com": doh_site,
 }
 NOT_WEB = {"echo.example.com", "ssh.example.com", "closed.example.com", "ns.example.com"}
 

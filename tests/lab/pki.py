@@ -77,6 +77,7 @@ def make_all(folder):
         "api.example.com": ["www.example.com", "alias1.example.com", "alias2.example.com",
                             "sub.api.example.com", "short.example.com", "mixed.example.net"],
         "files.example.com": ["retry.example.com"],
+        "doh.example.com": ["dns.google"],
         "evil.example.net": ["*.evil.example.net"],
     }
     for alias, (host, _) in world.FAMILY.items():

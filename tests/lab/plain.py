@@ -113,6 +113,8 @@ def start(log):
         for port, service in TCP.items():
             threading.Thread(target=serve, args=(log, listen(addr, port), service, addr),
                              daemon=True).start()
-        u = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_DGRAM)
-        u.bind((addr, world.ECHO))
-        threading.Thread(target=udp_echo, args=(log, u, addr), daemon=True).start()
+        for port in (world.ECHO, world.QUIC):
+            u = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET,
+                              socket.SOCK_DGRAM)
+            u.bind((addr, port))
+            threading.Thread(target=udp_echo, args=(log, u, addr), daemon=True).start()

@@ -26,6 +26,7 @@ HOSTS = {
     "self-signed.example.com": 21,
     "ssh.example.com": 22,
     "closed.example.com": 23,
+    "doh.example.com": 24,
     "ns.example.com": 53,
 }
 ONLY_V4 = {"v4only.example.com"}
@@ -110,6 +111,19 @@ def _zone():
     add("silent.example.com", "A", V4 + str(SILENT))
     add("noroute.example.com", "A", V4 + str(NO_ROUTE))
     add("txt.example.com", "TXT", "a text")
+    # Service records: all there is to take out of one, and one for somebody else's host.
+    for svc, host in (("svc.example.com", "api.example.com"),
+                      ("svc6.example.com", "v6only.example.com")):
+        if host not in ONLY_V6:
+            add(svc, "A", v4(host))
+        add(svc, "AAAA", v6(host))
+        add(svc, "HTTPS", "1 . alpn=h2,h3 port=443 ipv4hint=%s,%s ech=AAAA ipv6hint=%s key65000=x" % (
+            v4("api.example.com"), PRIVATE4, v6(host)))
+    add("othersvc.example.com", "HTTPS", "1 api.example.com. alpn=h2")
+    add("mail.example.com", "MX", "10 api.example.com.", "20 closed.example.com.")
+    add("_web._tcp.example.com", "SRV", "0 5 443 api.example.com.")
+    # More than fits 1232 bytes, in text.
+    add("long.example.com", "TXT", *["%02d" % i + "x" * 200 for i in range(30)])
     add("short.example.com", "A", v4("api.example.com"))
     return z
 
@@ -137,6 +151,7 @@ def all_addresses():
 
 # Plain services on echo.example.com.
 ECHO, DISCARD, CHARGEN = 7, 9, 19
+QUIC = 443  # UDP echo: whether a datagram gets there
 DIGEST = 1007  # reads to the end, then answers "SIZE SHA256\n": half close
 GREET = 1009  # speaks first, closes its side, then reads to the end
 RESET = 1010  # resets after one byte

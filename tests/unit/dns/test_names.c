@@ -132,6 +132,38 @@ static void test_virtual_range(void **state)
 	dns_free(T.d);
 }
 
+/* The default range, whole: each address means one name, then there is none, and none is lost. */
+static void test_range_used_up(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_VIRTUAL,
+				  .virtual4 = prefix("198.18.0.0/15"),
+				  .virtual6 = prefix("fd77::/64"),
+				  .max_names = 1000000 };
+	const unsigned all = 512 * 254;
+	struct ip_addr a, first = ip4(198, 18, 0, 1), last = ip4(198, 19, 255, 254);
+	struct name n, back;
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < all; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, 4, &a), 0);
+		assert_true(i > 0 || ip_equal(&a, &first));
+	}
+	assert_true(ip_equal(&a, &last));
+	for (unsigned i = all; i < all + 3; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, 4, &a), -ENOSPC);
+		assert_int_equal(dns_virtual_get(T.d, &n, 6, &a), -ENOSPC);
+	}
+	for (unsigned i = 0; i < all; i++) {
+		n = nth("n", i);
+		assert_int_equal(dns_virtual_get(T.d, &n, i % 2 ? 4 : 6, &a), 0);
+		assert_true(dns_virtual_name(T.d, &a, &back) && name_equal(&back, &n));
+	}
+	dns_free(T.d);
+}
+
 static void test_config(void **state)
 {
 	struct dns_record rec[DNS_MAX_ADDRS + 1];
@@ -332,6 +364,64 @@ static void test_cache_limits(void **state)
 	dns_free(T.d);
 }
 
+/* An answer to the last question: n strings of 229 bytes, none like another answer's. */
+static void answer_text(unsigned n)
+{
+	static uint8_t msg[65535];
+	struct dns_ask *a = T.asks[--T.n_asks];
+	struct dns_out o = { .p = msg, .cap = sizeof(msg) };
+
+	o.len = dns_ask_build(1, &a->name, a->type, false, msg);
+	msg[2] |= 0x80;
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t text[230] = { 229, (uint8_t)i };
+
+		dns_put(&o, "\xc0\x0c\0\x10\0\1\0\0\x0e\x10\0\xe6", 12);
+		dns_put(&o, text, sizeof(text));
+	}
+	put_be16(msg + 6, (uint16_t)n);
+	dns_upstream_done(T.d, a, 0, msg, o.len);
+}
+
+static void gathered(struct dns_gather *g)
+{
+	T.error = g->wait[0].entry->rr.error;
+	dns_gather_end(g);
+}
+
+/* Text without end: one answer has a bound, and so has what is remembered of all. */
+static void test_data_limits(void **state)
+{
+	struct dns_config cfg = { .mode = DNS_REAL };
+	static const uint16_t txt[] = { DNS_TYPE_TXT };
+	struct dns_gather g = { 0 };
+	struct name n;
+
+	(void)state;
+	assert_int_equal(new_dns(&cfg), 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		n = nth("t", i);
+		dns_gather_start(T.d, &g, &n, txt, 1, gathered);
+		answer_text(60);
+		assert_true(T.d->cache.data <= DNS_CACHE_DATA);
+	}
+	assert_true(T.d->cache.data > DNS_CACHE_DATA / 2);
+	/* The latest is there; the first has gone. */
+	dns_gather_start(T.d, &g, &n, txt, 1, gathered);
+	assert_int_equal(T.n_asks, 0);
+	n = nth("t", 0);
+	dns_gather_start(T.d, &g, &n, txt, 1, gathered);
+	assert_int_equal(T.n_asks, 1);
+	/* 62 of them are more than 14 KiB, and an answer is kept as a whole or not at all. */
+	answer_text(61);
+	assert_int_equal(T.error, 0);
+	n = nth("t", 1);
+	dns_gather_start(T.d, &g, &n, txt, 1, gathered);
+	answer_text(62);
+	assert_int_equal(T.error, -EMSGSIZE);
+	dns_free(T.d);
+}
+
 /* Entries that somebody waits on are passed over when room is made. */
 static void test_evict_referenced(void **state)
 {
@@ -408,7 +498,8 @@ static void test_callbacks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_virtual_range),	 cmocka_unit_test(test_config),
+		cmocka_unit_test(test_virtual_range),	 cmocka_unit_test(test_range_used_up),
+		cmocka_unit_test(test_data_limits),	 cmocka_unit_test(test_config),
 		cmocka_unit_test(test_pin_limits),	 cmocka_unit_test(test_holds),
 		cmocka_unit_test(test_cache_limits),	 cmocka_unit_test(test_callbacks),
 		cmocka_unit_test(test_evict_referenced), cmocka_unit_test(test_shared_address),

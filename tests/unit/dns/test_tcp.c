@@ -19,6 +19,8 @@ static struct {
 	struct dns_ask *asks[MAX_ASKS];
 	size_t n_asks;
 	unsigned events;
+	enum dns_transport transport;
+	uint16_t type; /* of the questions; 0: A */
 	int guest;
 	uint8_t in[65536];
 	size_t n_in;
@@ -29,7 +31,7 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 {
 	*ret_exact = false;
 	(void)ctx;
-	assert_int_equal(q->transport, DNS_TCP);
+	assert_int_equal(q->transport, T.transport);
 	snprintf(ret->id, sizeof(ret->id), "d1");
 	snprintf(ret->text, sizeof(ret->text), "denied");
 	return q->name.s[0] != 'd';
@@ -42,9 +44,17 @@ static bool judge_answer(void *ctx, const struct dns_question *q, const struct i
 	return true;
 }
 
+static bool judge_type(void *ctx, const struct dns_question *q)
+{
+	(void)ctx, (void)q;
+	return true;
+}
+
 static void on_event(void *ctx, const struct dns_event *e)
 {
-	(void)ctx, (void)e;
+	(void)ctx;
+	/* Stubs and responses are on the record too, and over what they came. */
+	assert_int_equal(e->q->transport, T.transport);
 	T.events++;
 }
 
@@ -72,10 +82,11 @@ static void up_free(void *up)
 	(void)up;
 }
 
-static int setup(void **state)
+static int setup_transport(enum dns_transport transport)
 {
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
+					    .judge_type = judge_type,
 					    .event = on_event };
 	static const struct dns_upstream up = {
 		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
@@ -84,8 +95,8 @@ static int setup(void **state)
 	struct endpoint guest = { ip4(10, 0, 0, 2), 40000 }, server = { ip4(10, 0, 0, 1), 53 };
 	int sv[2], size = 4096;
 
-	(void)state;
 	memset(&T, 0, sizeof(T));
+	T.transport = transport;
 	assert_int_equal(loop_new(&T.loop), 0);
 	assert_int_equal(dns_new_with(T.loop, &cfg, &ops, NULL, &up, NULL, &T.d), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
@@ -93,9 +104,21 @@ static int setup(void **state)
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	assert_int_equal(fd_set_nonblock(sv[0], true), 0);
 	assert_int_equal(fd_set_nonblock(sv[1], true), 0);
-	assert_int_equal(dns_serve_tcp(T.d, sv[0], DNS_TCP, &guest, &server), 0);
+	assert_int_equal(dns_serve_tcp(T.d, sv[0], transport, &guest, &server), 0);
 	T.guest = sv[1];
 	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_transport(DNS_TCP);
+}
+
+static int setup_tls(void **state)
+{
+	(void)state;
+	return setup_transport(DNS_TLS);
 }
 
 static int teardown(void **state)
@@ -115,12 +138,12 @@ static void run(void)
 
 static size_t frame(uint16_t id, const char *s, uint8_t *out)
 {
-	uint8_t msg[DNS_REPLY_MAX];
+	uint8_t msg[DNS_ASK_MAX];
 	struct name n;
 	size_t len;
 
 	assert_int_equal(name_parse(s, strlen(s), &n, NULL), 0);
-	len = dns_ask_build(id, &n, DNS_TYPE_A, false, msg);
+	len = dns_ask_build(id, &n, T.type ? T.type : DNS_TYPE_A, false, msg);
 	put_be16(out, (uint16_t)len);
 	memcpy(out + 2, msg, len);
 	return len + 2;
@@ -149,6 +172,18 @@ static int hear(void)
 	id = get_be16(T.in + 2);
 	T.n_in -= len;
 	memmove(T.in, T.in + len, T.n_in);
+	return id;
+}
+
+/* The same, while the other side goes on writing what did not fit in the socket. */
+static int hear_soon(void)
+{
+	int id = -1;
+
+	for (int i = 0; i < 100 && id < 0; i++) {
+		assert_int_equal(loop_step(T.loop, 0), 0);
+		id = hear();
+	}
 	return id;
 }
 
@@ -238,15 +273,51 @@ static void test_outstanding(void **state)
 	}
 	run();
 	assert_int_equal(T.n_asks, DNS_TCP_OUTSTANDING);
-	while (answered < T.n_asks)
-		answer(answered++);
-	run();
-	while (answered < T.n_asks)
-		answer(answered++);
-	run();
+	while (answered < T.n_asks) {
+		while (answered < T.n_asks)
+			answer(answered++);
+		run();
+		assert_true(T.n_asks - answered <= DNS_TCP_OUTSTANDING);
+	}
 	assert_int_equal(answered, 100);
 	for (int i = 1; i <= 100; i++)
-		assert_int_equal(hear(), i);
+		assert_int_equal(hear_soon(), i);
+}
+
+/* As much text as an answer may have, to every question under way, and nobody reads: all is kept. */
+static void test_full_replies(void **state)
+{
+	static uint8_t msg[DNS_REPLY_MAX];
+	char s[32];
+
+	(void)state;
+	T.type = DNS_TYPE_TXT;
+	for (uint16_t i = 1; i <= DNS_TCP_OUTSTANDING; i++) {
+		snprintf(s, sizeof(s), "n%u.example", i);
+		say(i, s);
+	}
+	run();
+	assert_int_equal(T.n_asks, DNS_TCP_OUTSTANDING);
+	for (size_t i = 0; i < T.n_asks; i++) {
+		struct dns_ask *a = T.asks[i];
+		struct dns_out o = { .p = msg, .cap = sizeof(msg) };
+
+		o.len = dns_ask_build(1, &a->name, a->type, false, msg);
+		msg[2] |= 0x80;
+		for (uint8_t k = 0; k < 60; k++) {
+			uint8_t text[230] = { 229, k };
+
+			dns_put(&o, "\xc0\x0c\0\x10\0\1\0\0\0\x3c\0\xe6", 12);
+			dns_put(&o, text, sizeof(text));
+		}
+		msg[7] = 60;
+		assert_false(o.full);
+		dns_upstream_done(T.d, a, 0, msg, o.len);
+	}
+	run();
+	assert_int_equal(T.d->n_conns, 1);
+	for (int i = 1; i <= DNS_TCP_OUTSTANDING; i++)
+		assert_int_equal(hear_soon(), i);
 }
 
 /* A guest that writes and never reads: reading stops, memory stays bounded. */
@@ -340,9 +411,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_pipelined), T(test_in_pieces),	T(test_half_close),
-		T(test_gone),	   T(test_outstanding), T(test_deaf),
-		T(test_bad),	   T(test_idle),	T(test_too_many),
+		T(test_pipelined),
+		T(test_in_pieces),
+		T(test_half_close),
+		T(test_gone),
+		T(test_outstanding),
+		T(test_deaf),
+		T(test_bad),
+		T(test_idle),
+		T(test_too_many),
+		T(test_full_replies),
+		cmocka_unit_test_setup_teardown(test_pipelined, setup_tls, teardown),
+		cmocka_unit_test_setup_teardown(test_bad, setup_tls, teardown),
 	};
 #undef T
 

@@ -12,7 +12,7 @@ static inline int load_text(const char *text, struct policy **ret, struct conf_e
 {
 	struct conf_doc *doc = NULL;
 	struct conf root;
-	int r = conf_doc_parse(text, strlen(text), "f", &doc, err);
+	int r = conf_doc_parse(text, strlen(text), "f", CONF_JSON, &doc, err);
 
 	if (r < 0)
 		return r;

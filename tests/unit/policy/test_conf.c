@@ -10,7 +10,7 @@ static struct conf_doc *must(const char *text)
 	struct conf_doc *d = NULL;
 	struct conf_error err = { "" };
 
-	if (conf_doc_parse(text, strlen(text), "f", &d, &err) < 0)
+	if (conf_doc_parse(text, strlen(text), "f", CONF_JSON, &d, &err) < 0)
 		fail_msg("refused: %s", err.text);
 	return d;
 }
@@ -43,7 +43,7 @@ static void test_syntax(void **state)
 		struct conf_doc *d = NULL;
 		struct conf_error err = { "" };
 
-		if (conf_doc_parse(bad[i].text, strlen(bad[i].text), "f", &d, &err) == 0)
+		if (conf_doc_parse(bad[i].text, strlen(bad[i].text), "f", CONF_JSON, &d, &err) == 0)
 			fail_msg("accepted: %s", bad[i].text);
 		assert_null(d);
 		if (!str_starts(err.text, bad[i].place) || !strstr(err.text, bad[i].says))
@@ -57,7 +57,7 @@ static void test_syntax(void **state)
 
 		memset(deep, '[', n);
 		memset(deep + n, ']', n);
-		assert_int_equal(conf_doc_parse(deep, 2 * n, "f", &d, &err),
+		assert_int_equal(conf_doc_parse(deep, 2 * n, "f", CONF_JSON, &d, &err),
 				 depth > 64 ? -EINVAL : 0);
 		if (depth > 64)
 			assert_string_equal(err.text, "f:1:65: nested deeper than 64 levels");
@@ -66,7 +66,7 @@ static void test_syntax(void **state)
 	struct conf_doc *d = NULL;
 	struct conf_error err;
 
-	assert_int_equal(conf_doc_parse("{}\0{}", 5, "f", &d, &err), -EINVAL);
+	assert_int_equal(conf_doc_parse("{}\0{}", 5, "f", CONF_JSON, &d, &err), -EINVAL);
 	assert_string_equal(err.text, "f:1:3: a NUL byte in the file");
 	assert_int_equal(conf_doc_load("/nonexistent/x", &d, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "/nonexistent/x: cannot be read"));

@@ -193,11 +193,11 @@ static void test_whole_table(void **state)
 
 static void test_spellings(void **state)
 {
+#define DENY(dest) "{\"rules\": [{\"action\": \"deny\", " dest "}]}"
 	static const char *const spellings[] = {
-		"{\"rules\": [{\"action\": \"deny\", \"destination\": \"doh\"}]}",
-		"{\"rules\": [{\"action\": \"deny\", \"destination\": {\"group\": \"doh\"}}]}",
-		"{\"rules\": [{\"action\": \"deny\", \"destination_kind\": \"group\", "
-		"\"destination\": \"doh\"}]}",
+		DENY("\"destination\": \"doh\""),
+		DENY("\"destination\": {\"group\": \"doh\"}"),
+		DENY("\"destination_kind\": \"group\", \"destination\": \"doh\""),
 	};
 	const char *token = "deny@doh";
 	struct policy_flags flags = { .no_net = true, .net_rules = &token, .n_net_rules = 1 };
@@ -226,7 +226,6 @@ static void test_spellings(void **state)
 	free(first);
 	policy_free(p);
 	p = NULL;
-	/* "dho" is nearer to "doh" than to any other word. */
 	assert_int_equal(load_text("{\"rules\": [{\"action\": \"deny\", \"destination\": "
 				   "{\"group\": \"dohh\"}}]}",
 				   &p, &err),

@@ -92,7 +92,7 @@ static int probe(const struct ip_addr *a)
 	return 1;
 }
 
-static void test_boundaries(void **state)
+static void n07_both_sides_of_every_boundary(void **state)
 {
 	int n = 0;
 
@@ -134,11 +134,32 @@ static void check_wrapped(const char *text, const struct ip_addr *v4)
 			 ip_format(v4, ip));
 }
 
+/*
+ * Local NAT64 (RFC 8215) has no one layout: whatever of RFC 6052 the network took,
+ * what is inside is never public.
+ */
+static void check_local_nat64(const struct ip_addr *v4)
+{
+	const uint8_t *b = v4->b;
+	const uint8_t at[][4] = { { 6, 7, 9, 10 }, { 8, 9, 10, 11 }, { 12, 13, 14, 15 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		struct ip_addr a = must_ip("64:ff9b:1::");
+		char ip[IP_STRLEN];
+
+		for (size_t k = 0; k < 4; k++)
+			a.b[at[i][k]] = b[k];
+		if (policy_group_of(&a) == POLICY_GROUP_PUBLIC)
+			fail_msg("%s is public", ip_format(&a, ip));
+	}
+}
+
 static void check_all_forms(const struct ip_addr *v4)
 {
 	const uint8_t *b = v4->b;
 	char text[80];
 
+	check_local_nat64(v4);
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
 		/* :: and ::1 are not compatible forms. */
 		if (i == 0 && get_be32(b) <= 1)
@@ -154,7 +175,7 @@ static void check_all_forms(const struct ip_addr *v4)
 	check_wrapped(text, v4);
 }
 
-static void test_wrapped(void **state)
+static void n07_every_wrapping_of_every_boundary(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < n_entries; i++) {
@@ -172,7 +193,7 @@ static void test_wrapped(void **state)
 }
 
 /* What the table says in words, and the wrappings where two readings meet. */
-static void test_known(void **state)
+static void n07_known_addresses(void **state)
 {
 	static const struct {
 		const char *ip, *group;
@@ -249,9 +270,9 @@ static void test_known(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_boundaries),
-		cmocka_unit_test(test_wrapped),
-		cmocka_unit_test(test_known),
+		cmocka_unit_test(n07_both_sides_of_every_boundary),
+		cmocka_unit_test(n07_every_wrapping_of_every_boundary),
+		cmocka_unit_test(n07_known_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, read_table, NULL);

@@ -503,12 +503,81 @@ static void test_always_compiled(void **state)
 	policy_free(p);
 }
 
+/* ---- explaining a long list ------------------------------------------------------------- */
+
+/* Many rules about something else, with a few about the flow between them. */
+static struct policy *long_policy(size_t n, const char *const *about, size_t n_about)
+{
+	struct policy *p = NULL;
+	struct why why;
+	char dest[64];
+
+	assert_int_equal(policy_new(POLICY_DENY, POLICY_ALLOW, &p), 0);
+	for (size_t i = 0; i < n; i++) {
+		struct policy_rule r = RULE_INIT;
+		bool here = i % (n / n_about) == n / n_about / 2;
+
+		snprintf(dest, sizeof(dest), "host%zu.example.net", i);
+		r.action = POLICY_ALLOW;
+		assert_int_equal(policy_dest_parse(here ? about[i / (n / n_about)] : dest,
+						   DEST_HINT_GUESS, &r, &why),
+				 0);
+		/* None decides but the last. */
+		if (here && i / (n / n_about) + 1 < n_about)
+			assert_int_equal(
+				policy_rule_add_port(&r, (struct port_range){ 80, 80 }, &why), 0);
+		assert_int_equal(policy_add(p, &r, &why), 0);
+	}
+	assert_int_equal(policy_finish(p, &why), 0);
+	return p;
+}
+
+static void test_explain_long(void **state)
+{
+	static const char *const about[] = { "*", "a.com", ".a.com", "8.0.0.0/8", "public" };
+	struct policy *p = long_policy(100000, about, ARRAY_SIZE(about));
+	struct policy_facts f = { .dir = POLICY_EGRESS,
+				  .proto = POLICY_TCP,
+				  .addr = ip4(8, 8, 8, 8),
+				  .port = 443,
+				  .name = POLICY_KNOWN,
+				  .names = &names[0],
+				  .n_names = 1 };
+	struct policy_step steps[16];
+	struct policy_verdict v;
+	size_t n;
+
+	(void)state;
+	v = policy_explain(p, &f, steps, ARRAY_SIZE(steps), &n);
+	assert_int_equal(v.rule, 90000);
+	assert_int_equal(n, ARRAY_SIZE(about));
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(steps[i].rule, 10000 + i * 20000);
+		assert_string_equal(steps[i].outcome, i + 1 < n ? "no match" : "match");
+	}
+	/* Room for fewer: the one that decided is told of all the same. */
+	policy_explain(p, &f, steps, 3, &n);
+	assert_int_equal(n, 3);
+	assert_int_equal(steps[0].rule, 10000);
+	assert_int_equal(steps[1].rule, 30000);
+	assert_int_equal(steps[2].rule, 90000);
+	policy_explain(p, &f, steps, 0, &n);
+	assert_int_equal(n, 0);
+	v = policy_explain_query(p, &names[0], steps, ARRAY_SIZE(steps), &n);
+	assert_int_equal(v.rule, 30000);
+	assert_int_equal(n, 1);
+	assert_int_equal(steps[0].rule, 30000);
+	assert_string_equal(steps[0].outcome, "match");
+	policy_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_as_the_walk),
 		cmocka_unit_test(test_added_to),
 		cmocka_unit_test(test_always_compiled),
+		cmocka_unit_test(test_explain_long),
 	};
 
 	return cmocka_run_group_tests(tests, fill, NULL);

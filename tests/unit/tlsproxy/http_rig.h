@@ -21,6 +21,7 @@ struct rig {
 	enum http_state state;
 	unsigned terminated, ids, uses, violations;
 	char deny_method[16], deny_path[64];
+	bool deny_doh;
 	/* How input is cut: 0 whole, 1 single bytes, else random by this seed. */
 	uint32_t cut;
 	size_t buf_cap; /* 0: RIG_CAP */
@@ -33,7 +34,7 @@ static inline void rig_judge(void *ctx, const struct tlsproxy_request *r, struct
 	*ret = (struct tlsproxy_verdict){ .allow = true };
 	snprintf(ret->rule, sizeof(ret->rule), "default");
 	if ((g->deny_method[0] && str_eq(r->method, g->deny_method)) ||
-	    (g->deny_path[0] && str_starts(r->target, g->deny_path))) {
+	    (g->deny_path[0] && str_starts(r->target, g->deny_path)) || (g->deny_doh && r->doh)) {
 		ret->allow = false;
 		snprintf(ret->rule, sizeof(ret->rule), "no-writes");
 		snprintf(ret->reason, sizeof(ret->reason), "read \"only\"");

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schemas of policy and configuration at work; exit 77: no jsonschema."""
+"""The schemas of policy and configuration at work; exit 77: no jsonschema.
+
+usage: check_schema.py [FILE]: also write what the schema refused to FILE
+"""
 import json
 import re
 import sys
@@ -59,3 +62,8 @@ BAD = [
 for bad in BAD:
     if is_config.is_valid(bad):
         sys.exit("accepted: %s" % json.dumps(bad))
+
+# For the reader, which has to refuse them as well.
+if len(sys.argv) > 1:
+    with open(sys.argv[1], "w", encoding="utf-8") as f:
+        json.dump(BAD, f)

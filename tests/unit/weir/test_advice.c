@@ -133,7 +133,8 @@ static void test_rule(void **state)
 			text, sizeof(text),
 			"{\"default_egress\":\"deny\",\"default_ingress\":\"deny\",\"rules\":[%s]}",
 			rule_text);
-		assert_int_equal(conf_doc_parse(text, strlen(text), "advice", &doc, &err), 0);
+		assert_int_equal(conf_doc_parse(text, strlen(text), "advice", CONF_JSON, &doc, &err),
+				 0);
 		root = conf_root(doc);
 		if (policy_load_conf(&root, &p, &err) != 0)
 			fail_msg("%s: %s", rule_text, err.text);

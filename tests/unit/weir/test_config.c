@@ -277,6 +277,7 @@ static const struct {
 	{ ARGS("--policy-floor", "nowhere.json"), "nowhere.json: cannot be read" },
 	{ ARGS("--policy-floor", "publc_only"), "public_only" },
 	{ ARGS("--observe=yes"), "--observe: takes no value" },
+	{ ARGS("--dns-doh", "no"), "--dns-doh no: DNS over HTTPS is \"deny\" or \"allow\"" },
 	/* connections */
 	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp]" },
 	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
@@ -354,6 +355,9 @@ static const struct {
 	{ "{\"dns\": {\"answers\": \"magic\"}}",
 	  "c.json:1:21: answers are \"virtual\" or \"real\"" },
 	{ "{\"dns\": {\"answers\": true}}", "c.json:1:21: expected a string, not true" },
+	{ "{\"dns\": {\"doh\": \"Allow\"}}",
+	  "c.json:1:17: DNS over HTTPS is \"deny\" or \"allow\"" },
+	{ "{\"dns\": {\"doh\": true}}", "c.json:1:17: expected a string, not true" },
 	{ "{\"dns\": {\"timeout_ms\": 99}}", "c.json:1:24: 99 is not from 100 to 60000" },
 	{ "{\"dns\": {\"timeout_ms\": \"5s\"}}", "c.json:1:24: expected a whole number" },
 	{ "{\"dns\": {\"serve_stale\": 604801}}", "c.json:1:25: 604801 is not from 0 to 604800" },
@@ -576,6 +580,8 @@ static void test_net_flags(void **state)
 					   "--dns-record",
 					   "db.internal=fd00::5",
 					   "--dns-answers=real",
+					   "--dns-doh",
+					   "allow",
 					   "true",
 					   NULL };
 	static const char *const tls[] = { "--tls-intercept",
@@ -609,8 +615,10 @@ static void test_net_flags(void **state)
 	assert_string_equal(c->dns_records[0].name.s, "db.internal");
 	assert_int_equal(c->dns_records[1].addr.family, 6);
 	assert_int_equal(c->dns_mode, DNS_REAL);
+	assert_true(c->dns_doh);
 	weir_config_free(c);
 	c = good(tls);
+	assert_false(c->dns_doh);
 	assert_true(c->tls_intercept);
 	assert_int_equal(c->n_tls_ports, 2);
 	assert_int_equal(c->tls_ports[0], 8443);
@@ -652,6 +660,7 @@ static void test_file(void **state)
 					    "1.1.1.1",
 					    "--dns-answers",
 					    "virtual",
+					    "--dns-doh=deny",
 					    "--max-connections",
 					    "9",
 					    "--audit",
@@ -667,7 +676,8 @@ static void test_file(void **state)
 	    "  \"dns\": { \"servers\": [\"9.9.9.9:5353\"], \"answers\": \"real\",\n"
 	    "    \"records\": { \"x.test\": [\"10.0.0.1\", \"fd00::1\"], \"y.test\": \"10.0.0.2\" "
 	    "},\n"
-	    "    \"timeout_ms\": 750, \"serve_stale\": 60, \"budget\": { \"names\": 9 } },\n"
+	    "    \"doh\": \"allow\", \"timeout_ms\": 750, \"serve_stale\": 60,\n"
+	    "    \"budget\": { \"names\": 9 } },\n"
 	    "  \"policy_floor\": \"../floor.json\",\n"
 	    "  \"tls\": { \"intercept\": true, \"ports\": [443, 8443], \"bypass\": [\"*.b.com\"],\n"
 	    "    \"upstream_ca\": [\"ca2.pem\"] },\n"
@@ -693,6 +703,7 @@ static void test_file(void **state)
 	assert_int_equal(c->dns_servers[0].port, 53);
 	assert_int_equal(c->dns_servers[1].port, 5353);
 	assert_int_equal(c->dns_mode, DNS_VIRTUAL); /* and win over values */
+	assert_false(c->dns_doh);
 	assert_int_equal(c->n_dns_records, 3);
 	assert_int_equal(c->dns_timeout_ms, 750);
 	assert_true(c->tls_intercept);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static json_t *schema;
-static char dir[] = "/tmp/weir-schema-XXXXXX", file[64], key[64];
+static char dir[] = "/tmp/weir-schema-XXXXXX", file[64], key[64], refused[64];
 
 static void put(const char *path, const char *text)
 {
@@ -31,6 +31,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(file, sizeof(file), "%s/c.json", dir);
 	snprintf(key, sizeof(key), "%s/api.key", dir);
+	snprintf(refused, sizeof(refused), "%s/refused.json", dir);
 	put(key, "abcdefgh\n");
 	setenv("K", "abcdefgh", 1);
 	schema = json_load_file("weir/config.schema.json", JSON_REJECT_DUPLICATES, NULL);
@@ -43,6 +44,7 @@ static int teardown(void **state)
 	json_decref(schema);
 	unlink(file);
 	unlink(key);
+	unlink(refused);
 	rmdir(dir);
 	return 0;
 }
@@ -99,7 +101,7 @@ static void test_keys(void **state)
 {
 	(void)state;
 	check_keys(NULL, "{", "}", 8);
-	check_keys("dns", "{\"dns\": {", "}}", 6);
+	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
 	check_keys("secret", "{\"secrets\": [{", "}]}", 5);
 	check_keys("limits", "{\"limits\": {", "}}", 1);
@@ -124,6 +126,7 @@ static void test_words(void **state)
 {
 	(void)state;
 	check_words("answers", "{\"dns\": {\"answers\": ", "}}");
+	check_words("doh", "{\"dns\": {\"doh\": ", "}}");
 	check_words("place", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"at\": [",
 		    "]}]}");
 	check_words(
@@ -152,13 +155,15 @@ static void test_examples(void **state)
 static void test_validator(void **state)
 {
 	pid_t pid = fork();
+	json_t *bad, *doc;
+	size_t i;
 	int status;
 
 	(void)state;
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		execlp("/usr/bin/python3", "python3", "-Wignore", "tests/unit/weir/check_schema.py",
-		       (char *)NULL);
+		       refused, (char *)NULL);
 		_exit(77);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -168,6 +173,18 @@ static void test_validator(void **state)
 		skip();
 	}
 	assert_int_equal(status, 0);
+	bad = json_load_file(refused, 0, NULL);
+	assert_true(json_array_size(bad) > 30);
+	json_array_foreach(bad, i, doc)
+	{
+		char *text = json_dumps(doc, JSON_ENCODE_ANY);
+
+		assert_non_null(text);
+		if (str_eq(complaint(text), ""))
+			fail_msg("the schema refuses what the reader takes: %s", text);
+		free(text);
+	}
+	json_decref(bad);
 }
 
 int main(void)

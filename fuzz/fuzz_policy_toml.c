@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A policy file in TOML: see fuzz_policy_spelling.h. */
+#include "fuzz_policy_spelling.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	return fuzz_policy_spelling(CONF_TOML, data, size);
+}
