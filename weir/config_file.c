@@ -125,8 +125,8 @@ static int read_stale(struct config_builder *b, const struct conf *c)
 
 static int read_dns(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "servers",	  "records",	 "answers",
-					    "timeout_ms", "doh", "serve_stale", "budget" };
+	static const char *const keys[] = { "servers", "records",     "answers", "timeout_ms",
+					    "doh",     "serve_stale", "budget" };
 	struct conf stale = conf_member(c, "serve_stale"), budget = conf_member(c, "budget");
 	struct conf servers = conf_member(c, "servers"), records = conf_member(c, "records");
 	struct conf answers = conf_member(c, "answers"), timeout = conf_member(c, "timeout_ms");
