@@ -175,7 +175,10 @@ must_check int audit_rules_print(const char *path, const struct audit_view *v, F
 				 size_t err_size);
 /* As a table, from the JSON of audit_log_rules(). */
 void audit_rules_table(const json_t *counts, FILE *out);
-/* Everything about a denial id (or flow id): the decision, the rule, what would change it. -ENOENT: not in there. */
+/*
+ * Everything about a denial id, a flow id, or the query for a name: the decision, the rule, what
+ * would change it. -ENOENT: not in there.
+ */
 must_check int audit_why(const char *path, const char *id, const struct audit_view *v, FILE *out,
 			 char *err, size_t err_size);
 

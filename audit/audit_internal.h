@@ -144,4 +144,29 @@ struct audit_advice {
 void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *ret);
 void audit_advice_fini(struct audit_advice *a);
 
+/* The one for queries (suggest_dns.c), and what the two files share. */
+void audit_advise_dns(const json_t *event, struct audit_advice *ret);
+
+#define AUDIT_SAY_FAILED "The policy allowed it; it failed on the way"
+#define AUDIT_SAY_NOTHING "Nothing was refused"
+
+struct audit_target {
+	char dest[NAME_MAX_LEN + 1];
+	bool v6;
+	bool label;	   /* a name without a dot */
+	const char *proto; /* NULL: any */
+	uint16_t port;
+	bool ingress;
+};
+/* False: neither an address nor a name. */
+bool audit_target_dest(const char *s, struct audit_target *t);
+/* Rule and token that allow the target. */
+void audit_make_rule(const struct audit_target *t, struct audit_advice *ret);
+void audit_say(struct audit_advice *ret, const char *text);
+/* Did a rule, or the default, decide? */
+bool audit_has_rule(const json_t *event);
+/* "To allow it, put this rule in front of rule 3"; out is scratch. */
+const char *audit_where(const json_t *event, char *out, size_t size);
+void audit_advise_no_rule(const json_t *event, struct audit_advice *ret);
+
 #endif

@@ -60,6 +60,7 @@ enum audit_verdict audit_verdict_of(const json_t *event)
 		{ "result", "denied", AUDIT_V_DENY },
 		{ "result", "rebind", AUDIT_V_DENY },
 		{ "result", "refused", AUDIT_V_DENY },
+		{ "result", "budget", AUDIT_V_DENY },
 		{ "result", "failed", AUDIT_V_FAIL },
 		{ "result", "answered", AUDIT_V_ALLOW },
 		{ "result", "empty", AUDIT_V_ALLOW },

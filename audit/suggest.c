@@ -12,16 +12,7 @@
 
 #include <stdio.h>
 
-struct target {
-	char dest[NAME_MAX_LEN + 1];
-	bool v6;
-	bool label;	   /* a name without a dot */
-	const char *proto; /* NULL: any */
-	uint16_t port;
-	bool ingress;
-};
-
-static bool take_dest(const char *s, struct target *t)
+bool audit_target_dest(const char *s, struct audit_target *t)
 {
 	struct name n;
 	struct ip_addr a;
@@ -40,7 +31,7 @@ static bool take_dest(const char *s, struct target *t)
 }
 
 /* The first of these members, of the event or its flow, that is a name or an address. */
-static bool find_dest(const json_t *event, const json_t *flow, struct target *t)
+static bool find_dest(const json_t *event, const json_t *flow, struct audit_target *t)
 {
 	static const char *const keys[] = { "host", "sni", "name", "dst" };
 	struct authority au;
@@ -50,16 +41,16 @@ static bool find_dest(const json_t *event, const json_t *flow, struct target *t)
 		char text[IP_STRLEN];
 
 		t->port = au.port;
-		return take_dest(au.is_addr ? ip_format(&au.addr, text) : au.name.s, t);
+		return audit_target_dest(au.is_addr ? ip_format(&au.addr, text) : au.name.s, t);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (take_dest(audit_get(event, keys[i]), t))
+		if (audit_target_dest(audit_get(event, keys[i]), t))
 			return true;
-	return flow &&
-	       (take_dest(audit_get(flow, "name"), t) || take_dest(audit_get(flow, "dst"), t));
+	return flow && (audit_target_dest(audit_get(flow, "name"), t) ||
+			audit_target_dest(audit_get(flow, "dst"), t));
 }
 
-static void find_proto(const json_t *event, const json_t *flow, struct target *t)
+static void find_proto(const json_t *event, const json_t *flow, struct audit_target *t)
 {
 	static const char *const protos[] = { "tcp", "udp", "icmpv4", "icmpv6" };
 	const char *proto = audit_get(event, "proto");
@@ -88,7 +79,7 @@ static json_t *one_string(const char *s)
 	return a;
 }
 
-static void make_rule(const struct target *t, struct audit_advice *ret)
+void audit_make_rule(const struct audit_target *t, struct audit_advice *ret)
 {
 	char port[8], host[NAME_MAX_LEN + 16];
 
@@ -116,7 +107,7 @@ static void make_rule(const struct target *t, struct audit_advice *ret)
 		 t->proto && t->port ? ":" : "", t->proto && t->port ? port : "");
 }
 
-static const char *where(const json_t *event, char *out, size_t size)
+const char *audit_where(const json_t *event, char *out, size_t size)
 {
 	const char *rule = audit_get(event, "rule");
 	char number[24], quoted[80];
@@ -133,7 +124,7 @@ static const char *where(const json_t *event, char *out, size_t size)
 	return out;
 }
 
-static bool has_rule(const json_t *event)
+bool audit_has_rule(const json_t *event)
 {
 	return audit_get(event, "rule")[0] || json_is_integer(json_object_get(event, "rule"));
 }
@@ -147,13 +138,13 @@ static bool not_by_policy(const json_t *event)
 	       str_eq(outcome, "violation");
 }
 
-static void say(struct audit_advice *ret, const char *text)
+void audit_say(struct audit_advice *ret, const char *text)
 {
 	snprintf(ret->text, sizeof(ret->text), "%s", text);
 }
 
 /* No rule had a say: what was wrong is what the event's detail says. */
-static void advise_no_rule(const json_t *event, struct audit_advice *ret)
+void audit_advise_no_rule(const json_t *event, struct audit_advice *ret)
 {
 	const char *detail = audit_get(event, "detail");
 	char quoted[240];
@@ -165,7 +156,7 @@ static void advise_no_rule(const json_t *event, struct audit_advice *ret)
 
 static void advise_flow(const json_t *event, const json_t *flow, struct audit_advice *ret)
 {
-	struct target t = { 0 };
+	struct audit_target t = { 0 };
 	char text[160];
 
 	find_proto(event, flow, &t);
@@ -174,39 +165,11 @@ static void advise_flow(const json_t *event, const json_t *flow, struct audit_ad
 		t.port = t.port ? t.port : 443;
 	}
 	if (!find_dest(event, flow, &t)) {
-		say(ret, "The destination has no form that a rule could name");
+		audit_say(ret, "The destination has no form that a rule could name");
 		return;
 	}
-	say(ret, where(event, text, sizeof(text)));
-	make_rule(&t, ret);
-}
-
-static void advise_dns(const json_t *event, struct audit_advice *ret)
-{
-	const json_t *answers = json_object_get(event, "answers");
-	struct target t = { .proto = "tcp", .port = 443 };
-	char text[160];
-
-	if (str_eq(audit_get(event, "result"), "rebind")) {
-		const char *addr = json_string_value(json_array_get(answers, 0));
-
-		if (addr && take_dest(addr, &t)) {
-			say(ret, "The name's address is not public. To allow it, add a rule for "
-				 "the address, with the ports you need");
-			make_rule(&t, ret);
-		} else {
-			say(ret, "The name's addresses are not public. To allow it, add a rule for "
-				 "the address itself");
-		}
-		return;
-	}
-	if (!take_dest(audit_get(event, "name"), &t)) {
-		advise_no_rule(event, ret);
-		return;
-	}
-	snprintf(ret->text, sizeof(ret->text), "%s, with the ports you need",
-		 where(event, text, sizeof(text)));
-	make_rule(&t, ret);
+	audit_say(ret, audit_where(event, text, sizeof(text)));
+	audit_make_rule(&t, ret);
 }
 
 /* Plain in JSON, in a terminal, and as a pattern. */
@@ -222,7 +185,7 @@ static void advise_http(const json_t *event, const json_t *flow, struct audit_ad
 {
 	const char *method = audit_get(event, "method"), *path = audit_get(event, "path");
 	char cut[AUDIT_STRING_MAX + 1];
-	struct target t = { .proto = "tcp" };
+	struct audit_target t = { .proto = "tcp" };
 	char text[160];
 	json_t *http;
 
@@ -231,13 +194,13 @@ static void advise_http(const json_t *event, const json_t *flow, struct audit_ad
 	t.proto = "tcp";
 	if (!find_dest(event, flow, &t) || cut[0] != '/' || !plain(cut, "*?[]{}\\\"'`$") ||
 	    !method[0] || !plain(method, "*?[]{}\\\"'`$")) {
-		say(ret, "The request has no form that a rule could name exactly");
+		audit_say(ret, "The request has no form that a rule could name exactly");
 		return;
 	}
 	if (!t.port)
 		t.port = 443;
-	say(ret, where(event, text, sizeof(text)));
-	make_rule(&t, ret);
+	audit_say(ret, audit_where(event, text, sizeof(text)));
+	audit_make_rule(&t, ret);
 	ret->token_is_wider = true;
 	http = json_object();
 	json_object_set_new(http, "methods", one_string(method));
@@ -249,7 +212,7 @@ static void advise_secret(const json_t *event, const json_t *flow, struct audit_
 {
 	static const char *const places[] = { "header", "basic", "query", "path", "body" };
 	const char *secret = audit_get(event, "secret"), *place = NULL;
-	struct target t = { 0 };
+	struct audit_target t = { 0 };
 	bool env_ok =
 		secret[0] && strspn(secret, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 					    "0123456789") == strlen(secret);
@@ -259,16 +222,17 @@ static void advise_secret(const json_t *event, const json_t *flow, struct audit_
 		if (str_eq(audit_get(event, "place"), places[i]))
 			place = places[i];
 	if (!env_ok || !find_dest(event, flow, &t)) {
-		advise_no_rule(event, ret);
+		audit_advise_no_rule(event, ret);
 		return;
 	}
 	if (encoding[0] && !str_eq(encoding, "plain")) {
-		say(ret,
-		    "The placeholder was sent encoded, which is never filled in: send it as it is");
+		audit_say(ret, "The placeholder was sent encoded, which is never filled in: send "
+			       "it as it is");
 		return;
 	}
-	say(ret, "Only if this host may have this secret in this place, over verified TLS, add it "
-		 "to the hosts and places it has");
+	audit_say(ret,
+		  "Only if this host may have this secret in this place, over verified TLS, add it "
+		  "to the hosts and places it has");
 	snprintf(ret->flag, sizeof(ret->flag), "--secret %s%s%s@%s", secret, place ? ":" : "",
 		 place ? place : "", t.dest);
 }
@@ -279,17 +243,18 @@ void audit_advise(const json_t *event, const json_t *flow, struct audit_advice *
 	enum audit_verdict v = audit_verdict_of(event);
 
 	*ret = (struct audit_advice){ 0 };
+	if (str_eq(kind, "dns")) {
+		audit_advise_dns(event, ret);
+		return;
+	}
 	if (v != AUDIT_V_DENY && v != AUDIT_V_VIOLATION && v != AUDIT_V_OBSERVED) {
-		say(ret, v == AUDIT_V_FAIL ? "The policy allowed it; it failed on the way"
-					   : "Nothing was refused");
+		audit_say(ret, v == AUDIT_V_FAIL ? AUDIT_SAY_FAILED : AUDIT_SAY_NOTHING);
 		return;
 	}
 	if (v == AUDIT_V_VIOLATION)
 		advise_secret(event, flow, ret);
-	else if (str_eq(kind, "dns") && !str_eq(audit_get(event, "result"), "refused"))
-		advise_dns(event, ret);
-	else if (!has_rule(event) || not_by_policy(event))
-		advise_no_rule(event, ret);
+	else if (!audit_has_rule(event) || not_by_policy(event))
+		audit_advise_no_rule(event, ret);
 	else if (str_eq(kind, "http"))
 		advise_http(event, flow, ret);
 	else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything about one decision: found by its denial id or by its flow's id,
- * with all events of that flow, the rule, its reason and what would change it.
+ * Everything about one decision: found by its denial id, by its flow's id or, a
+ * query, by its name, with all events of that flow, the rule, its reason and what would change it.
  *
  * Flow ids are counted per run, so a number names the flow of the last run in
  * the file that has it; a denial id is unique.
@@ -27,19 +27,47 @@ static bool is_decision(const json_t *event, const char *id)
 
 	if (str_eq(audit_get(event, "denial"), id))
 		return true;
-	return str_eq(audit_get(event, "kind"), "flow") &&
+	return (str_eq(audit_get(event, "kind"), "flow") ||
+		str_eq(audit_get(event, "kind"), "dns")) &&
 	       str_eq(audit_get_id(event, flow, sizeof(flow)), id);
+}
+
+/* A query is asked for by its name: of several, a refusal before an answer, the latest of its kind. */
+static bool is_query(const json_t *event, const char *name, const struct found *f)
+{
+	if (!str_eq(audit_get(event, "kind"), "dns") || !str_eq(audit_get(event, "name"), name))
+		return false;
+	return !f->decision || audit_verdict_of(event) == AUDIT_V_DENY ||
+	       audit_verdict_of(f->decision) != AUDIT_V_DENY;
+}
+
+static void take(struct found *f, const struct audit_line *line)
+{
+	json_decref(f->decision);
+	f->decision = json_incref(line->event);
+	snprintf(f->run, sizeof(f->run), "%s", line->run);
+	audit_get_id(line->event, f->id, sizeof(f->id));
+	f->number = line->number;
+	f->begin_ns = line->begin_ns;
+	f->time_ns = line->time_ns;
 }
 
 static int find(struct audit_record *r, const char *id, struct found *f, char *err, size_t err_size)
 {
 	struct audit_line line;
-	bool denial;
+	bool denial, by_id = false;
+	struct name name;
 	int rc;
 
+	/* Names are on the record in their one form. */
+	if (name_parse(id, strlen(id), &name, NULL) < 0)
+		name = (struct name){ 0 };
 	while ((rc = audit_record_next(r, &line, err, err_size)) > 0) {
-		if (!is_decision(line.event, id))
+		if (!is_decision(line.event, id)) {
+			if (!by_id && name.len && is_query(line.event, name.s, f))
+				take(f, &line);
 			continue;
+		}
 		denial = str_eq(audit_get(line.event, "denial"), id);
 		/*
 		 * The first event with a denial id decided, later ones only carry it;
@@ -48,13 +76,8 @@ static int find(struct audit_record *r, const char *id, struct found *f, char *e
 		if (denial && f->decision && str_eq(audit_get(f->decision, "denial"), id) &&
 		    audit_verdict_of(line.event) != AUDIT_V_VIOLATION)
 			continue;
-		json_decref(f->decision);
-		f->decision = json_incref(line.event);
-		snprintf(f->run, sizeof(f->run), "%s", line.run);
-		audit_get_id(line.event, f->id, sizeof(f->id));
-		f->number = line.number;
-		f->begin_ns = line.begin_ns;
-		f->time_ns = line.time_ns;
+		by_id = true;
+		take(f, &line);
 	}
 	if (rc < 0)
 		return rc;

@@ -192,4 +192,23 @@ struct dns_lookup;
 struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn *cb, void *user);
 void dns_resolve_cancel(struct dns_lookup *l);
 
+/* ---- messages of others -------------------------------------------------- */
+
+/* What a message in a packet capture says; see dns_peek(). */
+#define DNS_PEEK_ADDRS 32
+#define DNS_PEEK_ALIASES 16
+struct dns_peek {
+	bool response;
+	bool has_name; /* what is asked for is a host name */
+	struct name name;
+	uint16_t type;
+	struct ip_addr reverse; /* the address that an arpa name stands for; else family 0 */
+	struct name aliases[DNS_PEEK_ALIASES]; /* of a response: the CNAMEs on the way */
+	size_t n_aliases;
+	struct ip_addr addrs[DNS_PEEK_ADDRS]; /* of a response: for the name or its last alias */
+	size_t n_addrs;
+};
+/* A pure function over hostile bytes. False: not a standard query or response with one question. */
+bool dns_peek(const uint8_t *msg, size_t len, struct dns_peek *ret);
+
 #endif

@@ -7,10 +7,11 @@
 #define CONF_FILE_MAX ((size_t)128 << 20)
 /*
  * What a file may hold: "[" is one byte in it and some 150 once parsed, "1," some
- * 30. A million rules of six members each are within these.
+ * 30, and YAML and TOML note where each stands. A million rules of six members
+ * each are within these.
  */
 #define CONF_LISTS_MAX ((size_t)4 << 20)  /* objects and lists */
-#define CONF_VALUES_MAX ((size_t)8 << 20) /* what stands between commas */
+#define CONF_VALUES_MAX ((size_t)8 << 20) /* values; of JSON, what stands between commas */
 /* Nested values: jansson and toml++ parse and free by recursion, so depth is stack. */
 #define CONF_DEPTH_MAX 64
 

@@ -34,8 +34,9 @@ static const char audit_help[] =
 
 static const char why_help[] =
 	"Usage: weir why ID [--audit FILE] [--json] [--color WHEN]\n"
-	"Explain a refusal: ID is the denial id of an error message, or the number of\n"
-	"a flow. Says which rule decided and the smallest rule that would allow it.\n"
+	"Explain a refusal: ID is the denial id of an error message, the number of a\n"
+	"flow, or a name that was asked for. Says which rule decided and the smallest\n"
+	"rule that would allow it.\n"
 	"\n"
 	"  --audit FILE     look in this record (default: in all of this user's records,\n"
 	"                   newest first)\n"

@@ -319,26 +319,29 @@ static struct policy_verdict judge_flow(struct replay *r, const json_t *e, struc
 
 static void flow_what(const struct flow_facts *ff, struct replay_item *item)
 {
-	const struct name *name = ff->flow.is_virtual ? &ff->flow.name : NULL;
-	struct endpoint to = { ff->flow.dst, ff->ports.lo };
-	char where[ENDPOINT_STRLEN], ports[32] = "";
+	bool shown = !ff->flow.is_virtual && ff->f.name == POLICY_KNOWN && ff->f.n_names;
+	const struct name *name = shown ? &ff->f.names[ff->f.n_names - 1] : &ff->flow.name;
+	const char *proto = policy_proto_text(ff->f.proto);
+	char ip[IP_STRLEN], host[NAME_MAX_LEN + 3], ports[16] = "";
+	bool bracket;
 
-	if (!name && ff->f.name == POLICY_KNOWN && ff->f.n_names)
-		name = &ff->f.names[ff->f.n_names - 1];
+	ip_format(&ff->flow.dst, ip);
+	bracket = strchr(ip, ':') && ff->ports.lo;
+	if (name->len && !ff->f.name_unproven)
+		snprintf(host, sizeof(host), "%s", name->s);
+	else
+		snprintf(host, sizeof(host), "%s%s%s", bracket ? "[" : "", ip, bracket ? "]" : "");
 	if (ff->ports.lo != ff->ports.hi)
 		snprintf(ports, sizeof(ports), ":%u-%u", ff->ports.lo, ff->ports.hi);
-	else if (ff->ports.lo && name)
+	else if (ff->ports.lo)
 		snprintf(ports, sizeof(ports), ":%u", ff->ports.lo);
 	if (ff->f.dir == POLICY_INGRESS)
-		snprintf(item->what, sizeof(item->what), "ingress %s port %u from %s",
-			 policy_proto_text(ff->f.proto), ff->ports.lo,
-			 ip_format(&ff->flow.dst, where));
+		snprintf(item->what, sizeof(item->what), "ingress %s port %u from %s", proto,
+			 ff->ports.lo, ip);
 	else
-		snprintf(item->what, sizeof(item->what), "%s %s%s", policy_proto_text(ff->f.proto),
-			 name			     ? name->s
-			 : ports[0] || !ff->ports.lo ? ip_format(&ff->flow.dst, where)
-						     : endpoint_format(&to, where),
-			 ports);
+		snprintf(item->what, sizeof(item->what), "%s %s%s%s%s", proto, host, ports,
+			 ff->f.name_unproven ? " that shows " : "",
+			 ff->f.name_unproven ? name->s : "");
 }
 
 static void take_flow(struct replay *r, const json_t *e)
@@ -357,7 +360,7 @@ static void take_flow(struct replay *r, const json_t *e)
 		apart(r, "flow", "the record does not say enough of it", e);
 		return;
 	}
-	if (item.was == REPLAY_ALLOW) {
+	if (item.was == REPLAY_ALLOW && ff.f.dir == POLICY_EGRESS) {
 		/* What the client showed is a fact of this flow, not its certain name. */
 		if (!ff.flow.is_virtual && ff.f.name == POLICY_KNOWN)
 			ff.flow.sni = ff.f.names[ff.f.n_names - 1];

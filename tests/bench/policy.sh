@@ -20,12 +20,12 @@ fi
 max=${1:-1000000}
 
 . "$top/tests/packages.sh"
-packages_ensure gcc libc6-dev libjansson-dev python3
+packages_ensure gcc g++ libc6-dev libjansson-dev libyaml-dev python3
 [ -f "$build/policy/libweir_policy.a" ] || { echo "no $build/policy/libweir_policy.a: build first, or set BUILD" >&2; exit 1; }
 OUT=$(mktemp -d)
 trap 'rm -rf "$OUT"' EXIT
 gcc -std=gnu17 -O2 -I"$top" -o "$OUT/policy" "$here/policy.c" "$build/policy/libweir_policy.a" \
-	"$build/base/libweir_base.a" -ljansson
+	"$build/base/libweir_base.a" -ljansson -lyaml -lstdc++
 
 "$OUT/policy" decide "$max" >"$OUT/decide"
 n=10

@@ -19,6 +19,37 @@ static void add(struct audit_log *l, const char *from, const char *text)
 		fail_msg("refused: %s", text);
 }
 
+/* One query for each way in which it can end without an answer. */
+static const char *const queries[] = {
+	"{\"kind\":\"dns\",\"name\":\"cdn.example\",\"qtype\":\"A\",\"verdict\":\"deny\","
+	"\"result\":"
+	"\"denied\",\"denial\":\"q-alias\",\"detail\":\"the name is an alias of one denied by rule "
+	"4\"}",
+	"{\"kind\":\"dns\",\"name\":\"db.example\",\"qtype\":\"A\",\"verdict\":\"deny\",\"result\":"
+	"\"rebind\",\"denial\":\"q-rebind\",\"answers\":[\"10.0.0.7\"]}",
+	"{\"kind\":\"dns\",\"name\":\"x.t.example\",\"qtype\":\"A\",\"verdict\":\"deny\","
+	"\"result\":"
+	"\"budget\",\"denial\":\"q-budget\",\"detail\":\"too many names\"}",
+	"{\"kind\":\"dns\",\"qtype\":\"A\",\"verdict\":\"deny\",\"result\":\"refused\",\"denial\":"
+	"\"q-nohost\",\"detail\":\"not a canonical host name\"}",
+	"{\"kind\":\"dns\",\"name\":\"busy.example\",\"qtype\":\"A\",\"verdict\":\"deny\","
+	"\"result\":"
+	"\"refused\",\"denial\":\"q-busy\",\"detail\":\"too many queries under way\"}",
+	"{\"kind\":\"dns\",\"name\":\"mail.example\",\"qtype\":\"MX\",\"verdict\":\"allow\","
+	"\"rule\":"
+	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"{\"kind\":\"dns\",\"name\":\"caa.example\",\"qtype\":\"TYPE257\",\"verdict\":\"allow\","
+	"\"rule\":"
+	"\"1\",\"result\":\"empty\",\"detail\":\"only A and AAAA are resolved\"}",
+	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"A\",\"verdict\":\"deny\",\"result\":"
+	"\"denied\",\"rule\":\"default\",\"denial\":\"q-v4\"}",
+	"{\"kind\":\"dns\",\"name\":\"v4.example\",\"qtype\":\"AAAA\",\"verdict\":\"allow\","
+	"\"rule\":"
+	"\"1\",\"result\":\"empty\"}",
+	"{\"kind\":\"dns\",\"name\":\"late.example\",\"qtype\":\"A\",\"verdict\":\"fail\",\"rule\":"
+	"\"1\",\"result\":\"failed\",\"detail\":\"upstream did not answer in time\"}",
+};
+
 static int setup(void **state)
 {
 	struct audit_log *l;
@@ -71,6 +102,8 @@ static int setup(void **state)
 	    "{\"kind\":\"flow\",\"id\":3,\"dir\":\"egress\",\"proto\":\"udp\",\"dst\":"
 	    "\"2001:db8::5\",\"port\":443,\"name\":\"\\u001b[2Jx\\u202e\",\"verdict\":\"deny\","
 	    "\"rule\":\"2\",\"denial\":\"d-v6\"}");
+	for (size_t i = 0; i < ARRAY_SIZE(queries); i++)
+		add(l, FROM_GATEWAY, queries[i]);
 	add(l, FROM_GATEWAY,
 	    "{\"kind\":\"flow\",\"id\":4,\"dir\":\"egress\",\"proto\":\"udp\",\"dst\":"
 	    "\"192.0.2.9\",\"port\":53,\"verdict\":\"allow\",\"observed\":\"deny\",\"rule\":"
@@ -148,13 +181,13 @@ static void test_table(void **state)
 	has_not(t, "\033");
 	has_not(t, "\xe2\x80\xae");
 	has(t, "API_KEY used 1 time, seen 1 time where it may not be");
-	has(t, "decisions  5 allowed, 4 denied, 0 failed");
+	has(t, "decisions  8 allowed, 10 denied, 1 failed");
 	has(t, "observed   1 of the allowed would have been denied");
 	has(t, "would flow   udp 192.0.2.9:53");
 	has(t, "floor:low");
 	has(t, "set generation 2, rules 3, by uid 1000");
 	has(t, "traffic    1.2k up, 34.6k down");
-	has(t, "record intact: 15 events");
+	has(t, "record intact: 25 events");
 	has_not(t, "without an end");
 	for (const char *p = t; *p;) {
 		size_t n = strcspn(p, "\n");
@@ -249,7 +282,25 @@ static void test_why(void **state)
 		{ "d-http", "all events of this flow" },
 		{ "d-http", "writes go through review" },
 		{ "d-dns", "put this rule in front of rule no-evil" },
-		{ "d-dns", "allow@evil.example:tcp:443" },
+		{ "d-dns", "\"destination\":\"evil.example\",\"protocols\":[\"tcp\"],\"ports\":"
+			   "[\"443\"],\"qtypes\":[\"TXT\"]}" },
+		{ "q-alias", "goes by way of another name (an alias)" },
+		{ "q-alias", "an alias of one denied by rule 4" },
+		{ "q-alias", "allow@cdn.example:tcp:443" },
+		{ "q-rebind", "The name's address is not public" },
+		{ "q-rebind", "allow@10.0.0.7:tcp:443" },
+		{ "q-budget", "A name that is spelled out needs no budget" },
+		{ "q-budget", "allow@x.t.example:tcp:443" },
+		{ "q-budget", "too many names" },
+		{ "q-nohost", "what was asked for is no host name" },
+		{ "q-busy", "No rule would change this: too many queries under way" },
+		{ "mail.example", "these \"qtypes\"" },
+		{ "mail.example", "\"qtypes\":[\"MX\"]" },
+		{ "caa.example", "this type is never asked for" },
+		{ "v4.example", "No rule matched, and the default refused it" },
+		{ "V4.Example.", "allow@v4.example:tcp:443" },
+		{ "late.example", "failed on the way" },
+		{ "api.example.com", "Nothing was refused" },
 		{ "d-v6", "allow@[2001:db8::5]:udp:443" },
 		{ "d-leak", "which is never filled in" },
 		{ "1", "Nothing was refused." },
