@@ -6,6 +6,7 @@ like a hang. Where another file has the test already, the table names that one.
 """
 
 import json
+import socket
 import struct
 
 import pytest
@@ -249,6 +250,53 @@ def test_lesson_17_fragments_go_both_ways(weir, family):
     r = weir.sh("dig @%s +bufsize=1232 +ignore many.example.com | grep -c 93.184.217; "
                 "dig @%s +noedns more.example.com | grep -c 93.184.217" % (server, server), **real(weir))
     assert [int(n) for n in r.out.split()] == [32, 32], r
+
+
+def test_lesson_41_a_denied_gateway_does_not_answer(weir):
+    """Echo to the gateway is a flow like another: its answer is the policy's."""
+    gateway = "$(ip -4 route show default | cut -d' ' -f3)"
+    r = weir.sh("ping -n -c 1 -W 3 %s" % gateway, policy="allow_all")
+    assert r.rc == 0 and " 0% packet loss" in r.out, r
+    r = weir.sh("ping -n -c 1 -W 3 %s" % gateway, policy="public_only")
+    assert r.rc == 1 and "filtered" in r.out.lower() and r.seconds < 3 * SLACK, r
+    assert refused(weir, r)["proto"] == "icmpv4", r
+
+
+def asked(port, kind, seconds):
+    """What a published port answers; a datagram may be lost by right, so there are several."""
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.settimeout(0.3 if kind == socket.SOCK_DGRAM else seconds)
+        for _ in range(4):
+            try:
+                s.connect(("127.0.0.1", port))
+                s.sendall(b"ping")
+                return s.recv(100)
+            except socket.timeout:
+                continue
+            except OSError:
+                break
+        return b""
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("rule,opens", [
+    ("allow:ingress@127.0.0.1:{}:8080", True), ("allow:ingress@127.0.0.1:{}:8081", False),
+    ("allow:ingress@10.0.0.0/8:{}:8080", False), ("allow@127.0.0.1:{}:8080", False)])
+def test_p1_7_published_ports_judge_the_peer(weir, lab, proto, rule, opens):
+    """Peer address, the port inside and the protocol decide; a rule outwards says nothing of it."""
+    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = weir.start("/usr/bin/python3", "-B", lab.guest, "serve", "8080", "inside:", proto,
+                   flags=["--publish", "%d:8080%s" % (port, "/udp" if proto == "udp" else ""),
+                          "--net-default-ingress", "deny", "--net-rule", rule.format(proto)])
+    try:
+        assert p.stdout.readline() == b"ready\n"
+        assert asked(port, kind, 10 if opens else 1) == (b"inside:ping" if opens else b"")
+    finally:
+        p.terminate()
+        p.wait(10 * SLACK)
 
 
 # ---- weak points ------------------------------------------------------------------------------
