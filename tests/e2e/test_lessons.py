@@ -333,6 +333,18 @@ def test_weak_1_odd_but_readable_passes(weir, lab, shape):
     assert lab.seen("tls", sni=API), lab.seen()
 
 
+def test_weak_1_replays_say_the_same(weir):
+    """An encrypted name: the record and the capture of the run are judged as the run was."""
+    capture = weir.path("c.pcapng")
+    policy = weir.file("p.json", NO_WEB)
+    r = raw(weir, world.v4(EVIL), 443, *encrypted(EVIL), policy=policy, flags=["--capture", capture])
+    assert "encrypted" in refused(weir, r)["detail"], r
+    p = weir.call("policy", "replay", policy, r.audit_path)
+    assert p.returncode == 0 and "1 as before" in p.stdout, p
+    p = weir.call("policy", "replay", policy, capture, "--all")
+    assert p.returncode == 1 and "no-web" in p.stdout, p
+
+
 def test_weak_1_what_browsers_send_passes(weir, lab):
     """Random bytes where an encrypted hello would be, to an address asked for by the name in front."""
     r = weir.guest("raw", API, 443, "-", json.dumps(encrypted(API)), 1, **real(weir, NO_WEB))
