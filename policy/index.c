@@ -28,8 +28,7 @@ static int add_plain(struct policy_index *x, const struct policy *p)
 		if (err < 0)
 			return err;
 		x->has_groups |= r->dest == DEST_GROUP;
-		x->has_doh[r->action] |= r->dest == DEST_DOH;
-		x->has_names |= rule_by_name(r) && r->dest != DEST_DOH;
+		x->has_names |= rule_by_name(r);
 		if (!rule_by_name(r) && x->query == NONE && policy_rule_covers_query(r))
 			x->query = (uint32_t)i;
 	}
@@ -118,15 +117,16 @@ static int note_texts(struct policy_index *x, const struct policy *p)
 static int build(struct policy_index *x, const struct policy *p)
 {
 	int err = add_plain(x, p);
+	uint32_t doh = x->doh.first.rule;
 
 	if (err == 0)
 		err = seal_plain(x);
 	if (err == 0)
-		err = address_index_build(&x->v4, &x->store, p, 4);
+		err = address_index_build(&x->v4, &x->store, p, 4, doh);
 	if (err == 0)
-		err = address_index_build(&x->v6, &x->store, p, 6);
+		err = address_index_build(&x->v6, &x->store, p, 6, doh);
 	if (err == 0)
-		err = name_index_build(&x->names, &x->store, p);
+		err = name_index_build(&x->names, &x->store, p, doh != NONE);
 	if (err == 0)
 		err = map_denies(x, p);
 	if (err == 0)

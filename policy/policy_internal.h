@@ -172,6 +172,8 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 
 /* Of two addresses inside one, an allow must hold for both and a deny for either. */
 bool policy_doh_address(const struct ip_addr *a, enum policy_action action);
+/* The i-th name of the group, and whether what is below it belongs to it too; NULL behind the last. */
+const char *policy_doh_nth_name(size_t i, bool *ret_below);
 
 /* ---- linear.c -------------------------------------------------------------- */
 
