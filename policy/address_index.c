@@ -127,7 +127,7 @@ static int gather(const struct policy *p, uint8_t family, uint32_t doh, struct v
 	for (size_t i = 0; i < p->n_rules && err == 0; i++) {
 		const struct policy_rule *r = &p->rules[i];
 
-		if (r->dest == DEST_PREFIX && r->prefix.addr.family == family)
+		if (r->dest == POLICY_DEST_PREFIX && r->prefix.addr.family == family)
 			err = add_item(ret, &r->prefix, (uint32_t)i, false);
 	}
 	for (size_t i = 0; i < n_doh && doh != NONE && err == 0; i++)

@@ -184,14 +184,6 @@ static int by_extent(const void *a, const void *b)
 	return (x->request > y->request) - (x->request < y->request);
 }
 
-static const char *proto_word(enum policy_proto p)
-{
-	return p == POLICY_TCP	    ? "tcp"
-	       : p == POLICY_UDP    ? "udp"
-	       : p == POLICY_ICMPV4 ? "icmpv4"
-				    : "icmpv6";
-}
-
 /* The requests of e[0..n), all of one port range. Nothing when it is every request. */
 static int add_requests(const struct space *s, const struct extent *e, size_t n, struct buf *b)
 {
@@ -259,7 +251,7 @@ int diff_services_text(const struct space *s, struct block *b, struct policy_tex
 			next += m;
 		}
 		r = buf_printf(&text, "%s%s", e->dir == POLICY_INGRESS ? "ingress " : "",
-			       proto_word(e->proto));
+			       policy_proto_name(e->proto));
 		if (r == 0 && e->ports.lo && !(e->ports.lo == 1 && hi == 65535))
 			r = e->ports.lo == hi ? buf_printf(&text, " %u", hi)
 					      : buf_printf(&text, " %u-%u", e->ports.lo, hi);

@@ -90,5 +90,5 @@ bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *
 	const struct policy *of = v->floor ? p->floor : p;
 
 	return of && v->rule >= 0 && (size_t)v->rule < of->n_rules &&
-	       of->rules[v->rule].dest == DEST_DOH;
+	       of->rules[v->rule].dest == POLICY_DEST_DOH;
 }

@@ -97,7 +97,7 @@ static void see_both(struct lint *l)
 		uint32_t r = l->names.v[i].f.a;
 
 		if (r >= l->p->n_rules || l->marks[r].matters || l->addrs.at[r] == SPACE_NONE ||
-		    l->p->rules[r].dest != DEST_DOH)
+		    l->p->rules[r].dest != POLICY_DEST_DOH)
 			continue;
 		for (size_t k = 0; k < l->addrs.n && !l->marks[r].matters; k++)
 			if (l->addrs.v[k].f.a == r)

@@ -16,7 +16,7 @@ static uint32_t nth_name(const struct lint *l, uint32_t i, size_t k)
 	for (uint32_t n = at == SPACE_NONE ? 0 : at; n < l->s->n_names; n++) {
 		uint32_t up = n;
 
-		if (l->p->rules[i].dest == DEST_DOH) {
+		if (l->p->rules[i].dest == POLICY_DEST_DOH) {
 			if (l->s->names[n].exists && l->s->names[n].doh && k-- == 0)
 				return n;
 			continue;
@@ -37,7 +37,7 @@ static bool speaks_of_region(const struct lint *l, uint32_t i, uint32_t region)
 	struct policy_facts f = { .addr = l->s->addrs[region].sample,
 				  .is_host = l->s->addrs[region].gateway };
 
-	return r->dest == DEST_ANY || policy_rule_covers_address(r, &f);
+	return r->dest == POLICY_DEST_ANY || policy_rule_covers_address(r, &f);
 }
 
 static uint32_t nth_addr(const struct lint *l, uint32_t i, size_t k)

@@ -131,7 +131,7 @@ static size_t node_size(size_t len)
 
 static bool in_index(const struct policy_rule *r)
 {
-	return rule_by_name(r) && r->dest != DEST_DOH;
+	return rule_by_name(r) && r->dest != POLICY_DEST_DOH;
 }
 
 /* Room for every rule to have a name of its own. */

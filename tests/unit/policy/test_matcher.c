@@ -421,7 +421,7 @@ static void compare(const struct policy *p)
 	if (policy_query_type(p, n, type) != typed)
 		differ(p, &f, "policy_query_type", typed, !typed);
 	q = policy_linear_query(p, n);
-	exact = q.rule >= 0 && p->rules[q.rule].dest == DEST_NAME;
+	exact = q.rule >= 0 && p->rules[q.rule].dest == POLICY_DEST_NAME;
 	if (policy_query_exact(p, n) != exact)
 		differ(p, &f, "policy_query_exact", exact, !exact);
 }
