@@ -100,6 +100,7 @@ struct flow {
 	const char *name_from; /* "virtual", "answer", "sni", "http" */
 	enum policy_fact fact; /* how far its name was known when it was judged */
 	bool unproven;	       /* KNOWN: the client's word only */
+	bool sealed;	       /* NONE: its server name is encrypted */
 	struct name candidates[FLOW_CANDIDATES];
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */

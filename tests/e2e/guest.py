@@ -245,7 +245,7 @@ def cmd_upload(url, size, how="length"):
     return json.loads(text[text.index(b"{"):])
 
 
-def cmd_raw(host, port, sni, pieces, timeout="5"):
+def cmd_raw(host, port, sni, pieces, timeout="5", pause="0.03"):
     """Write pieces as they are, each in a segment (and TLS record) of its own; what comes back.
 
     sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text, or [text, times].
@@ -263,7 +263,7 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
             p = p if isinstance(p, str) else p[0] * p[1]
             p = os.path.expandvars(p) if "${" in p else p
             s.sendall(p.encode("latin-1"))
-            time.sleep(0.03)
+            time.sleep(float(pause))
         while True:
             b = s.recv(65536)
             if not b:
