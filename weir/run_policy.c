@@ -239,11 +239,11 @@ static void on_loaded(struct worker_job *job)
 	struct policy_swap *p = container_of(job, struct policy_swap, loading);
 	struct run *r = p->run;
 
-	if (p->loaded == 0)
-		p->loaded = check_needs(r, p->next, &p->err);
 	if (p->loaded == 0 && r->command_ended) {
 		p->loaded = -ECANCELED;
 		conf_error_set(&p->err, "%s", ending);
+	} else if (p->loaded == 0) {
+		p->loaded = check_needs(r, p->next, &p->err);
 	}
 	if (p->loaded < 0) {
 		/* Nobody else has heard of this generation. */

@@ -545,6 +545,21 @@ def cmd_requests(host, port):
         time.sleep(0.05)
 
 
+def cmd_asks(suffix):
+    """A name that nobody asked before, for ever: is it answered?"""
+    n = 0
+    while True:
+        n += 1
+        began, t0, result = time.time(), time.monotonic(), "ok"
+        try:
+            socket.getaddrinfo("n%d.%s" % (n, suffix), 80, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as e:
+            result = fault(e)
+        print(json.dumps({"began": began, "result": result,
+                          "seconds": time.monotonic() - t0}), flush=True)
+        time.sleep(0.1)
+
+
 def cmd_gaps(echo_host, echo_port, web_host):
     """One byte echoed, one request on a kept connection, for ever: the longest wait of each."""
     import http.client
