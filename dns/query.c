@@ -14,6 +14,8 @@
  */
 #include "dns/dns_int.h"
 
+static const char not_resolved[] = "this type is not resolved";
+
 /* RFC 8767: the answer has outlived its TTL, and says so unless it has worse to say. */
 static bool mark_stale(struct dns_reply *r)
 {
@@ -199,11 +201,49 @@ static bool left_out(const struct dns_gather *g)
 	return e && !e->pending && e->rr.left_out;
 }
 
+/* May this type be asked of a name that may be asked? */
+static bool type_served(const struct dns_query *q)
+{
+	switch (q->q.type) {
+	case DNS_TYPE_A:
+	case DNS_TYPE_AAAA:
+	case DNS_TYPE_HTTPS:
+	case DNS_TYPE_SVCB:
+		return true;
+	case DNS_TYPE_MX:
+	case DNS_TYPE_SRV:
+	case DNS_TYPE_TXT:
+		return q->d->ops.judge_type && q->d->ops.judge_type(q->d->ctx, &q->q);
+	default:
+		return false;
+	}
+}
+
+/* The policy may be another one by now, and what was asked under the old is not given out any more. */
+static bool denied_meanwhile(struct dns_query *q)
+{
+	struct dns_denial denial = { 0 };
+	bool exact = false;
+
+	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &exact, &denial)) {
+		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
+		return true;
+	}
+	if (!type_served(q)) {
+		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED, not_resolved);
+		return true;
+	}
+	return false;
+}
+
 static void gathered(struct dns_gather *g)
 {
 	struct dns_query *q = container_of(g, struct dns_query, g);
 	struct dns_sum s;
 
+	/* Answered at once, it has just been judged. */
+	if (!q->ended && denied_meanwhile(q))
+		return;
 	dns_sum_up(q->d, g, &q->q, &s);
 	if (s.alias_denied) {
 		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
@@ -223,24 +263,6 @@ static void gathered(struct dns_gather *g)
 		dns_finish_empty(q, s.ttl, DNS_EDE_FILTERED, "no record could be kept");
 	} else {
 		dns_finish_empty(q, s.ttl, DNS_EDE_NONE, NULL);
-	}
-}
-
-/* May this type be asked of a name that may be asked? */
-static bool type_served(const struct dns_query *q)
-{
-	switch (q->q.type) {
-	case DNS_TYPE_A:
-	case DNS_TYPE_AAAA:
-	case DNS_TYPE_HTTPS:
-	case DNS_TYPE_SVCB:
-		return true;
-	case DNS_TYPE_MX:
-	case DNS_TYPE_SRV:
-	case DNS_TYPE_TXT:
-		return q->d->ops.judge_type && q->d->ops.judge_type(q->d->ctx, &q->q);
-	default:
-		return false;
 	}
 }
 
@@ -292,8 +314,7 @@ static void answer(struct dns_query *q)
 	else if (n_rec)
 		dns_finish_records(q, rec, n_rec);
 	else if (!type_served(q))
-		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
-				 "this type is not resolved");
+		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED, not_resolved);
 	else
 		ask(q, exact);
 }

@@ -67,6 +67,7 @@ struct observed_alias {
 struct gateway {
 	const struct weir_config *cfg;
 	struct judge judge;
+	struct worker worker; /* loads policies */
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
