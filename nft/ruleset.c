@@ -9,6 +9,40 @@
 
 #include <stdlib.h>
 
+/* ---- runs ------------------------------------------------------------------------ */
+
+/* Rules of the policy that share their sets: each with its own costs the kernel too much. */
+struct run {
+	size_t first, last;
+};
+/* Shorter runs keep a counter for each rule. */
+#define RUN_MIN 64
+
+/* Alike but for their prefixes, so that it makes no difference which of them decides. */
+static bool alike(const struct policy_rule_view *a, const struct policy_rule_view *b)
+{
+	return b->dest == POLICY_DEST_PREFIX && !b->http && !b->id && a->action == b->action &&
+	       a->dirs == b->dirs && a->protos == b->protos && a->n_ports == b->n_ports &&
+	       (!a->n_ports || memcmp(a->ports, b->ports, a->n_ports * sizeof(*a->ports)) == 0);
+}
+
+static struct run run_from(const struct policy *p, size_t i)
+{
+	struct policy_rule_view first, next;
+	struct run run = { i, i };
+
+	policy_rule_view(p, i, &first);
+	if (!alike(&first, &first))
+		return run;
+	while (run.last + 1 < policy_rule_count(p)) {
+		policy_rule_view(p, run.last + 1, &next);
+		if (!alike(&first, &next))
+			break;
+		run.last++;
+	}
+	return run.last - i + 1 < RUN_MIN ? (struct run){ i, i } : run;
+}
+
 /* ---- sets ------------------------------------------------------------------------ */
 
 static int compare_addr(const struct ip_addr *a, const struct ip_addr *b)
@@ -224,8 +258,19 @@ static int new_pair(struct nft_ruleset *rs, const char *name, const char *commen
 	return 0;
 }
 
-static int fill(struct nft_ruleset *rs, const struct policy_rule_view *r,
-		const struct nft_facts *facts, int at)
+static void add_prefixes(struct filling *f, const struct policy *p, struct run run)
+{
+	struct policy_rule_view r;
+
+	for (size_t i = run.first; i <= run.last && f->err == 0; i++) {
+		policy_rule_view(p, i, &r);
+		add_prefix(f, &r.prefix);
+	}
+}
+
+/* r is the first rule of the run. */
+static int fill(struct nft_ruleset *rs, const struct policy *p, const struct policy_rule_view *r,
+		struct run run, const struct nft_facts *facts, int at)
 {
 	struct filling f = { .set = { &rs->sets[at], &rs->sets[at + 1] } };
 	const struct ip_prefix *doh;
@@ -234,7 +279,7 @@ static int fill(struct nft_ruleset *rs, const struct policy_rule_view *r,
 	if (rs->sets[at].by_name)
 		add_addresses(&f, r, facts);
 	else if (r->dest == POLICY_DEST_PREFIX)
-		add_prefix(&f, &r->prefix);
+		add_prefixes(&f, p, run);
 	else if (r->dest == POLICY_DEST_DOH)
 		for (n = policy_doh_prefixes(&doh); n-- > 0;)
 			add_prefix(&f, &doh[n]);
@@ -254,7 +299,8 @@ static int fill(struct nft_ruleset *rs, const struct policy_rule_view *r,
 }
 
 /* The sets of a rule by address; groups share theirs. -1: any address. */
-static int address_sets(struct nft_ruleset *rs, const struct policy_rule_view *r, size_t rule,
+static int address_sets(struct nft_ruleset *rs, const struct policy *p,
+			const struct policy_rule_view *r, struct run run,
 			const struct nft_facts *facts, int *ret)
 {
 	char name[16], comment[NAME_MAX_LEN + 8] = "";
@@ -267,27 +313,27 @@ static int address_sets(struct nft_ruleset *rs, const struct policy_rule_view *r
 		snprintf(name, sizeof(name), "%s", policy_group_name(r->group));
 	else
 		snprintf(name, sizeof(name), "%s%zu", r->dest == POLICY_DEST_DOH ? "doh" : "rule",
-			 rule);
+			 run.first);
 	for (size_t i = 0; r->dest == POLICY_DEST_GROUP && i < rs->n_sets; i++)
 		if (str_starts(rs->sets[i].name, name) && rs->sets[i].name[strlen(name)] == '_') {
 			*ret = (int)i;
 			return 0;
 		}
 	err = new_pair(rs, name, comment, false, ret);
-	return err < 0 ? err : fill(rs, r, facts, *ret);
+	return err < 0 ? err : fill(rs, p, r, run, facts, *ret);
 }
 
-static int name_sets(struct nft_ruleset *rs, const struct policy_rule_view *r, size_t rule,
-		     const struct nft_facts *facts, int *ret)
+static int name_sets(struct nft_ruleset *rs, const struct policy *p, const struct policy_rule_view *r,
+		     struct run run, const struct nft_facts *facts, int *ret)
 {
 	char name[16], comment[NAME_MAX_LEN + 8];
 	int err;
 
-	snprintf(name, sizeof(name), "name%zu", rule);
+	snprintf(name, sizeof(name), "name%zu", run.first);
 	err = new_pair(rs, name,
 		       r->dest == POLICY_DEST_DOH ? "doh" : dest_text(r, comment, sizeof(comment)),
 		       true, ret);
-	return err < 0 ? err : fill(rs, r, facts, *ret);
+	return err < 0 ? err : fill(rs, p, r, run, facts, *ret);
 }
 
 /* ---- rules ----------------------------------------------------------------------- */
@@ -352,11 +398,12 @@ static int add_for_sets(struct nft_ruleset *rs, const struct policy_rule_view *v
 	return err;
 }
 
-static int add_policy_rule(struct nft_ruleset *rs, const struct policy *p, size_t i,
-			   const struct nft_facts *facts, nft_note_fn *note, void *user)
+static int add_run(struct nft_ruleset *rs, const struct policy *p, struct run run,
+		   const struct nft_facts *facts, nft_note_fn *note, void *user)
 {
+	const size_t i = run.first;
 	struct policy_rule_view v;
-	struct nft_rule r = { .rule = (int)i };
+	struct nft_rule r = { .rule = (int)i, .last = (int)run.last };
 	int by_addr = -1, by_name = -1, err = 0;
 
 	policy_rule_view(p, i, &v);
@@ -377,9 +424,9 @@ static int add_policy_rule(struct nft_ruleset *rs, const struct policy *p, size_
 		note(user, (int)i, v.id,
 		     "denies by name: only addresses that are put into its set are refused");
 	if (v.dest < POLICY_DEST_NAME || v.dest == POLICY_DEST_DOH)
-		err = address_sets(rs, &v, i, facts, &by_addr);
+		err = address_sets(rs, p, &v, run, facts, &by_addr);
 	if (err == 0 && v.dest >= POLICY_DEST_NAME)
-		err = name_sets(rs, &v, i, facts, &by_name);
+		err = name_sets(rs, p, &v, run, facts, &by_name);
 	for (unsigned dir = POLICY_EGRESS; dir <= POLICY_INGRESS && err == 0; dir <<= 1) {
 		if (!(v.dirs & dir))
 			continue;
@@ -398,8 +445,12 @@ int nft_ruleset_make(const struct policy *p, const struct nft_facts *facts, nft_
 	int err = 0;
 
 	rs->drop = policy_drops_denied(p);
-	for (size_t i = 0; i < policy_rule_count(p) && err == 0; i++)
-		err = add_policy_rule(rs, p, i, facts, note, user);
+	for (size_t i = 0; i < policy_rule_count(p) && err == 0;) {
+		struct run run = run_from(p, i);
+
+		err = add_run(rs, p, run, facts, note, user);
+		i = run.last + 1;
+	}
 	for (unsigned dir = POLICY_EGRESS; dir <= POLICY_INGRESS && err == 0; dir <<= 1) {
 		struct nft_rule last = { .dir = (enum policy_dir)dir, .set = -1, .rule = -1 };
 
@@ -414,6 +465,8 @@ const char *nft_rule_comment(const struct nft_rule *r, char *out, size_t size)
 {
 	if (r->rule < 0)
 		snprintf(out, size, "weir default");
+	else if (r->last > r->rule)
+		snprintf(out, size, "weir %d-%d", r->rule, r->last);
 	else
 		snprintf(out, size, "weir %d%s%s", r->rule, r->id ? " " : "", r->id ? r->id : "");
 	return out;
