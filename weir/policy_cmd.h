@@ -21,6 +21,9 @@ int policy_cmd_nft(int argc, char **argv);
 extern const char policy_help_check[], policy_help_explain[], policy_help_diff[],
 	policy_help_test[], policy_help_replay[], policy_help_suggest[];
 
+/* Becomes the program that does this command's work, with the same arguments; else tells why not. */
+int policy_cmd_helper(const char *cmd, const char *program, char **argv);
+
 /* "weir policy CMD: ..." on standard error; returns EXIT_ERROR. */
 int policy_cmd_complain(const char *cmd, const char *fmt, ...) printf_like(2, 3);
 /* The complaint about an option that is none of these. */

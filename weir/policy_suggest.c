@@ -65,7 +65,7 @@ static bool is_wanted(struct suggest *s, const json_t *e)
 	if (s->wanted != WANT_DENIED)
 		return v == AUDIT_V_ALLOW && (s->wanted == WANT_USED || observed);
 	if (v == AUDIT_V_DENY && json_is_true(json_object_get(e, "floor"))) {
-		s->floored++;
+		s->floored += audit_count_of(e);
 		return false;
 	}
 	return v == AUDIT_V_DENY;
