@@ -398,3 +398,16 @@ def test_names(weir, name):
         if p.poll() is None:
             p.terminate()
         p.communicate(timeout=20 * SLACK)
+
+
+@pytest.mark.slow
+def test_as_large_as_a_file_may_be(weir, live):  # noqa: F811
+    """What a run can begin with it can be given later: its printed form is wider than its file."""
+    a = live("sleep", "300", policy=OPEN)
+    n = 100_000 if sanitized() else 300_000
+    rules = wide(n, ".".join(["as-long-as-a-label-of-a-name-may-be-and-not-a-letter-more-xx"] * 3))
+    big = weir.file("big.json", json.dumps(rules, separators=(",", ":")))
+    assert sanitized() or os.path.getsize(big) > 64 << 20, os.path.getsize(big)
+    p = a.ctl("policy", "set", big, timeout=150)
+    assert p.returncode == 0 and "%d rules" % (n + 1) in p.stdout, p
+    assert a.set(OPEN).returncode == 0
