@@ -202,6 +202,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	netstack_free(gw.ns);
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
+	gateway_dns_repeats_flush(&gw);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);
 }

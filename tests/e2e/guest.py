@@ -245,7 +245,7 @@ def cmd_upload(url, size, how="length"):
     return json.loads(text[text.index(b"{"):])
 
 
-def cmd_raw(host, port, sni, pieces, timeout="5"):
+def cmd_raw(host, port, sni, pieces, timeout="5", pause="0.03"):
     """Write pieces as they are, each in a segment (and TLS record) of its own; what comes back.
 
     sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text, or [text, times].
@@ -263,7 +263,7 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
             p = p if isinstance(p, str) else p[0] * p[1]
             p = os.path.expandvars(p) if "${" in p else p
             s.sendall(p.encode("latin-1"))
-            time.sleep(0.03)
+            time.sleep(float(pause))
         while True:
             b = s.recv(65536)
             if not b:
@@ -320,6 +320,32 @@ def cmd_dot(server, sni, cafile, *names):
             "answer": [a.to_text() for rr in r.answer for a in rr]}
     return {"result": "ok", "alpn": s.selected_alpn_protocol(), "got": got,
             "seconds": time.monotonic() - t0}
+
+
+def cmd_askmany(server, transport, count, window, *names):
+    """That many questions, the names in turn, so many under way; what came back, told apart by name.
+
+    Of refusals also the denial ids in their extended errors.
+    """
+    import dns.message
+    wires = [dns.message.make_query(n, "A", use_edns=True).to_wire()[2:] for n in names]
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    s = socket.socket(socket.AF_INET, kind)
+    s.settimeout(10)
+    s.connect((server, 53))
+    f = s.makefile("rb")
+    count, window, sent, got = int(count), int(window), 0, 0
+    replies, ids = dict.fromkeys(names, 0), set()
+    while got < count:
+        while sent < count and sent - got < window:
+            wire = sent.to_bytes(2, "big") + wires[sent % len(wires)]
+            s.sendall(len(wire).to_bytes(2, "big") + wire if transport == "tcp" else wire)
+            sent += 1
+        r = f.read(int.from_bytes(f.read(2), "big")) if transport == "tcp" else s.recv(4096)
+        replies[names[int.from_bytes(r[:2], "big") % len(names)]] += 1
+        ids.update(x.decode() for x in re.findall(rb"[a-z0-9]{8}-g[0-9]+", r))
+        got += 1
+    return {"replies": replies, "ids": sorted(ids)}
 
 
 def cmd_dots(server, cafile, count):
