@@ -204,6 +204,8 @@ bool dns_wname_equal(const struct dns_wname *a, const struct dns_wname *b);
 /* True when n is zone or below it. */
 bool dns_wname_in_zone(const struct dns_wname *n, const struct dns_wname *zone);
 void dns_wname_from(const struct name *n, struct dns_wname *ret);
+/* "_8443._https.host": the host, without the labels of the service. False: it has none. */
+must_check bool dns_wname_host(const struct dns_wname *n, struct dns_wname *ret);
 /* The host name it spells; -EINVAL when it is not a canonical one. */
 must_check int dns_wname_to(const struct dns_wname *w, struct name *ret);
 
@@ -286,8 +288,9 @@ enum dns_rdata {
 	DNS_RDATA_KEPT = 1,
 	DNS_RDATA_ALIAS = 2, /* AliasMode: with it no record of the set counts (RFC 9460 2.4.1) */
 };
-/* Checks one record and appends its rdata, rebuilt, to o; -EPROTO: malformed. */
-must_check int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, struct dns_out *o);
+/* Checks one record of an answer about asked and appends its rdata, rebuilt, to o; -EPROTO: malformed. */
+must_check int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr,
+			      const struct dns_wname *asked, struct dns_out *o);
 
 /* ---- svcb.c: service records (RFC 9460) ------------------------------------ */
 
@@ -301,9 +304,10 @@ enum {
 	DNS_SVCB_IPV6HINT = 6,
 };
 
-/* What is kept of one: its TargetName is its owner's, "." on the wire. */
+/* What is kept of one. */
 struct dns_svcb {
 	uint16_t priority;
+	bool of_host; /* TargetName: the host of the asked name; else the asked name, "." on the wire */
 	uint8_t keys, mandatory; /* a bit for each key */
 	uint16_t port;
 	uint8_t alpn_len;
@@ -312,14 +316,17 @@ struct dns_svcb {
 	struct ip_addr hints[2 * DNS_MAX_HINTS]; /* IPv4 first */
 };
 
-/* owner: of the record, which its target may spell out. Result as dns_rdata_read(). */
+/*
+ * owner: of the record, which its target may spell out; asked: the name of the
+ * question, whose host it may be. Result as dns_rdata_read().
+ */
 must_check int dns_svcb_read(const uint8_t *rdata, size_t len, const struct dns_wname *owner,
-			     struct dns_svcb *ret);
+			     const struct dns_wname *asked, struct dns_svcb *ret);
 /* Takes HTTP/3 out of what is offered. */
 void dns_svcb_no_quic(struct dns_svcb *s);
 /* False: with what was taken out of it the record must not be used. */
 bool dns_svcb_usable(const struct dns_svcb *s);
-void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s);
+void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s, const struct dns_wname *asked);
 
 /* ---- answer.c: what upstream said --------------------------------------- */
 

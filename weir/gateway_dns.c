@@ -34,12 +34,21 @@ static void denial_text(struct gateway *gw, const struct ruling *r, const char *
 			 v->reason ? v->reason : "");
 }
 
+static struct ruling judge_question(struct gateway *gw, const struct dns_question *q)
+{
+	struct name n;
+
+	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	return judge_name(&gw->judge, &n);
+}
+
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct ruling r = judge_name(&gw->judge, &q->name);
+	struct ruling r = judge_question(gw, q);
 
+	/* Not a service's name below an exact one: its labels are the guest's own words. */
 	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
 	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
@@ -47,21 +56,37 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 	return false;
 }
 
-/* Types that carry text of any kind need a rule's word. */
+/* Types that carry text of any kind need a rule's word; 0: another type. */
+static enum policy_qtype word_of_type(uint16_t type)
+{
+	switch (type) {
+	case 15:
+		return POLICY_QTYPE_MX;
+	case 16:
+		return POLICY_QTYPE_TXT;
+	case 33:
+		return POLICY_QTYPE_SRV;
+	default:
+		return 0;
+	}
+}
+
+/* Does a rule let a type be asked that needs its word? */
+static bool type_ruled(const struct gateway *gw, const struct dns_question *q)
+{
+	enum policy_qtype word = word_of_type(q->type);
+	struct name n;
+
+	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	return word && policy_query_type(gw->judge.policy, &n, word);
+}
+
+/* Where denials are not enforced the type is asked for as well, and was_observed() says so. */
 static bool judge_type(void *ctx, const struct dns_question *q)
 {
 	struct gateway *gw = ctx;
 
-	switch (q->type) {
-	case 15:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_MX);
-	case 16:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_TXT);
-	case 33:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_SRV);
-	default:
-		return false;
-	}
+	return word_of_type(q->type) && (!judge_enforces(&gw->judge) || type_ruled(gw, q));
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])
@@ -117,7 +142,7 @@ static bool judge_alias(void *ctx, const struct dns_question *q, const struct na
 
 /*
  * What was let through only because denials are not enforced: the name itself,
- * a name behind it, an address. *ret_detail says which of the latter.
+ * a name behind it, an address, the type. *ret_detail says which of the latter.
  */
 static bool was_observed(struct gateway *gw, const struct dns_event *d, struct ruling *r,
 			 const char **ret_detail, char text[static 96])
@@ -143,7 +168,13 @@ static bool was_observed(struct gateway *gw, const struct dns_event *d, struct r
 			return true;
 		}
 	}
-	return false;
+	/* What was answered from here has its own detail. */
+	if (d->detail || !word_of_type(d->q->type) || judge_enforces(&gw->judge) ||
+	    type_ruled(gw, d->q))
+		return false;
+	*r = judge_own_refusal(&gw->judge);
+	*ret_detail = "no rule lets this type be asked";
+	return true;
 }
 
 static const char *result_name(enum dns_result r)
@@ -216,7 +247,7 @@ static void on_event(void *ctx, const struct dns_event *d)
 	struct gateway *gw = ctx;
 	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
 		      d->result == DNS_REFUSED || d->result == DNS_BUDGET;
-	struct ruling r = judge_name(&gw->judge, &d->q->name);
+	struct ruling r = judge_question(gw, d->q);
 	const char *denial = d->denial_id, *detail = d->detail;
 	char type[12], id[DENIAL_ID_LEN], text[96];
 	struct audit_event e;
