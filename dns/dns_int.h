@@ -441,6 +441,19 @@ struct dns_cache {
 	size_t data;	      /* bytes of dns_rrset.data in all entries */
 };
 
+must_check int dns_cache_init(struct dns *d);
+void dns_cache_fini(struct dns *d);
+/* The current entry, asked for when there is none. NULL: over a limit. */
+struct dns_entry *dns_entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact);
+/* Frees it when nothing holds it any more. */
+void dns_entry_release(struct dns *d, struct dns_entry *e);
+/* e->rr is what upstream said: it is pending no more. */
+void dns_entry_answered(struct dns *d, struct dns_entry *e);
+/* Back below DNS_CACHE_DATA, as far as nobody is reading. */
+void dns_cache_trim(struct dns *d);
+
+/* ---- gather.c: who waits for entries --------------------------------------- */
+
 struct dns_wait {
 	struct list link; /* in dns_entry.waiters */
 	struct dns_entry *entry;
@@ -461,8 +474,6 @@ struct dns_gather {
 	void (*done)(struct dns_gather *g);
 };
 
-must_check int dns_cache_init(struct dns *d);
-void dns_cache_fini(struct dns *d);
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
 /* What a gather of these would take. */
@@ -475,6 +486,8 @@ enum dns_need dns_gather_needs(struct dns *d, const struct name *n, const uint16
 			       unsigned n_types);
 /* Was one of these last asked for a query whose name the policy spells out? */
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
+/* The next moment at which somebody has waited long enough. */
+void dns_set_wake(struct dns *d);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
 /* Is any of the answers past its TTL? */
