@@ -609,6 +609,14 @@ struct dns_query {
 	bool waiting; /* counted in dns.n_waiting */
 };
 
+/* Of the two shares of the queries that may wait, the one that this takes of. */
+static inline unsigned dns_query_share(const struct dns_query *q)
+{
+	return q->q.transport != DNS_UDP;
+}
+
+/* ---- ending.c: the ends of a query --------------------------------------------------- */
+
 struct dns_ending {
 	enum dns_result result;
 	struct dns_reply reply;
@@ -623,6 +631,12 @@ struct dns_ending dns_ending(enum dns_result result, uint16_t rcode, int ede, co
 void dns_finish(struct dns_query *q, const struct dns_ending *e);
 void dns_finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why);
 void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char *why);
+void dns_finish_refused(struct dns_query *q, uint16_t rcode, int ede, const char *why);
+void dns_finish_denied(struct dns_query *q, enum dns_result result, int ede,
+		       struct dns_denial *denial, const struct ip_addr *addrs, size_t n);
+void dns_finish_failed(struct dns_query *q, int error);
+/* Without a word: its last moment, nothing of it is in use any more. */
+void dns_query_put(struct dns_query *q);
 
 /* ---- local.c: answers that nobody else need be asked for ------------------- */
 
