@@ -15,6 +15,7 @@ struct answer {
 	struct dns_msg msg; /* behind the question */
 	unsigned an, ns;
 	uint16_t type;
+	struct dns_wname asked;
 	struct dns_wname at; /* where the chain has got to */
 	uint32_t ttl;
 };
@@ -112,7 +113,7 @@ static int take_data(const struct answer *a, const struct dns_rr *rr, struct row
 	int r;
 
 	dns_put_be16(&row->o, 0);
-	r = dns_rdata_read(&a->msg, rr, &row->o);
+	r = dns_rdata_read(&a->msg, rr, &a->asked, &row->o);
 	if (r < 0)
 		return r;
 	if (row->o.full)
@@ -204,7 +205,7 @@ static int read_start(struct answer *a, const struct name *n, unsigned *ret_rcod
 		return -EPROTO;
 	a->an = h.an;
 	a->ns = h.ns;
-	a->at = asked;
+	a->at = a->asked = asked;
 	*ret_rcode = h.flags & DNS_FLAG_RCODE;
 	return 0;
 }

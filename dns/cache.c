@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What upstream said, one entry per (name, type), and who waits for it.
+ * What upstream said, one entry per (name, type). Who waits for it: gather.c.
  *
  * An entry is pending (one question is upstream, however many wait for it),
  * then answered until it expires: addresses for the TTL between
  * DNS_TTL_MIN_S and DNS_TTL_MAX_S, "no" for the SOA's time (RFC 2308), failures
  * for a second, two, four, eight while they last (RFC 9520). Entries keep the addresses as upstream gave them;
  * they are judged whenever they are used, so a changed policy counts at once.
- *
- * A gather collects one or two entries of a name. It ends when all are there, or
- * DNS_FAMILY_WAIT_NS after the first addresses: servers that never answer AAAA
- * are common. Servers that say "no such name" to AAAA only are as well (RFC 4074
- * 4.2), so that word of one family does not end the wait for the other.
  *
  * Serve-stale (RFC 8767, when configured): an expired answer is kept beside the
  * question that is to replace it. Upstream fails: the old answer is good for
@@ -50,7 +45,7 @@ static uint64_t key_of(uint64_t hash, uint16_t type)
 	return hash ^ type * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static void entry_release(struct dns *d, struct dns_entry *e)
+void dns_entry_release(struct dns *d, struct dns_entry *e)
 {
 	if (e->in_table || e->pending || e->refs)
 		return;
@@ -70,7 +65,7 @@ static void old_release(struct dns *d, struct dns_entry *e)
 	list_del(&e->slow);
 	e->old = NULL;
 	old->refs--;
-	entry_release(d, old);
+	dns_entry_release(d, old);
 }
 
 static void entry_forget(struct dns *d, struct dns_entry *e)
@@ -78,7 +73,7 @@ static void entry_forget(struct dns *d, struct dns_entry *e)
 	hmap_remove(&d->cache.table, &e->node);
 	list_del(&e->lru);
 	e->in_table = false;
-	entry_release(d, e);
+	dns_entry_release(d, e);
 }
 
 /* Makes room by the least recently used entry that nobody is reading. False: none was found. */
@@ -96,6 +91,12 @@ static bool evict(struct dns *d)
 		list_add_tail(&d->cache.lru, &e->lru);
 	}
 	return false;
+}
+
+void dns_cache_trim(struct dns *d)
+{
+	while (d->cache.data > DNS_CACHE_DATA && evict(d))
+		;
 }
 
 static bool is_negative(enum dns_found f)
@@ -137,7 +138,7 @@ static void entry_stays(struct dns *d, struct dns_entry *e)
 	e->expires = dns_now(d) + DNS_STALE_RETRY_S * NS_PER_S;
 }
 
-static void entry_answered(struct dns *d, struct dns_entry *e)
+void dns_entry_answered(struct dns *d, struct dns_entry *e)
 {
 	e->asked = dns_now(d);
 	if (e->rr.found == DNS_FOUND_FAILED && e->old && stale_ok(d, e->old))
@@ -226,30 +227,15 @@ static void entry_ask(struct dns *d, struct dns_entry *e)
 
 	if (r < 0) {
 		e->rr = (struct dns_rrset){ .found = DNS_FOUND_FAILED, .error = r };
-		entry_answered(d, e);
+		dns_entry_answered(d, e);
 	} else {
 		d->cache.asks++;
 	}
 }
 
-static void set_wake(struct dns *d)
+struct dns_entry *dns_entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact)
 {
-	uint64_t when = 0;
-
-	if (!list_empty(&d->grace))
-		when = container_of(d->grace.next, struct dns_gather, grace)->grace_at;
-	if (!list_empty(&d->cache.slow)) {
-		uint64_t at = container_of(d->cache.slow.next, struct dns_entry, slow)->slow_at;
-
-		when = when ? MIN(when, at) : at;
-	}
-	d->up_ops->wake(d->up, when);
-}
-
-/* The current entry, asked for when there is none. NULL: over a limit. */
-static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t type,
-				   uint64_t hash, bool exact)
-{
+	uint64_t hash = name_hash(d, n);
 	struct dns_entry *have = entry_find(d, n, type, hash), *e;
 
 	if (have && (have->pending || dns_now(d) < have->expires)) {
@@ -281,7 +267,7 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 	e->exact = exact;
 	hmap_insert(&d->cache.table, &e->node, key_of(hash, type));
 	entry_ask(d, e);
-	set_wake(d);
+	dns_set_wake(d);
 	return e;
 }
 
@@ -313,174 +299,4 @@ bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types,
 			return true;
 	}
 	return false;
-}
-
-/* ---- gathers ---------------------------------------------------------------- */
-
-static void gather_stop_waiting(struct dns_gather *g)
-{
-	for (unsigned i = 0; i < g->n_wait; i++)
-		list_del(&g->wait[i].link);
-	g->pending = 0;
-	if (!list_empty(&g->grace)) {
-		list_del(&g->grace);
-		set_wake(g->d);
-	}
-}
-
-static void gather_finish(struct dns_gather *g)
-{
-	gather_stop_waiting(g);
-	g->done(g);
-}
-
-/* Done, or something worth waiting a little longer for. */
-static void gather_check(struct dns_gather *g)
-{
-	bool addrs = false;
-
-	for (unsigned i = 0; i < g->n_wait; i++) {
-		const struct dns_entry *e = g->wait[i].entry;
-
-		if (!e || e->pending)
-			continue;
-		addrs |= e->rr.found == DNS_FOUND_ADDRS;
-	}
-	if (g->pending == 0) {
-		gather_finish(g);
-	} else if (addrs && list_empty(&g->grace)) {
-		g->grace_at = dns_now(g->d) + DNS_FAMILY_WAIT_NS;
-		list_add_tail(&g->d->grace, &g->grace);
-		set_wake(g->d);
-	}
-}
-
-void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
-		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g))
-{
-	uint64_t hash = name_hash(d, n);
-	bool exact = g->exact;
-
-	assert(n_types <= ARRAY_SIZE(g->wait));
-	*g = (struct dns_gather){ .d = d, .n_wait = n_types, .exact = exact, .done = done };
-	list_init(&g->grace);
-	for (unsigned i = 0; i < n_types; i++) {
-		struct dns_wait *w = &g->wait[i];
-
-		list_init(&w->link);
-		w->gather = g;
-		w->entry = entry_get(d, n, types[i], hash, exact);
-		if (!w->entry)
-			continue;
-		/* Upstream has been slow with this one already. */
-		if (w->entry->pending && w->entry->old && list_empty(&w->entry->slow)) {
-			w->entry = w->entry->old;
-			w->entry->stale = true;
-		}
-		w->entry->refs++;
-		if (w->entry->pending) {
-			list_add_tail(&w->entry->waiters, &w->link);
-			g->pending++;
-		}
-	}
-	gather_check(g);
-}
-
-void dns_gather_end(struct dns_gather *g)
-{
-	gather_stop_waiting(g);
-	for (unsigned i = 0; i < g->n_wait; i++) {
-		struct dns_entry *e = g->wait[i].entry;
-
-		if (!e)
-			continue;
-		g->wait[i].entry = NULL;
-		e->refs--;
-		entry_release(g->d, e);
-	}
-}
-
-/* Upstream takes too long: all who wait for this entry get what it replaces. */
-static void serve_old(struct dns *d, struct dns_entry *e)
-{
-	struct dns_entry *old = e->old;
-
-	list_del(&e->slow);
-	old->stale = true;
-	/* The waiters' callbacks may do anything: hold both. */
-	e->refs++;
-	old->refs++;
-	while (!list_empty(&e->waiters)) {
-		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
-
-		list_del(&w->link);
-		w->entry = old;
-		e->refs--;
-		old->refs++;
-		w->gather->pending--;
-		gather_check(w->gather);
-	}
-	e->refs--;
-	old->refs--;
-	entry_release(d, e);
-	entry_release(d, old);
-}
-
-void dns_tick(struct dns *d)
-{
-	uint64_t now = dns_now(d);
-
-	while (!list_empty(&d->grace)) {
-		struct dns_gather *g = container_of(d->grace.next, struct dns_gather, grace);
-
-		if (g->grace_at > now)
-			break;
-		gather_finish(g);
-	}
-	while (!list_empty(&d->cache.slow)) {
-		struct dns_entry *e = container_of(d->cache.slow.next, struct dns_entry, slow);
-
-		if (e->slow_at > now)
-			break;
-		serve_old(d, e);
-	}
-	set_wake(d);
-}
-
-bool dns_gather_stale(const struct dns_gather *g)
-{
-	for (unsigned i = 0; i < g->n_wait; i++) {
-		const struct dns_entry *e = g->wait[i].entry;
-
-		if (e && !e->pending && e->stale)
-			return true;
-	}
-	return false;
-}
-
-void dns_upstream_done(struct dns *d, struct dns_ask *a, int error, const uint8_t *msg, size_t len)
-{
-	struct dns_entry *e = container_of(a, struct dns_entry, ask);
-
-	assert(e->pending && d->cache.asks);
-	d->cache.asks--;
-	if (error)
-		e->rr = (struct dns_rrset){ .found = DNS_FOUND_FAILED, .error = error };
-	else
-		dns_answer_read(msg, len, &a->name, a->type, &e->rr);
-	entry_answered(d, e);
-	/* The waiters' callbacks may ask, cancel and evict: hold this one, take one at a time. */
-	e->refs++;
-	while (d->cache.data > DNS_CACHE_DATA && evict(d))
-		;
-	while (!list_empty(&e->waiters)) {
-		struct dns_wait *w = container_of(e->waiters.next, struct dns_wait, link);
-
-		list_del(&w->link);
-		w->gather->pending--;
-		gather_check(w->gather);
-	}
-	e->refs--;
-	entry_release(d, e);
-	set_wake(d);
 }

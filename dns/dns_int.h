@@ -204,6 +204,8 @@ bool dns_wname_equal(const struct dns_wname *a, const struct dns_wname *b);
 /* True when n is zone or below it. */
 bool dns_wname_in_zone(const struct dns_wname *n, const struct dns_wname *zone);
 void dns_wname_from(const struct name *n, struct dns_wname *ret);
+/* "_8443._https.host": the host, without the labels of the service. False: it has none. */
+must_check bool dns_wname_host(const struct dns_wname *n, struct dns_wname *ret);
 /* The host name it spells; -EINVAL when it is not a canonical one. */
 must_check int dns_wname_to(const struct dns_wname *w, struct name *ret);
 
@@ -286,8 +288,9 @@ enum dns_rdata {
 	DNS_RDATA_KEPT = 1,
 	DNS_RDATA_ALIAS = 2, /* AliasMode: with it no record of the set counts (RFC 9460 2.4.1) */
 };
-/* Checks one record and appends its rdata, rebuilt, to o; -EPROTO: malformed. */
-must_check int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, struct dns_out *o);
+/* Checks one record of an answer about asked and appends its rdata, rebuilt, to o; -EPROTO: malformed. */
+must_check int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr,
+			      const struct dns_wname *asked, struct dns_out *o);
 
 /* ---- svcb.c: service records (RFC 9460) ------------------------------------ */
 
@@ -301,9 +304,10 @@ enum {
 	DNS_SVCB_IPV6HINT = 6,
 };
 
-/* What is kept of one: its TargetName is its owner's, "." on the wire. */
+/* What is kept of one. */
 struct dns_svcb {
 	uint16_t priority;
+	bool of_host; /* TargetName: the host of the asked name; else the asked name, "." on the wire */
 	uint8_t keys, mandatory; /* a bit for each key */
 	uint16_t port;
 	uint8_t alpn_len;
@@ -312,14 +316,17 @@ struct dns_svcb {
 	struct ip_addr hints[2 * DNS_MAX_HINTS]; /* IPv4 first */
 };
 
-/* owner: of the record, which its target may spell out. Result as dns_rdata_read(). */
+/*
+ * owner: of the record, which its target may spell out; asked: the name of the
+ * question, whose host it may be. Result as dns_rdata_read().
+ */
 must_check int dns_svcb_read(const uint8_t *rdata, size_t len, const struct dns_wname *owner,
-			     struct dns_svcb *ret);
+			     const struct dns_wname *asked, struct dns_svcb *ret);
 /* Takes HTTP/3 out of what is offered. */
 void dns_svcb_no_quic(struct dns_svcb *s);
 /* False: with what was taken out of it the record must not be used. */
 bool dns_svcb_usable(const struct dns_svcb *s);
-void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s);
+void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s, const struct dns_wname *asked);
 
 /* ---- answer.c: what upstream said --------------------------------------- */
 
@@ -434,6 +441,19 @@ struct dns_cache {
 	size_t data;	      /* bytes of dns_rrset.data in all entries */
 };
 
+must_check int dns_cache_init(struct dns *d);
+void dns_cache_fini(struct dns *d);
+/* The current entry, asked for when there is none. NULL: over a limit. */
+struct dns_entry *dns_entry_get(struct dns *d, const struct name *n, uint16_t type, bool exact);
+/* Frees it when nothing holds it any more. */
+void dns_entry_release(struct dns *d, struct dns_entry *e);
+/* e->rr is what upstream said: it is pending no more. */
+void dns_entry_answered(struct dns *d, struct dns_entry *e);
+/* Back below DNS_CACHE_DATA, as far as nobody is reading. */
+void dns_cache_trim(struct dns *d);
+
+/* ---- gather.c: who waits for entries --------------------------------------- */
+
 struct dns_wait {
 	struct list link; /* in dns_entry.waiters */
 	struct dns_entry *entry;
@@ -454,8 +474,6 @@ struct dns_gather {
 	void (*done)(struct dns_gather *g);
 };
 
-must_check int dns_cache_init(struct dns *d);
-void dns_cache_fini(struct dns *d);
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
 /* What a gather of these would take. */
@@ -468,6 +486,8 @@ enum dns_need dns_gather_needs(struct dns *d, const struct name *n, const uint16
 			       unsigned n_types);
 /* Was one of these last asked for a query whose name the policy spells out? */
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
+/* The next moment at which somebody has waited long enough. */
+void dns_set_wake(struct dns *d);
 /* Lets go of the entries; also abandons a gather that is under way. */
 void dns_gather_end(struct dns_gather *g);
 /* Is any of the answers past its TTL? */
@@ -589,6 +609,14 @@ struct dns_query {
 	bool waiting; /* counted in dns.n_waiting */
 };
 
+/* Of the two shares of the queries that may wait, the one that this takes of. */
+static inline unsigned dns_query_share(const struct dns_query *q)
+{
+	return q->q.transport != DNS_UDP;
+}
+
+/* ---- ending.c: the ends of a query --------------------------------------------------- */
+
 struct dns_ending {
 	enum dns_result result;
 	struct dns_reply reply;
@@ -603,6 +631,12 @@ struct dns_ending dns_ending(enum dns_result result, uint16_t rcode, int ede, co
 void dns_finish(struct dns_query *q, const struct dns_ending *e);
 void dns_finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why);
 void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char *why);
+void dns_finish_refused(struct dns_query *q, uint16_t rcode, int ede, const char *why);
+void dns_finish_denied(struct dns_query *q, enum dns_result result, int ede,
+		       struct dns_denial *denial, const struct ip_addr *addrs, size_t n);
+void dns_finish_failed(struct dns_query *q, int error);
+/* Without a word: its last moment, nothing of it is in use any more. */
+void dns_query_put(struct dns_query *q);
 
 /* ---- local.c: answers that nobody else need be asked for ------------------- */
 

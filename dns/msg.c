@@ -148,6 +148,19 @@ void dns_wname_from(const struct name *n, struct dns_wname *ret)
 	*ret = w;
 }
 
+bool dns_wname_host(const struct dns_wname *n, struct dns_wname *ret)
+{
+	size_t at = 0;
+
+	while (n->b[at] && n->b[at + 1] == '_')
+		at += (size_t)n->b[at] + 1;
+	if (!at || !n->b[at])
+		return false;
+	*ret = (struct dns_wname){ .len = (uint8_t)(n->len - at) };
+	memcpy(ret->b, n->b + at, ret->len);
+	return true;
+}
+
 int dns_wname_to(const struct dns_wname *w, struct name *ret)
 {
 	char text[DNS_WIRE_NAME_MAX];

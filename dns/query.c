@@ -5,9 +5,9 @@
  *	read -> judge -> local answer (local.c: record, PTR, type not served)
  *		      -> gather (cache, upstream) -> judge answers -> reply
  *
- * A query ends in exactly one of these, and dns_finish() is the only place that
- * replies. Nothing a guest wrote goes any further than this file but the
- * canonical name and, of the types, one of those that are served.
+ * A query ends in exactly one of these (ending.c). Nothing a guest wrote goes any
+ * further than this file but the canonical name and, of the types, one of those that
+ * are served.
  *
  * Virtual answers ask upstream for both families, because the family that the
  * guest asks for says nothing about the one the gateway will dial.
@@ -19,157 +19,17 @@
  */
 #include "dns/dns_int.h"
 
-static size_t *waiting_of(struct dns_query *q)
-{
-	return &q->d->n_waiting[q->q.transport != DNS_UDP];
-}
-
 /* False: as many wait as may. */
 static bool wait_begin(struct dns_query *q)
 {
 	size_t limit = q->d->max_pending, share = limit - limit / DNS_SHARE_KEPT;
-	size_t all = q->d->n_waiting[0] + q->d->n_waiting[1];
+	size_t *waiting = &q->d->n_waiting[dns_query_share(q)];
 
-	if (all >= limit || *waiting_of(q) >= share)
+	if (q->d->n_waiting[0] + q->d->n_waiting[1] >= limit || *waiting >= share)
 		return false;
-	++*waiting_of(q);
+	++*waiting;
 	q->waiting = true;
 	return true;
-}
-
-/* Its last moment: nothing of it is in use any more. */
-static void query_put(struct dns_query *q)
-{
-	if (q->waiting)
-		--*waiting_of(q);
-	dns_gather_end(&q->g);
-	pool_put(&q->d->query_pool, q);
-}
-
-/* RFC 8767: the answer has outlived its TTL, and says so unless it has worse to say. */
-static bool mark_stale(struct dns_reply *r)
-{
-	r->ttl = MIN(r->ttl, DNS_STALE_TTL_S);
-	r->soa_ttl = MIN(r->soa_ttl, DNS_STALE_TTL_S);
-	if (r->ede != DNS_EDE_NONE)
-		return false;
-	r->ede = r->rcode == DNS_RCODE_NXDOMAIN ? DNS_EDE_STALE_NXDOMAIN : DNS_EDE_STALE;
-	r->ede_text = "upstream does not answer: from an earlier answer";
-	return true;
-}
-
-/* The query as it stands on the record, its reply sent; q is invalid afterwards. */
-void dns_finish(struct dns_query *q, const struct dns_ending *ending)
-{
-	struct dns_ending copy = *ending, *e = &copy;
-	uint8_t out[DNS_REPLY_MAX];
-	struct dns *d = q->d;
-	dns_reply_fn *reply = q->reply;
-	void *user = q->user;
-	size_t limit = DNS_REPLY_MAX, len;
-	struct dns_event ev = {
-		.q = &q->q,
-		.result = e->result,
-		.answers = e->answers,
-		.n_answers = e->n_answers,
-		.given = e->given,
-		.denial_id = e->denial_id,
-		.detail = e->detail,
-	};
-
-	if (dns_gather_stale(&q->g) && mark_stale(&e->reply) && !ev.detail)
-		ev.detail = e->reply.ede_text;
-	if (q->q.transport == DNS_UDP) {
-		limit = DNS_UDP_MIN;
-		if (q->rq.edns)
-			limit = MIN(MAX(q->rq.udp_size, DNS_UDP_MIN), DNS_UDP_MAX);
-	}
-	len = dns_reply_build(&q->rq, &e->reply, limit, out);
-	d->ops.event(d->ctx, &ev);
-	if (q->ended)
-		*q->ended = true;
-	query_put(q);
-	reply(user, out, len);
-}
-
-struct dns_ending dns_ending(enum dns_result result, uint16_t rcode, int ede, const char *text)
-{
-	return (struct dns_ending){
-		.result = result,
-		.reply = { .rcode = rcode, .ede = ede, .ede_text = text },
-	};
-}
-
-static void finish_refused(struct dns_query *q, uint16_t rcode, int ede, const char *why)
-{
-	struct dns_ending e = dns_ending(DNS_REFUSED, rcode, ede, why);
-
-	e.detail = why;
-	dns_finish(q, &e);
-}
-
-void dns_finish_empty(struct dns_query *q, uint32_t ttl, int ede, const char *why)
-{
-	struct dns_ending e = dns_ending(DNS_EMPTY, DNS_RCODE_NOERROR, ede, why);
-
-	e.reply.soa = true;
-	e.reply.soa_ttl = ttl;
-	e.detail = why;
-	dns_finish(q, &e);
-}
-
-void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char *why)
-{
-	struct dns_ending e =
-		dns_ending(DNS_NXDOMAIN, DNS_RCODE_NXDOMAIN, ede, ede == DNS_EDE_NONE ? NULL : why);
-
-	e.reply.soa = true;
-	e.reply.soa_ttl = ttl;
-	e.detail = why;
-	dns_finish(q, &e);
-}
-
-static void finish_denied(struct dns_query *q, enum dns_result result, int ede,
-			  struct dns_denial *denial, const struct ip_addr *addrs, size_t n)
-{
-	struct dns_ending e = dns_ending(result, DNS_RCODE_NXDOMAIN, ede, denial->text);
-
-	denial->id[sizeof(denial->id) - 1] = '\0';
-	denial->text[sizeof(denial->text) - 1] = '\0';
-	e.reply.ede_id = denial->id;
-	e.reply.soa = true;
-	e.reply.soa_ttl = DNS_DENIED_TTL_S;
-	e.denial_id = denial->id;
-	/* A name's own verdict speaks for itself; what stood behind it does not. */
-	e.detail =
-		(result == DNS_DENIED && q->g.n_wait) || result == DNS_BUDGET ? denial->text : NULL;
-	e.answers = addrs;
-	e.n_answers = n;
-	dns_finish(q, &e);
-}
-
-static void finish_failed(struct dns_query *q, int error)
-{
-	struct dns_ending e = dns_ending(DNS_FAILED, DNS_RCODE_SERVFAIL, DNS_EDE_NETWORK_ERROR,
-					 "upstream cannot be reached");
-
-	if (error == -ENOBUFS) {
-		finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY, "too many names under way");
-		return;
-	}
-	if (error == -ETIMEDOUT) {
-		e.reply.ede = DNS_EDE_NO_REACHABLE_AUTHORITY;
-		e.reply.ede_text = "upstream did not answer in time";
-	} else if (error == -EREMOTEIO) {
-		e.reply.ede = DNS_EDE_NO_REACHABLE_AUTHORITY;
-		e.reply.ede_text = "upstream answered with a failure";
-	} else if (error == -EPROTO) {
-		e.reply.ede_text = "upstream's answer was malformed";
-	} else if (error == -EMSGSIZE) {
-		e.reply.ede_text = "upstream's answer was too large";
-	}
-	e.detail = e.reply.ede_text;
-	dns_finish(q, &e);
 }
 
 static int family_of(const struct dns_query *q)
@@ -189,8 +49,8 @@ static void finish_virtual(struct dns_query *q, const struct dns_sum *s)
 		return;
 	}
 	if (r < 0) {
-		finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY,
-			       "no virtual address is left for another name");
+		dns_finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY,
+				   "no virtual address is left for another name");
 		return;
 	}
 	e.reply.addrs = e.given = &given;
@@ -262,7 +122,7 @@ static bool permitted(struct dns_query *q, bool *ret_exact)
 	*ret_exact = false;
 	if (q->d->ops.judge_query(q->d->ctx, &q->q, ret_exact, &denial))
 		return true;
-	finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
+	dns_finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
 	return false;
 }
 
@@ -289,7 +149,7 @@ static void gathered(struct dns_gather *g)
 		return;
 	dns_sum_up(q->d, g, &q->q, &s);
 	if (s.alias_denied) {
-		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
+		dns_finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
 	} else if (data_of(g)) {
 		dns_finish_data(q, &s, data_of(g));
 	} else if (s.n_addrs && q->d->mode == DNS_VIRTUAL) {
@@ -297,11 +157,12 @@ static void gathered(struct dns_gather *g)
 	} else if (s.n_addrs) {
 		finish_real(q, &s);
 	} else if (s.n_filtered) {
-		finish_denied(q, DNS_REBIND, DNS_EDE_FILTERED, &s.denial, s.filtered, s.n_filtered);
+		dns_finish_denied(q, DNS_REBIND, DNS_EDE_FILTERED, &s.denial, s.filtered,
+				  s.n_filtered);
 	} else if (s.nxdomain) {
 		dns_finish_nxdomain(q, s.ttl, DNS_EDE_NONE, NULL);
 	} else if (s.error) {
-		finish_failed(q, s.error);
+		dns_finish_failed(q, s.error);
 	} else if (left_out(g)) {
 		dns_finish_empty(q, s.ttl, DNS_EDE_FILTERED, "no record could be kept");
 	} else {
@@ -317,8 +178,8 @@ static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_
 	struct dns_denial denial = { 0 };
 
 	if (need != DNS_NEED_NOTHING && !wait_begin(q)) {
-		finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY,
-			       "too many queries under way");
+		dns_finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY,
+				   "too many queries under way");
 		return;
 	}
 	q->g.exact = exact;
@@ -328,7 +189,7 @@ static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_
 	}
 	if (d->ops.new_denial_id)
 		d->ops.new_denial_id(d->ctx, denial.id);
-	finish_denied(q, DNS_BUDGET, DNS_EDE_BLOCKED, &denial, NULL, 0);
+	dns_finish_denied(q, DNS_BUDGET, DNS_EDE_BLOCKED, &denial, NULL, 0);
 }
 
 static void ask(struct dns_query *q, bool exact)
@@ -369,9 +230,9 @@ static void answer(struct dns_query *q)
 static void read_and_answer(struct dns_query *q, int rcode, const char *why)
 {
 	if (rcode) {
-		finish_refused(q, (uint16_t)rcode,
-			       rcode == DNS_RCODE_FORMERR ? DNS_EDE_OTHER : DNS_EDE_NOT_SUPPORTED,
-			       why);
+		dns_finish_refused(q, (uint16_t)rcode,
+				   rcode == DNS_RCODE_FORMERR ? DNS_EDE_OTHER : DNS_EDE_NOT_SUPPORTED,
+				   why);
 		return;
 	}
 	/*
@@ -452,5 +313,5 @@ void dns_query_cancel(struct dns_query *q)
 		.detail = "the client went away before the answer",
 	};
 	q->d->ops.event(q->d->ctx, &ev);
-	query_put(q);
+	dns_query_put(q);
 }

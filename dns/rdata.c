@@ -57,17 +57,19 @@ static int read_txt(const struct dns_msg *m, const struct dns_rr *rr, struct dns
 	return DNS_RDATA_KEPT;
 }
 
-static int read_service(const struct dns_msg *m, const struct dns_rr *rr, struct dns_out *o)
+static int read_service(const struct dns_msg *m, const struct dns_rr *rr,
+			const struct dns_wname *asked, struct dns_out *o)
 {
 	struct dns_svcb s;
-	int r = dns_svcb_read(m->p + rr->rdata, rr->rdlen, &rr->owner, &s);
+	int r = dns_svcb_read(m->p + rr->rdata, rr->rdlen, &rr->owner, asked, &s);
 
 	if (r == DNS_RDATA_KEPT)
-		dns_svcb_put(o, &s);
+		dns_svcb_put(o, &s, asked);
 	return r;
 }
 
-int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, struct dns_out *o)
+int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, const struct dns_wname *asked,
+		   struct dns_out *o)
 {
 	switch (rr->type) {
 	case DNS_TYPE_MX:
@@ -78,7 +80,7 @@ int dns_rdata_read(const struct dns_msg *m, const struct dns_rr *rr, struct dns_
 		return read_txt(m, rr, o);
 	case DNS_TYPE_SVCB:
 	case DNS_TYPE_HTTPS:
-		return read_service(m, rr, o);
+		return read_service(m, rr, asked, o);
 	default:
 		return DNS_RDATA_LEFT_OUT;
 	}

@@ -3,9 +3,10 @@
  * Service records, HTTPS and SVCB (RFC 9460): how to reach what a name offers.
  * Hostile: whoever owns a name writes them.
  *
- * Kept are those that speak of the name itself: the address of another target
- * would not belong to the name that was judged, and clients do without the
- * record. Of the parameters only those that are known here are kept, and of
+ * Kept are those that speak of the name itself, or of its host: the record of a port
+ * has a name of its own and its host as the target (RFC 9460 2.3, 9.1). The address of
+ * another target would not belong to a name that was judged, and clients do without
+ * the record. Of the parameters only those that are known here are kept, and of
  * those not `ech`, which would hide the name of the connection from whoever
  * has to judge it. A record that declares a parameter mandatory which is not
  * kept is of no use.
@@ -120,11 +121,11 @@ static bool read_params(struct rd *r, struct dns_svcb *s)
 }
 
 int dns_svcb_read(const uint8_t *rdata, size_t len, const struct dns_wname *owner,
-		  struct dns_svcb *ret)
+		  const struct dns_wname *asked, struct dns_svcb *ret)
 {
 	struct dns_msg m = { .p = rdata, .len = len, .at = 2 };
+	struct dns_wname target, host;
 	struct dns_svcb s = { 0 };
-	struct dns_wname target;
 	struct rd r;
 
 	/* RFC 9460 2.2: the target is not compressed. */
@@ -136,8 +137,11 @@ int dns_svcb_read(const uint8_t *rdata, size_t len, const struct dns_wname *owne
 	r = rd_init(rdata + m.at, len - m.at);
 	if (!read_params(&r, &s))
 		return -EPROTO;
-	if (target.len > 1 && !dns_wname_equal(&target, owner))
-		return DNS_RDATA_LEFT_OUT;
+	if (target.len > 1 && !dns_wname_equal(&target, owner)) {
+		if (!dns_wname_host(asked, &host) || !dns_wname_equal(&target, &host))
+			return DNS_RDATA_LEFT_OUT;
+		s.of_host = true;
+	}
 	if (!dns_svcb_usable(&s))
 		return DNS_RDATA_LEFT_OUT;
 	*ret = s;
@@ -201,10 +205,14 @@ static void put_hints(struct dns_out *o, const struct dns_svcb *s, int family)
 			dns_put(o, s->hints[i].b, size);
 }
 
-void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s)
+void dns_svcb_put(struct dns_out *o, const struct dns_svcb *s, const struct dns_wname *asked)
 {
+	struct dns_wname target = { .len = 1 }; /* the owner's name */
+
+	if (s->of_host && !dns_wname_host(asked, &target))
+		assert(!"read so, with this name");
 	dns_put_be16(o, s->priority);
-	dns_put_u8(o, 0); /* the owner's name */
+	dns_put(o, target.b, target.len);
 	put_mandatory(o, s->mandatory);
 	if (s->keys & BIT(DNS_SVCB_ALPN)) {
 		dns_put_be16(o, DNS_SVCB_ALPN);

@@ -298,7 +298,7 @@ static int ups_ask(void *up, struct dns_ask *a)
 		return -EIO;
 	q = calloc(1, sizeof(*q));
 	if (!q)
-		return -EIO;
+		return -ENOBUFS;
 	list_init(&q->link);
 	list_init(&q->tries);
 	list_add_tail(&u->waiting, &q->link);
@@ -307,7 +307,7 @@ static int ups_ask(void *up, struct dns_ask *a)
 	q->patience.cb = on_patience;
 	if (!try_next(q)) {
 		ask_free(q);
-		return -EIO;
+		return -ENOBUFS;
 	}
 	probe(u, a, q->tried);
 	return 0;

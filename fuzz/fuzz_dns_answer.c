@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An upstream's bytes through the answer reader, for a fixed question. The
- * first byte picks the type and whether a well-formed header and question are put
- * in front, so that the fuzzer need not find them. What is kept of a record reads
+ * first byte picks the type, whether the name is a service's, and whether a well-formed
+ * header and question are put in front, so that the fuzzer need not find them. What is kept of a record reads
  * back as itself.
  */
 #include "dns/dns_int.h"
@@ -10,7 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A record as it was kept; whatever reads it must agree with whoever rebuilt it. */
-static void check_record(uint16_t type, const uint8_t *p, size_t len)
+static void check_record(const struct dns_wname *asked, uint16_t type, const uint8_t *p, size_t len)
 {
 	static const struct dns_wname root = { .len = 1 };
 	struct dns_msg m = { .p = p, .len = len };
@@ -18,12 +18,12 @@ static void check_record(uint16_t type, const uint8_t *p, size_t len)
 	uint8_t again[DNS_MAX_DATA];
 	struct dns_out o = { .p = again, .cap = sizeof(again) };
 
-	if (dns_rdata_read(&m, &rr, &o) != DNS_RDATA_KEPT || o.full || o.len != len ||
+	if (dns_rdata_read(&m, &rr, asked, &o) != DNS_RDATA_KEPT || o.full || o.len != len ||
 	    memcmp(again, p, len) != 0)
 		abort();
 }
 
-static void check_data(const struct dns_data *data)
+static void check_data(const struct dns_wname *asked, const struct dns_data *data)
 {
 	size_t at = 0;
 
@@ -35,7 +35,7 @@ static void check_data(const struct dns_data *data)
 		len = get_be16(data->p + at);
 		if (data->len - at - 2 < len)
 			abort();
-		check_record(data->type, data->p + at + 2, len);
+		check_record(asked, data->type, data->p + at + 2, len);
 		at += 2 + len;
 	}
 	if (at != data->len || data->len > DNS_MAX_DATA ||
@@ -43,7 +43,7 @@ static void check_data(const struct dns_data *data)
 		abort();
 }
 
-static void check(const struct dns_rrset *rr, uint16_t type)
+static void check(const struct dns_wname *asked, const struct dns_rrset *rr, uint16_t type)
 {
 	switch (rr->found) {
 	case DNS_FOUND_ADDRS:
@@ -64,7 +64,7 @@ static void check(const struct dns_rrset *rr, uint16_t type)
 	}
 	if (rr->data.n && rr->data.type != type)
 		abort();
-	check_data(&rr->data);
+	check_data(asked, &rr->data);
 	for (unsigned i = 0; i < rr->n_addrs; i++)
 		if (rr->addrs[i].family != (type == DNS_TYPE_A ? 4 : 6))
 			abort();
@@ -72,17 +72,23 @@ static void check(const struct dns_rrset *rr, uint16_t type)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char asked[] = "www.example.com";
+	static const char *const asked[] = { "www.example.com", "_8443._https.www.example.com" };
 	static const uint16_t types[8] = { DNS_TYPE_A,	 DNS_TYPE_AAAA, DNS_TYPE_HTTPS, DNS_TYPE_MX,
 					   DNS_TYPE_SRV, DNS_TYPE_TXT,	DNS_TYPE_SVCB,	DNS_TYPE_A };
 	uint8_t head[DNS_ASK_MAX], *msg;
 	uint16_t type;
 	size_t n_head = 0, at = 0;
 	struct dns_rrset rr;
+	struct dns_wname w;
+	const char *text;
 	struct name n;
 
-	if (size < 3 || name_parse(asked, sizeof(asked) - 1, &n, NULL) < 0)
+	if (size < 3)
 		return 0;
+	text = asked[data[0] >> 5 & 1];
+	if (name_parse(text, strlen(text), &n, NULL) < 0)
+		abort();
+	dns_wname_from(&n, &w);
 	type = types[(data[0] & 1) | (data[0] >> 2 & 6)];
 	if (data[0] & 2) {
 		n_head = dns_ask_build(7, &n, type, false, head);
@@ -98,7 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(msg, head, n_head);
 	memcpy(msg + n_head, data + at, size - at);
 	dns_answer_read(msg, n_head + size - at, &n, type, &rr);
-	check(&rr, type);
+	check(&w, &rr, type);
 	dns_rrset_fini(&rr);
 	free(msg);
 	return 0;

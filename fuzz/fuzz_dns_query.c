@@ -6,7 +6,8 @@
  * fits, with nothing in it that the judge refused or the mode forbids.
  *
  * 0x4000: not a message but upstream's answer to the oldest question, as records
- * of the asked type, each a length byte and its rdata.
+ * of the asked type, each a length byte and its rdata. Both bits: time goes by, in
+ * tenths of a second, or for 0 the oldest question fails.
  */
 #include "dns/dns_int.h"
 
@@ -24,6 +25,7 @@ static struct {
 	size_t len;
 	enum dns_transport t;
 	bool virtual, no_quic;
+	bool changed; /* the policy, since the question */
 } F;
 
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
@@ -31,19 +33,33 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 {
 	struct name again;
 
-	*ret_exact = false;
+	*ret_exact = q->name.s[0] == 'x';
 	(void)ctx;
 	/* The judge only ever sees canonical names. */
 	if (name_parse(q->name.s, q->name.len, &again, NULL) < 0 || !name_equal(&again, &q->name))
 		abort();
 	memset(ret, 'x', sizeof(*ret));
-	return q->name.s[0] != 'd';
+	return q->name.s[0] != 'd' && (!F.changed || q->name.s[0] != 'c');
 }
 
 static bool judge_type(void *ctx, const struct dns_question *q)
 {
 	(void)ctx;
 	return q->name.s[0] != 't';
+}
+
+static bool judge_alias(void *ctx, const struct dns_question *q, const struct name *alias,
+			struct dns_denial *ret)
+{
+	(void)ctx, (void)q;
+	memset(ret, 'z', sizeof(*ret));
+	return alias->s[0] != 'd';
+}
+
+static void new_denial_id(void *ctx, char ret[static 40])
+{
+	(void)ctx;
+	memset(ret, 'i', 40);
 }
 
 static bool refused(const struct ip_addr *a)
@@ -92,12 +108,14 @@ static void up_free(void *up)
 	(void)up;
 }
 
+static const struct dns_record record = { { 9, "s.example" }, { 4, { 9, 9, 9, 8 } } };
+
 /* Any address in any reply; loopback is what "localhost" has. */
 static void check_addr(const struct ip_addr *a)
 {
 	struct ip_addr loopback6 = { 6, { [15] = 1 } }, loopback4 = ip4(127, 0, 0, 1);
 
-	if (ip_equal(a, &loopback4) || ip_equal(a, &loopback6))
+	if (ip_equal(a, &loopback4) || ip_equal(a, &loopback6) || ip_equal(a, &record.addr))
 		return;
 	if (F.virtual ? !dns_is_virtual(F.d, a) : refused(a))
 		abort();
@@ -118,16 +136,19 @@ static void check_alpn(struct rd r)
 	}
 }
 
-/* Parameters in order, none of them ech or unknown, hints as addresses. */
-static void check_service(const uint8_t *rdata, size_t len)
+/* Parameters in order, none of them ech or unknown, hints as addresses; the target the name or its host. */
+static void check_service(const struct dns_wname *asked, const uint8_t *rdata, size_t len)
 {
-	struct rd r = rd_init(rdata, len), value;
+	struct dns_msg m = { .p = rdata, .len = len, .at = 2 };
+	struct dns_wname target, host;
 	unsigned next = 0;
 	uint16_t key, size;
-	uint8_t root;
+	struct rd r, value;
 
-	if (!rd_be16(&r, &key) || !key || !rd_u8(&r, &root) || root)
+	if (len < 3 || !get_be16(rdata) || !dns_name_read(&m, false, &target) ||
+	    (target.len > 1 && (!dns_wname_host(asked, &host) || !dns_wname_equal(&target, &host))))
 		abort();
+	r = rd_init(rdata + m.at, len - m.at);
 	while (rd_left(&r)) {
 		const uint8_t *p;
 
@@ -149,7 +170,7 @@ static void check_service(const uint8_t *rdata, size_t len)
 	}
 }
 
-static void check_rr(const uint8_t *msg, const struct dns_rr *rr)
+static void check_rr(const struct dns_wname *asked, const uint8_t *msg, const struct dns_rr *rr)
 {
 	struct ip_addr a;
 
@@ -159,13 +180,14 @@ static void check_rr(const uint8_t *msg, const struct dns_rr *rr)
 		a = ip_from_be(rr->type == DNS_TYPE_A ? 4 : 6, msg + rr->rdata);
 		check_addr(&a);
 	} else if (dns_type_is_service(rr->type)) {
-		check_service(msg + rr->rdata, rr->rdlen);
+		check_service(asked, msg + rr->rdata, rr->rdlen);
 	}
 }
 
 static void on_reply(void *user, const uint8_t *msg, size_t len)
 {
 	struct dns_msg m = { .p = msg, .len = len };
+	struct dns_wname asked = { .len = 1 };
 	struct dns_header h;
 	struct dns_rr rr;
 
@@ -177,15 +199,13 @@ static void on_reply(void *user, const uint8_t *msg, size_t len)
 	    !(h.flags & DNS_FLAG_QR) || h.qd > 1)
 		abort();
 	if (h.qd) {
-		struct dns_wname n;
-
-		if (!dns_name_read(&m, false, &n) || m.len - m.at < 4)
+		if (!dns_name_read(&m, false, &asked) || m.len - m.at < 4)
 			abort();
 		m.at += 4;
 	}
 	for (unsigned i = 0; i < (unsigned)h.an + h.ns + h.ar; i++)
 		if (dns_rr_read(&m, &rr))
-			check_rr(msg, &rr);
+			check_rr(&asked, msg, &rr);
 		else
 			abort();
 	if (m.at != m.len)
@@ -252,11 +272,21 @@ static void answer_one(uint8_t how)
 	dns_upstream_done(F.d, a, how % 4 == 3 ? -ETIMEDOUT : 0, msg, len);
 }
 
+static void time_goes_by(unsigned tenths)
+{
+	if (!tenths && F.n_asks)
+		dns_upstream_done(F.d, oldest(), -ETIMEDOUT, NULL, 0);
+	F.now += tenths * 100 * NS_PER_MS;
+	dns_tick(F.d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct dns_ops ops = { .judge_query = judge_query,
 					    .judge_answer = judge_answer,
 					    .judge_type = judge_type,
+					    .judge_alias = judge_alias,
+					    .new_denial_id = new_denial_id,
 					    .event = on_event };
 	static const struct dns_upstream up = {
 		.ask = up_ask, .now = up_now, .wake = up_wake, .free = up_free
@@ -267,6 +297,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.virtual6 = { { 6, { 0xfd, 0x77 } }, 64 },
 		.max_pending = 16,
 		.max_names = 8,
+		.records = &record,
+		.n_records = 1,
 	};
 	struct rd r = rd_init(data, size);
 	unsigned sent = 0;
@@ -294,6 +326,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (!rd_be16(&r, &len))
 			break;
+		if ((len & 0xc000) == 0xc000) {
+			time_goes_by(len & 0x3fff);
+			continue;
+		}
 		F.t = len & 0x8000 ? DNS_TCP : DNS_UDP;
 		is_answer = len & 0x4000;
 		len &= 0x3fff;
@@ -314,6 +350,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (F.n_asks && mode & 2)
 			answer_one((uint8_t)(mode >> 2 ^ sent));
 		F.now += (uint64_t)(mode & 0xe0) * NS_PER_MS;
+		F.changed ^= mode & 128;
 		dns_tick(F.d);
 	}
 	while (F.n_asks)

@@ -192,6 +192,15 @@ bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *
  * port 53; addresses and other groups never. Then the egress default.
  */
 struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n);
+/*
+ * The name by which a query of this type (its number) is judged. A service's name is about
+ * its host: "_8443._https.HOST" asked for HTTPS (RFC 9460 9.1), "_web._tcp.HOST" for SRV
+ * (RFC 2782). Where the name itself is denied by the default only, no rule speaks of it, and
+ * the host's verdict is its own; a rule that denies the name stands. True: *ret is the host,
+ * else the name.
+ */
+bool policy_query_subject(const struct policy *p, const struct name *n, uint16_t type,
+			  struct name *ret);
 /* The rule that decides for this name is for this one name: asking tells nobody anything new. */
 bool policy_query_exact(const struct policy *p, const struct name *n);
 /* May this type be asked as well, of a name that may be asked? A rule's "qtypes" says so. */

@@ -413,6 +413,7 @@ static void judge_query(struct capture *c, const struct dns_peek *m)
 {
 	struct replay_item item = { .unit = "query" };
 	struct policy_verdict v;
+	struct name subject;
 
 	if (!m->has_name) {
 		replay_report_apart(&c->report,
@@ -425,7 +426,8 @@ static void judge_query(struct capture *c, const struct dns_peek *m)
 		return;
 	}
 	snprintf(item.what, sizeof(item.what), "%s", m->name.s);
-	v = policy_decide_query(c->policy, &m->name);
+	(void)policy_query_subject(c->policy, &m->name, m->type, &subject);
+	v = policy_decide_query(c->policy, &subject);
 	report(c, &item, &v);
 }
 

@@ -54,12 +54,21 @@ static const char *known_denial(struct gateway *gw, const struct dns_question *q
 	return gateway_dns_denial_again(gw, &s);
 }
 
+struct ruling gateway_dns_judge(struct gateway *gw, const struct dns_question *q)
+{
+	struct name n;
+
+	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	return judge_name(&gw->judge, &n);
+}
+
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct ruling r = judge_name(&gw->judge, &q->name);
+	struct ruling r = gateway_dns_judge(gw, q);
 
+	/* Not a service's name below an exact one: its labels are the guest's own words. */
 	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
 	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
@@ -67,21 +76,38 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 	return false;
 }
 
-/* Types that carry text of any kind need a rule's word. */
+/* Types that carry text of any kind need a rule's word; 0: another type. */
+enum policy_qtype gateway_dns_type_word(uint16_t type)
+{
+	switch (type) {
+	case 15:
+		return POLICY_QTYPE_MX;
+	case 16:
+		return POLICY_QTYPE_TXT;
+	case 33:
+		return POLICY_QTYPE_SRV;
+	default:
+		return 0;
+	}
+}
+
+/* Does a rule let a type be asked that needs its word? */
+bool gateway_dns_type_ruled(const struct gateway *gw, const struct dns_question *q)
+{
+	enum policy_qtype word = gateway_dns_type_word(q->type);
+	struct name n;
+
+	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	return word && policy_query_type(gw->judge.policy, &n, word);
+}
+
+/* Where denials are not enforced the type is asked for as well, and was_observed() says so. */
 static bool judge_type(void *ctx, const struct dns_question *q)
 {
 	struct gateway *gw = ctx;
 
-	switch (q->type) {
-	case 15:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_MX);
-	case 16:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_TXT);
-	case 33:
-		return policy_query_type(gw->judge.policy, &q->name, POLICY_QTYPE_SRV);
-	default:
-		return false;
-	}
+	return gateway_dns_type_word(q->type) &&
+	       (!judge_enforces(&gw->judge) || gateway_dns_type_ruled(gw, q));
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])

@@ -4,7 +4,7 @@
 
 /*
  * What was let through only because denials are not enforced: the name itself,
- * a name behind it, an address. *ret_detail says which of the latter.
+ * a name behind it, an address, the type. *ret_detail says which of the latter.
  */
 static bool was_observed(struct gateway *gw, const struct dns_event *d, struct ruling *r,
 			 const char **ret_detail, char text[static 96])
@@ -30,7 +30,13 @@ static bool was_observed(struct gateway *gw, const struct dns_event *d, struct r
 			return true;
 		}
 	}
-	return false;
+	/* What was answered from here has its own detail. */
+	if (d->detail || !gateway_dns_type_word(d->q->type) || judge_enforces(&gw->judge) ||
+	    gateway_dns_type_ruled(gw, d->q))
+		return false;
+	*r = judge_own_refusal(&gw->judge);
+	*ret_detail = "no rule lets this type be asked";
+	return true;
 }
 
 static const char *result_name(enum dns_result r)
@@ -132,7 +138,7 @@ void gateway_dns_event(void *ctx, const struct dns_event *d)
 		.result = d->result,
 		.denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
 			  d->result == DNS_REFUSED || d->result == DNS_BUDGET,
-		.ruling = judge_name(&gw->judge, &d->q->name),
+		.ruling = gateway_dns_judge(gw, d->q),
 		.denial = d->denial_id,
 		.detail = d->detail,
 		.answers = d->answers,

@@ -162,6 +162,12 @@ void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
 void gateway_dns_tcp(struct flow *f);
 void gateway_dns_tls(struct flow *f);
 void gateway_dns_cancel(struct flow *f);
+/* The word on a query: of its name, or of the host that a service's name is about. */
+struct ruling gateway_dns_judge(struct gateway *gw, const struct dns_question *q);
+/* Which word in a rule's "qtypes" lets a type be asked; 0: none, such a type needs no word or is not served. */
+enum policy_qtype gateway_dns_type_word(uint16_t type);
+/* Does a rule say that word for this query? */
+bool gateway_dns_type_ruled(const struct gateway *gw, const struct dns_question *q);
 /* Other servers from now on. */
 void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n);
 

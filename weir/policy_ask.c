@@ -161,36 +161,49 @@ int policy_ask_read(struct policy_ask *q, const struct policy *p, struct policy_
 
 static const struct {
 	const char *word;
+	uint16_t number;
 	enum policy_qtype by_rule; /* asked only where a rule says so */
 	bool always;
 } types[] = {
-	{ "A", 0, true },
-	{ "AAAA", 0, true },
-	{ "HTTPS", 0, true },
-	{ "SVCB", 0, true },
-	{ "MX", POLICY_QTYPE_MX, false },
-	{ "SRV", POLICY_QTYPE_SRV, false },
-	{ "TXT", POLICY_QTYPE_TXT, false },
-	{ "PTR", 0, false },
-	{ "ANY", 0, false },
-	{ "CNAME", 0, false },
-	{ "NS", 0, false },
-	{ "SOA", 0, false },
-	{ "CAA", 0, false },
-	{ "NULL", 0, false },
-	{ "DNSKEY", 0, false },
-	{ "DS", 0, false },
+	{ "A", 1, 0, true },
+	{ "AAAA", 28, 0, true },
+	{ "HTTPS", 65, 0, true },
+	{ "SVCB", 64, 0, true },
+	{ "MX", 15, POLICY_QTYPE_MX, false },
+	{ "SRV", 33, POLICY_QTYPE_SRV, false },
+	{ "TXT", 16, POLICY_QTYPE_TXT, false },
+	{ "PTR", 12, 0, false },
+	{ "ANY", 255, 0, false },
+	{ "CNAME", 5, 0, false },
+	{ "NS", 2, 0, false },
+	{ "SOA", 6, 0, false },
+	{ "CAA", 257, 0, false },
+	{ "NULL", 10, 0, false },
+	{ "DNSKEY", 48, 0, false },
+	{ "DS", 43, 0, false },
 };
 
-bool policy_ask_is_type(const char *word)
+bool policy_ask_read_type(const char *word, uint16_t *ret)
 {
 	uint64_t n;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if (str_eq(word, types[i].word))
+		if (str_eq(word, types[i].word)) {
+			*ret = types[i].number;
 			return true;
-	return str_starts(word, "TYPE") &&
-	       uint_parse(word + 4, strlen(word + 4), 0, UINT16_MAX, &n, NULL) == 0;
+		}
+	if (!str_starts(word, "TYPE") ||
+	    uint_parse(word + 4, strlen(word + 4), 0, UINT16_MAX, &n, NULL) < 0)
+		return false;
+	*ret = (uint16_t)n;
+	return true;
+}
+
+bool policy_ask_is_type(const char *word)
+{
+	uint16_t number;
+
+	return policy_ask_read_type(word, &number);
 }
 
 bool policy_ask_type_served(const struct policy *p, const struct name *n, const char *type)
@@ -289,9 +302,13 @@ int policy_ask_answer(struct policy_ask *q, const struct policy *p, struct polic
 	if (!r.steps)
 		return -ENOMEM;
 	if (q->query) {
-		r.v = r.dns = policy_explain_query(p, &q->host.name, r.steps, max, &r.n_steps);
+		uint16_t type = 0;
+
+		(void)policy_ask_read_type(q->type, &type);
+		r.by_host = policy_query_subject(p, &q->host.name, type, &r.subject);
+		r.v = r.dns = policy_explain_query(p, &r.subject, r.steps, max, &r.n_steps);
 		r.allow = r.v.answer == POLICY_ANSWER_ALLOW;
-		r.type_refused = r.allow && !policy_ask_type_served(p, &q->host.name, q->type);
+		r.type_refused = r.allow && !policy_ask_type_served(p, &r.subject, q->type);
 		r.allow = r.allow && !r.type_refused;
 	} else {
 		f = facts_of(q, path);

@@ -37,6 +37,8 @@ struct policy_reply {
 	bool answer_refused; /* ip is internal and not opened by the policy */
 	bool intercepted;    /* port 53: the address never sees the packet */
 	bool type_refused;   /* of a query: the name may be asked, not for this type */
+	bool by_host;	     /* of a query for a service: it is judged by its host, subject */
+	struct name subject;
 	struct policy_verdict v;
 	struct policy_verdict dns; /* whether the name may be asked; when the host is a name */
 	struct policy_step *steps; /* owned */
@@ -62,7 +64,8 @@ void policy_reply_fini(struct policy_reply *r);
 const char *policy_reply_why(const struct policy_ask *q, const struct policy_reply *r, char *out,
 			     size_t size);
 
-/* Is this a word for a query's type? "A", "MX", "TYPE99". */
+/* Is this a word for a query's type? "A", "MX", "TYPE99". *ret is its number. */
+bool policy_ask_read_type(const char *word, uint16_t *ret);
 bool policy_ask_is_type(const char *word);
 /* Whether the resolver asks for this type of a name that may be asked. */
 bool policy_ask_type_served(const struct policy *p, const struct name *n, const char *type);

@@ -143,6 +143,8 @@ static void print_query(const struct policy_ask *q, const struct policy_reply *r
 {
 	printf("%s  %s %s (query)\n", r->allow ? "allow" : "deny", q->host.name.s, q->type);
 	print_rule(&r->v);
+	if (r->by_host)
+		printf("  note     a service's name: it is judged by its host, %s\n", r->subject.s);
 	if (r->type_refused)
 		printf("  type     the name may be asked, but %s is answered empty: %s\n", q->type,
 		       str_eq(q->type, "MX") || str_eq(q->type, "SRV") || str_eq(q->type, "TXT")

@@ -13,6 +13,7 @@
 #include "weir/policy_cmd.h"
 
 #include "base/base.h"
+#include "weir/policy_ask.h"
 #include "weir/replay_record.h"
 
 #include <stdio.h>
@@ -129,9 +130,11 @@ static void take_dns(struct replay *r, const json_t *e)
 {
 	bool rebind = str_eq(audit_get(e, "result"), "rebind");
 	bool reverse = str_eq(audit_get(e, "detail"), "virtual address");
+	const char *type = audit_get(e, "qtype");
 	struct replay_item item = { 0 };
 	struct policy_verdict v;
-	struct name name;
+	struct name name, subject;
+	uint16_t number;
 
 	if (reverse) {
 		replay_apart(r, "query", "answered by weir itself: its own addresses", e);
@@ -146,7 +149,10 @@ static void take_dns(struct replay *r, const json_t *e)
 	if (record_verdict_of(e) == AUDIT_V_ALLOW)
 		record_names_learn(&r->names, e, &name);
 	snprintf(item.what, sizeof(item.what), "%s", name.s);
-	v = policy_decide_query(r->policy, &name);
+	subject = name;
+	if (type && policy_ask_read_type(type, &number))
+		(void)policy_query_subject(r->policy, &name, number, &subject);
+	v = policy_decide_query(r->policy, &subject);
 	if (rebind) {
 		judge_rebind(r, e, &item, &v);
 	} else if (item.was == REPLAY_ALLOW && v.answer == POLICY_ANSWER_ALLOW &&

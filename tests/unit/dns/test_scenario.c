@@ -6,7 +6,7 @@
  *
  *	mode virtual|real             names N       pending N       grace SECONDS
  *	virtual4 PREFIX|none          virtual6 PREFIX|none
- *	record NAME ADDR              deny SUFFIX   filter PREFIX
+ *	record NAME ADDR              deny SUFFIX   deny-only NAME   filter PREFIX
  *	stale SECONDS
  *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
@@ -58,6 +58,7 @@ static struct {
 	struct dns_config cfg;
 	struct dns_record records[16];
 	struct name deny[8];
+	bool deny_only[8]; /* that name, nothing below it */
 	size_t n_deny;
 	struct name exact[8];
 	size_t n_exact;
@@ -96,6 +97,11 @@ static void add_addrs(char *out, const char *key, const struct ip_addr *a, size_
 
 /* ---- the policy, the record, the upstream ----------------------------------- */
 
+static bool denies(size_t i, const struct name *n)
+{
+	return S.deny_only[i] ? name_equal(n, &S.deny[i]) : name_in_suffix(n, &S.deny[i], true);
+}
+
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret)
 {
@@ -104,7 +110,7 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 	for (size_t i = 0; i < S.n_exact; i++)
 		*ret_exact |= name_equal(&q->name, &S.exact[i]);
 	for (size_t i = 0; i < S.n_deny; i++) {
-		if (!name_in_suffix(&q->name, &S.deny[i], true))
+		if (!denies(i, &q->name))
 			continue;
 		snprintf(ret->id, sizeof(ret->id), "d1");
 		snprintf(ret->text, sizeof(ret->text), "denied by rule %zu", i + 1);
@@ -134,7 +140,7 @@ static bool judge_alias(void *ctx, const struct dns_question *q, const struct na
 	(void)ctx;
 	(void)q;
 	for (size_t i = 0; i < S.n_deny; i++) {
-		if (!name_in_suffix(alias, &S.deny[i], true))
+		if (!denies(i, alias))
 			continue;
 		snprintf(ret->id, sizeof(ret->id), "a1");
 		snprintf(ret->text, sizeof(ret->text), "alias denied by rule %zu", i + 1);
@@ -685,6 +691,8 @@ static void do_config(char **w)
 		*r = (struct dns_record){ name_of(w[1]), addr_of(w[2]) }, S.cfg.n_records++;
 	else if (str_eq(w[0], "deny"))
 		S.deny[S.n_deny++] = name_of(w[1]);
+	else if (str_eq(w[0], "deny-only"))
+		S.deny_only[S.n_deny] = true, S.deny[S.n_deny++] = name_of(w[1]);
 	else if (str_eq(w[0], "types"))
 		S.types[S.n_types++] = name_of(w[1]);
 	else if (str_eq(w[0], "no-quic"))
