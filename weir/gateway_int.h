@@ -67,6 +67,7 @@ struct observed_alias {
 struct gateway {
 	const struct weir_config *cfg;
 	struct judge judge;
+	struct worker worker; /* loads policies */
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
@@ -101,6 +102,7 @@ struct flow {
 	const char *name_from; /* "virtual", "answer", "sni", "http" */
 	enum policy_fact fact; /* how far its name was known when it was judged */
 	bool unproven;	       /* KNOWN: the client's word only */
+	bool sealed;	       /* NONE: its server name is encrypted */
 	struct name candidates[FLOW_CANDIDATES];
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
