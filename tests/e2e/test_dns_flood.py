@@ -5,6 +5,7 @@ import json
 from datetime import datetime
 
 import pytest
+from conftest import wait_for
 
 from test_counters import as_told, recount
 from test_reload import guest, live  # noqa: F401
@@ -86,7 +87,7 @@ def test_no_number_is_of_two_policies(weir, lab, live):  # noqa: F811
     a = live(*guest(lab, "askmany", "192.0.0.1", "udp", 40000, 20, NAMES[0]), policy=RULES)
     lines = a.lines()
     wider = {"policy": {"default_egress": "allow", "rules": RULES["policy"]["rules"]}}
-    assert a.set(wider).returncode == 0
+    assert wait_for(lambda: a.events("dns", name=NAMES[0])) and a.set(wider).returncode == 0
     assert json.loads(next(lines))["replies"] == {NAMES[0]: 40000}
     a.end()
     told = a.events("dns", name=NAMES[0])
