@@ -52,9 +52,11 @@ const char *audit_event_end(struct audit_event *e, size_t *ret_len);
  * Event kinds and their members (audit/schema.json is the normative text):
  *   run       event (begin|end) of a sandbox: name, backend, command[0], policy digest, status
  *   flow      decision: id, dir, proto, guest, dst, port, name, name_from
- *             (virtual|answer|sni|http), verdict (allow|deny|fail), rule, reason, denial, detail
+ *             (virtual|answer|sni|http), verdict (allow|deny|fail), rule, reason, denial, detail,
+ *             count (of refusals that share the line)
  *   flow_end  id, end, bytes_up, bytes_down, packets_up, packets_down, ms
- *   dns       name, qtype, transport, verdict, result, rule, reason, denial, answers[], given[]
+ *   dns       name, qtype, transport, verdict, result, rule, reason, denial, answers[], given[],
+ *             count (of equal queries that share the line)
  *   tls       id, sni, verdict, detail, rule, denial
  *   http      id, method, host, path (placeholders only), status, outcome, rule, denial, bytes_*
  *   policy    event (set|applied|refused): generation, policy digest, rules, uid, flows_reset

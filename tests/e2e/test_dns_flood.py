@@ -5,8 +5,10 @@ import json
 from datetime import datetime
 
 import pytest
+from conftest import wait_for
 
 from test_counters import as_told, recount
+from test_reload import guest, live  # noqa: F401
 
 NAMES = ["api.example.com", "files.example.com", "nothing.example.com"]
 RULES = {"policy": {"default_egress": "deny", "rules": [
@@ -69,3 +71,26 @@ def test_numbers_are_written_within_a_second(weir, lab):
     lines = r.find("dns", name=NAMES[0])
     assert counted(lines) == 3000, counted(lines)
     assert at(r.find("run", event="end")[0]) - at(lines[-1]) > 1.2, lines[-1]
+
+
+def test_what_is_only_observed_is_counted_as_such(weir):
+    r = weir.guest("askmany", "192.0.0.1", "udp", 2000, 20, "evil.example.net", policy=RULES,
+                   flags=["--observe", "--json"])
+    lines = r.find("dns", name="evil.example.net", verdict="allow", observed="deny")
+    assert counted(lines) == 2000 and len(lines) < 1000, (counted(lines), len(lines))
+    assert all(e["denial"] for e in lines), lines[-1]
+    totals = json.loads(r.err.splitlines()[-1])
+    assert totals["observed"] == totals["allowed"] == 2000, totals
+
+
+def test_no_number_is_of_two_policies(weir, lab, live):  # noqa: F811
+    a = live(*guest(lab, "askmany", "192.0.0.1", "udp", 40000, 20, NAMES[0]), policy=RULES)
+    lines = a.lines()
+    wider = {"policy": {"default_egress": "allow", "rules": RULES["policy"]["rules"]}}
+    assert wait_for(lambda: a.events("dns", name=NAMES[0])) and a.set(wider).returncode == 0
+    assert json.loads(next(lines))["replies"] == {NAMES[0]: 40000}
+    a.end()
+    told = a.events("dns", name=NAMES[0])
+    assert counted(told) == 40000, counted(told)
+    generations = [e["generation"] for e in told]
+    assert set(generations) == {1, 2} and generations == sorted(generations), set(generations)
