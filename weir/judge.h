@@ -57,6 +57,9 @@ bool judge_enforces(const struct judge *j);
 /* Such a refusal: denied, or allowed and observed. */
 struct ruling judge_own_refusal(const struct judge *j);
 
+/* Did a rule on group doh allow it: is a resolver of the sandbox's own what was meant? */
+bool judge_means_doh(const struct judge *j, const struct ruling *r);
+
 /* fd holds the text (sealed.h) and stays the caller's. What was prepared before is forgotten. */
 must_check int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err);
 void judge_abort(struct judge *j);

@@ -21,9 +21,11 @@ READ_ONLY = {"policy": {"default_egress": "allow", "rules": [
     {"id": "no-post", "action": "deny", "destination": EVIL, "http": {"methods": ["POST"]}}]}}
 
 
-def hello(name):
+def hello(name, protocols=()):
     """A real client's first flight."""
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if protocols:
+        ctx.set_alpn_protocols(list(protocols))
     ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
     inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
