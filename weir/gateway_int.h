@@ -151,7 +151,8 @@ void gateway_flow_allowed(struct flow *f);
 bool gateway_reads_port(const struct gateway *gw, uint16_t port);
 /* DNS over TLS on a port of its own choosing, which neither the configuration nor a rule means? */
 bool gateway_hides_dns(const struct flow *f);
-#define HIDDEN_DNS "DNS over TLS is read on port 853 only, and only with --tls-intercept"
+#define HIDDEN_DNS                                                                                 \
+	"DNS over TLS is read on port 853 only (--tls-intercept), or allowed by --dns-doh"
 
 /* gateway_first.c: what the first bytes tell, and who gets the flow */
 void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof);
