@@ -6,7 +6,8 @@
  *
  * Refused: anchors, aliases, tags and merge keys (what is written is what is
  * meant, and nothing grows), directives, several documents, keys that are no
- * texts, scalars that readers disagree about (conf_yaml_plain.c).
+ * texts, scalars that readers disagree about (conf_yaml_plain.c), ends of lines
+ * that not every reader sees.
  */
 #include "base/base.h"
 #include "policy/conf_tree.h"
@@ -184,13 +185,38 @@ static int read_event(struct conf_tree *t, const yaml_event_t *e, bool *ret_end)
 	return 0;
 }
 
+/*
+ * Ends of lines to libyaml, which reads YAML 1.1, and to other readers or to the
+ * eye none: a comment would go on where a rule begins.
+ */
+static int check_line_ends(struct conf_tree *t, const char *text, size_t len)
+{
+	static const char *const breaks[] = { "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9" };
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '\r' && (len - i < 2 || text[i + 1] != '\n'))
+			return conf_tree_fail_byte(
+				t, i, "a carriage return without a line feed: end lines with \\n");
+		for (size_t k = 0; k < ARRAY_SIZE(breaks); k++)
+			if (len - i >= strlen(breaks[k]) &&
+			    memcmp(text + i, breaks[k], strlen(breaks[k])) == 0)
+				return conf_tree_fail_byte(
+					t, i,
+					"a Unicode line separator (U+0085, U+2028, U+2029), which "
+					"not every reader sees: end lines with \\n");
+	}
+	return 0;
+}
+
 int conf_yaml_parse(struct conf_tree *t, const char *text, size_t len)
 {
 	yaml_parser_t p;
 	yaml_event_t e;
 	bool end = false;
-	int r = 0;
+	int r = check_line_ends(t, text, len);
 
+	if (r < 0)
+		return r;
 	if (!yaml_parser_initialize(&p))
 		return -ENOMEM;
 	yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);

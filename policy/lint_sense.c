@@ -134,6 +134,26 @@ static int check_metadata(const struct policy *p, struct policy_findings *ret)
 			lint_rule_text(p, v.rule, rule), lint_rule_text(p, v.rule, first));
 }
 
+/* Allowed, TLS or whatever it is, when it shows a name that the address was not given out for? */
+static bool allows_claimed(const struct policy *p, const struct policy_facts *f)
+{
+	return policy_decide(p, f).answer == POLICY_ANSWER_ALLOW;
+}
+
+/* An address that rule i allows to be dialled bare: of the internet, where a denied name may live. */
+static bool opens_bare(const struct policy *p, size_t i, struct policy_facts *f)
+{
+	const struct policy_rule *r = &p->rules[i];
+
+	if (r->action != POLICY_ALLOW || !(r->dirs & POLICY_EGRESS) ||
+	    r->dest != POLICY_DEST_PREFIX || (r->protos && !(r->protos & POLICY_TCP)) ||
+	    policy_group_of(&r->prefix.addr) != POLICY_GROUP_PUBLIC)
+		return false;
+	f->addr = r->prefix.addr;
+	f->port = r->n_ports ? r->ports[0].lo : 443;
+	return allows_claimed(p, f);
+}
+
 /* A deny by name takes nothing from who dials the address and shows another name. */
 static int check_evasion(const struct policy *p, struct policy_findings *ret)
 {
@@ -146,30 +166,31 @@ static int check_evasion(const struct policy *p, struct policy_findings *ret)
 				  .n_names = 1,
 				  .http = POLICY_NONE };
 	struct name other;
-	char rule[LINT_RULE_TEXT];
+	char rule[LINT_RULE_TEXT], *example;
+	size_t deny = 0;
+	bool open;
 
 	if (p->strict_names || name_parse("other.example", 13, &other, NULL) < 0)
 		return 0;
-	f.names = &other;
-	if (policy_linear_decide(p, &f).answer != POLICY_ANSWER_ALLOW)
+	while (deny < p->n_rules && (p->rules[deny].action != POLICY_DENY ||
+				     !(p->rules[deny].dirs & POLICY_EGRESS) || !p->rules[deny].name))
+		deny++;
+	if (deny == p->n_rules)
 		return 0;
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct policy_rule *r = &p->rules[i];
-		char *example;
-
-		if (r->action != POLICY_DENY || !(r->dirs & POLICY_EGRESS) || !r->name)
-			continue;
-		example = lint_example(&f);
-		if (!example)
-			return -ENOMEM;
-		return lint_add(
-			ret, p, POLICY_NOTE, "evadable-deny", (int)i, -1, example,
+	f.names = &other;
+	open = allows_claimed(p, &f);
+	for (size_t i = deny + 1; !open && i < p->n_rules; i++)
+		open = opens_bare(p, i, &f);
+	if (!open)
+		return 0;
+	example = lint_example(&f);
+	if (!example)
+		return -ENOMEM;
+	return lint_add(ret, p, POLICY_NOTE, "evadable-deny", (int)deny, -1, example,
 			"%s, and any other deny by name here, does not stop who dials the bare "
-			"address and shows another name: what is not named is allowed. "
-			"\"strict_names\": true, or a default of deny, does.",
-			lint_rule_text(p, (int)i, rule));
-	}
-	return 0;
+			"address and shows another name: addresses are allowed whatever they are "
+			"called. \"strict_names\": true, or allowing by name only, does.",
+			lint_rule_text(p, (int)deny, rule));
 }
 
 int lint_sense(const struct policy *p, struct policy_findings *ret)

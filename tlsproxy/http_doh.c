@@ -6,6 +6,7 @@
  *   media types   application/dns-message (RFC 8484), its oblivious form (RFC 9230),
  *                 the JSON ones and the drafts', as Content-Type or in Accept
  *   ?dns=         base64url of what is a DNS query down to its question
+ *   POST          to /dns-query (RFC 8484 4.1.1), whatever the body is said to be
  *   JSON          /resolve?name=N&type=T, /dns-query?name=N (Google, Cloudflare)
  *
  * A client and a server of one mind can hide a query in any request whatever; this
@@ -249,6 +250,9 @@ bool http_doh_request(const struct http_head *h)
 		return true;
 	path = next_of(&query, "?");
 	q = read_query(query);
+	/* Whatever type it is said to have: servers there take it for a message. */
+	if (http_text_ieq(h->method, "POST") && has_segment(path, "dns-query"))
+		return true;
 	return q.message || (q.name && has_segment(path, "dns-query")) ||
 	       (q.name && q.type && has_segment(path, "resolve"));
 }

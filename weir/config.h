@@ -55,7 +55,7 @@ struct weir_config {
 	uint32_t dns_timeout_ms;
 	uint32_t dns_stale_s; /* 0: off */
 	struct dns_budget dns_budget;
-	bool dns_doh; /* DNS over HTTPS may go around the resolver */
+	bool dns_doh; /* DNS over HTTPS, or TLS that offers it, may go around the resolver */
 
 	bool tls_intercept;  /* asked for, or needed by a secret or an HTTP rule */
 	uint16_t *tls_ports; /* {443} unless given */

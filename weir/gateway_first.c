@@ -206,6 +206,17 @@ static bool wants_request(const struct flow *f, const struct tlsproxy_sniff *s)
 	return judge_facts(&f->gw->judge, &facts).answer == POLICY_ANSWER_NEED_HTTP;
 }
 
+/* alpn: "h2,http/1.1" */
+static bool lists_dot(const char *alpn)
+{
+	for (const char *end; *alpn; alpn = *end ? end + 1 : end) {
+		end = alpn + strcspn(alpn, ",");
+		if (end - alpn == 3 && memcmp(alpn, "dot", 3) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
@@ -223,9 +234,14 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 		refuse_unread(f, "the TLS server name is not a host name");
 		return;
 	}
+	f->offers_dot = lists_dot(s->alpn);
 	if (f->early) {
 		f->proxy_tls = true;
 		judge_early(f, s->has_sni && !f->sealed ? &s->sni : NULL, read_on);
+		return;
+	}
+	if (gateway_hides_dns(f)) {
+		gateway_flow_deny(f, NULL, HIDDEN_DNS);
 		return;
 	}
 	if (read_on) {

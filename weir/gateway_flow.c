@@ -232,6 +232,11 @@ static bool is_hidden_quic(const struct flow *f)
 	return t->proto == NETSTACK_UDP && gateway_reads_port(f->gw, t->remote.port);
 }
 
+bool gateway_hides_dns(const struct flow *f)
+{
+	return f->offers_dot && !f->gw->cfg->dns_doh && !judge_means_doh(&f->gw->judge, &f->ruling);
+}
+
 static void wait_for_name(struct flow *f)
 {
 	f->early = true;
@@ -280,6 +285,10 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	}
 	if (is_hidden_quic(f)) {
 		gateway_flow_deny(f, NULL, "QUIC is refused where TLS is intercepted");
+		return;
+	}
+	if (gateway_hides_dns(f)) {
+		gateway_flow_deny(f, NULL, HIDDEN_DNS);
 		return;
 	}
 	if (f->ruling.answer == POLICY_ANSWER_NEED_NAME) {
@@ -356,6 +365,7 @@ static void new_real(struct flow *f)
 static void new_virtual(struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct ruling r;
 
 	if (!dns_virtual_name(f->gw->dns, &t->remote.addr, &f->name)) {
 		gateway_flow_fail(f, EHOSTUNREACH, no_name);
@@ -364,6 +374,12 @@ static void new_virtual(struct flow *f)
 	f->has_name = true;
 	f->fact = POLICY_KNOWN;
 	f->name_from = "virtual";
+	/* Denied since it was given out: not even its resolution may leave. */
+	r = judge_name(&f->gw->judge, &f->name);
+	if (r.answer == POLICY_ANSWER_DENY) {
+		gateway_flow_deny(f, &r, NULL);
+		return;
+	}
 	struct dns_lookup *l = dns_resolve(f->gw->dns, &f->name, on_addresses, f);
 
 	/* NULL: on_addresses has run, and the flow may be gone. */

@@ -114,7 +114,8 @@ struct flow {
 	bool early;	   /* handshake done before dialling: the name comes first */
 	bool want_proxy;   /* for after a dial */
 	bool proxy_tls;
-	bool terminate; /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
+	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
+	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
 	struct ruling ruling;
 	struct endpoint upstream;
 	struct dial dial;
@@ -148,6 +149,10 @@ void gateway_flow_deny(struct flow *f, const struct ruling *r, const char *detai
 void gateway_flow_fail(struct flow *f, int error, const char *detail);
 void gateway_flow_allowed(struct flow *f);
 bool gateway_reads_port(const struct gateway *gw, uint16_t port);
+/* DNS over TLS on a port of its own choosing, which neither the configuration nor a rule means? */
+bool gateway_hides_dns(const struct flow *f);
+#define HIDDEN_DNS                                                                                 \
+	"DNS over TLS is read on port 853 only (--tls-intercept), or allowed by --dns-doh"
 
 /* gateway_first.c: what the first bytes tell, and who gets the flow */
 void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof);

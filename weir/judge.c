@@ -117,6 +117,12 @@ struct ruling judge_own_refusal(const struct judge *j)
 	return r;
 }
 
+bool judge_means_doh(const struct judge *j, const struct ruling *r)
+{
+	return !r->observed && r->answer != POLICY_ANSWER_DENY &&
+	       policy_verdict_is_doh(j->policy, &r->by);
+}
+
 /* ---- another policy --------------------------------------------------------------- */
 
 /* One text on its way to be a policy. Called off, it ends all the same, for nobody. */

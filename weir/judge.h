@@ -65,6 +65,9 @@ bool judge_enforces(const struct judge *j);
 /* Such a refusal: denied, or allowed and observed. */
 struct ruling judge_own_refusal(const struct judge *j);
 
+/* Did a rule on group doh allow it: is a resolver of the sandbox's own what was meant? */
+bool judge_means_doh(const struct judge *j, const struct ruling *r);
+
 /*
  * fd holds the text (sealed.h) and is taken over. What was prepared before is
  * forgotten. The supervisor is told when it is ready, or why it is refused.

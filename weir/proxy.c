@@ -140,12 +140,19 @@ static struct ruling judge_unreadable(struct proxy *px, const struct policy_fact
 	return r.by.answer == POLICY_ANSWER_DENY ? r : judge_own_refusal(&px->judge);
 }
 
-/* DNS over HTTPS is denied unless the configuration, or a rule on group doh, means it. */
+/*
+ * DNS over HTTPS is denied unless the configuration, or a rule on group doh, means
+ * it. A denial that is only observed means nothing: it stays on the record as it
+ * is, or, with a floor, is a refusal that holds.
+ */
 static bool goes_around_resolver(const struct proxy *px, const struct tlsproxy_request *r,
 				 const struct ruling *ruling)
 {
-	return r->doh && !px->cfg->dns_doh && ruling->by.answer != POLICY_ANSWER_DENY &&
-	       !policy_verdict_is_doh(px->judge.policy, &ruling->by);
+	if (!r->doh || px->cfg->dns_doh || ruling->answer == POLICY_ANSWER_DENY)
+		return false;
+	if (ruling->observed)
+		return judge_enforces(&px->judge);
+	return !judge_means_doh(&px->judge, ruling);
 }
 
 static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)

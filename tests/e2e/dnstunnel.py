@@ -3,6 +3,7 @@
 
     dnstunnel.py send DOMAIN SECONDS BYTES    data in labels, all types, as fast as answers come
     dnstunnel.py order DOMAIN SECONDS NAMES   data in which of a few known names is asked
+    dnstunnel.py spread SECONDS               data in names of many domains, over UDP and TCP at once
     dnstunnel.py relay                        framed datagrams from stdin to the resolver and back
 """
 
@@ -14,6 +15,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 
 RESOLVER = ("192.0.0.1", 53)
@@ -84,6 +86,33 @@ def order(domain, seconds, n):
     pump(names(), seconds)
 
 
+def spread(seconds):
+    suffixes = ["com", "net", "co.uk", "github.io", "example.net", "zz"]
+
+    def names(seed):
+        r = random.Random(seed)
+        while True:
+            yield "%030x.d%d.%s" % (r.getrandbits(120), r.randrange(4000), r.choice(suffixes)), \
+                r.choice(list(TYPES.values()))
+
+    def pipelined():
+        end = time.monotonic() + seconds
+        s = socket.create_connection(RESOLVER, 5)
+        replies = s.makefile("rb")
+        for name, qtype in names(1):
+            if time.monotonic() > end:
+                break
+            q = question(0, name, qtype)
+            s.sendall((struct.pack(">H", len(q)) + q) * 2)
+            for _ in range(2):
+                replies.read(struct.unpack(">H", replies.read(2))[0])
+
+    t = threading.Thread(target=pipelined)
+    t.start()
+    pump(names(2), seconds)
+    t.join()
+
+
 def relay():
     """[number, length, datagram] each way; one socket per number."""
     socks, buf = {}, b""
@@ -114,5 +143,7 @@ if __name__ == "__main__":
         send(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
     elif sys.argv[1] == "order":
         order(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[1] == "spread":
+        spread(float(sys.argv[2]))
     else:
         relay()

@@ -21,9 +21,11 @@ READ_ONLY = {"policy": {"default_egress": "allow", "rules": [
     {"id": "no-post", "action": "deny", "destination": EVIL, "http": {"methods": ["POST"]}}]}}
 
 
-def hello(name):
+def hello(name, protocols=()):
     """A real client's first flight."""
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if protocols:
+        ctx.set_alpn_protocols(list(protocols))
     ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
     inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
@@ -135,7 +137,13 @@ def test_literal_addresses_in_every_form(weir, lab):
     forms = ["169.254.169.254", "::ffff:169.254.169.254", "::169.254.169.254",
              "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1",
              "::ffff:0:169.254.169.254", "fd00:ec2::254", "10.9.8.7", "::ffff:10.9.8.7",
-             "100.100.100.200", "168.63.129.16", "198.18.200.200"]
+             "100.100.100.200", "168.63.129.16", "198.18.200.200",
+             # Translated, Teredo (inverted) and ISATAP forms; this machine and the gateway.
+             "::ffff:0:10.9.8.7", "2001:0:1:1:1:1:f5f6:f7f8", "2606:2800:220:1:200:5efe:a09:807",
+             "127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::1",
+             "2001:0:1:1:1:1:80ff:fffe", "2606:2800:220:1:0:5efe:7f00:1", "0.0.0.0", "::",
+             "192.0.0.1", "::ffff:192.0.0.1", "64:ff9b::192.0.0.1", "2002:c000:1::",
+             "fd77:6569:7200::1"]
     for policy in ("public_only", EXAMPLE):
         r = weir.guest("connects", *[f + "/80" for f in forms], policy=policy)
         for target, said in r.json.items():

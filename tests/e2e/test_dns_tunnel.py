@@ -25,6 +25,7 @@ POLICY = {"policy": {"default_egress": "deny", "rules": [
     {"id": "wild", "action": "allow", "destination": "*." + DOMAIN}]}}
 # The defaults of struct dns_budget.
 NAMES, BYTES, QUERIES, REFILL = 256, 6144, 2048, 600
+ALL = 16  # all domains together, as a multiple of one
 
 
 class NameServer:
@@ -136,6 +137,21 @@ def test_order_of_known_names(weir, server, client):
     assert r.json["sent"] > QUERIES, r
     assert len(firsts) <= allowed(QUERIES, r.seconds), len(firsts)
     assert r.find("dns", result="budget"), r
+
+
+@pytest.mark.parametrize("mode", ["virtual", "real"])
+def test_many_domains(weir, server, client, mode):
+    """No domain is over its budget, all of them together are: over any transport, by any type."""
+    r = weir.run("/usr/bin/python3", "-B", client, "spread", "5", policy="allow_all",
+                 flags=["--dns-answers", mode, "--dns-server", "127.0.0.1:%d" % server.port])
+    names, size = server.names(), sum(map(len, server.names()))
+    print("spread: %d sent over UDP, %d names with %d bytes arrived" % (
+        r.json["sent"], len(names), size))
+    assert {e["transport"] for e in r.find("dns", result="budget")} == {"udp", "tcp"}, r
+    assert size > BYTES and size <= allowed(BYTES * ALL, r.seconds), size
+    assert len(names) <= allowed(NAMES * ALL, r.seconds), len(names)
+    assert len(server.asked) <= 2 * allowed(QUERIES * ALL, r.seconds), len(server.asked)
+    assert {t for _, t in server.asked} <= {1, 28, 65}, server.asked
 
 
 def test_names_in_full_are_free(weir, server, client):

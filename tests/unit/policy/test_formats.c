@@ -242,6 +242,12 @@ static void test_bad_yaml(void **state)
 		{ "no: 1\n", "f:1:1: ", "no without quotes may be read as false" },
 		{ "1: 1\n", "f:1:1: ", "1 without quotes may be read as" },
 		{ "null: 1\n", "f:1:1: ", "null without quotes" },
+		/* a line that ends for some readers only: comment or key? */
+		{ "on_deny: drop # x\rstrict_names: true\n", "f:1:18: ", "carriage return" },
+		{ "on_deny: drop\r", "f:1:14: ", "carriage return" },
+		{ "on_deny: drop # x\xc2\x85strict_names: true\n", "f:1:18: ", "line separator" },
+		{ "on_deny: drop # x\xe2\x80\xa8strict_names: true\n", "f:1:18: ", "line separator" },
+		{ "on_deny: drop\n# \xe2\x80\xa9rules: []\n", "f:2:3: ", "line separator" },
 		/* what YAML has beyond the model */
 		{ "a: &x 1\n", "f:1:4: ", "an anchor" },
 		{ "rules: &x []\n", "f:1:8: ", "an anchor" },

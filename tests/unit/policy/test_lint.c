@@ -201,6 +201,11 @@ static void test_table(void **state)
 		{ A(".windows.net", ""), "wide-suffix@0" },
 		{ A(".acme.github.io", ""), "" },
 		{ D(".github.io", "") "," A("public", ""), "evadable-deny@0 no-dns@1" },
+		/* The bare address, by a rule on addresses as well; not where names come first. */
+		{ D("a.example", "") "," A("93.184.216.0/24", ""), "evadable-deny@0" },
+		{ D("a.example", "") "," A("93.184.216.0/24", ",\"protocol\":\"udp\""), "" },
+		{ D("a.example", "") "," A("10.0.0.0/8", ""), "" },
+		{ D("a.example", "") "," A(".example.org", ""), "" },
 		{ A("gist.github.com", ""), "shared-host@0" },
 		{ A("raw.githubusercontent.com", HTTP("\"paths\":[\"/acme/**\"]")), "" },
 		/* Names that look alike. */

@@ -36,18 +36,23 @@ static struct http_head parse(struct http_collect *c, const char *text, bool res
 	return h;
 }
 
-static bool is_doh(const char *target, const char *fields)
+static bool is_doh_by(const char *method, const char *target, const char *fields)
 {
 	struct http_collect c;
 	struct http_head h;
 	char text[4096];
 	bool r;
 
-	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: a.b\r\n%s\r\n", target, fields);
+	snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: a.b\r\n%s\r\n", method, target, fields);
 	h = parse(&c, text, false);
 	r = http_doh_request(&h);
 	http_collect_fini(&c);
 	return r;
+}
+
+static bool is_doh(const char *target, const char *fields)
+{
+	return is_doh_by("GET", target, fields);
 }
 
 static void recognised(void **state)
@@ -90,6 +95,18 @@ static void recognised(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (!is_doh(rows[i].target, rows[i].fields))
 			fail_msg("not recognised: %s %s", rows[i].target, rows[i].fields);
+}
+
+/* Servers read what is posted to the usual path as a message, whatever it is called. */
+static void recognised_by_the_path_of_a_post(void **state)
+{
+	(void)state;
+	assert_true(is_doh_by("POST", "/dns-query", ""));
+	assert_true(is_doh_by("POST", "/dns-query?x=y", "Content-Type: text/plain\r\n"));
+	assert_true(is_doh_by("POST", "/abcdef/%64ns-query;x=y", ""));
+	assert_false(is_doh_by("POST", "/dns-queries", ""));
+	assert_false(is_doh_by("POST", "/x?dns-query", ""));
+	assert_false(is_doh_by("PUT", "/dns-query", ""));
 }
 
 static void left_alone(void **state)
@@ -265,9 +282,13 @@ static void response_is_allowed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recognised),	     cmocka_unit_test(left_alone),
-		cmocka_unit_test(long_messages),     cmocka_unit_test(request_is_refused),
-		cmocka_unit_test(response_shows_it), cmocka_unit_test(response_is_allowed),
+		cmocka_unit_test(recognised),
+		cmocka_unit_test(recognised_by_the_path_of_a_post),
+		cmocka_unit_test(left_alone),
+		cmocka_unit_test(long_messages),
+		cmocka_unit_test(request_is_refused),
+		cmocka_unit_test(response_shows_it),
+		cmocka_unit_test(response_is_allowed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
