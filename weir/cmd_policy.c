@@ -5,17 +5,19 @@
 #include "base/base.h"
 #include "policy/policy.h"
 #include "weir/policy_cmd.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
 static const char help_policy[] =
-	"Usage: weir policy check FILE [--strict] [--json]\n"
+	"Usage: weir policy check FILE|PRESET [--strict]\n"
 	"       weir policy show FILE|PRESET\n"
-	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
+	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp]\n"
 	"       weir policy test FILE|PRESET CASES\n"
 	"       weir policy replay FILE|PRESET RECORD|CAPTURE\n"
 	"       weir policy suggest RECORD\n"
-	"       weir policy diff OLD NEW [--json]\n"
+	"       weir policy diff OLD NEW\n"
+	"       weir policy nft FILE|PRESET [--apply]\n"
 	"\n"
 	"check    is the file valid, and does it say what it seems to say?\n"
 	"show     the policy expanded to plain rules\n"
@@ -24,10 +26,12 @@ static const char help_policy[] =
 	"replay   what of a recorded run, or a packet capture, would it decide how?\n"
 	"suggest  the smallest policy that allows what a recorded run used\n"
 	"diff     what one policy allows and another does not, as sets with examples\n"
+	"nft      the address and port part as an nftables table\n"
 	"\n"
-	"FILE is a policy or a configuration with a \"policy\" section.\n"
+	"FILE is a policy or a configuration with a \"policy\" section: JSON, .yaml, .toml.\n"
 	"Presets: none, public_only, non_local, allow_all.\n"
-	"Each has --help. Exit status: 0 valid or allow, 1 deny, 2 error.\n";
+	"Each has --help, with its options and examples; most have --json.\n"
+	"Exit status: 0 yes (valid, allowed, as expected, the same), 1 no, 2 error.\n";
 
 static const char help_show[] =
 	"Usage: weir policy show FILE|PRESET\n"
@@ -37,13 +41,17 @@ static const char help_show[] =
 
 int policy_cmd_complain(const char *cmd, const char *fmt, ...)
 {
+	char *text = NULL;
 	va_list ap;
+	int n;
 
-	fprintf(stderr, "weir policy%s%s: ", *cmd ? " " : "", cmd);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	wrap_printf(stderr, 4, "weir policy%s%s: %s", *cmd ? " " : "", cmd,
+		    n < 0 ? "out of memory" : text);
+	if (n >= 0)
+		free(text);
 	return EXIT_ERROR;
 }
 
@@ -120,18 +128,23 @@ int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
 	return 0;
 }
 
+/* jansson leaves DEL as it is; a terminal would not. */
+void policy_cmd_put_json(const char *text)
+{
+	for (const char *s = text; *s; s++)
+		if (*s == 0x7f)
+			fputs("\\u007f", stdout);
+		else
+			putchar(*s);
+}
+
 int policy_cmd_json(const char *cmd, const json_t *o)
 {
 	char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
 
 	if (!text)
 		return policy_cmd_complain(cmd, "cannot write the answer as JSON");
-	/* jansson leaves DEL as it is; a terminal would not. */
-	for (const char *s = text; *s; s++)
-		if (*s == 0x7f)
-			fputs("\\u007f", stdout);
-		else
-			putchar(*s);
+	policy_cmd_put_json(text);
 	putchar('\n');
 	free(text);
 	return 0;
@@ -218,6 +231,7 @@ int cmd_policy(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(cmds); i++)
 		words[i] = cmds[i].name;
 	like = str_suggest(argv[1], words, ARRAY_SIZE(words));
-	return policy_cmd_complain("", "unknown command %s%s%s%s; see: weir policy --help", argv[1],
-				   like ? ", did you mean " : "", like ? like : "", like ? "?" : "");
+	return policy_cmd_complain("", "no command \"%s\"%s%s%s; see: weir policy --help", argv[1],
+				   like ? ", did you mean \"" : "", like ? like : "",
+				   like ? "\"?" : "");
 }

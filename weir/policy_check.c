@@ -5,11 +5,12 @@
 #include "base/base.h"
 #include "policy/policy.h"
 #include "weir/addresses.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
 const char policy_help_check[] =
-	"Usage: weir policy check FILE [--strict] [--json]\n"
+	"Usage: weir policy check FILE|PRESET [--strict] [--json]\n"
 	"\n"
 	"Reads the policy in FILE (a policy, a configuration with a \"policy\" section, or a\n"
 	"preset), says whether it is valid, and what in it cannot be meant so: rules that\n"
@@ -46,7 +47,7 @@ static int parse(int argc, char **argv, struct options *o)
 						   like ? "; did you mean " : "", like ? like : "",
 						   like ? "?" : "");
 		} else if (o->file) {
-			return policy_cmd_complain("check", "expected one FILE, see --help");
+			return policy_cmd_complain("check", "one FILE only, not also %s", argv[i]);
 		} else {
 			o->file = argv[i];
 		}
@@ -78,13 +79,15 @@ static void print_text(const struct options *o, const struct policy *p,
 		printf(", %zu finding%s", f->n, f->n == 1 ? "" : "s");
 	putchar('\n');
 	for (size_t i = 0; i < f->n; i++) {
-		printf("%s: %s [%s]\n", severity(&f->v[i]), f->v[i].text, f->v[i].check);
+		wrap_printf(stdout, 4, "%s: %s [%s]", severity(&f->v[i]), f->v[i].text,
+			    f->v[i].check);
 		if (f->v[i].example)
-			printf("    for example %s\n", f->v[i].example);
+			wrap_printf(stdout, 8, "    for example %s", f->v[i].example);
 	}
 	if (f->incomplete[0])
-		printf("note: not looked for rules that never match or change nothing: %s\n",
-		       f->incomplete);
+		wrap_printf(stdout, 4,
+			    "note: not looked for rules that never match or change nothing: %s",
+			    f->incomplete);
 }
 
 static json_t *rule_json(int rule, const char *id)
