@@ -37,7 +37,9 @@ static const char help_show[] =
 	"Usage: weir policy show FILE|PRESET\n"
 	"\n"
 	"Prints the policy expanded to plain rules, in the order they are tried, as JSON\n"
-	"that can be used as a policy file. Exit status: 0 shown, 2 error.\n";
+	"that can be used as a policy file.\n"
+	"\n"
+	"Exit status: 0 shown, 2 error.\n";
 
 int policy_cmd_complain(const char *cmd, const char *fmt, ...)
 {

@@ -12,16 +12,19 @@
 const char policy_help_check[] =
 	"Usage: weir policy check FILE|PRESET [--strict] [--json]\n"
 	"\n"
-	"Reads the policy in FILE (a policy, a configuration with a \"policy\" section, or a\n"
-	"preset), says whether it is valid, and what in it cannot be meant so: rules that\n"
-	"never match or change nothing, suffixes that anyone can have a name under, names\n"
-	"that look alike or cannot be resolved. Each finding names the rules it is about and\n"
+	"Reads the policy in FILE (a policy, or a configuration with a \"policy\" section),\n"
+	"says whether it is valid, and what in it cannot be meant so: rules that never\n"
+	"match or change nothing, suffixes that anyone can have a name under, names that\n"
+	"look alike or cannot be resolved. Each finding names the rules it is about and\n"
 	"shows a flow.\n"
 	"\n"
 	"  --strict  warnings make the exit status 1 (notes do not)\n"
 	"  --json    one JSON object\n"
 	"\n"
-	"Exit status: 0 valid, 1 valid with warnings and --strict, 2 not valid.\n";
+	"Exit status: 0 valid, 1 valid with warnings and --strict, 2 not valid.\n"
+	"\n"
+	"Example\n"
+	"  weir policy check --strict agent.json\n";
 
 struct options {
 	const char *file;

@@ -29,13 +29,13 @@ const char policy_help_suggest[] =
 	"HTTP methods and paths where requests were read. Each rule's reason says what it\n"
 	"was seen for; what had to be written wider than seen is told on standard error.\n"
 	"\n"
-	"  --observed      only what --observe let through and the policy would have denied\n"
+	"  --observed      only what --observe let through and the policy denies\n"
 	"  --from-denied   what the policy refused: the rules that would allow it\n"
 	"\n"
-	"Exit status: 0 written, 2 error or a record whose chain is broken.\n"
+	"Exit status: 0 written, 2 error, or the record is empty or broken.\n"
 	"\n"
 	"Example\n"
-	"  weir run --observe --audit run.jsonl -- ./agent\n"
+	"  weir run --backend netns --policy none --observe --audit run.jsonl -- ./agent\n"
 	"  weir policy suggest run.jsonl >agent.json\n"
 	"  weir policy replay agent.json run.jsonl\n";
 
