@@ -285,17 +285,21 @@ static struct dns_entry *entry_get(struct dns *d, const struct name *n, uint16_t
 	return e;
 }
 
-bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)
+enum dns_need dns_gather_needs(struct dns *d, const struct name *n, const uint16_t *types,
+			       unsigned n_types)
 {
+	enum dns_need need = DNS_NEED_NOTHING;
 	uint64_t hash = name_hash(d, n);
 
 	for (unsigned i = 0; i < n_types; i++) {
 		const struct dns_entry *e = entry_find(d, n, types[i], hash);
 
 		if (!e || (!e->pending && dns_now(d) >= e->expires))
-			return true;
+			return DNS_NEED_ASK;
+		if (e->pending)
+			need = DNS_NEED_WAIT;
 	}
-	return false;
+	return need;
 }
 
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types)

@@ -38,7 +38,9 @@ static int engine_new(struct loop *loop, const struct dns_config *cfg, const str
 	hash_key_random(&d->key);
 	list_init(&d->grace);
 	list_init(&d->conns);
-	pool_init(&d->query_pool, sizeof(struct dns_query), cfg->max_pending);
+	d->max_pending = cfg->max_pending;
+	/* Those that wait, and the one in hand. */
+	pool_init(&d->query_pool, sizeof(struct dns_query), d->max_pending + 1);
 	pool_init(&d->lookup_pool, sizeof(struct dns_lookup), DNS_MAX_LOOKUPS);
 	list_init(&d->pins.all);
 	list_init(&d->cache.lru);

@@ -53,9 +53,10 @@ struct dns_config {
 	const struct dns_record *records;
 	size_t n_records;
 	struct ip_prefix virtual4, virtual6;
-	uint32_t timeout_ms;  /* per upstream attempt; 0: 5000 */
-	uint32_t max_names;   /* names remembered; 0: 65536 */
-	uint32_t max_pending; /* queries under way; 0: 512 */
+	uint32_t timeout_ms; /* per upstream attempt; 0: 5000 */
+	uint32_t max_names;  /* names remembered; 0: 65536 */
+	/* Queries that wait for upstream; 0: 512. Of UDP or of TCP and TLS three quarters at most. */
+	uint32_t max_pending;
 	uint32_t pin_grace_s; /* real mode, beyond the TTL; 0: 300 */
 	uint32_t stale_s; /* serve-stale (RFC 8767), beyond the TTL when upstream fails; 0: off */
 	bool no_quic;	  /* HTTP/3 would be refused: HTTPS records do not offer it */
@@ -144,7 +145,7 @@ must_check int dns_set_upstreams(struct dns *d, const struct endpoint *upstreams
 /*
  * One query message from the guest. reply is called exactly once, now or
  * later, with the response message (len 0: nothing is to be sent, which only
- * happens for messages that may not be answered, RFC 8906). Truncated to what the
+ * happens for messages that may not be answered, RFC 8906, or when memory is short). Truncated to what the
  * transport and the query's EDNS size allow. Returns a handle for
  * dns_query_cancel() while the reply is outstanding, else NULL.
  */

@@ -46,6 +46,8 @@
 /* Queries that an upstream does not answer pile up: memory of c-ares. */
 #define DNS_MAX_ASKS 2048
 #define DNS_DEFAULT_PENDING 512
+/* One part in so many of those is kept from datagrams, and one from connections. */
+#define DNS_SHARE_KEPT 4
 #define DNS_DEFAULT_NAMES 65536
 #define DNS_DEFAULT_TIMEOUT_MS 5000
 #define DNS_DEFAULT_GRACE_S 300
@@ -204,8 +206,6 @@ bool dns_wname_in_zone(const struct dns_wname *n, const struct dns_wname *zone);
 void dns_wname_from(const struct name *n, struct dns_wname *ret);
 /* The host name it spells; -EINVAL when it is not a canonical one. */
 must_check int dns_wname_to(const struct dns_wname *w, struct name *ret);
-/* "4.3.2.1.in-addr.arpa" and its ip6.arpa sibling; false: some other name. */
-bool dns_arpa_addr(const struct name *n, struct ip_addr *ret);
 
 /* What a query said, once it was found well-formed. */
 struct dns_request {
@@ -458,8 +458,14 @@ must_check int dns_cache_init(struct dns *d);
 void dns_cache_fini(struct dns *d);
 void dns_gather_start(struct dns *d, struct dns_gather *g, const struct name *n,
 		      const uint16_t *types, unsigned n_types, void (*done)(struct dns_gather *g));
-/* Would a gather of these put a question to upstream? */
-bool dns_gather_asks(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
+/* What a gather of these would take. */
+enum dns_need {
+	DNS_NEED_NOTHING = 0,
+	DNS_NEED_WAIT = 1, /* for what others have asked */
+	DNS_NEED_ASK = 2,  /* a question to upstream */
+};
+enum dns_need dns_gather_needs(struct dns *d, const struct name *n, const uint16_t *types,
+			       unsigned n_types);
 /* Was one of these last asked for a query whose name the policy spells out? */
 bool dns_cache_exact(struct dns *d, const struct name *n, const uint16_t *types, unsigned n_types);
 /* Lets go of the entries; also abandons a gather that is under way. */
@@ -552,12 +558,21 @@ void dns_budget_fini(struct dns *d);
  */
 bool dns_budget_take(struct dns *d, const struct name *n, bool given, struct dns_denial *ret_denial);
 
-/* ---- special.c: names that are nobody's upstream (RFC 6761, RFC 7686) ---- */
+/* ---- arpa.c: reverse names ------------------------------------------------- */
+
+/* "4.3.2.1.in-addr.arpa" and its ip6.arpa sibling; false: some other name. */
+bool dns_arpa_addr(const struct name *n, struct ip_addr *ret);
+/* Is it, or is it below, the reverse of a network that has no meaning outside (RFC 6303)? */
+bool dns_arpa_local(const struct name *n);
+
+/* ---- special.c: names that are nobody's upstream (RFC 6761) ------------------ */
 
 enum dns_special {
 	DNS_SPECIAL_NO = 0,
 	DNS_SPECIAL_LOOPBACK = 1, /* the guest itself */
 	DNS_SPECIAL_NXDOMAIN = 2,
+	DNS_SPECIAL_EMPTY = 3, /* there is such a name, without any record */
+	DNS_SPECIAL_LOCAL = 4, /* a network's own: NXDOMAIN, unless the policy spells it out */
 };
 enum dns_special dns_special_of(const struct name *n);
 
@@ -570,7 +585,8 @@ struct dns_query {
 	struct dns_question q;
 	dns_reply_fn *reply;
 	void *user;
-	bool *ended; /* set when it ends before dns_query() has returned */
+	bool *ended;  /* set when it ends before dns_query() has returned, NULL afterwards */
+	bool waiting; /* counted in dns.n_waiting */
 };
 
 struct dns_ending {
@@ -593,7 +609,7 @@ void dns_finish_nxdomain(struct dns_query *q, uint32_t ttl, int ede, const char 
 /* False: not the reverse of an address that was given out. */
 bool dns_finish_reverse(struct dns_query *q);
 void dns_finish_records(struct dns_query *q, const struct dns_record *rec, size_t n);
-void dns_finish_special(struct dns_query *q);
+void dns_finish_special(struct dns_query *q, enum dns_special what);
 void dns_finish_any(struct dns_query *q);
 
 /* ---- data.c: answers that are not addresses -------------------------------- */
@@ -620,6 +636,8 @@ struct dns {
 	struct dns_budgets budgets;
 	struct list grace;
 	struct pool query_pool, lookup_pool;
+	size_t max_pending;
+	size_t n_waiting[2]; /* queries: by UDP, by connections */
 	struct list conns;
 	size_t n_conns;
 	uint64_t tcp_idle_ns;

@@ -42,14 +42,18 @@ void dns_finish_records(struct dns_query *q, const struct dns_record *rec, size_
 	dns_finish(q, &e);
 }
 
-void dns_finish_special(struct dns_query *q)
+void dns_finish_special(struct dns_query *q, enum dns_special what)
 {
 	struct dns_ending e = dns_ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
 	struct ip_addr loopback = ip4(127, 0, 0, 1);
 	static const char why[] = "special-use name";
 
-	if (dns_special_of(&q->q.name) == DNS_SPECIAL_NXDOMAIN) {
+	if (what == DNS_SPECIAL_NXDOMAIN || what == DNS_SPECIAL_LOCAL) {
 		dns_finish_nxdomain(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_BLOCKED, why);
+		return;
+	}
+	if (what == DNS_SPECIAL_EMPTY) {
+		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_BLOCKED, why);
 		return;
 	}
 	if (!is_address_type(q)) {

@@ -100,6 +100,7 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 	static const uint16_t types[] = { DNS_TYPE_A, DNS_TYPE_AAAA };
 	const struct dns_record *rec;
 	size_t n_rec = dns_records_of(d, n, &rec);
+	enum dns_special special;
 	struct dns_lookup *l;
 	struct dns_denial over;
 	bool ended = false, exact;
@@ -113,14 +114,15 @@ struct dns_lookup *dns_resolve(struct dns *d, const struct name *n, dns_addrs_fn
 		cb(user, 0, addrs, k);
 		return NULL;
 	}
-	if (dns_special_of(n)) {
-		/* Never our own loopback for the guest's. */
+	special = dns_special_of(n);
+	if (special && special != DNS_SPECIAL_LOCAL) {
+		/* Never our own loopback for the guest's. A local name was given by the policy's word. */
 		cb(user, -ENODATA, NULL, 0);
 		return NULL;
 	}
 	/* The name was given before, but asking for it again and again is a message too. */
 	exact = dns_cache_exact(d, n, types, ARRAY_SIZE(types));
-	if (!exact && dns_gather_asks(d, n, types, ARRAY_SIZE(types)) &&
+	if (!exact && dns_gather_needs(d, n, types, ARRAY_SIZE(types)) == DNS_NEED_ASK &&
 	    !dns_budget_take(d, n, true, &over)) {
 		cb(user, -EDQUOT, NULL, 0);
 		return NULL;

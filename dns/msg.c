@@ -168,59 +168,6 @@ int dns_wname_to(const struct dns_wname *w, struct name *ret)
 	return name_parse(text, len, ret, NULL);
 }
 
-/* One label of an arpa name as a number without leading zeros. */
-static bool arpa_label(const char *s, size_t len, unsigned base, unsigned max, unsigned *ret)
-{
-	unsigned v = 0;
-
-	if (len == 0 || len > 3 || (len > 1 && s[0] == '0'))
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		unsigned c = s[i] >= '0' && s[i] <= '9'	  ? (unsigned)(s[i] - '0')
-			     : s[i] >= 'a' && s[i] <= 'f' ? (unsigned)(s[i] - 'a') + 10
-							  : 99;
-
-		if (c >= base)
-			return false;
-		v = v * base + c;
-	}
-	*ret = v;
-	return v <= max;
-}
-
-bool dns_arpa_addr(const struct name *n, struct ip_addr *ret)
-{
-	static const char v4[] = ".in-addr.arpa", v6[] = ".ip6.arpa";
-	bool is4 = n->len >= sizeof(v4) && str_eq(n->s + n->len - (sizeof(v4) - 1), v4);
-	bool is6 = n->len >= sizeof(v6) && str_eq(n->s + n->len - (sizeof(v6) - 1), v6);
-	struct ip_addr a = { .family = is4 ? 4 : 6 };
-	size_t end, label = 0;
-	unsigned i = 0, v;
-
-	if (!is4 && !is6)
-		return false;
-	end = n->len - (is4 ? sizeof(v4) : sizeof(v6)) + 1;
-	for (size_t at = 0; at <= end; at++) {
-		if (at < end && n->s[at] != '.')
-			continue;
-		if (is4) {
-			if (i > 3 || !arpa_label(n->s + label, at - label, 10, 255, &v))
-				return false;
-			a.b[3 - i++] = (uint8_t)v;
-		} else {
-			if (i > 31 || at - label != 1 || !arpa_label(n->s + label, 1, 16, 15, &v))
-				return false;
-			a.b[15 - i / 2] |= (uint8_t)(i % 2 ? v << 4 : v);
-			i++;
-		}
-		label = at + 1;
-	}
-	if (i != (is4 ? 4u : 32u))
-		return false;
-	*ret = a;
-	return true;
-}
-
 /* The additional section of a query: one OPT at most, nothing else. */
 static const char *read_opt(struct dns_msg *m, unsigned n, struct dns_request *rq)
 {

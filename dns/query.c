@@ -11,8 +11,40 @@
  *
  * Virtual answers ask upstream for both families, because the family that the
  * guest asks for says nothing about the one the gateway will dial.
+ *
+ * Whoever has waited for upstream is judged again when the answer comes: the policy
+ * may be another one by then. The limit of queries is for those that have to wait;
+ * what is known here is answered however many do. Datagrams and connections may
+ * each take three quarters of it, so that a flood of one leaves room for the other.
  */
 #include "dns/dns_int.h"
+
+static size_t *waiting_of(struct dns_query *q)
+{
+	return &q->d->n_waiting[q->q.transport != DNS_UDP];
+}
+
+/* False: as many wait as may. */
+static bool wait_begin(struct dns_query *q)
+{
+	size_t limit = q->d->max_pending, share = limit - limit / DNS_SHARE_KEPT;
+	size_t all = q->d->n_waiting[0] + q->d->n_waiting[1];
+
+	if (all >= limit || *waiting_of(q) >= share)
+		return false;
+	++*waiting_of(q);
+	q->waiting = true;
+	return true;
+}
+
+/* Its last moment: nothing of it is in use any more. */
+static void query_put(struct dns_query *q)
+{
+	if (q->waiting)
+		--*waiting_of(q);
+	dns_gather_end(&q->g);
+	pool_put(&q->d->query_pool, q);
+}
 
 /* RFC 8767: the answer has outlived its TTL, and says so unless it has worse to say. */
 static bool mark_stale(struct dns_reply *r)
@@ -56,8 +88,7 @@ void dns_finish(struct dns_query *q, const struct dns_ending *ending)
 	d->ops.event(d->ctx, &ev);
 	if (q->ended)
 		*q->ended = true;
-	dns_gather_end(&q->g);
-	pool_put(&d->query_pool, q);
+	query_put(q);
 	reply(user, out, len);
 }
 
@@ -199,11 +230,63 @@ static bool left_out(const struct dns_gather *g)
 	return e && !e->pending && e->rr.left_out;
 }
 
+/* May this type be asked of a name that may be asked? */
+static bool type_served(const struct dns_query *q)
+{
+	switch (q->q.type) {
+	case DNS_TYPE_A:
+	case DNS_TYPE_AAAA:
+	case DNS_TYPE_HTTPS:
+	case DNS_TYPE_SVCB:
+		return true;
+	case DNS_TYPE_MX:
+	case DNS_TYPE_SRV:
+	case DNS_TYPE_TXT:
+		return q->d->ops.judge_type && q->d->ops.judge_type(q->d->ctx, &q->q);
+	default:
+		return false;
+	}
+}
+
+static void finish_type(struct dns_query *q)
+{
+	dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
+			 "this type is not resolved");
+}
+
+/* False: the policy says no, and that was the query's end. */
+static bool permitted(struct dns_query *q, bool *ret_exact)
+{
+	struct dns_denial denial = { 0 };
+
+	*ret_exact = false;
+	if (q->d->ops.judge_query(q->d->ctx, &q->q, ret_exact, &denial))
+		return true;
+	finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
+	return false;
+}
+
+/* The same for one that has waited. */
+static bool still_permitted(struct dns_query *q)
+{
+	bool exact;
+
+	if (!permitted(q, &exact))
+		return false;
+	if (type_served(q))
+		return true;
+	finish_type(q);
+	return false;
+}
+
 static void gathered(struct dns_gather *g)
 {
 	struct dns_query *q = container_of(g, struct dns_query, g);
+	bool waited = !q->ended;
 	struct dns_sum s;
 
+	if (waited && !still_permitted(q))
+		return;
 	dns_sum_up(q->d, g, &q->q, &s);
 	if (s.alias_denied) {
 		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &s.denial, NULL, 0);
@@ -226,33 +309,20 @@ static void gathered(struct dns_gather *g)
 	}
 }
 
-/* May this type be asked of a name that may be asked? */
-static bool type_served(const struct dns_query *q)
-{
-	switch (q->q.type) {
-	case DNS_TYPE_A:
-	case DNS_TYPE_AAAA:
-	case DNS_TYPE_HTTPS:
-	case DNS_TYPE_SVCB:
-		return true;
-	case DNS_TYPE_MX:
-	case DNS_TYPE_SRV:
-	case DNS_TYPE_TXT:
-		return q->d->ops.judge_type && q->d->ops.judge_type(q->d->ctx, &q->q);
-	default:
-		return false;
-	}
-}
-
 /* What the cache has is free; what would leave has a budget, unless the policy spells the name out. */
 static void ask_upstream(struct dns_query *q, const uint16_t *types, unsigned n_types, bool exact)
 {
 	struct dns *d = q->d;
+	enum dns_need need = dns_gather_needs(d, &q->q.name, types, n_types);
 	struct dns_denial denial = { 0 };
 
+	if (need != DNS_NEED_NOTHING && !wait_begin(q)) {
+		finish_refused(q, DNS_RCODE_SERVFAIL, DNS_EDE_NOT_READY,
+			       "too many queries under way");
+		return;
+	}
 	q->g.exact = exact;
-	if (exact || !dns_gather_asks(d, &q->q.name, types, n_types) ||
-	    dns_budget_take(d, &q->q.name, false, &denial)) {
+	if (exact || need != DNS_NEED_ASK || dns_budget_take(d, &q->q.name, false, &denial)) {
 		dns_gather_start(d, &q->g, &q->q.name, types, n_types, gathered);
 		return;
 	}
@@ -274,26 +344,24 @@ static void ask(struct dns_query *q, bool exact)
 static void answer(struct dns_query *q)
 {
 	const struct dns_record *rec = NULL;
-	struct dns_denial denial = { 0 };
-	bool exact = false;
+	enum dns_special special;
 	size_t n_rec;
+	bool exact;
 
-	if (dns_finish_reverse(q))
+	if (dns_finish_reverse(q) || !permitted(q, &exact))
 		return;
-	if (!q->d->ops.judge_query(q->d->ctx, &q->q, &exact, &denial)) {
-		finish_denied(q, DNS_DENIED, DNS_EDE_BLOCKED, &denial, NULL, 0);
-		return;
-	}
 	n_rec = dns_records_of(q->d, &q->q.name, &rec);
-	if (!n_rec && dns_special_of(&q->q.name))
-		dns_finish_special(q);
+	special = dns_special_of(&q->q.name);
+	if (special == DNS_SPECIAL_LOCAL && exact)
+		special = DNS_SPECIAL_NO;
+	if (!n_rec && special)
+		dns_finish_special(q, special);
 	else if (q->q.type == DNS_TYPE_ANY)
 		dns_finish_any(q);
 	else if (n_rec)
 		dns_finish_records(q, rec, n_rec);
 	else if (!type_served(q))
-		dns_finish_empty(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NOT_SUPPORTED,
-				 "this type is not resolved");
+		finish_type(q);
 	else
 		ask(q, exact);
 }
@@ -325,21 +393,15 @@ static void read_and_answer(struct dns_query *q, int rcode, const char *why)
 	answer(q);
 }
 
-/* Over the limit of queries: no object to keep, so the reply is made on the spot. */
-static void refuse_at_limit(struct dns *d, const struct dns_request *rq,
-			    const struct dns_question *question, dns_reply_fn *reply, void *user)
+/* Neither an answer nor a reason to keep: the record has it. */
+static struct dns_query *no_reply(struct dns *d, const struct dns_question *question,
+				  const char *why, dns_reply_fn *reply, void *user)
 {
-	uint8_t out[DNS_REPLY_MAX];
-	struct dns_reply r = {
-		.rcode = DNS_RCODE_SERVFAIL,
-		.ede = DNS_EDE_NOT_READY,
-		.ede_text = "too many queries under way",
-	};
-	struct dns_event ev = { .q = question, .result = DNS_REFUSED, .detail = r.ede_text };
-	size_t len = dns_reply_build(rq, &r, DNS_UDP_MIN, out);
+	struct dns_event ev = { .q = question, .result = DNS_REFUSED, .detail = why };
 
 	d->ops.event(d->ctx, &ev);
-	reply(user, out, len);
+	reply(user, NULL, 0);
+	return NULL;
 }
 
 struct dns_query *dns_query(struct dns *d, const uint8_t *msg, size_t len, enum dns_transport t,
@@ -353,22 +415,15 @@ struct dns_query *dns_query(struct dns *d, const uint8_t *msg, size_t len, enum 
 	bool ended = false;
 	int r = dns_request_read(msg, len, &rq, &why);
 
-	if (r < 0) {
-		struct dns_event ev = { .q = &question, .result = DNS_REFUSED, .detail = why };
-
-		d->ops.event(d->ctx, &ev);
-		reply(user, NULL, 0);
-		return NULL;
-	}
+	if (r < 0)
+		return no_reply(d, &question, why, reply, user);
 	/* As far as it could be read: a refusal's record says what was asked. */
 	question.type = rq.qtype;
 	if (!rq.question_len || dns_wname_to(&rq.qname, &question.name) < 0)
 		question.name.len = 0;
 	q = pool_get(&d->query_pool);
-	if (!q) {
-		refuse_at_limit(d, &rq, &question, reply, user);
-		return NULL;
-	}
+	if (!q)
+		return no_reply(d, &question, "out of memory", reply, user);
 	q->d = d;
 	q->rq = rq;
 	q->q = question;
@@ -397,6 +452,5 @@ void dns_query_cancel(struct dns_query *q)
 		.detail = "the client went away before the answer",
 	};
 	q->d->ops.event(q->d->ctx, &ev);
-	dns_gather_end(&q->g);
-	pool_put(&q->d->query_pool, q);
+	query_put(q);
 }

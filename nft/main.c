@@ -36,7 +36,10 @@ static const char help[] =
 	"Stricter than weir: Teredo and ISATAP addresses are refused. Weaker: a name's\n"
 	"address is anybody's who shares it.\n"
 	"\n"
-	"Exit status: 0 done, 2 error.\n";
+	"Exit status: 0 done, 2 error.\n"
+	"\n"
+	"Example\n"
+	"  weir policy nft agent.json --gateway 192.0.0.1 --apply --netns 4711\n";
 
 struct arguments {
 	const char *policy, *netns, *table, *iface, *names;
@@ -134,7 +137,7 @@ static int parse_args(int argc, char **argv, struct arguments *a)
 		if (argv[i][0] == '-' && argv[i][1])
 			return unknown_option(argv[i]);
 		if (a->policy)
-			return complain("one FILE or PRESET only, not also %s", argv[i]);
+			return complain("one argument too many: %s", argv[i]);
 		a->policy = argv[i];
 	}
 	if (!a->policy)

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 const char policy_help_diff[] =
-	"Usage: weir policy diff OLD NEW [--json]\n"
+	"Usage: weir policy diff OLD NEW [OPTIONS]\n"
 	"\n"
 	"Says exactly what becomes allowed and what becomes denied from OLD to NEW (files\n"
 	"or presets): sets of flows and of names that may be asked, each with an example\n"
@@ -26,16 +26,9 @@ struct options {
 	bool json;
 };
 
-static int unknown(const char *arg)
-{
-	static const char *const names[] = { "--json" };
-
-	return policy_cmd_complain("diff", "unknown option %s%s", arg,
-				   str_suggest(arg, names, 1) ? "; did you mean --json?" : "");
-}
-
 static int parse(int argc, char **argv, struct options *o)
 {
+	static const char *const names[] = { "--json" };
 	bool rest = false;
 
 	for (int i = 1; i < argc; i++) {
@@ -44,13 +37,13 @@ static int parse(int argc, char **argv, struct options *o)
 		else if (!rest && str_eq(argv[i], "--json"))
 			o->json = true;
 		else if (!rest && argv[i][0] == '-' && argv[i][1])
-			return unknown(argv[i]);
+			return policy_cmd_unknown("diff", argv[i], names, ARRAY_SIZE(names));
 		else if (!o->old)
 			o->old = argv[i];
 		else if (!o->new)
 			o->new = argv[i];
 		else
-			return policy_cmd_complain("diff", "OLD and NEW only, not also %s", argv[i]);
+			return policy_cmd_complain("diff", "one argument too many: %s", argv[i]);
 	}
 	if (!o->new)
 		return policy_cmd_complain("diff",

@@ -114,7 +114,7 @@ def test_help(weir, command):
     if command == "policy nft" and not os.path.exists(weir.program + "-policy-nft"):
         pytest.skip("only weir itself was copied to where its user can go")
     p = weir.call(*command.split(), "--help")
-    assert p.returncode == 0 and "Exit status:" in p.stdout and not p.stderr, p
+    assert p.returncode == 0 and "\nExit status" in p.stdout and not p.stderr, p
     assert p.stdout.startswith("Usage: weir " + command), p
     assert all(len(line) <= 80 for line in p.stdout.splitlines()), p
     assert weir.call("help", *command.split()).stdout == p.stdout
@@ -184,10 +184,10 @@ RULES = [
     {"destination": {"group": "everyone"}}, {"destination": "x.com", "destination_kind": "cidr"},
     {"destination": "1.2.3.4", "destination_kind": "domain"}, {"destination_kind": "host"},
     {"protocols": ["tpc"]}, {"protocols": []}, {"protocol": 6},
-    {"protocol": "tcp", "protocols": ["udp"]}, {"ports": ["0"]}, {"ports": ["1-0"]},
+    {"ports": ["0"]}, {"ports": ["1-0"]},
     {"ports": [65536]}, {"ports": ["80-"]}, {"ports": [{"start": 5}]},
     {"ports": [{"start": 9, "end": 5}]}, {"ports": [-1]}, {"ports": [1.5]}, {"port": "http"},
-    {"port": 80, "ports": [81]}, {"ports": []}, {"http": {}}, {"http": {"methods": "GET"}},
+    {"ports": []}, {"http": {}}, {"http": {"methods": "GET"}},
     {"http": {"method": ["GET"]}}, {"http": {"methods": ["G T"]}}, {"http": {"paths": ["x"]}}, {"http": {"paths": ["/a/%2e%2e/b"]}},
     {"http": {"paths": ["/a"]}, "protocols": ["udp"]},
     {"reason": 5}, {"id": ""}, {"id": 5}, {"actoin": "deny"},

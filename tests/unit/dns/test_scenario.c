@@ -11,6 +11,7 @@
  *	budget NAMES BYTES QUERIES SECONDS           exact NAME
  *	unfilter PREFIX               the policy changes
  *	types SUFFIX                  MX, SRV and TXT may be asked below it
+ *	untypes                       the policy changes
  *	no-quic                       dns_config.no_quic
  *	query ID TYPE NAME [tcp|tls] [edns=SIZE] [version=N] [opt=HEX] [class=N] [opcode=N]
  *	      [questions=N] [norad] [cd] [trail]   NAME: \DDD escapes, "." the root
@@ -701,6 +702,8 @@ static void do_config(char **w)
 		S.filter[S.n_filter++] = prefix_of(w[1]);
 	else if (str_eq(w[0], "unfilter"))
 		S.n_filter = 0;
+	else if (str_eq(w[0], "untypes"))
+		S.n_types = 0;
 	else
 		die("unknown statement %s", w[0]);
 }
