@@ -19,7 +19,7 @@ static const char usage[] =
 	"  weir audit [FILE]                 the record of a run, as a table\n"
 	"  weir why ID                       what was denied, and what would change it\n"
 	"  weir ctl [NAME ...]               sandboxes that run: status, another policy\n"
-	"  weir policy COMMAND               write and try policies: check, show, explain,\n"
+	"  weir policy COMMAND               write, try policies: check, show, explain,\n"
 	"                                    diff, test, replay, suggest, nft\n"
 	"  weir doctor                       what this machine can do\n"
 	"  weir version                      which weir this is\n"
