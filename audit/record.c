@@ -87,7 +87,7 @@ int audit_record_open(const char *path, struct audit_record **ret, char *err, si
 	r->f = fopen(path, "re");
 	if (!r->f) {
 		rc = -errno;
-		snprintf(err, err_size, "%s: %s", path, strerror(-rc));
+		snprintf(err, err_size, "%s", strerror(-rc));
 		free(r);
 		return rc;
 	}

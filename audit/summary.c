@@ -148,6 +148,8 @@ static void print_dests(struct audit_summary *s, const struct audit_view *v, FIL
 static void print_denied(struct audit_summary *s, const struct audit_view *v, FILE *out)
 {
 	size_t n = MIN(s->denied.count, (size_t)SUMMARY_DENIED);
+	/* Of a run that only observes, nothing was. */
+	const char *label = s->totals.observed && !s->totals.denied ? "would deny" : "refused";
 
 	audit_tally_sort(&s->denied);
 	for (size_t i = 0; i < n; i++) {
@@ -161,7 +163,7 @@ static void print_denied(struct audit_summary *s, const struct audit_view *v, FI
 		if (it->note[0])
 			snprintf(id, sizeof(id), " [%s]", it->note);
 		rest = 11 + (int)strlen(times) + (int)strlen(id);
-		fprintf(out, "%s%-11s%s", audit_color(v, AUDIT_V_DENY), i ? "" : "refused",
+		fprintf(out, "%s%-11s%s", audit_color(v, AUDIT_V_DENY), i ? "" : label,
 			audit_color_end(v));
 		audit_put_cell(out, it->key, MIN(room(v, rest, 200), (int)strlen(it->key)));
 		fprintf(out, "%s%s\n", times, id);

@@ -5,7 +5,8 @@
 #   sh demo/run.sh
 #
 # Builds weir if it is not built, needs no network apart from installing missing Debian packages,
-# leaves nothing behind, and exits with an error if anything it shows is not true.
+# leaves nothing behind, and exits with an error if anything it shows is not true: first an agent that
+# misbehaves behind a policy, then the way from watching an agent to its policy and what to do with one.
 set -eu
 cd "$(dirname "$0")/.."
 top=$(pwd)
@@ -22,4 +23,8 @@ if ! cmake --build build >"$log" 2>&1; then
 	exit 1
 fi
 rm -f "$log"
-exec python3 tests/lab/lab.py run -- sh demo/steps.sh "$top/build/bin/weir"
+lab() { python3 tests/lab/lab.py run -- sh "$@" "$top/build/bin/weir"; }
+rc=0
+lab demo/steps.sh || rc=1
+lab demo/workflow.sh || rc=1
+exit $rc

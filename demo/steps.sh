@@ -5,22 +5,16 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 weir=$1
-if [ -t 1 ]; then
-	esc=$(printf '\033')
-	BOLD="$esc[1m" GREEN="$esc[32m" RED="$esc[33m" PLAIN="$esc[0m" color=always
-else
-	BOLD='' GREEN='' RED='' PLAIN='' color=never
-fi
-export BOLD GREEN RED PLAIN
 DEMO_OUT=$LAB_TMP/demo
 export DEMO_OUT
 mkdir -p "$DEMO_OUT"
+. "$here/show.sh"
 cp "$here/agent.sh" "$here/policy.json" "$LAB_TMP/"
 record=$LAB_TMP/audit.jsonl
 
-printf '%sThe policy%s\n' "$BOLD" "$PLAIN"
+heading 'The policy'
 sed 's/^/     /' "$here/policy.json"
-printf '\n%sThe command%s\n' "$BOLD" "$PLAIN"
+heading 'The command'
 cat <<'EOF'
      weir run --backend netns --policy policy.json \
               --secret LAB_TOKEN@api.example.com -- sh agent.sh
@@ -31,25 +25,13 @@ cd "$LAB_TMP" || exit 1
 	--upstream-ca "$LAB_CA" --audit "$record" -- sh agent.sh
 status=$?
 
-printf '\n%sThe record: weir audit%s\n' "$BOLD" "$PLAIN"
+heading 'The record: weir audit'
 "$weir" audit "$record" --color "$color"
 audit=$?
 
 # ---- and now: was it all true? ------------------------------------------------------------
 
-bad=0
 got() { cat "$DEMO_OUT/$1" 2>/dev/null; }
-claim() { # claim TEXT COMMAND...
-	text=$1
-	shift
-	if "$@"; then
-		printf '   %s+%s %s\n' "$GREEN" "$PLAIN" "$text"
-	else
-		printf '   %s! NOT TRUE:%s %s\n' "$RED" "$PLAIN" "$text"
-		bad=$((bad + 1))
-	fi
-}
-absent() { ! grep -qF -e "$1" "$2" 2>/dev/null; }
 seen_by() { # entries of the lab's servers about HOST, of one kind
 	grep -F "\"server\": \"$1\"" "$LAB_LOG" | grep -F "\"kind\": \"$2\""
 }
@@ -69,7 +51,7 @@ denials_explained() {
 	done
 }
 
-printf '\n%sChecked%s\n' "$BOLD" "$PLAIN"
+heading 'Checked'
 claim 'the agent ran to its end and the record is intact' [ "$status$audit" = 00 ]
 claim 'the API got the real key' [ "$(got authorized)" = true ]
 claim 'the agent held a placeholder of the same length, not the key' \

@@ -19,7 +19,7 @@ static const char help[] =
 	"Usage: weir policy nft FILE|PRESET [OPTIONS]\n"
 	"\n"
 	"Prints the address and port part of a policy as an nftables table, for `nft -f`.\n"
-	"What the kernel cannot know (requests, names) is kept on the safe side, and told.\n"
+	"What the kernel cannot know (requests, names) is kept on the safe side and told.\n"
 	"\n"
 	"  --apply            put it in place instead, whole or not at all (as root)\n"
 	"  --netns PID|PATH   ... in that network namespace\n"
@@ -28,12 +28,13 @@ static const char help[] =
 	"                     table stands in the sandbox's own namespace (output, input)\n"
 	"  --gateway ADDR     an address of group host; may be given more than once\n"
 	"  --names FILE       lines of NAME ADDR [SECONDS]: what the sets of names hold;\n"
-	"                     later ones: nft add element inet weir name0_v4 { ADDR timeout 60s }\n"
+	"                     later ones: nft add element inet weir name0_v4 \\\n"
+	"                                   '{ ADDR timeout 60s }'\n"
 	"\n"
 	"A rule by name becomes a pair of sets, nameN_v4 and nameN_v6, N being the rule's\n"
 	"number. Each rule has a counter and says which rule of the policy it is from.\n"
-	"Stricter than weir: Teredo and ISATAP addresses are refused, and a name's address\n"
-	"is anybody's who shares it.\n"
+	"Stricter than weir: Teredo and ISATAP addresses are refused. Weaker: a name's\n"
+	"address is anybody's who shares it.\n"
 	"\n"
 	"Exit status: 0 done, 2 error.\n"
 	"\n"
@@ -91,6 +92,16 @@ static bool is_plain(const char *s, size_t max)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == len;
 }
 
+static int unknown_option(const char *arg)
+{
+	static const char *const names[] = { "--apply", "--netns", "--table",  "--iface",
+					     "--names", "--help",  "--gateway" };
+	const char *near = str_suggest(arg, names, ARRAY_SIZE(names));
+
+	return complain("unknown option %s%s%s%s", arg, near ? "; did you mean " : ", see --help",
+			near ? near : "", near ? "?" : "");
+}
+
 static int parse_args(int argc, char **argv, struct arguments *a)
 {
 	const char *gateway = NULL;
@@ -124,7 +135,7 @@ static int parse_args(int argc, char **argv, struct arguments *a)
 		if (taken)
 			continue;
 		if (argv[i][0] == '-' && argv[i][1])
-			return complain("unknown option %s, see --help", argv[i]);
+			return unknown_option(argv[i]);
 		if (a->policy)
 			return complain("one argument too many: %s", argv[i]);
 		a->policy = argv[i];

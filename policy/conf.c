@@ -88,10 +88,32 @@ enum conf_format conf_format_of(const char *path)
 	return dot && strcasecmp(dot, ".toml") == 0 ? CONF_TOML : CONF_JSON;
 }
 
+/* What people hand over in place of a policy: the other files that weir works with. */
+static const char *other_file(const struct conf_doc *d)
+{
+	static const unsigned char magics[][4] = { { 0x0a, 0x0d, 0x0d, 0x0a },
+						   { 0xd4, 0xc3, 0xb2, 0xa1 },
+						   { 0x4d, 0x3c, 0xb2, 0xa1 },
+						   { 0xa1, 0xb2, 0xc3, 0xd4 },
+						   { 0xa1, 0xb2, 0x3c, 0x4d } };
+
+	if (str_starts(d->text, "{\"_schema\":\"weir.audit/"))
+		return "this is the record of a run; weir policy suggest makes a policy from one";
+	for (size_t i = 0; i < ARRAY_SIZE(magics) && d->len >= sizeof(magics[0]); i++)
+		if (memcmp(d->text, magics[i], sizeof(magics[0])) == 0)
+			return "this is a packet capture; weir policy replay FILE CAPTURE reads "
+			       "one";
+	return NULL;
+}
+
 static int doc_build(struct conf_doc *d, enum conf_format format, struct conf_error *err)
 {
-	const char *nul = memchr(d->text, 0, d->len);
+	const char *nul = memchr(d->text, 0, d->len), *other = other_file(d);
 
+	if (!d->len)
+		return conf_doc_fail(d, conf_doc_place(d, 0), err, "the file is empty");
+	if (other)
+		return conf_doc_fail(d, conf_doc_place(d, 0), err, "%s", other);
 	if (nul)
 		return conf_doc_fail(d, conf_doc_place(d, (size_t)(nul - d->text)), err,
 				     "a NUL byte in the file");

@@ -171,6 +171,13 @@ static int say_dead(struct lint *l, uint32_t i)
 }
 
 /* A deny by name behind a wider allow: flows that prove the name never get there. */
+static bool is_nameless(const struct lint *l, uint32_t i)
+{
+	const struct policy_rule *r = &l->p->rules[i];
+
+	return !l->marks[i].named && r->name && r->action == POLICY_DENY && (r->dirs & POLICY_EGRESS);
+}
+
 static int say_nameless(struct lint *l, uint32_t i)
 {
 	char rule[LINT_RULE_TEXT], by[DECIDERS_MAX * LINT_RULE_TEXT], first[LINT_RULE_TEXT];
@@ -198,13 +205,40 @@ static char *mark_example(const struct lint *l, const struct mark *m)
 	return lint_example(&f);
 }
 
+/*
+ * An idle deny whose name an earlier rule allows: to say only that it can be
+ * deleted would be true, and not what its author wants to know.
+ */
+static bool say_bypassed(struct lint *l, uint32_t i, int *ret)
+{
+	char rule[LINT_RULE_TEXT], by[DECIDERS_MAX * LINT_RULE_TEXT], first[LINT_RULE_TEXT];
+	struct shadow w;
+
+	if (!is_nameless(l, i) || !shadow_of(l, i, &w))
+		return false;
+	if (l->p->rules[w.by[0]].action != POLICY_ALLOW) {
+		free(w.example);
+		return false;
+	}
+	shadow_text(l, &w, by, sizeof(by));
+	*ret = lint_add(l->out, l->p, POLICY_WARNING, "changes-nothing", (int)i, w.by[0], w.example,
+			"%s denies nothing: %s %s flows to its name first. Move it in front "
+			"of %s, or delete it.",
+			lint_rule_text(l->p, (int)i, rule), by, w.n > 1 ? "decide" : "decides",
+			lint_rule_text(l->p, w.by[0], first));
+	return true;
+}
+
 static int say_idle(struct lint *l, uint32_t i)
 {
 	const struct mark *m = &l->marks[i];
 	struct firsts f = firsts_merge(m->name.f, m->addr.f);
 	int next = f.b < l->p->n_rules ? (int)f.b : -1;
 	char rule[LINT_RULE_TEXT], then[LINT_RULE_TEXT];
+	int r;
 
+	if (say_bypassed(l, i, &r))
+		return r;
 	/* Deleting both, as each finding would have it, is more than either means. */
 	if (next >= 0 && !l->marks[next].lives)
 		return lint_add(l->out, l->p, POLICY_WARNING, "changes-nothing", (int)i, next,
@@ -225,7 +259,6 @@ int lint_say_rules(struct lint *l)
 	int r = 0;
 
 	for (uint32_t i = 0; i < l->p->n_rules && r == 0; i++) {
-		const struct policy_rule *rule = &l->p->rules[i];
 		const struct mark *m = &l->marks[i];
 
 		if (l->s->list[0].places[i].odd)
@@ -234,8 +267,7 @@ int lint_say_rules(struct lint *l)
 			r = say_dead(l, i);
 		else if (!m->matters)
 			r = say_idle(l, i);
-		else if (!m->named && rule->name && rule->action == POLICY_DENY &&
-			 (rule->dirs & POLICY_EGRESS))
+		else if (is_nameless(l, i))
 			r = say_nameless(l, i);
 	}
 	return r;

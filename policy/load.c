@@ -15,6 +15,7 @@
 #include "policy/policy_internal.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* One of the four bulk lists. An empty one is fine: it adds nothing. */
 static int load_list(struct policy *p, const struct conf *c, enum policy_action action,
@@ -320,10 +321,16 @@ int policy_load_file_or_preset(const char *arg, struct policy **ret, struct conf
 {
 	int e;
 
+	if (!arg[0]) {
+		conf_error_set(err, "an empty name is neither a file nor a preset");
+		return -ENOENT;
+	}
 	if (strpbrk(arg, "/.") || is_file(arg))
 		return policy_load_file(arg, ret, err);
 	e = policy_preset(arg, ret);
-	if (e == -ENOENT && policy_preset_suggest(arg))
+	if (e == -ENOENT && access(arg, F_OK) == 0)
+		conf_error_set(err, "%.100s: is a directory; name a file in it, or a preset", arg);
+	else if (e == -ENOENT && policy_preset_suggest(arg))
 		conf_error_set(err, "%.100s: no such file or preset; did you mean \"%s\"?", arg,
 			       policy_preset_suggest(arg));
 	else if (e == -ENOENT)

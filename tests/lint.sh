@@ -78,7 +78,7 @@ for f in $c_files; do
 done >"$tmp"
 verdict 'no source has more than 1200 lines'
 
-for d in base policy netstack dns tlsproxy audit weir fuzz tests tests/lab tests/e2e tests/bench; do
+for d in base policy netstack dns tlsproxy audit weir nft demo fuzz tests tests/lab tests/e2e tests/bench; do
 	[ -d "$d" ] && [ ! -f "$d/README.md" ] && echo "$d: no README.md"
 done >"$tmp"
 verdict 'every folder has a README'

@@ -76,7 +76,7 @@ unit() {
 e2e() {
 	name=$1 dir=$2 log=$logs/$(echo "$1" | tr " " -).e2e
 	shift 2
-	timeout -k 10 1200 env WEIR="$top/$dir/bin/weir" /usr/bin/python3 -B -m pytest -q \
+	timeout -k 10 2400 env WEIR="$top/$dir/bin/weir" /usr/bin/python3 -B -m pytest -q \
 		-p no:cacheprovider --tb=short "$@" tests/e2e >"$log" 2>&1
 	rc=$?
 	good=$(tail -n 1 "$log" | sed -n 's/.*[^0-9]\{0,1\}\b\([0-9][0-9]*\) passed.*/\1/p')

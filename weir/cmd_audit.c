@@ -7,9 +7,9 @@
 
 #include "audit/audit.h"
 #include "weir/state.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { EXIT_FINE = 0, EXIT_NOT_FOUND = 1, EXIT_USAGE = 2 };
@@ -141,16 +141,9 @@ static int parse_flag(const char *cmd, int argc, char **argv, int *i, struct vie
 	}
 	near = why ? str_suggest(arg, why_flags, ARRAY_SIZE(why_flags))
 		   : str_suggest(arg, audit_flags, ARRAY_SIZE(audit_flags));
-	snprintf(text, sizeof(text), "unknown flag; %s%s", near ? "did you mean " : "see --help",
-		 near ? near : "");
+	snprintf(text, sizeof(text), "unknown flag; %s%s%s", near ? "did you mean " : "see --help",
+		 near ? near : "", near ? "?" : "");
 	return usage(cmd, text, arg);
-}
-
-static unsigned terminal_width(void)
-{
-	struct winsize w;
-
-	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 0;
 }
 
 /* 1: help was printed. */
@@ -179,7 +172,7 @@ static int parse_args(const char *cmd, int argc, char **argv, struct view_args *
 	}
 	a.view.color = str_eq(a.color, "always") ||
 		       (str_eq(a.color, "auto") && isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
-	a.view.width = terminal_width();
+	a.view.width = wrap_columns(stdout);
 	*ret = a;
 	return 0;
 }
@@ -202,7 +195,7 @@ static int report(const char *cmd, const char *path, int r, const char *err)
 	}
 	if (r == 0)
 		return EXIT_FINE;
-	fprintf(stderr, "weir %s: %s: %s\n", cmd, path, err);
+	fprintf(stderr, "weir %s: %s: %s\n", cmd, path, err[0] ? err : strerror(-r));
 	return r == -EBADMSG || r == -ENOENT ? EXIT_NOT_FOUND : EXIT_USAGE;
 }
 

@@ -22,10 +22,10 @@
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
 static const char ctl_help[] =
-	"Usage: weir ctl                                   list running sandboxes\n"
+	"Usage: weir ctl [--json]                          list running sandboxes\n"
 	"       weir ctl NAME status [--json]\n"
 	"       weir ctl NAME policy show\n"
-	"       weir ctl NAME policy set FILE|PRESET\n"
+	"       weir ctl NAME policy set FILE|PRESET [--json]\n"
 	"       weir ctl NAME policy counters [--json]\n"
 	"\n"
 	"NAME is a sandbox's name (weir run --name) or the id of its run.\n"
@@ -348,10 +348,30 @@ static int unknown(char **words, size_t n)
 	char quoted[80];
 
 	if (second && n == 2)
-		return complain(EXIT_USAGE, "policy show, policy set FILE or policy counters?");
+		return complain(EXIT_USAGE, "policy show, policy set FILE or policy counters? see: "
+					    "weir ctl --help");
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return complain(EXIT_USAGE, "no \"%s\"%s%s%s; see: weir ctl --help", quoted,
 			near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* A verb without its sandbox, or a sandbox and nothing about it. */
+static int one_word(const char *word)
+{
+	struct ctl_run run;
+	char quoted[80];
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (str_eq(word, verbs[i].word))
+			return complain(EXIT_USAGE,
+					"%s of which sandbox? weir ctl lists them; then weir ctl "
+					"NAME %s",
+					word, word);
+	r = find(word, &run);
+	log_quote(word, strlen(word), quoted, sizeof(quoted));
+	return r ? r
+		 : complain(EXIT_USAGE, "what of %s? status or policy; see: weir ctl --help", quoted);
 }
 
 /* words[0] is the sandbox. */
@@ -361,8 +381,7 @@ static int run_verb(char **words, size_t n, bool json)
 	int r;
 
 	if (n == 1)
-		return complain(EXIT_USAGE, "what about %s? status or policy; see: weir ctl --help",
-				words[0]);
+		return one_word(words[0]);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		const struct verb *v = &verbs[i];
 		size_t used = v->second ? 3 : 2;
@@ -384,6 +403,17 @@ static int run_verb(char **words, size_t n, bool json)
 	return unknown(words, n);
 }
 
+static int unknown_option(const char *arg)
+{
+	static const char *const names[] = { "--json", "--help" };
+	const char *near = str_suggest(arg, names, ARRAY_SIZE(names));
+	char quoted[80];
+
+	log_quote(arg, strlen(arg), quoted, sizeof(quoted));
+	return complain(EXIT_USAGE, "unknown option %s%s%s%s; see: weir ctl --help", quoted,
+			near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 int cmd_ctl(int argc, char **argv)
 {
 	bool json = false, only_words = false;
@@ -401,7 +431,7 @@ int cmd_ctl(int argc, char **argv)
 		else if (!only_words && str_eq(argv[i], "--json"))
 			json = true;
 		else if (!only_words && argv[i][0] == '-' && argv[i][1])
-			return complain(EXIT_USAGE, "unknown flag %s; see: weir ctl --help", argv[i]);
+			return unknown_option(argv[i]);
 		else if (n + 1 < ARRAY_SIZE(words))
 			words[n++] = argv[i];
 		else

@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "policy/policy.h"
 #include "weir/policy_cmd.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
@@ -27,12 +28,13 @@ static const char help_policy[] =
 	"suggest  the smallest policy that allows what a recorded run used\n"
 	"nft      its address and port part as an nftables table, printed or applied\n"
 	"\n"
-	"FILE is a policy or a configuration with a \"policy\" section.\n"
+	"FILE is a policy or a configuration with a \"policy\" section (JSON, .yaml,\n"
+	".toml). "
 	"Presets: none, public_only, non_local, allow_all.\n"
-	"Each has --help.\n"
+	"Each has --help, with its options.\n"
 	"\n"
-	"Exit status: 0 valid, allowed, equivalent or as before; 1 not so (check: only with\n"
-	"--strict); 2 error.\n";
+	"Exit status: 0 valid, allowed, equivalent or as before; 1 not so (check: only\n"
+	"with --strict); 2 error.\n";
 
 static const char help_show[] =
 	"Usage: weir policy show FILE|PRESET\n"
@@ -44,13 +46,17 @@ static const char help_show[] =
 
 int policy_cmd_complain(const char *cmd, const char *fmt, ...)
 {
+	char *text = NULL;
 	va_list ap;
+	int n;
 
-	fprintf(stderr, "weir policy%s%s: ", *cmd ? " " : "", cmd);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	wrap_printf(stderr, 4, "weir policy%s%s: %s", *cmd ? " " : "", cmd,
+		    n < 0 ? "out of memory" : text);
+	if (n >= 0)
+		free(text);
 	return EXIT_ERROR;
 }
 
@@ -132,18 +138,23 @@ int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
 	return 0;
 }
 
+/* jansson leaves DEL as it is; a terminal would not. */
+void policy_cmd_put_json(const char *text)
+{
+	for (const char *s = text; *s; s++)
+		if (*s == 0x7f)
+			fputs("\\u007f", stdout);
+		else
+			putchar(*s);
+}
+
 int policy_cmd_json(const char *cmd, const json_t *o)
 {
 	char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
 
 	if (!text)
 		return policy_cmd_complain(cmd, "cannot write the answer as JSON");
-	/* jansson leaves DEL as it is; a terminal would not. */
-	for (const char *s = text; *s; s++)
-		if (*s == 0x7f)
-			fputs("\\u007f", stdout);
-		else
-			putchar(*s);
+	policy_cmd_put_json(text);
 	putchar('\n');
 	free(text);
 	return 0;
@@ -230,6 +241,7 @@ int cmd_policy(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(cmds); i++)
 		words[i] = cmds[i].name;
 	like = str_suggest(argv[1], words, ARRAY_SIZE(words));
-	return policy_cmd_complain("", "unknown command %s%s%s%s; see: weir policy --help", argv[1],
-				   like ? ", did you mean " : "", like ? like : "", like ? "?" : "");
+	return policy_cmd_complain("", "no command \"%s\"%s%s%s; see: weir policy --help", argv[1],
+				   like ? ", did you mean \"" : "", like ? like : "",
+				   like ? "\"?" : "");
 }

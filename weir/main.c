@@ -15,17 +15,19 @@
 static const char usage[] =
 	"weir - run a command behind a network policy, with secrets it never sees\n"
 	"\n"
-	"  weir run [OPTIONS] -- COMMAND...   run a command in a sandbox; exits as it does\n"
-	"  weir policy check|show|explain     look at a policy\n"
-	"  weir ctl [NAME ...]                sandboxes that run: status, another policy\n"
-	"  weir audit [FILE]                  the record of a run, as a table\n"
-	"  weir why ID                        what was denied, and what would change it\n"
-	"  weir doctor                        what this machine can do\n"
-	"  weir version                       which weir this is\n"
+	"  weir run [OPTIONS] -- COMMAND...  run a command in a sandbox; exits as it does\n"
+	"  weir audit [FILE]                 the record of a run, as a table\n"
+	"  weir why ID                       what was denied, and what would change it\n"
+	"  weir ctl [NAME ...]               sandboxes that run: status, another policy\n"
+	"  weir policy COMMAND               write, try policies: check, show, explain,\n"
+	"                                    diff, test, replay, suggest, nft\n"
+	"  weir doctor                       what this machine can do\n"
+	"  weir version                      which weir this is\n"
 	"\n"
-	"Each command has --help. A first try:\n"
+	"weir help COMMAND tells more, and so does --help after each. A first try:\n"
 	"\n"
-	"  weir run --backend netns --net public -- curl -sI https://example.com\n";
+	"  weir run --backend netns --net public -- curl -sI https://example.com\n"
+	"  weir audit\n";
 
 static int cmd_version(int argc, char **argv)
 {
@@ -35,13 +37,7 @@ static int cmd_version(int argc, char **argv)
 	return 0;
 }
 
-static int cmd_help(int argc, char **argv)
-{
-	(void)argc;
-	(void)argv;
-	fputs(usage, stdout);
-	return 0;
-}
+static int cmd_help(int argc, char **argv);
 
 static const struct command {
 	const char *name;
@@ -71,19 +67,42 @@ static bool is_of_a_later_version(const char *word)
 	return str_eq(word, "gateway");
 }
 
-/* "weir help run" is "weir run --help". */
-static int help_of(const struct command *c)
+static int unknown(const char *word)
+{
+	const char *names[ARRAY_SIZE(commands)], *near;
+	char quoted[80];
+
+	if (is_of_a_later_version(word)) {
+		log_error("%s is not in this version (" WEIR_VERSION "); see: weir --help", word);
+		return 2;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i].name;
+	near = str_suggest(word, names, ARRAY_SIZE(names));
+	log_quote(word, strlen(word), quoted, sizeof(quoted));
+	log_error("no command \"%s\"%s%s%s; see: weir --help", quoted,
+		  near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return 2;
+}
+
+/* "weir help policy check" is "weir policy check --help". */
+static int cmd_help(int argc, char **argv)
 {
 	char help[] = "--help";
-	char *argv[] = { (char *)(uintptr_t)c->name, help, NULL };
+	char *words[] = { argv[argc > 1 ? 1 : 0], argc > 2 ? argv[2] : help, help, NULL };
 
-	return c->run(2, argv);
+	if (argc == 1 || argv[1][0] == '-') {
+		fputs(usage, stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (str_eq(argv[1], commands[i].name) && commands[i].run != cmd_help)
+			return commands[i].run(argc > 2 ? 3 : 2, words);
+	return str_eq(argv[1], "help") ? cmd_help(1, argv) : unknown(argv[1]);
 }
 
 int main(int argc, char **argv)
 {
-	const char *names[ARRAY_SIZE(commands)], *near;
-
 	log_setup("", LOG_LEVEL_WARN);
 	if (open_standard_descriptors() < 0) {
 		log_error("a standard descriptor is closed and /dev/null cannot be opened");
@@ -95,19 +114,8 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (argc == 3 && str_eq(argv[1], "help") && str_eq(argv[2], commands[i].name))
-			return help_of(&commands[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (str_eq(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
-		names[i] = commands[i].name;
-	}
-	if (is_of_a_later_version(argv[1])) {
-		log_error("%s is not in this version (" WEIR_VERSION "); see: weir --help", argv[1]);
-		return 2;
-	}
-	near = str_suggest(argv[1], names, ARRAY_SIZE(names));
-	log_error("no command \"%s\"%s%s%s; see: weir --help", argv[1],
-		  near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-	return 2;
+	return unknown(argv[1]);
 }

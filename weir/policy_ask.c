@@ -62,7 +62,7 @@ static int read_to(struct policy_ask *q, struct policy_ask_error *err)
 		return bad(err, "to", "a port is missing%s",
 			   q->host.is_addr && q->host.addr.family == 6 && q->to[0] != '['
 				   ? ": [ADDR]:PORT"
-				   : "");
+				   : ": HOST:PORT");
 	if (icmp && q->host.port)
 		return bad(err, "to", "ICMP has no port");
 	if (icmp)

@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "policy/policy.h"
 #include "weir/addresses.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
@@ -13,13 +14,16 @@ const char policy_help_check[] =
 	"\n"
 	"Says whether the policy is valid, and what in it cannot be meant so: rules that\n"
 	"never match or change nothing, suffixes that anyone can have a name under, names\n"
-	"that look alike or cannot be resolved. Each finding names the rules it is about and\n"
+	"that look alike or cannot be resolved. Each finding names its rules and\n"
 	"shows a flow.\n"
 	"\n"
 	"  --strict  warnings make the exit status 1 (notes do not)\n"
 	"  --json    one JSON object\n"
 	"\n"
-	"Exit status: 0 valid, 1 valid with warnings and --strict, 2 not valid.\n";
+	"Exit status: 0 valid, 1 valid with warnings and --strict, 2 not valid.\n"
+	"\n"
+	"Example\n"
+	"  weir policy check --strict agent.json\n";
 
 struct options {
 	const char *file;
@@ -73,13 +77,15 @@ static void print_text(const struct options *o, const struct policy *p,
 		printf(", %zu finding%s", f->n, f->n == 1 ? "" : "s");
 	putchar('\n');
 	for (size_t i = 0; i < f->n; i++) {
-		printf("%s: %s [%s]\n", severity(&f->v[i]), f->v[i].text, f->v[i].check);
+		wrap_printf(stdout, 4, "%s: %s [%s]", severity(&f->v[i]), f->v[i].text,
+			    f->v[i].check);
 		if (f->v[i].example)
-			printf("    for example %s\n", f->v[i].example);
+			wrap_printf(stdout, 8, "    for example %s", f->v[i].example);
 	}
 	if (f->incomplete[0])
-		printf("note: not looked for rules that never match or change nothing: %s\n",
-		       f->incomplete);
+		wrap_printf(stdout, 4,
+			    "note: not looked for rules that never match or change nothing: %s",
+			    f->incomplete);
 }
 
 static json_t *rule_json(int rule, const char *id)

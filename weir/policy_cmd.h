@@ -42,6 +42,8 @@ struct policy_cmd_args {
 };
 int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
 		   struct policy_cmd_args *ret);
+/* A value that jansson wrote, on standard output: safe for a terminal. */
+void policy_cmd_put_json(const char *text);
 /* One indented object on standard output, safe for a terminal. 0, or EXIT_ERROR with a complaint. */
 int policy_cmd_json(const char *cmd, const json_t *o);
 

@@ -5,16 +5,17 @@
 #include "base/base.h"
 #include "policy/policy.h"
 #include "weir/addresses.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
 const char policy_help_diff[] =
 	"Usage: weir policy diff OLD NEW [OPTIONS]\n"
 	"\n"
-	"Says exactly what becomes allowed and what becomes denied from OLD to NEW (files or\n"
-	"presets): sets of flows and of names that may be asked, each with an example and\n"
-	"the rules that decide it. Policies that are written differently and decide alike\n"
-	"are equivalent.\n"
+	"Says exactly what becomes allowed and what becomes denied from OLD to NEW (files\n"
+	"or presets): sets of flows and of names that may be asked, each with an example\n"
+	"and the rules that decide it. Policies that are written differently and decide\n"
+	"alike are equivalent.\n"
 	"\n"
 	"  --json  one JSON object\n"
 	"\n"
@@ -54,16 +55,13 @@ static int parse(int argc, char **argv, struct options *o)
 
 #define TEXTS_SHOWN 12
 
-static void print_texts(const char *label, const struct policy_texts *t)
+static void put_texts(FILE *f, const char *label, const struct policy_texts *t)
 {
-	if (!t->n)
-		return;
-	printf("    %-9s ", label);
+	fprintf(f, "    %-9s ", label);
 	for (size_t i = 0; i < t->n && i < TEXTS_SHOWN; i++)
-		printf("%s%s", i ? "; " : "", t->v[i]);
+		fprintf(f, "%s%s", i ? "; " : "", t->v[i]);
 	if (t->n > TEXTS_SHOWN)
-		printf("; and %zu more (--json lists all)", t->n - TEXTS_SHOWN);
-	putchar('\n');
+		fprintf(f, "; and %zu more (--json lists all)", t->n - TEXTS_SHOWN);
 }
 
 static const char *word(const struct policy_verdict *v)
@@ -71,25 +69,43 @@ static const char *word(const struct policy_verdict *v)
 	return v->answer == POLICY_ANSWER_ALLOW ? "allowed" : "denied";
 }
 
-static void print_rule(const struct policy_verdict *v)
+static void put_rule(FILE *f, const struct policy_verdict *v)
 {
 	if (v->rule < 0)
-		printf("the default");
+		fputs("the default", f);
 	else if (v->rule_id)
-		printf("rule %d (%s)", v->rule, v->rule_id);
+		fprintf(f, "rule %d (%s)", v->rule, v->rule_id);
 	else
-		printf("rule %d", v->rule);
+		fprintf(f, "rule %d", v->rule);
 }
 
-static void print_example(const struct policy_change *c)
+static void put_example(FILE *f, const struct policy_change *c)
 {
-	if (!c->example)
+	fprintf(f, "    %-9s %s: %s by ", "example", c->example, word(&c->before));
+	put_rule(f, &c->before);
+	fprintf(f, ", then %s by ", word(&c->after));
+	put_rule(f, &c->after);
+}
+
+/* One line of what put_texts() or, without a label, put_example() writes. */
+static void print_line(const char *label, const struct policy_texts *t, const struct policy_change *c)
+{
+	char *line = NULL;
+	size_t len;
+	FILE *f;
+
+	if (label ? !t->n : !c->example)
 		return;
-	printf("    %-9s %s: %s by ", "example", c->example, word(&c->before));
-	print_rule(&c->before);
-	printf(", then %s by ", word(&c->after));
-	print_rule(&c->after);
-	putchar('\n');
+	f = open_memstream(&line, &len);
+	if (!f)
+		return;
+	if (label)
+		put_texts(f, label, t);
+	else
+		put_example(f, c);
+	if (fclose(f) == 0)
+		wrap_put(stdout, wrap_columns(stdout), 14, line);
+	free(line);
 }
 
 static const char *qtype_text(uint8_t qtypes)
@@ -120,10 +136,10 @@ static void print_change(const struct policy_change *c)
 		       allow ? "dropped silently" : "refused");
 		return;
 	}
-	print_texts("services", &c->services);
-	print_texts("to", &c->addresses);
-	print_texts(c->kind == POLICY_CHANGE_FLOWS ? "named" : "names", &c->names);
-	print_example(c);
+	print_line("services", &c->services, NULL);
+	print_line("to", &c->addresses, NULL);
+	print_line(c->kind == POLICY_CHANGE_FLOWS ? "named" : "names", &c->names, NULL);
+	print_line(NULL, NULL, c);
 }
 
 /* ---- JSON ------------------------------------------------------------------------- */

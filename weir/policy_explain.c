@@ -3,6 +3,7 @@
 #include "weir/policy_cmd.h"
 
 #include "weir/policy_ask.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
@@ -76,14 +77,19 @@ static int parse_args(int argc, char **argv, struct args *a)
 		if (argv[i][0] == '-' && argv[i][1])
 			return policy_cmd_unknown("explain", argv[i], names, ARRAY_SIZE(names));
 		if (a->policy)
-			return policy_cmd_complain("explain", "one argument too many: %s", argv[i]);
+			return policy_cmd_complain(
+				"explain",
+				str_eq(argv[i - 1], "--dns")
+					? "%s: not a type of query; A, AAAA, MX, TXT, ..."
+					: "one argument too many: %s",
+				argv[i]);
 		a->policy = argv[i];
 	}
 	if (!a->policy)
 		return policy_cmd_complain("explain",
 					   "which policy? give a FILE or PRESET, see --help");
 	if (!a->q.to)
-		return policy_cmd_complain("explain", "--to HOST:PORT is missing");
+		return policy_cmd_complain("explain", "--to HOST:PORT is missing: where to?");
 	return 0;
 }
 
@@ -120,10 +126,10 @@ static void print_rule(const struct policy_verdict *v)
 {
 	char rule[160];
 
-	printf("  rule     %s%s%s%s\n",
-	       policy_rule_text(v->floor, v->rule, v->rule_id, rule, sizeof(rule)),
-	       v->rule < 0 ? ": no rule matched" : "", v->reason ? ": " : "",
-	       v->reason ? v->reason : "");
+	wrap_printf(stdout, 11, "  rule     %s%s%s%s",
+		    policy_rule_text(v->floor, v->rule, v->rule_id, rule, sizeof(rule)),
+		    v->rule < 0 ? ": no rule matched" : "", v->reason ? ": " : "",
+		    v->reason ? v->reason : "");
 }
 
 static void print_steps(const struct policy_reply *r)
@@ -133,27 +139,30 @@ static void print_steps(const struct policy_reply *r)
 	for (size_t i = 0; i < r->n_steps; i++) {
 		const struct policy_step *s = &r->steps[i];
 
-		printf("  %s %-8s %-5s  %-8s  %s\n", i ? "     " : "tried",
-		       policy_rule_text(s->floor, s->rule, s->rule_id, rule, sizeof(rule)),
-		       s->action == POLICY_ALLOW ? "allow" : "deny", s->outcome, s->why);
+		wrap_printf(stdout, 34, "  %s %-8s %-5s  %-8s  %s", i ? "     " : "tried",
+			    policy_rule_text(s->floor, s->rule, s->rule_id, rule, sizeof(rule)),
+			    s->action == POLICY_ALLOW ? "allow" : "deny", s->outcome, s->why);
 	}
 }
 
 static void print_query(const struct policy_ask *q, const struct policy_reply *r)
 {
-	printf("%s  %s %s (query)\n", r->allow ? "allow" : "deny", q->host.name.s, q->type);
+	wrap_printf(stdout, 11, "%s  %s %s (query)", r->allow ? "allow" : "deny", q->host.name.s,
+		    q->type);
 	print_rule(&r->v);
 	if (r->by_host)
 		printf("  note     a service's name: it is judged by its host, %s\n", r->subject.s);
 	if (r->type_refused)
-		printf("  type     the name may be asked, but %s is answered empty: %s\n", q->type,
-		       str_eq(q->type, "MX") || str_eq(q->type, "SRV") || str_eq(q->type, "TXT")
-			       ? "a rule for the name may open it with \"qtypes\""
-			       : "weir asks for A, AAAA, HTTPS and SVCB");
+		wrap_printf(stdout, 11,
+			    "  type     the name may be asked, but %s is answered empty: %s", q->type,
+			    str_eq(q->type, "MX") || str_eq(q->type, "SRV") || str_eq(q->type, "TXT")
+				    ? "a rule for the name may open it with \"qtypes\""
+				    : "weir asks for A, AAAA, HTTPS and SVCB");
 	else if (r->allow)
-		printf("  note     the answer is judged too: internal addresses that no rule opens "
-		       "are "
-		       "left out, and so is what hides behind an alias that is denied\n");
+		wrap_printf(
+			stdout, 11,
+			"  note     the answer is judged too: internal addresses that no rule "
+			"opens are left out, and so is what hides behind an alias that is denied");
 	print_steps(r);
 }
 
@@ -161,30 +170,36 @@ static void print_flow(const struct policy_ask *q, const struct policy_reply *r)
 {
 	char ip[IP_STRLEN], rule[160];
 
-	printf("%s  %.*s/%s\n", r->allow ? "allow" : "deny", (int)strcspn(q->to, "/"), q->to,
-	       policy_proto_text(q->proto));
+	wrap_printf(stdout, 11, "%s  %.*s/%s", r->allow ? "allow" : "deny",
+		    (int)strcspn(q->to, "/"), q->to, policy_proto_text(q->proto));
 	print_rule(&r->v);
 	if (!q->host.is_addr)
-		printf("  name     %s: %s (rule %s)\n", q->host.name.s,
-		       r->dns.answer == POLICY_ANSWER_ALLOW ? "may be asked"
-							    : "may not be asked: not reachable",
-		       policy_rule_text(r->dns.floor, r->dns.rule, r->dns.rule_id, rule,
-					sizeof(rule)));
-	printf("  address  %s, group %s%s\n", ip_format(&q->addr, ip), group_text(q),
-	       q->addr_assumed ? " (not given: stands for some public address; tell with --ip)" : "");
+		wrap_printf(stdout, 11, "  name     %s: %s (rule %s)", q->host.name.s,
+			    r->dns.answer == POLICY_ANSWER_ALLOW
+				    ? "may be asked"
+				    : "may not be asked: not reachable",
+			    policy_rule_text(r->dns.floor, r->dns.rule, r->dns.rule_id, rule,
+					     sizeof(rule)));
+	wrap_printf(stdout, 11, "  address  %s, group %s%s", ip_format(&q->addr, ip), group_text(q),
+		    q->addr_assumed ? " (not given: stands for some public address; tell with --ip)"
+				    : "");
 	if (r->answer_refused)
-		printf("           no rule opens this address, so it is not accepted as the "
-		       "answer for a name (rebinding)\n");
+		wrap_printf(stdout, 11,
+			    "           no rule opens this address, so it is not accepted as the "
+			    "answer for a name (rebinding)");
 	if (r->intercepted)
-		printf("  note     port 53 is intercepted: weir answers each query itself, "
-		       "whatever "
-		       "address it goes to, and judges the name in it (--dns); no packet reaches "
-		       "the address\n");
+		wrap_printf(stdout, 11,
+			    "  note     port 53 is intercepted: weir answers each query itself, "
+			    "whatever address it goes to, and judges the name in it (--dns); no "
+			    "packet reaches the address");
 	if (r->by_no_name)
-		printf("  note     judged as a flow that shows no name (TLS, HTTP); one that shows "
-		       "a name is judged by it\n");
+		wrap_printf(stdout, 11,
+			    "  note     judged as a flow that shows no name (TLS, HTTP); one that "
+			    "shows a name is judged by it");
 	if (r->conditional)
-		printf("  note     depends on the HTTP request: tell with --method and --path\n");
+		wrap_printf(
+			stdout, 11,
+			"  note     depends on the HTTP request: tell with --method and --path");
 	print_steps(r);
 }
 

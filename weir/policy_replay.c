@@ -17,16 +17,19 @@ const char policy_help_replay[] =
 	"\n"
 	"  --all               the unchanged decisions, too\n"
 	"  --floor FILE        an operator's floor: what passes must pass both\n"
-	"  --guest ADDR[/LEN]  of a capture: the sandbox's side (else weir's own addresses,\n"
-	"                      else whoever sends a flow's first packet)\n"
+	"  --guest ADDR[/LEN]  of a capture: the sandbox's side (else weir's own\n"
+	"                      addresses, else whoever sends a flow's first packet)\n"
 	"  --json              one JSON object\n"
 	"\n"
-	"\"depends\" is what the input does not tell: a name or a request that was not read.\n"
-	"What no policy decides (failures, limits, packets that are never carried) is\n"
-	"counted apart.\n"
+	"\"depends\" is what the input does not tell: a name or a request that was not\n"
+	"read. What no policy decides (failures, limits, packets that are never carried)\n"
+	"is counted apart.\n"
 	"\n"
-	"Exit status, of a record: 0 the same verdicts, 1 some differ, 2 error or a record\n"
-	"whose chain is broken. Of a capture: 0 all allowed, 1 not all, 2 error.\n";
+	"Exit status, of a record: 0 the same verdicts, 1 some differ, 2 error, or the\n"
+	"record is empty or broken. Of a capture: 0 all allowed, 1 not all, 2 error.\n"
+	"\n"
+	"Example\n"
+	"  weir policy replay new.json run.jsonl        what would the run see change?\n";
 
 /* Sections of pcapng; pcap in both orders, with microseconds or nanoseconds. */
 static bool is_capture(const uint8_t *p, size_t n)

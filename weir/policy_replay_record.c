@@ -259,6 +259,11 @@ int replay_record(const struct replay_input *in)
 	if (rc < 0)
 		status = policy_cmd_complain("replay", "%s: %s", in->path,
 					     err[0] ? err : strerror(-rc));
+	else if (audit_record_chain(rec)->events == 0 && audit_record_chain(rec)->breaks == 0)
+		status = policy_cmd_complain("replay",
+					     "%s: no event is on record: nothing ran, or "
+					     "it was emptied",
+					     in->path);
 	else
 		status = show(&r, in, audit_record_chain(rec));
 	audit_record_close(rec);

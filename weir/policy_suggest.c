@@ -29,14 +29,14 @@ const char policy_help_suggest[] =
 	"HTTP methods and paths where requests were read. Each rule's reason says what it\n"
 	"was seen for; what had to be written wider than seen is told on standard error.\n"
 	"\n"
-	"  --observed      only what --observe let through and the policy would have denied\n"
+	"  --observed      only what --observe let through and the policy denies\n"
 	"  --from-denied   what the policy refused: the rules that would allow it\n"
 	"                  (one of the two)\n"
 	"\n"
-	"Exit status: 0 written, 2 error or a record whose chain is broken.\n"
+	"Exit status: 0 written, 2 error, or the record is empty or broken.\n"
 	"\n"
 	"Example\n"
-	"  weir run --observe --audit run.jsonl -- ./agent\n"
+	"  weir run --backend netns --policy none --observe --audit run.jsonl -- ./agent\n"
 	"  weir policy suggest run.jsonl >agent.json\n"
 	"  weir policy replay agent.json run.jsonl\n";
 
@@ -323,8 +323,12 @@ static void tell(const struct suggest *s, size_t n_http)
 				    "--tls-intercept, or those flows are refused",
 				    n_http, n_http == 1 ? "" : "s");
 	if (json_object_size(s->uses.dests) == 0)
-		policy_cmd_complain("suggest", "note: the record has nothing of this kind: the "
-					       "policy allows nothing");
+		policy_cmd_complain("suggest",
+				    "note: the record has nothing %s: the policy "
+				    "allows nothing",
+				    s->wanted == WANT_OBSERVED ? "that --observe let through"
+				    : s->wanted == WANT_DENIED ? "that a rule could open"
+							       : "that was used");
 }
 
 /* What is printed is a policy, or it is not printed. */
@@ -351,6 +355,59 @@ static int check(const json_t *o)
 	return r;
 }
 
+/* Columns that a line of the result takes, where it can be cut. */
+#define LINE_COLUMNS 80
+
+/* A rule, its members on as few lines as it takes: a person reads and edits this. */
+static int print_rule(const json_t *rule)
+{
+	const char *key;
+	size_t at = 7, n;
+	json_t *v;
+	char *text;
+
+	fputs("{", stdout);
+	json_object_foreach((json_t *)(uintptr_t)rule, key, v)
+	{
+		text = json_dumps(v, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+		if (!text)
+			return policy_cmd_complain("suggest", "out of memory");
+		n = strlen(key) + strlen(text) + 6;
+		if (at > 7 && at + n > LINE_COLUMNS) {
+			fputs(",\n       ", stdout);
+			at = 7;
+		} else if (at > 7) {
+			fputs(", ", stdout);
+		}
+		printf("\"%s\": ", key);
+		policy_cmd_put_json(text);
+		at += n;
+		free(text);
+	}
+	fputs("}", stdout);
+	return 0;
+}
+
+static int print(const json_t *o)
+{
+	json_t *policy = json_object_get(o, "policy"), *rules = json_object_get(policy, "rules"), *v;
+	const char *key;
+	size_t i;
+
+	fputs("{ \"policy\": {\n", stdout);
+	json_object_foreach(policy, key, v) if (v != rules)
+		printf("    \"%s\": \"%s\",\n", key, json_string_value(v));
+	fputs("    \"rules\": [", stdout);
+	json_array_foreach(rules, i, v)
+	{
+		fputs(i ? ",\n      " : "\n      ", stdout);
+		if (print_rule(v))
+			return EXIT_ERROR;
+	}
+	puts(" ] } }");
+	return 0;
+}
+
 static int write_policy(struct suggest *s)
 {
 	size_t n_http = 0;
@@ -364,7 +421,7 @@ static int write_policy(struct suggest *s)
 	o = suggest_rules(&s->uses, &n_http);
 	if (!o)
 		return policy_cmd_complain("suggest", "out of memory");
-	e = check(o) < 0 ? EXIT_ERROR : policy_cmd_json("suggest", o);
+	e = check(o) < 0 ? EXIT_ERROR : print(o);
 	json_decref(o);
 	if (e == 0 && fflush(stdout) != 0)
 		e = policy_cmd_complain("suggest", "cannot write: %s", strerror(errno));
@@ -388,9 +445,16 @@ static int suggest_from(struct suggest *s, const char *path)
 	} else {
 		chain = audit_record_chain(rec);
 		/* Who changed it would write the policy. */
-		e = chain->breaks ? policy_cmd_complain("suggest", "%s: the record is broken: %s",
-							path, chain->text[0])
-				  : write_policy(s);
+		if (chain->breaks)
+			e = policy_cmd_complain("suggest", "%s: the record is broken: %s", path,
+						chain->text[0]);
+		else if (chain->events == 0)
+			e = policy_cmd_complain("suggest",
+						"%s: no event is on record: nothing "
+						"ran, or it was emptied",
+						path);
+		else
+			e = write_policy(s);
 	}
 	audit_record_close(rec);
 	return e;

@@ -7,6 +7,7 @@
 #include "weir/replay.h"
 
 #include "base/base.h"
+#include "weir/wrap.h"
 
 #include <stdio.h>
 
@@ -179,22 +180,24 @@ static void print_group(const struct replay_report *r, const json_t *g)
 {
 	const char *now = text_of(g, "now"), *was = text_of(g, "was"), *unit = text_of(g, "unit");
 	uint64_t n = count_of(g);
-	char units[32];
+	char units[32], how[1600];
 
 	if (str_eq(unit, "query"))
 		snprintf(units, sizeof(units), n == 1 ? "query" : "queries");
 	else
 		snprintf(units, sizeof(units), "%s%s", unit, n == 1 ? "" : "s");
-	printf("%-7s %6llu %-10s %s  ", now, (unsigned long long)n, units, text_of(g, "what"));
 	if (r->has_was && str_eq(was, now))
-		printf("%s as before, by %s (was by %s)\n", done_word(now), text_of(g, "now_by"),
-		       text_of(g, "was_by"));
+		snprintf(how, sizeof(how), "%s as before, by %s (was by %s)", done_word(now),
+			 text_of(g, "now_by"), text_of(g, "was_by"));
 	else if (r->has_was)
-		printf("was %s by %s, now %s%s%s\n", done_word(was), text_of(g, "was_by"),
-		       done_word(now), str_eq(now, "depends") ? " on " : " by ",
-		       text_of(g, "now_by"));
+		snprintf(how, sizeof(how), "was %s by %s, now %s%s%s", done_word(was),
+			 text_of(g, "was_by"), done_word(now),
+			 str_eq(now, "depends") ? " on " : " by ", text_of(g, "now_by"));
 	else
-		printf("%s %s\n", str_eq(now, "depends") ? "on" : "by", text_of(g, "now_by"));
+		snprintf(how, sizeof(how), "%s %s", str_eq(now, "depends") ? "on" : "by",
+			 text_of(g, "now_by"));
+	wrap_printf(stdout, 26, "%-7s %6llu %-10s %s  %s", now, (unsigned long long)n, units,
+		    text_of(g, "what"), how);
 }
 
 static void print_apart(const struct replay_report *r)
@@ -202,8 +205,8 @@ static void print_apart(const struct replay_report *r)
 	const char *key;
 	json_t *n;
 
-	json_object_foreach(r->apart, key, n)
-		printf("not judged  %s (%llu)\n", key, (unsigned long long)json_integer_value(n));
+	json_object_foreach(r->apart, key, n) wrap_printf(stdout, 12, "not judged  %s (%llu)", key,
+							  (unsigned long long)json_integer_value(n));
 }
 
 void replay_report_print(const struct replay_report *r, const char *input)
@@ -223,18 +226,19 @@ void replay_report_print(const struct replay_report *r, const char *input)
 	if (n)
 		putchar('\n');
 	if (r->has_was)
-		printf("judged      %llu decisions again: %llu as before, %llu now allowed, %llu "
-		       "now "
-		       "denied, %llu depend on what the record does not tell\n",
-		       (unsigned long long)r->judged, (unsigned long long)r->same, allow, deny,
-		       depends);
+		wrap_printf(
+			stdout, 12,
+			"judged      %llu decisions again: %llu as before, %llu now allowed, %llu "
+			"now denied, %llu depend on what the record does not tell",
+			(unsigned long long)r->judged, (unsigned long long)r->same, allow, deny,
+			depends);
 	else
-		printf("judged      %llu: %llu allowed, %llu denied, %llu depend on what the "
-		       "capture "
-		       "does not tell\n",
-		       (unsigned long long)r->judged, allow, deny, depends);
+		wrap_printf(stdout, 12,
+			    "judged      %llu: %llu allowed, %llu denied, %llu depend on what the "
+			    "capture does not tell",
+			    (unsigned long long)r->judged, allow, deny, depends);
 	print_apart(r);
-	printf("%s\n", input);
+	wrap_printf(stdout, 12, "%s", input);
 }
 
 json_t *replay_report_json(const struct replay_report *r)

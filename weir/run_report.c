@@ -150,7 +150,10 @@ static void say_json(const struct run *r, const struct audit_totals *t)
 /* One line, when there is something to say. */
 static void say(const struct run *r, const struct audit_totals *t)
 {
-	if (r->cfg->observe)
+	if (r->cfg->observe && !t->observed)
+		log_line(LOG_LEVEL_WARN, "nothing would have been denied; see: weir audit %s",
+			 r->audit_path);
+	else if (r->cfg->observe)
 		log_line(LOG_LEVEL_WARN, "%llu would have been denied and %s not; see: weir audit %s",
 			 (unsigned long long)t->observed, t->observed == 1 ? "was" : "were",
 			 r->audit_path);

@@ -8,6 +8,8 @@ WEIR: the program (default build/bin/weir). WEIR_E2E_BYTES: size of the big
 transfers (default 1 GiB). WEIR_E2E_SLACK: factor on every time limit.
 """
 
+import glob
+import hashlib
 import json
 import os
 import pwd
@@ -228,12 +230,53 @@ def lab(lab_session):
     return lab_session
 
 
+class Schema:
+    """audit/schema.json, tried on each form of line that any test's record has."""
+
+    def __init__(self):
+        self.seen = set()
+        try:
+            import jsonschema
+        except ImportError:
+            self.check = None
+            return
+        with open(os.path.join(TOP, "audit", "schema.json"), encoding="utf-8") as f:
+            self.check = jsonschema.Draft202012Validator(json.load(f))
+
+    @staticmethod
+    def as_written(line):
+        """Some tests change lines afterwards: those are not weir's."""
+        own = line.rfind(b',"hash":"')
+        return own > 0 and line[own:] == b',"hash":"%s"}' % hashlib.sha256(
+            line[:own] + b"}").hexdigest().encode()
+
+    def try_record(self, path):
+        with open(path, "rb") as f:
+            lines = [x for x in f.read().split(b"\n") if self.as_written(x)]
+        for e in map(json.loads, lines):
+            form = (tuple(e), *(e.get(k) for k in ("kind", "event", "verdict", "result", "outcome",
+                                                   "transport", "observed", "name_from", "place")))
+            if form in self.seen:
+                continue
+            self.seen.add(form)
+            for bad in self.check.iter_errors(e):
+                pytest.fail("audit/schema.json: %s in %s" % (bad.message, json.dumps(e)))
+
+
+@pytest.fixture(scope="session")
+def schema():
+    return Schema()
+
+
 @pytest.fixture
-def weir(tmp_path, lab, request):
+def weir(tmp_path, lab, request, schema):
     os.chmod(tmp_path, 0o1777)
     for p in (tmp_path.parent, tmp_path.parent.parent):
         os.chmod(p, 0o755)
-    return Weir(str(tmp_path), lab, request.config.getoption("--weir-user"))
+    yield Weir(str(tmp_path), lab, request.config.getoption("--weir-user"))
+    if schema.check:
+        for record in glob.glob(os.path.join(str(tmp_path), "*-audit.jsonl")):
+            schema.try_record(record)
 
 
 def masked(value):

@@ -31,6 +31,17 @@ def test_every_line_has_its_place(run):
     assert events[0]["kind"] == "run" and events[-1]["kind"] == "run", run
 
 
+def test_schema_is_tried_on_what_was_written(run, schema):
+    """Each test's record is, when it ends; here: that this finds anything."""
+    lines = run.record.splitlines()
+    assert lines and all(schema.as_written(x) for x in lines), run
+    assert not schema.as_written(lines[1].replace(b"gateway", b"gatewax")), lines[1]
+    if schema.check:
+        schema.try_record(run.audit_path)
+        assert {form[1] for form in schema.seen} >= {"run", "flow", "flow_end", "dns", "tls", "http"}
+        assert not schema.check.is_valid({**json.loads(lines[1]), "kind": "flw"})
+
+
 def test_lines_are_chained(run):
     prev = None
     for line in run.record.decode().splitlines():

@@ -406,11 +406,17 @@ def test_dead_runs_leave_no_socket(weir, live):
 
 
 @pytest.mark.parametrize("args", [["x", "polcy"], ["x", "policy"], ["x", "policy", "st"],
-                                  ["x", "policy", "set"], ["x", "status", "y"], ["x"],
+                                  ["x", "policy", "set"], ["x", "status", "y"], ["status"],
                                   ["--jsn"], ["x", "policy", "show", "--json"]])
 def test_usage(weir, args):
     p = weir.call("ctl", *args)
     assert p.returncode == 2 and p.stderr.startswith("weir ctl: "), p
+
+
+def test_a_sandbox_that_is_not_there(weir):
+    for args in (["x"], ["x", "status"], ["x", "policy", "set", "none"]):
+        p = weir.call("ctl", *args)
+        assert p.returncode == 1 and 'no sandbox named "x" is running' in p.stderr, p
 
 
 RESOLV = "/etc/resolv.conf"

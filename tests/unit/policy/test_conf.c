@@ -22,7 +22,9 @@ static void test_syntax(void **state)
 		const char *place;
 		const char *says;
 	} bad[] = {
-		{ "", "f:1:1: ", "ends in the middle" },
+		{ "", "f:1:1: ", "the file is empty" },
+		{ "{\"_schema\":\"weir.audit/v1\",\"seq\":1}\n", "f:1:1: ", "the record of a run" },
+		{ "\x0a\x0d\x0d\x0a and more", "f:1:1: ", "a packet capture" },
 		{ "{", "f:1:2: ", "ends in the middle" },
 		{ "{\"a\": 1,\n \"b\": 2,\n  \"a\": 3}", "f:3:3: ", "the same key twice" },
 		{ "{\"a\": 1} x", "f:1:10: ", "text after" },

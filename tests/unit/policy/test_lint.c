@@ -194,6 +194,9 @@ static void test_table(void **state)
 		/* Denied for the nameless only. */
 		{ A(".example.com", "") "," D("bad.example.com", "") "," A("10.0.0.0/8", ""),
 		  "name-decided-before@1/0" },
+		/* Where the default denies the nameless too, it is idle, and rule 0 is why. */
+		{ A(".example.com", TCP("443")) "," D("bad.example.com", TCP("443")),
+		  "changes-nothing@1/0" },
 		/* Wide suffixes, shared hosts. */
 		{ A(".github.io", ""), "wide-suffix@0" },
 		{ A("*.co.uk", ""), "wide-suffix@0" },

@@ -26,6 +26,31 @@ for schema in (config, policy):
 is_config = cls(config, resolver=resolver)
 is_policy = cls(policy)
 
+
+def undescribed(node, top, path=""):
+    """Properties without a text, neither of their own nor of what they refer to."""
+    if isinstance(node, list):
+        for i, v in enumerate(node):
+            yield from undescribed(v, top, "%s/%d" % (path, i))
+        return
+    if not isinstance(node, dict):
+        return
+    for key, v in node.items():
+        if key in ("if", "then", "not", "anyOf", "allOf", "examples"):
+            continue  # conditions, not places where a key is told of
+        if key == "properties":
+            for name, p in v.items():
+                ref = p.get("$ref", "")
+                there = top["$defs"].get(ref[len("#/$defs/"):], {}) if ref.startswith("#/") else {}
+                if not (p.get("description") or there.get("description")):
+                    yield path + "/" + name
+        yield from undescribed(v, top, path + "/" + key)
+
+
+for schema in (config, policy, load("audit/schema.json")):
+    for where in undescribed(schema, schema):
+        sys.exit("%s: no description of %s" % (schema["title"], where))
+
 for example in config["examples"]:
     for e in is_config.iter_errors(example):
         sys.exit("example %s: %s" % (example, e.message))

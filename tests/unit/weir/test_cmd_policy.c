@@ -112,10 +112,12 @@ static void test_errors(void **state)
 		const char *line, *says;
 	} table[] = {
 		{ "policy", "Usage: weir policy" },
-		{ "policy chck FILE", "did you mean check?" },
-		{ "policy frob", "unknown command frob; see: weir policy --help" },
+		{ "policy chck FILE", "did you mean \"check\"?" },
+		{ "policy frob", "no command \"frob\"; see: weir policy --help" },
 		{ "policy check", "expected one FILE" },
 		{ "policy check FILE FILE", "one argument too many: " },
+		{ "policy check /", "/: cannot be read: Is a directory" },
+		{ "policy explain FILE --to a.b --dns MXX", "not a type of query" },
 		{ "policy check --jsno FILE", "unknown option --jsno; did you mean --json?" },
 		{ "policy check /nonexistent.json", "cannot be read" },
 		{ "policy diff FILE", "expected two policies" },
