@@ -214,7 +214,8 @@ def test_a_thousand_changes_leave_nothing_behind(weir, lab, live):  # noqa: F811
     after = {k: weight(pids[k]) for k in before}
     print(before, after)
     for k, x in before.items():
-        assert after[k]["fds"] == x["fds"], (k, before, after)
+        # Those of the last change are closed a moment after its answer.
+        assert after[k]["fds"] <= x["fds"], (k, before, after)
         # A policy of 200 rules that is not freed is some 200 KiB, 500 of them 100 MiB.
         assert sanitized() or after[k]["kib"] < x["kib"] + 4096, (k, before, after)
     for fd in fds:
