@@ -34,7 +34,7 @@ static void clear(struct space *s, struct space_list *l)
 {
 	const struct firsts none = { (uint32_t)l->p->n_rules, (uint32_t)l->p->n_rules };
 
-	l->any = l->host = l->doh = l->none = none;
+	l->any = l->host = l->doh = l->claimed_doh = l->none = none;
 	for (size_t g = 0; g < POLICY_GROUPS; g++)
 		l->group[g] = none;
 	for (size_t i = 0; i < s->n_names; i++)
@@ -62,6 +62,8 @@ static void enter(struct space_list *l, uint32_t i)
 		break;
 	case POLICY_DEST_DOH:
 		put(&l->doh, i);
+		if (r->action == POLICY_DENY)
+			put(&l->claimed_doh, i);
 		break;
 	case POLICY_DEST_NAME:
 	case POLICY_DEST_SUFFIX:
@@ -166,7 +168,6 @@ int space_solve_queries(struct space *s)
 struct firsts space_name_firsts(const struct space *s, size_t list, enum name_state st, uint32_t n)
 {
 	const struct space_list *l = &s->list[list];
-	const struct firsts none = { (uint32_t)l->p->n_rules, (uint32_t)l->p->n_rules };
 	struct firsts f;
 
 	if (st == NAME_NONE || (st != NAME_PROVEN && l->p->strict_names))
@@ -174,14 +175,8 @@ struct firsts space_name_firsts(const struct space *s, size_t list, enum name_st
 	f = st == NAME_CLAIMED ? l->claimed[n] : l->names[n];
 	if (!s->names[n].doh)
 		return f;
-	if (st != NAME_CLAIMED)
-		return firsts_merge(f, l->doh);
 	/* A claim satisfies denies only. */
-	for (uint32_t i = l->doh.a; i < l->p->n_rules; i++)
-		if (l->active[i] && l->p->rules[i].dest == POLICY_DEST_DOH &&
-		    l->p->rules[i].action == POLICY_DENY)
-			return firsts_merge(f, (struct firsts){ i, none.a });
-	return f;
+	return firsts_merge(f, st == NAME_CLAIMED ? l->claimed_doh : l->doh);
 }
 
 struct firsts space_addr_firsts(const struct space *s, size_t list, uint32_t a)

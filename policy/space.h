@@ -101,7 +101,7 @@ struct space_list {
 	struct rule_place *places;
 	/* Of the service last solved: */
 	bool *active;
-	struct firsts any, host, doh, none, group[POLICY_GROUPS];
+	struct firsts any, host, doh, claimed_doh, none, group[POLICY_GROUPS];
 	struct firsts *names, *claimed, *addrs;
 };
 

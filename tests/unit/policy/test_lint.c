@@ -189,6 +189,9 @@ static void test_table(void **state)
 		  "never-matches@1/0" },
 		/* No difference. */
 		{ D("10.1.0.0/16", ""), "changes-nothing@0" },
+		/* Names that are only claimed are of group doh too. */
+		{ A("10.0.0.1", "") "," D("doh", TCP("443")) "," D("doh", "") "," A("*", ""),
+		  "changes-nothing@1/2" },
 		{ D("10.1.0.0/16", "") "," A("10.0.0.0/8", ""), "" },
 		{ A("10.1.0.0/16", "") "," A("10.0.0.0/8", ""), "changes-nothing@0/1" },
 		/* Denied for the nameless only. */
