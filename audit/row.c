@@ -97,13 +97,12 @@ uint64_t audit_count_of(const json_t *event)
 void audit_totals_add(struct audit_totals *t, const json_t *event)
 {
 	t->events++;
-	t->observed += audit_observed(event);
+	if (audit_observed(event))
+		t->observed += audit_count_of(event);
 	switch (audit_verdict_of(event)) {
 	case AUDIT_V_ALLOW:
-		t->allowed++;
-		break;
 	case AUDIT_V_OBSERVED:
-		t->allowed++;
+		t->allowed += audit_count_of(event);
 		break;
 	case AUDIT_V_DENY:
 		t->denied += audit_count_of(event);
@@ -255,6 +254,11 @@ static void what_dns(const json_t *e, char *out, size_t size)
 	} else if (has(e, "result")) {
 		cell_str(out, size, " ");
 		cell_member(out, size, e, "result");
+	}
+	if (has(e, "count")) {
+		cell_str(out, size, ", ");
+		cell_member(out, size, e, "count");
+		cell_str(out, size, " times");
 	}
 }
 

@@ -17,7 +17,8 @@ struct found {
 	char run[AUDIT_RUN_MAX + 1];
 	char id[40]; /* of the flow; "" when the event has none */
 	uint64_t number, begin_ns, time_ns;
-	uint64_t more; /* events beyond AUDIT_WHY_MAX */
+	uint64_t more;	/* events beyond AUDIT_WHY_MAX */
+	uint64_t count; /* queries refused with this denial id: a flood's share one */
 };
 
 /* Whether this event is what the person asks about; flows are asked for by number. */
@@ -75,6 +76,8 @@ static int find(struct audit_record *r, const char *id, struct found *f, char *e
 			continue;
 		}
 		denial = str_eq(audit_get(line.event, "denial"), id);
+		if (denial && str_eq(audit_get(line.event, "kind"), "dns"))
+			f->count += audit_count_of(line.event);
 		/*
 		 * The first event with a denial id decided, later ones only carry it;
 		 * but a leaked secret says more than the refused request around it.
@@ -143,6 +146,8 @@ static void print_head(const struct found *f, const char *id, const struct audit
 	print_line("rule", row.rule, out);
 	print_line("because", row.note, out);
 	print_line("denial", row.denial, out);
+	snprintf(when, sizeof(when), "%llu times", (unsigned long long)f->count);
+	print_line("asked", f->count > 1 ? when : "", out);
 }
 
 static void print_events(const struct found *f, const struct audit_view *v, FILE *out)
@@ -220,6 +225,8 @@ static int print_json(const struct found *f, const char *id, const struct audit_
 		json_object_set_new(advice, "flag", json_string(a->flag));
 	json_object_set_new(top, "id", json_string(id));
 	json_object_set_new(top, "verdict", json_string(audit_word(audit_verdict_of(f->decision))));
+	if (f->count > 1)
+		json_object_set_new(top, "count", json_integer((json_int_t)f->count));
 	json_object_set(top, "decision", f->decision);
 	json_object_set(top, "events", f->events);
 	json_object_set_new(top, "advice", advice);

@@ -33,7 +33,12 @@ static const char help[] =
 	"A rule by name becomes a pair of sets, nameN_v4 and nameN_v6, N being the rule's\n"
 	"number. Each rule has a counter and says which rule of the policy it is from.\n"
 	"Stricter than weir: Teredo and ISATAP addresses are refused, and a name's address\n"
-	"is anybody's who shares it. Exit status: 0 done, 2 error.\n";
+	"is anybody's who shares it.\n"
+	"\n"
+	"Exit status: 0 done, 2 error.\n"
+	"\n"
+	"Example\n"
+	"  weir policy nft agent.json --gateway 192.0.0.1 --apply --netns 4711\n";
 
 struct arguments {
 	const char *policy, *netns, *table, *iface, *names;
@@ -121,7 +126,7 @@ static int parse_args(int argc, char **argv, struct arguments *a)
 		if (argv[i][0] == '-' && argv[i][1])
 			return complain("unknown option %s, see --help", argv[i]);
 		if (a->policy)
-			return complain("one FILE or PRESET only, not also %s", argv[i]);
+			return complain("one argument too many: %s", argv[i]);
 		a->policy = argv[i];
 	}
 	if (!a->policy)

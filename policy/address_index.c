@@ -87,6 +87,7 @@ struct item {
 	struct point start;
 	uint32_t rule;
 	uint8_t len;
+	bool doh; /* of group doh; rule is the first one on it */
 };
 
 static int point_compare(struct point a, struct point b)
@@ -107,22 +108,34 @@ static int item_compare(const void *a, const void *b)
 	return c ? c : (x->rule > y->rule) - (x->rule < y->rule);
 }
 
-static int gather(const struct policy *p, uint8_t family, struct vec *ret)
+static int add_item(struct vec *items, const struct ip_prefix *x, uint32_t rule, bool doh)
 {
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct policy_rule *r = &p->rules[i];
-		struct item *it;
+	struct item *it = vec_add(items, sizeof(*it));
 
-		if (r->dest != DEST_PREFIX || r->prefix.addr.family != family)
-			continue;
-		it = vec_add(ret, sizeof(*it));
-		if (!it)
-			return -ENOMEM;
-		*it = (struct item){ point_of(&r->prefix.addr), (uint32_t)i, r->prefix.len };
+	if (!it)
+		return -ENOMEM;
+	*it = (struct item){ point_of(&x->addr), rule, x->len, doh };
+	return 0;
+}
+
+static int gather(const struct policy *p, uint8_t family, uint32_t doh, struct vec *ret)
+{
+	const struct ip_prefix *of_doh;
+	size_t n_doh = policy_doh_prefixes(&of_doh);
+	int err = 0;
+
+	for (size_t i = 0; i < p->n_rules && err == 0; i++) {
+		const struct policy_rule *r = &p->rules[i];
+
+		if (r->dest == POLICY_DEST_PREFIX && r->prefix.addr.family == family)
+			err = add_item(ret, &r->prefix, (uint32_t)i, false);
 	}
+	for (size_t i = 0; i < n_doh && doh != NONE && err == 0; i++)
+		if (of_doh[i].addr.family == family)
+			err = add_item(ret, &of_doh[i], doh, true);
 	if (ret->n)
 		qsort(ret->p, ret->n, sizeof(struct item), item_compare);
-	return 0;
+	return err;
 }
 
 /* ---- building: spans ----------------------------------------------------------------- */
@@ -231,7 +244,7 @@ static int sweep_items(struct address_index *x, struct bucket_store *store, cons
 			if (!node)
 				return -ENOMEM;
 			*node = (struct prefix_node){ BUCKET_EMPTY, innermost(s), it[i].rule,
-						      it[i].len };
+						      it[i].len, false };
 			if (s->n_open)
 				node->least = MIN(node->least, address_node(x, node->around)->least);
 			err = open_prefix(s, &it[i], (uint32_t)x->nodes.n - 1);
@@ -239,7 +252,9 @@ static int sweep_items(struct address_index *x, struct bucket_store *store, cons
 				return err;
 		}
 		node = (struct prefix_node *)x->nodes.p + (x->nodes.n - 1);
-		err = bucket_add(store, &node->rules, &p->rules[it[i].rule], it[i].rule);
+		node->doh |= it[i].doh;
+		if (!it[i].doh)
+			err = bucket_add(store, &node->rules, &p->rules[it[i].rule], it[i].rule);
 	}
 	return err < 0 ? err : close_until(s, NULL);
 }
@@ -335,11 +350,11 @@ static void trim(struct address_index *x)
 }
 
 int address_index_build(struct address_index *x, struct bucket_store *s, const struct policy *p,
-			uint8_t family)
+			uint8_t family, uint32_t doh)
 {
 	struct sweep *w = calloc(1, sizeof(*w));
 	struct vec items = { 0 };
-	int err = w ? gather(p, family, &items) : -ENOMEM;
+	int err = w ? gather(p, family, doh, &items) : -ENOMEM;
 
 	if (err < 0 || items.n == 0)
 		goto out;

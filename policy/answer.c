@@ -90,7 +90,7 @@ bool policy_linear_answer(const struct policy *p, const struct ip_addr *a)
 			continue;
 		if (r->action == POLICY_DENY && rule_has_http(r))
 			continue;
-		if (r->dest != DEST_ANY && !policy_rule_covers_address(r, &f))
+		if (r->dest != POLICY_DEST_ANY && !policy_rule_covers_address(r, &f))
 			continue;
 		if (rule_has_http(r))
 			protos &= POLICY_TCP | POLICY_UDP;

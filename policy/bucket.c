@@ -70,9 +70,9 @@ static uint8_t rule_flags(const struct policy_rule *r)
 		flags |= ENTRY_HTTP;
 	if (policy_rule_covers_query(r))
 		flags |= ENTRY_QUERY;
-	if (r->dest != DEST_BELOW)
+	if (r->dest != POLICY_DEST_BELOW)
 		flags |= ENTRY_APEX;
-	if (r->dest != DEST_NAME)
+	if (r->dest != POLICY_DEST_NAME)
 		flags |= ENTRY_BELOW;
 	return flags;
 }

@@ -109,28 +109,23 @@ static int doc_build(struct conf_doc *d, enum conf_format format, struct conf_er
 	return conf_json_read(d, err);
 }
 
-int conf_doc_parse(const char *text, size_t len, const char *file, enum conf_format format,
+/* Takes over the bytes, whatever comes of it. */
+static int doc_new(struct buf *bytes, const char *file, enum conf_format format,
 		   struct conf_doc **ret, struct conf_error *err)
 {
-	struct conf_doc *d;
+	struct conf_doc *d = calloc(1, sizeof(*d));
 	int r = -ENOMEM;
 
-	if (len > CONF_FILE_MAX) {
-		conf_error_set(err, "%s: larger than %zu MiB", file, CONF_FILE_MAX >> 20);
-		return -EFBIG;
+	if (!d || buf_append(bytes, "", 1) < 0) {
+		buf_fini(bytes);
+		goto out;
 	}
-	d = calloc(1, sizeof(*d));
-	if (!d)
-		goto out;
+	d->bytes = *bytes;
+	d->text = (const char *)buf_at(&d->bytes);
+	d->len = d->bytes.len - 1;
 	d->file = strdup(file);
-	d->text = malloc(len + 1);
-	d->len = len;
-	if (!d->file || !d->text)
-		goto out;
-	if (len)
-		memcpy(d->text, text, len);
-	d->text[len] = 0;
-	r = doc_build(d, format, err);
+	if (d->file)
+		r = doc_build(d, format, err);
 out:
 	if (r == -ENOMEM)
 		conf_error_set(err, "%s: out of memory", file);
@@ -142,19 +137,37 @@ out:
 	return 0;
 }
 
+static int too_large(const char *file, struct conf_error *err)
+{
+	conf_error_set(err, "%s: larger than %zu MiB", file, CONF_FILE_MAX >> 20);
+	return -EFBIG;
+}
+
+int conf_doc_parse(const char *text, size_t len, const char *file, enum conf_format format,
+		   struct conf_doc **ret, struct conf_error *err)
+{
+	struct buf bytes = BUF_INIT(CONF_FILE_MAX + 1);
+
+	if (len > CONF_FILE_MAX)
+		return too_large(file, err);
+	if (buf_append(&bytes, text, len) < 0) {
+		conf_error_set(err, "%s: out of memory", file);
+		return -ENOMEM;
+	}
+	return doc_new(&bytes, file, format, ret, err);
+}
+
 int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err)
 {
-	struct buf b = BUF_INIT(CONF_FILE_MAX);
-	int r = file_read(path, CONF_FILE_MAX, &b);
+	struct buf bytes = BUF_INIT(CONF_FILE_MAX + 1);
+	int r = file_read(path, CONF_FILE_MAX, &bytes);
 
-	if (r == -EFBIG || r == -ENOBUFS)
-		conf_error_set(err, "%s: larger than %zu MiB", path, CONF_FILE_MAX >> 20);
-	else if (r < 0)
-		conf_error_set(err, "%s: cannot be read: %s", path, strerror(-r));
-	else
-		r = conf_doc_parse(b.len ? (const char *)buf_at(&b) : "", b.len, path,
-				   conf_format_of(path), ret, err);
-	buf_fini(&b);
+	if (r == 0)
+		return doc_new(&bytes, path, conf_format_of(path), ret, err);
+	buf_fini(&bytes);
+	if (r == -EFBIG)
+		return too_large(path, err);
+	conf_error_set(err, "%s: cannot be read: %s", path, strerror(-r));
 	return r;
 }
 
@@ -164,7 +177,7 @@ void conf_doc_free(struct conf_doc *d)
 		return;
 	json_decref(d->root);
 	free(d->marks);
-	free(d->text);
+	buf_fini(&d->bytes);
 	free(d->file);
 	free(d);
 }

@@ -22,7 +22,8 @@ struct conf_mark {
 
 struct conf_doc {
 	char *file;
-	char *text; /* len bytes and a NUL */
+	struct buf bytes;
+	const char *text; /* in them: len bytes and a NUL */
 	size_t len;
 	json_t *root;
 	struct conf_mark *marks; /* NULL: JSON, look in the text */

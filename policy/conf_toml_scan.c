@@ -7,6 +7,10 @@
  * beyond ASCII outside strings and comments. Tables, lists and values are counted,
  * before toml++ allocates for them. Where the text is not valid otherwise, toml++
  * stops, and a wrong count here no longer matters.
+ *
+ * toml++ keeps what headers and dotted keys imply, and the arrays of tables, in lists
+ * that it walks for later headers and keys: time that grows with the square of the
+ * text. The steps of these walks are counted too, from above.
  */
 #include "base/base.h"
 #include "policy/conf_toml.h"
@@ -21,6 +25,10 @@ struct scan {
 	unsigned key;	 /* dots of the key whose value is being read */
 	unsigned open[CONF_DEPTH_MAX];
 	size_t lists, values; /* seen so far */
+	size_t listed;	      /* at most so many are in the lists of toml++ */
+	uint64_t steps;	      /* at most so many it takes through them */
+	const char *array;    /* the name in the last "[[name]]", in the text */
+	size_t array_len, array_dots;
 	unsigned n_open, sum; /* brackets that are open, and what each of them weighs */
 };
 
@@ -83,7 +91,7 @@ static int fail_character(const struct scan *c)
 				   "quotes around it");
 }
 
-/* toml++ takes some hundred bytes for each. */
+/* toml++ takes some hundred bytes for each, and time to find them. */
 static int check_number(const struct scan *c)
 {
 	if (c->lists > CONF_LISTS_MAX)
@@ -91,6 +99,10 @@ static int check_number(const struct scan *c)
 					   CONF_LISTS_MAX);
 	if (c->values > CONF_VALUES_MAX)
 		return conf_tree_fail_byte(c->tree, c->at, "more than %zu values", CONF_VALUES_MAX);
+	if (c->steps > CONF_TOML_STEPS_MAX)
+		return conf_tree_fail_byte(c->tree, c->at,
+					   "too many tables with dots in their names before this: "
+					   "write them as { } or below one [[ ]], or use JSON");
 	return 0;
 }
 
@@ -105,9 +117,42 @@ static bool is_name_start(char ch)
 	       strchr("_-\"']", ch);
 }
 
+/* A name of so many dots is looked up: each part of it is searched for, and may be new. */
+static void look_up(struct scan *c, size_t dots, size_t news)
+{
+	c->steps += (uint64_t)c->listed * (dots + 1);
+	c->listed += news;
+}
+
+/* Of what is [name], or below it, only what is below is new: all else has been made by [[name]]. */
+static bool is_below_array(const struct scan *c, const char *name, size_t len)
+{
+	return c->array && len >= c->array_len && memcmp(name, c->array, c->array_len) == 0 &&
+	       (len == c->array_len || name[c->array_len] == '.');
+}
+
+static void count_header(struct scan *c, const char *name, size_t len, bool array)
+{
+	if (!is_below_array(c, name, len)) {
+		look_up(c, c->dots, c->dots + array);
+	} else if (len == c->array_len) {
+		look_up(c, c->dots, 0);
+		return;
+	} else {
+		look_up(c, c->dots, c->dots - MIN(c->dots, c->array_dots + 1) + array);
+	}
+	if (array) {
+		c->array = name;
+		c->array_len = len;
+		c->array_dots = c->dots;
+	}
+}
+
 /* "[a.b]" or "[[a.b]]" at the start of a line. */
 static int read_header(struct scan *c)
 {
+	size_t name;
+
 	c->lists++;
 	c->header = c->dots = c->key = 0;
 	for (; c->at < c->len && c->s[c->at] == '['; c->at++)
@@ -118,6 +163,7 @@ static int read_header(struct scan *c)
 	if (c->at < c->len && !is_name_start(c->s[c->at]))
 		return conf_tree_fail_byte(
 			c->tree, c->at, "not valid TOML: a table's name is expected behind \"[\"");
+	name = c->at;
 	while (c->at < c->len && c->s[c->at] != ']' && c->s[c->at] != '\n') {
 		if (c->s[c->at] == '"' || c->s[c->at] == '\'') {
 			skip_string(c);
@@ -130,6 +176,8 @@ static int read_header(struct scan *c)
 			return fail_depth(c);
 		c->at++;
 	}
+	/* Behind a string without an end we may be past the text. */
+	count_header(c, c->s + name, MIN(c->at, c->len) - name, c->header == 2);
 	c->header += c->dots;
 	c->dots = 0;
 	while (c->at < c->len && c->s[c->at] == ']')
@@ -146,6 +194,8 @@ static void read_char(struct scan *c, char ch)
 		break;
 	case '=':
 		c->values++;
+		if (c->dots)
+			look_up(c, c->dots, c->dots);
 		c->key = c->dots;
 		c->dots = 0;
 		break;

@@ -132,7 +132,7 @@ bool policy_query_exact(const struct policy *p, const struct name *n)
 {
 	struct policy_verdict v = policy_match_query(p, n);
 
-	return v.rule >= 0 && p->rules[v.rule].dest == DEST_NAME;
+	return v.rule >= 0 && p->rules[v.rule].dest == POLICY_DEST_NAME;
 }
 
 bool policy_query_type(const struct policy *p, const struct name *n, enum policy_qtype type)

@@ -8,7 +8,7 @@
 #include "base/base.h"
 #include "policy/policy_internal.h"
 
-static int parse_name(const char *s, enum dest_kind kind, struct policy_rule *r, struct why *why)
+static int parse_name(const char *s, enum policy_dest kind, struct policy_rule *r, struct why *why)
 {
 	const char *reason = NULL;
 	struct name n;
@@ -44,18 +44,18 @@ static int parse_prefix(const char *s, bool cidr, struct policy_rule *r, struct 
 	if (p.addr.family == 6 && p.len >= 96 && memcmp(p.addr.b, mapped, 12) == 0)
 		p = (struct ip_prefix){ ip_from_be(4, p.addr.b + 12), (uint8_t)(p.len - 96) };
 	r->prefix = p;
-	r->dest = DEST_PREFIX;
+	r->dest = POLICY_DEST_PREFIX;
 	return 0;
 }
 
 static int parse_group(const char *s, struct policy_rule *r, struct why *why)
 {
 	if (str_eq(s, "doh")) {
-		r->dest = DEST_DOH;
+		r->dest = POLICY_DEST_DOH;
 		return 0;
 	}
 	if (policy_group_parse(s, &r->group)) {
-		r->dest = DEST_GROUP;
+		r->dest = POLICY_DEST_GROUP;
 		return 0;
 	}
 	if (policy_group_suggest(s))
@@ -74,7 +74,7 @@ static int parse_suffix(const char *s, struct policy_rule *r, struct why *why)
 			       "\"%.100s\": \"*.\" means only what is below; write the suffix "
 			       "without it, or use \"*.name\" as a plain destination",
 			       s);
-	return parse_name(s[0] == '.' ? s + 1 : s, DEST_SUFFIX, r, why);
+	return parse_name(s[0] == '.' ? s + 1 : s, POLICY_DEST_SUFFIX, r, why);
 }
 
 /* Is this an attempt at an address? Names have no colon, and a letter somewhere. */
@@ -107,15 +107,15 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 	int err;
 
 	if (str_eq(s, "*") || str_eq(s, "any")) {
-		r->dest = DEST_ANY;
+		r->dest = POLICY_DEST_ANY;
 		return 0;
 	}
 	if (policy_group_parse(s, &r->group)) {
-		r->dest = DEST_GROUP;
+		r->dest = POLICY_DEST_GROUP;
 		return 0;
 	}
 	if (str_eq(s, "doh")) {
-		r->dest = DEST_DOH;
+		r->dest = POLICY_DEST_DOH;
 		return 0;
 	}
 	err = check_pasted(s, why);
@@ -132,9 +132,9 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 	if (s[0] && like_address(s) && !str_eq(s, "."))
 		return parse_prefix(s, false, r, why);
 	if (s[0] == '*' && s[1] == '.')
-		return parse_name(s + 2, DEST_BELOW, r, why);
+		return parse_name(s + 2, POLICY_DEST_BELOW, r, why);
 	if (s[0] == '.')
-		return parse_name(s + 1, DEST_SUFFIX, r, why);
+		return parse_name(s + 1, POLICY_DEST_SUFFIX, r, why);
 	if (s[0] && !strchr(s, '.') && !strchr(s, '*')) {
 		if (policy_group_suggest(s))
 			return why_set(why, "unknown destination \"%.64s\"; did you mean \"%s\"?",
@@ -143,7 +143,7 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 			return why_set(why, "\"localhost\": the sandbox's own loopback never gets "
 					    "here; the group is \"loopback\", the gateway is "
 					    "\"host\"");
-		err = parse_name(s, DEST_NAME, r, why);
+		err = parse_name(s, POLICY_DEST_NAME, r, why);
 		if (err < 0)
 			return err;
 		return why_set(why,
@@ -151,7 +151,7 @@ static int parse_guess(const char *s, struct policy_rule *r, struct why *why)
 			       "written {\"domain\": \"%.64s\"} or domain=%.64s",
 			       s, s, s);
 	}
-	return parse_name(s, DEST_NAME, r, why);
+	return parse_name(s, POLICY_DEST_NAME, r, why);
 }
 
 int policy_dest_parse(const char *s, enum dest_hint hint, struct policy_rule *r, struct why *why)
@@ -165,7 +165,7 @@ int policy_dest_parse(const char *s, enum dest_hint hint, struct policy_rule *r,
 	case DEST_HINT_ANY:
 		if (!str_eq(s, "*") && !str_eq(s, "any"))
 			return why_set(why, "\"%.100s\" is not \"any\", as destination_kind says", s);
-		r->dest = DEST_ANY;
+		r->dest = POLICY_DEST_ANY;
 		return 0;
 	case DEST_HINT_IP:
 		err = parse_prefix(s, false, r, why);
@@ -174,7 +174,7 @@ int policy_dest_parse(const char *s, enum dest_hint hint, struct policy_rule *r,
 		err = parse_prefix(s, true, r, why);
 		break;
 	case DEST_HINT_DOMAIN:
-		err = parse_name(s, DEST_NAME, r, why);
+		err = parse_name(s, POLICY_DEST_NAME, r, why);
 		break;
 	case DEST_HINT_SUFFIX:
 		err = parse_suffix(s, r, why);
@@ -193,29 +193,29 @@ const char *policy_dest_format(const struct policy_rule *r, char *out, size_t si
 	char ip[IP_STRLEN];
 
 	switch (r->dest) {
-	case DEST_ANY:
+	case POLICY_DEST_ANY:
 		snprintf(out, size, "*");
 		break;
-	case DEST_GROUP:
+	case POLICY_DEST_GROUP:
 		snprintf(out, size, "%s", policy_group_name(r->group));
 		break;
-	case DEST_PREFIX:
+	case POLICY_DEST_PREFIX:
 		ip_format(&r->prefix.addr, ip);
 		if (r->prefix.len == ip_size(&r->prefix.addr) * 8)
 			snprintf(out, size, "%s", ip);
 		else
 			snprintf(out, size, "%s/%u", ip, r->prefix.len);
 		break;
-	case DEST_NAME:
+	case POLICY_DEST_NAME:
 		snprintf(out, size, "%s", r->name->s);
 		break;
-	case DEST_SUFFIX:
+	case POLICY_DEST_SUFFIX:
 		snprintf(out, size, ".%s", r->name->s);
 		break;
-	case DEST_BELOW:
+	case POLICY_DEST_BELOW:
 		snprintf(out, size, "*.%s", r->name->s);
 		break;
-	case DEST_DOH:
+	case POLICY_DEST_DOH:
 		snprintf(out, size, "doh");
 		break;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What diff.c finds and diff_text.c puts into words. Internal to policy/. */
+/* What the files of the comparison share. Internal to policy/. */
 #ifndef WEIR_POLICY_DIFF_H
 #define WEIR_POLICY_DIFF_H
 
@@ -23,6 +23,19 @@ struct block {
 	size_t n_extents, extents_size;
 };
 
+struct blocks {
+	struct block *v;
+	size_t n, size;
+	bool cut; /* there are more than were worth keeping */
+};
+
+/* diff_blocks.c: all flows that are decided otherwise. -E2BIG: too many to look at. */
+must_check int diff_find_blocks(struct space *s, const struct policy *before,
+				const struct policy *after, struct blocks *ret);
+void diff_blocks_fini(struct blocks *b);
+
+/* diff_text.c, diff_addrs.c: what is missing in a set is named up to this many times. */
+#define EXCEPT_MAX 4
 /* Sets as texts; each appends. all_states: a flow's names may be answered only. */
 must_check int diff_names_text(const struct space *s, const struct block *b, bool ingress,
 			       struct policy_texts *ret);

@@ -36,6 +36,15 @@ bool policy_doh_name(const struct name *n)
 	return false;
 }
 
+const char *policy_doh_nth_name(size_t i, bool *ret_below)
+{
+	*ret_below = i >= ARRAY_SIZE(doh_names);
+	if (!*ret_below)
+		return doh_names[i];
+	i -= ARRAY_SIZE(doh_names);
+	return i < ARRAY_SIZE(doh_suffixes) ? doh_suffixes[i] : NULL;
+}
+
 /* IPv4 first, then by the bits. */
 static int compare(const struct ip_addr *a, const struct ip_addr *b)
 {
@@ -81,5 +90,5 @@ bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *
 	const struct policy *of = v->floor ? p->floor : p;
 
 	return of && v->rule >= 0 && (size_t)v->rule < of->n_rules &&
-	       of->rules[v->rule].dest == DEST_DOH;
+	       of->rules[v->rule].dest == POLICY_DEST_DOH;
 }

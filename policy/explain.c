@@ -22,28 +22,13 @@ static void say(char *out, const char *fmt, ...)
 	va_end(ap);
 }
 
-static const char *proto_name(enum policy_proto p)
-{
-	switch (p) {
-	case POLICY_TCP:
-		return "tcp";
-	case POLICY_UDP:
-		return "udp";
-	case POLICY_ICMPV4:
-		return "icmpv4";
-	case POLICY_ICMPV6:
-		return "icmpv6";
-	}
-	return "?";
-}
-
 static void say_protos(char *out, uint8_t protos)
 {
 	const char *sep = "";
 
 	for (unsigned bit = POLICY_TCP; bit <= POLICY_ICMPV6; bit <<= 1)
 		if (protos & bit) {
-			say(out, "%s%s", sep, proto_name((enum policy_proto)bit));
+			say(out, "%s%s", sep, policy_proto_name((enum policy_proto)bit));
 			sep = ", ";
 		}
 }
@@ -63,7 +48,7 @@ static void say_ports(char *out, const struct policy_rule *r)
 /* A rule as a phrase behind "is" or "is not". */
 static const char *dest_words(const struct policy_rule *r, char *out, size_t size)
 {
-	if (r->dest != DEST_DOH)
+	if (r->dest != POLICY_DEST_DOH)
 		return policy_dest_format(r, out, size);
 	snprintf(out, size, "a known DNS-over-HTTPS resolver");
 	return out;
@@ -100,11 +85,11 @@ static void why_no_dest(const struct policy_rule *r, const struct policy_facts *
 		return;
 	}
 	policy_dest_format(r, dest, sizeof(dest));
-	if (f->is_host && r->dest == DEST_GROUP)
+	if (f->is_host && r->dest == POLICY_DEST_GROUP)
 		say(out, "the address is the gateway: group host, not %s", dest);
 	else if (f->addr.family == 0)
 		say(out, "the address is not known");
-	else if (r->dest == DEST_GROUP)
+	else if (r->dest == POLICY_DEST_GROUP)
 		say(out, "%s is in group %s, not %s", ip_format(&f->addr, ip),
 		    policy_group_name(policy_group_of(&f->addr)), dest);
 	else
@@ -133,7 +118,7 @@ static void why_no(const struct policy_rule *r, const struct policy_facts *f, en
 		say(out, "the rule is for %s", policy_dir_name(r->dirs));
 		break;
 	case COND_PROTO:
-		say(out, "protocol %s is not ", proto_name(f->proto));
+		say(out, "protocol %s is not ", policy_proto_name(f->proto));
 		say_protos(out, r->protos);
 		break;
 	case COND_PORT:
@@ -169,13 +154,13 @@ static void why_yes(const struct policy_rule *r, const struct policy_facts *f, c
 	char dest[NAME_MAX_LEN + 8], ip[IP_STRLEN];
 
 	dest_words(r, dest, sizeof(dest));
-	if (r->dest == DEST_DOH && f->addr.family && policy_rule_covers_address(r, f))
+	if (r->dest == POLICY_DEST_DOH && f->addr.family && policy_rule_covers_address(r, f))
 		say(out, "%s is %s", ip_format(&f->addr, ip), dest);
 	else if (rule_by_name(r) && f->name == POLICY_NONE)
 		say(out, "the flow has no name: that never escapes a deny by name");
 	else if (rule_has_http(r) && f->http != POLICY_KNOWN)
 		say(out, "no HTTP request could be read: that never escapes a deny with http");
-	else if (r->dest == DEST_ANY)
+	else if (r->dest == POLICY_DEST_ANY)
 		say(out, "any destination");
 	else
 		say(out, "destination is %.120s", dest);
@@ -291,7 +276,8 @@ static void why_query_no(const struct policy_rule *r, const struct name *n, char
 				     : "protocols");
 	else if (rule_by_name(r))
 		say(out, "name %.60s is not %.60s", n->s, dest);
-	else if (r->dest == DEST_ANY || (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST))
+	else if (r->dest == POLICY_DEST_ANY ||
+		 (r->dest == POLICY_DEST_GROUP && r->group == POLICY_GROUP_HOST))
 		say(out, "the rule does not cover queries: port 53 of the gateway, udp");
 	else
 		say(out, "a rule by address says nothing of a query");
@@ -301,7 +287,7 @@ static void why_query_yes(const struct policy_rule *r, const struct name *n, cha
 {
 	char dest[NAME_MAX_LEN + 8];
 
-	if (r->dest == DEST_ANY)
+	if (r->dest == POLICY_DEST_ANY)
 		say(out, "any destination: every query");
 	else if (!rule_by_name(r))
 		say(out, "the gateway's resolver: every query");

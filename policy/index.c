@@ -6,11 +6,11 @@
 static struct bucket *plain_bucket(struct policy_index *x, const struct policy_rule *r)
 {
 	switch (r->dest) {
-	case DEST_ANY:
+	case POLICY_DEST_ANY:
 		return &x->any;
-	case DEST_GROUP:
+	case POLICY_DEST_GROUP:
 		return &x->groups[r->group];
-	case DEST_DOH:
+	case POLICY_DEST_DOH:
 		return &x->doh;
 	default:
 		return NULL;
@@ -27,9 +27,8 @@ static int add_plain(struct policy_index *x, const struct policy *p)
 
 		if (err < 0)
 			return err;
-		x->has_groups |= r->dest == DEST_GROUP;
-		x->has_doh[r->action] |= r->dest == DEST_DOH;
-		x->has_names |= rule_by_name(r) && r->dest != DEST_DOH;
+		x->has_groups |= r->dest == POLICY_DEST_GROUP;
+		x->has_names |= rule_by_name(r);
 		if (!rule_by_name(r) && x->query == NONE && policy_rule_covers_query(r))
 			x->query = (uint32_t)i;
 	}
@@ -51,17 +50,18 @@ static int seal_plain(struct policy_index *x)
 
 static bool is_deny_name(const struct policy_rule *r)
 {
-	return r->action == POLICY_DENY && rule_by_name(r) && r->dest != DEST_DOH;
+	return r->action == POLICY_DENY && rule_by_name(r) && r->dest != POLICY_DEST_DOH;
 }
 
 static bool is_deny_prefix(const struct policy_rule *r)
 {
-	return r->action == POLICY_DENY && r->dest == DEST_PREFIX;
+	return r->action == POLICY_DENY && r->dest == POLICY_DEST_PREFIX;
 }
 
 static bool is_deny_group(const struct policy_rule *r)
 {
-	return r->action == POLICY_DENY && r->dest == DEST_GROUP && r->group != POLICY_GROUP_HOST;
+	return r->action == POLICY_DENY && r->dest == POLICY_DEST_GROUP &&
+	       r->group != POLICY_GROUP_HOST;
 }
 
 static int map_denies(struct policy_index *x, const struct policy *p)
@@ -118,15 +118,16 @@ static int note_texts(struct policy_index *x, const struct policy *p)
 static int build(struct policy_index *x, const struct policy *p)
 {
 	int err = add_plain(x, p);
+	uint32_t doh = x->doh.first.rule;
 
 	if (err == 0)
 		err = seal_plain(x);
 	if (err == 0)
-		err = address_index_build(&x->v4, &x->store, p, 4);
+		err = address_index_build(&x->v4, &x->store, p, 4, doh);
 	if (err == 0)
-		err = address_index_build(&x->v6, &x->store, p, 6);
+		err = address_index_build(&x->v6, &x->store, p, 6, doh);
 	if (err == 0)
-		err = name_index_build(&x->names, &x->store, p);
+		err = name_index_build(&x->names, &x->store, p, doh != NONE);
 	if (err == 0)
 		err = map_denies(x, p);
 	if (err == 0)

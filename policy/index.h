@@ -14,6 +14,9 @@
  *	name ──── hash ────── name ───┼─ bucket, for each suffix of the name
  *	doh ──────────────── bucket ──┘  or, where they are many, a port map
  *
+ * The names and prefixes of group doh stand among those of the rules, with a mark that
+ * leads to the one bucket of the rules on it.
+ *
  * Internal to policy/. Built once, then only read.
  */
 #ifndef WEIR_POLICY_INDEX_H
@@ -124,6 +127,7 @@ struct prefix_node {
 	uint32_t around; /* the next wider prefix, or NONE */
 	uint32_t least;	 /* rule of it and of all around it */
 	uint8_t len;
+	bool doh; /* one of group doh */
 };
 
 struct address_index {
@@ -145,8 +149,9 @@ struct address_slice {
 };
 #define SPAN_SLICE (UINT32_C(1) << 31)
 
+/* doh: the first rule on group doh, or NONE. */
 must_check int address_index_build(struct address_index *x, struct bucket_store *s,
-				   const struct policy *p, uint8_t family);
+				   const struct policy *p, uint8_t family, uint32_t doh);
 void address_index_fini(struct address_index *x);
 /* The narrowest prefix around a, or NONE. a is of the index's family. */
 uint32_t address_index_find(const struct address_index *x, const struct ip_addr *a);
@@ -162,6 +167,7 @@ static inline const struct prefix_node *address_node(const struct address_index 
 struct name_node {
 	struct bucket rules;
 	uint8_t len;
+	uint8_t doh; /* ENTRY_APEX, ENTRY_BELOW: what of it is in group doh */
 	char s[];
 };
 
@@ -179,7 +185,9 @@ struct name_index {
 	struct hash_key key;
 };
 
-must_check int name_index_build(struct name_index *x, struct bucket_store *s, const struct policy *p);
+/* doh: there are rules on group doh. */
+must_check int name_index_build(struct name_index *x, struct bucket_store *s,
+				const struct policy *p, bool doh);
 void name_index_fini(struct name_index *x);
 
 /* The walk over the suffixes of a name that rules are about, the shortest first. */
@@ -202,7 +210,6 @@ struct policy_index {
 	struct address_index v4, v6;
 	struct name_index names;
 	bool has_groups, has_names;
-	bool has_doh[2]; /* by action */
 	/* Maps: what a fact that is missing for good, or that is missing yet, never escapes. */
 	uint32_t deny_names, deny_prefixes, deny_groups;
 	uint64_t *texts; /* a bit for each rule that has an id or a reason */

@@ -48,7 +48,7 @@ static bool prefix_match(const struct policy_rule *r, const struct ip_addr *a)
 
 static bool name_match(const struct policy_rule *r, const struct name *n)
 {
-	if (r->dest == DEST_DOH)
+	if (r->dest == POLICY_DEST_DOH)
 		return policy_doh_name(n);
 	return policy_rule_names(r, n);
 }
@@ -81,13 +81,13 @@ static enum tri judge_name(const struct policy_rule *r, const struct policy_fact
 
 bool policy_rule_covers_address(const struct policy_rule *r, const struct policy_facts *f)
 {
-	if (r->dest == DEST_GROUP && (f->is_host || r->group == POLICY_GROUP_HOST))
+	if (r->dest == POLICY_DEST_GROUP && (f->is_host || r->group == POLICY_GROUP_HOST))
 		return f->is_host && r->group == POLICY_GROUP_HOST;
 	if (f->addr.family == 0)
 		return r->action == POLICY_DENY;
-	if (r->dest == DEST_DOH)
+	if (r->dest == POLICY_DEST_DOH)
 		return policy_doh_address(&f->addr, r->action);
-	if (r->dest == DEST_GROUP)
+	if (r->dest == POLICY_DEST_GROUP)
 		return policy_group_of(&f->addr) == r->group;
 	return prefix_match(r, &f->addr);
 }
@@ -121,10 +121,10 @@ enum tri policy_rule_judge_http(const struct policy_rule *r, const struct policy
 
 enum tri policy_rule_judge_dest(const struct policy_rule *r, const struct policy_facts *f)
 {
-	if (r->dest == DEST_ANY)
+	if (r->dest == POLICY_DEST_ANY)
 		return TRI_YES;
 	/* Group doh is a set of addresses and of names: either will do. */
-	if (r->dest == DEST_DOH && policy_rule_covers_address(r, f))
+	if (r->dest == POLICY_DEST_DOH && policy_rule_covers_address(r, f))
 		return TRI_YES;
 	if (rule_by_name(r))
 		return judge_name(r, f);
@@ -228,7 +228,8 @@ bool policy_rule_covers_query(const struct policy_rule *r)
 		return false;
 	if (rule_by_name(r))
 		return r->action == POLICY_ALLOW || !(r->n_ports || r->protos || rule_has_http(r));
-	if (r->dest == DEST_ANY || (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST))
+	if (r->dest == POLICY_DEST_ANY ||
+	    (r->dest == POLICY_DEST_GROUP && r->group == POLICY_GROUP_HOST))
 		return covers_dns(r);
 	return false;
 }

@@ -48,7 +48,7 @@ static int check_asked(const struct policy *p, struct policy_findings *ret)
 			continue;
 		looked++;
 		n = policy_rule_name(x);
-		if (x->dest == DEST_BELOW && n.len + 4 <= NAME_MAX_LEN) {
+		if (x->dest == POLICY_DEST_BELOW && n.len + 4 <= NAME_MAX_LEN) {
 			snprintf(n.s, sizeof(n.s), "www.%.*s", NAME_MAX_LEN - 4, x->name->s);
 			n.len = (uint8_t)(x->name->len + 4);
 		}
@@ -93,7 +93,8 @@ static int check_dns(const struct policy *p, struct policy_findings *ret)
 		if (!is_allow(r) || !(covers(r, 443) || covers(r, 80)) ||
 		    (r->protos && !(r->protos & POLICY_TCP)))
 			continue;
-		if (r->dest != DEST_ANY && !(r->dest == DEST_GROUP && r->group == POLICY_GROUP_PUBLIC))
+		if (r->dest != POLICY_DEST_ANY &&
+		    !(r->dest == POLICY_DEST_GROUP && r->group == POLICY_GROUP_PUBLIC))
 			continue;
 		if (asprintf(&example, "a question for %s", probe) < 0)
 			return -ENOMEM;
@@ -121,8 +122,8 @@ static int check_metadata(const struct policy *p, struct policy_findings *ret)
 	const struct policy_rule *r = v.rule < 0 ? NULL : &p->rules[v.rule];
 	char *example;
 
-	if (!r || v.answer != POLICY_ANSWER_ALLOW || r->dest == DEST_GROUP ||
-	    (r->dest == DEST_PREFIX && r->prefix.len > 24))
+	if (!r || v.answer != POLICY_ANSWER_ALLOW || r->dest == POLICY_DEST_GROUP ||
+	    (r->dest == POLICY_DEST_PREFIX && r->prefix.len > 24))
 		return 0;
 	example = lint_example(&f);
 	if (!example)

@@ -103,7 +103,7 @@ static int check_host(const struct policy *p, int i, struct policy_findings *ret
 	char rule[LINT_RULE_TEXT];
 
 	/* Conditions on paths say which tenant is meant. */
-	if (r->n_paths || r->dest == DEST_BELOW)
+	if (r->n_paths || r->dest == POLICY_DEST_BELOW)
 		return 0;
 	for (size_t k = 0; k < ARRAY_SIZE(shared_names); k++) {
 		char *text;
@@ -130,9 +130,9 @@ int lint_suffixes(const struct policy *p, struct policy_findings *ret)
 
 		if (rule->action != POLICY_ALLOW || !(rule->dirs & POLICY_EGRESS))
 			continue;
-		if (rule->dest == DEST_SUFFIX || rule->dest == DEST_BELOW)
+		if (rule->dest == POLICY_DEST_SUFFIX || rule->dest == POLICY_DEST_BELOW)
 			r = check_suffix(p, (int)i, psl, ret);
-		if (r == 0 && (rule->dest == DEST_NAME || rule->dest == DEST_SUFFIX))
+		if (r == 0 && (rule->dest == POLICY_DEST_NAME || rule->dest == POLICY_DEST_SUFFIX))
 			r = check_host(p, (int)i, ret);
 	}
 	psl_free(psl);

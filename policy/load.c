@@ -224,10 +224,10 @@ static int load_object(const struct conf *c, struct policy *p, struct conf_error
 	return e;
 }
 
-int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err)
+/* All but the index. */
+static int load_policy(const struct conf *c, struct policy **ret, struct conf_error *err)
 {
 	struct policy *p = NULL;
-	struct why why;
 	int e;
 
 	if (json_is_string(c->v))
@@ -239,17 +239,35 @@ int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_erro
 		conf_error_set(err, "out of memory");
 	else
 		e = load_object(c, p, err);
-	if (e == 0) {
-		e = policy_finish(p, &why);
-		if (e < 0)
-			policy_conf_why(c, &why, e, err);
-	}
 	if (e < 0) {
 		policy_free(p);
 		return e;
 	}
 	*ret = p;
 	return 0;
+}
+
+/* Takes over p, frees it on failure. `where` is told with a complaint. */
+static int finish(struct policy *p, const char *where, struct policy **ret, struct conf_error *err)
+{
+	struct why why;
+	int e = policy_finish(p, &why);
+
+	if (e < 0) {
+		conf_error_set(err, "%s: %s", where, why.text);
+		policy_free(p);
+		return e;
+	}
+	*ret = p;
+	return 0;
+}
+
+int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err)
+{
+	struct policy *p = NULL;
+	int e = load_policy(c, &p, err);
+
+	return e < 0 ? e : finish(p, "the policy", ret, err);
 }
 
 /* The top of a file: {"policy": ...} among other sections, or the policy itself. */
@@ -262,7 +280,7 @@ static int load_top(const struct conf *root, struct policy **ret, struct conf_er
 		if (json_is_object(root->v) &&
 		    conf_only_keys(root, policy_keys, ARRAY_SIZE(policy_keys), err) < 0)
 			return -EINVAL;
-		return policy_load_conf(root, ret, err);
+		return load_policy(root, ret, err);
 	}
 	for (size_t i = 0; i < N_POLICY_KEYS; i++) {
 		struct conf m = conf_member(root, policy_keys[i]);
@@ -271,21 +289,23 @@ static int load_top(const struct conf *root, struct policy **ret, struct conf_er
 			return conf_fail(&m, err, "\"%s\" stands beside \"policy\": move it inside",
 					 policy_keys[i]);
 	}
-	return policy_load_conf(&section, ret, err);
+	return load_policy(&section, ret, err);
 }
 
 int policy_load_file(const char *path, struct policy **ret, struct conf_error *err)
 {
 	struct conf_doc *doc = NULL;
+	struct policy *p = NULL;
 	struct conf root;
 	int e = conf_doc_load(path, &doc, err);
 
 	if (e < 0)
 		return e;
 	root = conf_root(doc);
-	e = load_top(&root, ret, err);
+	e = load_top(&root, &p, err);
+	/* The index takes the room that the file had. */
 	conf_doc_free(doc);
-	return e;
+	return e < 0 ? e : finish(p, path, ret, err);
 }
 
 /* Many a project has a folder called "public": that is no policy file. */

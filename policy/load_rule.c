@@ -60,7 +60,9 @@ static int singular_or_plural(const struct conf *rule, const char *one, const ch
 	return e < 0 ? e : for_items(&cn, fn, true, r, err);
 }
 
-static int proto_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+typedef int (*word_fn)(struct policy_rule *r, const char *s, struct why *why);
+
+static int word_item(const struct conf *c, word_fn add, struct policy_rule *r, struct conf_error *err)
 {
 	const char *s;
 	struct why why;
@@ -68,8 +70,13 @@ static int proto_item(const struct conf *c, struct policy_rule *r, struct conf_e
 
 	if (e < 0)
 		return e;
-	e = policy_rule_add_proto(r, s, &why);
+	e = add(r, s, &why);
 	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+}
+
+static int proto_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
+{
+	return word_item(c, policy_rule_add_proto, r, err);
 }
 
 static int port_range_object(const struct conf *c, struct port_range *ret, struct conf_error *err)
@@ -123,39 +130,17 @@ static int port_item(const struct conf *c, struct policy_rule *r, struct conf_er
 
 static int method_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
 {
-	const char *s;
-	struct why why;
-	int e = policy_conf_need_str(c, &s, err);
-
-	if (e == 0)
-		e = policy_rule_add_method(r, s, &why);
-	else
-		return e;
-	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+	return word_item(c, policy_rule_add_method, r, err);
 }
 
 static int path_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
 {
-	const char *s;
-	struct why why;
-	int e = policy_conf_need_str(c, &s, err);
-
-	if (e < 0)
-		return e;
-	e = policy_rule_add_path(r, s, &why);
-	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+	return word_item(c, policy_rule_add_path, r, err);
 }
 
 static int qtype_item(const struct conf *c, struct policy_rule *r, struct conf_error *err)
 {
-	const char *s;
-	struct why why;
-	int e = policy_conf_need_str(c, &s, err);
-
-	if (e < 0)
-		return e;
-	e = policy_rule_add_qtype(r, s, &why);
-	return e < 0 ? policy_conf_why(c, &why, e, err) : 0;
+	return word_item(c, policy_rule_add_qtype, r, err);
 }
 
 static int load_qtypes(const struct conf *c, struct policy_rule *r, struct conf_error *err)
@@ -257,7 +242,7 @@ static int load_dest(const struct conf *rule, struct policy_rule *r, struct conf
 		if (kind_of(word, &hint, &why) < 0)
 			return policy_conf_why(&kind, &why, -EINVAL, err);
 		if (hint == DEST_HINT_ANY && !dest.v) {
-			r->dest = DEST_ANY;
+			r->dest = POLICY_DEST_ANY;
 			return 0;
 		}
 	}

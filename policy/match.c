@@ -23,6 +23,7 @@ enum wait { WAIT_NAME = 0, WAIT_HTTP = 1 };
 struct visit {
 	const struct policy *p;
 	const struct bucket_store *store;
+	unsigned doh; /* actions for which rules on group doh still count: ONLY() bits */
 	const struct policy_facts *f;
 	enum policy_fact http;
 	uint16_t port;
@@ -140,6 +141,23 @@ static void visit_groups(struct visit *v, const struct policy_index *x)
 	visit_bucket(v, &x->groups[g], ENTRY_APEX, BOTH, TRI_YES);
 }
 
+/* Group doh: by the address, or else as a rule by name. What is sure is asked first. */
+static void visit_doh(struct visit *v, unsigned actions, enum tri dest)
+{
+	actions &= v->doh;
+	if (actions == 0)
+		return;
+	visit_bucket(v, &v->p->index->doh, ENTRY_APEX, actions, dest);
+	if (dest == TRI_YES)
+		v->doh &= ~actions;
+}
+
+static unsigned doh_actions(unsigned actions, const struct ip_addr *also)
+{
+	return also && !policy_doh_address(also, POLICY_ALLOW) ? actions & ~ONLY(POLICY_ALLOW)
+							       : actions;
+}
+
 /* Every prefix around a; for allows only those around `also`, when there is one. */
 static void visit_prefixes(struct visit *v, const struct address_index *x, const struct ip_addr *a,
 			   unsigned actions, const struct ip_addr *also)
@@ -153,6 +171,8 @@ static void visit_prefixes(struct visit *v, const struct address_index *x, const
 		if (also && !ip_in_prefix(also, &(struct ip_prefix){ *a, n->len }))
 			acts &= ~ONLY(POLICY_ALLOW);
 		visit_bucket(v, &n->rules, ENTRY_APEX, acts, TRI_YES);
+		if (n->doh)
+			visit_doh(v, doh_actions(actions, also), TRI_YES);
 		i = n->around;
 	}
 }
@@ -166,6 +186,7 @@ static void visit_address(struct visit *v, const struct policy_index *x)
 
 	if (a->family == 0) {
 		visit_map(v, x->deny_prefixes, ONLY(POLICY_DENY), TRI_YES);
+		visit_doh(v, ONLY(POLICY_DENY), TRI_YES);
 		return;
 	}
 	if (a->family == 4) {
@@ -189,8 +210,13 @@ static void visit_name(struct visit *v, const struct policy_index *x, const stru
 	struct name_walk w;
 
 	name_walk_init(&w, &x->names, name);
-	while ((n = name_walk_next(&w, &x->names)))
-		visit_bucket(v, &n->rules, w.apex ? ENTRY_APEX : ENTRY_BELOW, actions, dest);
+	while ((n = name_walk_next(&w, &x->names))) {
+		uint8_t position = w.apex ? ENTRY_APEX : ENTRY_BELOW;
+
+		visit_bucket(v, &n->rules, position, actions, dest);
+		if (n->doh & position)
+			visit_doh(v, actions, dest);
+	}
 }
 
 static void visit_names(struct visit *v, const struct policy_index *x)
@@ -203,28 +229,16 @@ static void visit_names(struct visit *v, const struct policy_index *x)
 
 	if (!x->has_names)
 		return;
-	if (!known)
-		visit_map(v, x->deny_names, ONLY(POLICY_DENY),
-			  f->name == POLICY_NONE ? TRI_YES : TRI_UNKNOWN);
+	if (!known) {
+		enum tri dest = f->name == POLICY_NONE ? TRI_YES : TRI_UNKNOWN;
+
+		visit_map(v, x->deny_names, ONLY(POLICY_DENY), dest);
+		visit_doh(v, ONLY(POLICY_DENY), dest);
+	}
 	if (f->name == POLICY_NONE)
 		return;
 	for (size_t i = 0; i < f->n_names; i++)
 		visit_name(v, x, &f->names[i], actions, known ? TRI_YES : TRI_UNKNOWN);
-}
-
-/* Group doh: by the address, or else as a rule by name. */
-static void visit_doh(struct visit *v, const struct policy_index *x)
-{
-	for (unsigned a = 0; a < 2; a++) {
-		struct policy_rule r = { .action = (enum policy_action)a, .dest = DEST_DOH };
-		enum tri dest = TRI_NO;
-
-		/* Knowing the resolvers takes longer than all else: only when it matters. */
-		if (x->has_doh[a] && x->doh.first.rule < v->sure)
-			dest = policy_rule_judge_dest(&r, v->f);
-		if (dest != TRI_NO)
-			visit_bucket(v, &x->doh, ENTRY_APEX, ONLY(a), dest);
-	}
 }
 
 /* ---- decisions --------------------------------------------------------------------------- */
@@ -240,6 +254,7 @@ static bool visit_init(struct visit *v, const struct policy *p, const struct pol
 	*v = (struct visit){
 		.p = p,
 		.store = &p->index->store,
+		.doh = p->index->doh.first.rule == NONE ? 0 : BOTH,
 		.f = f,
 		.http = f->http == POLICY_KNOWN && (!f->method || !f->path) ? POLICY_NONE : f->http,
 		.port = f->port,
@@ -258,7 +273,6 @@ static void visit_all(struct visit *v)
 	visit_groups(v, x);
 	visit_address(v, x);
 	visit_names(v, x);
-	visit_doh(v, x);
 }
 
 /* Most rules have no texts: then the rule need not be touched. */
@@ -314,13 +328,16 @@ static void query_name(const struct policy_index *x, const struct name *name, ui
 	const struct name_node *n;
 	struct name_walk w;
 
-	if (x->doh.first.rule != NONE && policy_doh_name(name))
-		query_bucket(&x->store, &x->doh, ENTRY_APEX, min);
 	if (!x->has_names)
 		return;
 	name_walk_init(&w, &x->names, name);
-	while ((n = name_walk_next(&w, &x->names)))
-		query_bucket(&x->store, &n->rules, w.apex ? ENTRY_APEX : ENTRY_BELOW, min);
+	while ((n = name_walk_next(&w, &x->names))) {
+		uint8_t position = w.apex ? ENTRY_APEX : ENTRY_BELOW;
+
+		query_bucket(&x->store, &n->rules, position, min);
+		if (n->doh & position)
+			query_bucket(&x->store, &x->doh, ENTRY_APEX, min);
+	}
 }
 
 static struct policy_verdict query_verdict(const struct policy *p, uint32_t rule)
@@ -365,6 +382,7 @@ static bool opens(const struct policy *p, const struct policy_facts *f)
 
 	if (!visit_init(&v, p, f))
 		return false;
+	v.doh = 0;
 	visit_bucket(&v, &p->index->any, ENTRY_APEX, BOTH, TRI_YES);
 	visit_groups(&v, p->index);
 	visit_address(&v, p->index);

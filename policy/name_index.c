@@ -131,14 +131,20 @@ static size_t node_size(size_t len)
 
 static bool in_index(const struct policy_rule *r)
 {
-	return rule_by_name(r) && r->dest != DEST_DOH;
+	return rule_by_name(r) && r->dest != POLICY_DEST_DOH;
 }
 
 /* Room for every rule to have a name of its own. */
-static int allocate(struct name_index *x, const struct policy *p)
+static int allocate(struct name_index *x, const struct policy *p, bool doh)
 {
 	size_t names = 0, bytes = 4, slots = 4;
+	const char *s;
+	bool below;
 
+	while (doh && (s = policy_doh_nth_name(names, &below))) {
+		names++;
+		bytes += node_size(strlen(s));
+	}
 	for (size_t i = 0; i < p->n_rules; i++)
 		if (in_index(&p->rules[i])) {
 			names++;
@@ -155,9 +161,8 @@ static int allocate(struct name_index *x, const struct policy *p)
 	return x->slots && x->block ? 0 : -ENOMEM;
 }
 
-static struct name_node *get_node(struct name_index *x, const struct policy_rule *r)
+static struct name_node *get_node(struct name_index *x, const struct name *n)
 {
-	const struct name name = policy_rule_name(r), *n = &name;
 	struct name_walk w;
 	struct name_slot *slot;
 	struct name_node *node;
@@ -174,19 +179,41 @@ static struct name_node *get_node(struct name_index *x, const struct policy_rule
 	node = node_at(x, slot->at);
 	node->rules = BUCKET_EMPTY;
 	node->len = n->len;
+	node->doh = 0;
 	memcpy(node->s, n->s, n->len);
 	x->used += node_size(n->len);
 	return node;
 }
 
-int name_index_build(struct name_index *x, struct bucket_store *s, const struct policy *p)
+static int add_rule(struct name_index *x, struct bucket_store *s, const struct policy *p, size_t i)
 {
-	int err = allocate(x, p);
+	struct name name = policy_rule_name(&p->rules[i]);
 
+	return bucket_add(s, &get_node(x, &name)->rules, &p->rules[i], (uint32_t)i);
+}
+
+static void mark_doh(struct name_index *x)
+{
+	const char *s;
+	bool below;
+
+	for (size_t i = 0; (s = policy_doh_nth_name(i, &below)); i++) {
+		struct name name = { .len = (uint8_t)strlen(s) };
+
+		memcpy(name.s, s, name.len);
+		get_node(x, &name)->doh = ENTRY_APEX | (below ? ENTRY_BELOW : 0);
+	}
+}
+
+int name_index_build(struct name_index *x, struct bucket_store *s, const struct policy *p, bool doh)
+{
+	int err = allocate(x, p, doh);
+
+	if (err == 0 && doh)
+		mark_doh(x);
 	for (size_t i = 0; i < p->n_rules && err == 0; i++)
 		if (in_index(&p->rules[i]))
-			err = bucket_add(s, &get_node(x, &p->rules[i])->rules, &p->rules[i],
-					 (uint32_t)i);
+			err = add_rule(x, s, p, i);
 	for (size_t at = 4; at < x->used && err == 0;) {
 		struct name_node *node = node_at(x, (uint32_t)(at / 4));
 

@@ -103,6 +103,8 @@ enum policy_proto {
 	POLICY_ICMPV4 = 4,
 	POLICY_ICMPV6 = 8,
 };
+/* "tcp", "udp", "icmpv4", "icmpv6": of one bit. */
+const char *policy_proto_name(enum policy_proto p);
 
 enum policy_fact {
 	POLICY_UNKNOWN = 0, /* could still be learned from the flow */
@@ -273,7 +275,7 @@ enum policy_dest {
 	POLICY_DEST_NAME = 3,
 	POLICY_DEST_SUFFIX = 4, /* the name and what is below it */
 	POLICY_DEST_BELOW = 5,	/* only what is below it */
-	POLICY_DEST_DOH = 6,
+	POLICY_DEST_DOH = 6,	/* known DNS-over-HTTPS resolvers, by name or address */
 };
 
 /* One rule as it stands in the list; texts and ports belong to the policy. */
@@ -282,9 +284,9 @@ struct policy_rule_view {
 	enum policy_dir dirs;
 	uint8_t protos; /* enum policy_proto bits; 0: any */
 	enum policy_dest dest;
-	enum policy_group group;	/* DEST_GROUP */
-	struct ip_prefix prefix;	/* DEST_PREFIX */
-	struct name name;		/* DEST_NAME, SUFFIX, BELOW */
+	enum policy_group group;	/* POLICY_DEST_GROUP */
+	struct ip_prefix prefix;	/* POLICY_DEST_PREFIX */
+	struct name name;		/* POLICY_DEST_NAME, SUFFIX, BELOW */
 	const struct port_range *ports; /* sorted and disjoint; n_ports 0: any */
 	size_t n_ports;
 	bool http; /* it has conditions on the request */

@@ -10,16 +10,6 @@
 #include "policy/policy.h"
 #include "policy/policy_limits.h"
 
-enum dest_kind {
-	DEST_ANY = 0,
-	DEST_GROUP = 1,
-	DEST_PREFIX = 2,
-	DEST_NAME = 3,	 /* that name */
-	DEST_SUFFIX = 4, /* that name and what is below it */
-	DEST_BELOW = 5,	 /* only what is below it */
-	DEST_DOH = 6,	 /* known DNS-over-HTTPS resolvers, by name or address */
-};
-
 /* A name that takes no more room than it needs: there may be a million. */
 struct rule_name {
 	uint8_t len;
@@ -30,10 +20,10 @@ struct policy_rule {
 	enum policy_action action;
 	enum policy_dir dirs;
 	uint8_t protos; /* enum policy_proto bits; 0: any */
-	enum dest_kind dest;
-	enum policy_group group; /* DEST_GROUP */
-	struct ip_prefix prefix; /* DEST_PREFIX; never an IPv4-mapped one */
-	struct rule_name *name;	 /* DEST_NAME, DEST_SUFFIX, DEST_BELOW; owned */
+	enum policy_dest dest;
+	enum policy_group group; /* POLICY_DEST_GROUP */
+	struct ip_prefix prefix; /* POLICY_DEST_PREFIX; never an IPv4-mapped one */
+	struct rule_name *name; /* POLICY_DEST_NAME, POLICY_DEST_SUFFIX, POLICY_DEST_BELOW; owned */
 	struct port_range *ports;
 	size_t n_ports; /* sorted and disjoint; 0: any */
 	char **methods;
@@ -60,7 +50,7 @@ struct policy {
 
 static inline bool rule_by_name(const struct policy_rule *r)
 {
-	return r->dest >= DEST_NAME;
+	return r->dest >= POLICY_DEST_NAME;
 }
 
 static inline bool rule_has_http(const struct policy_rule *r)
@@ -172,6 +162,8 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 
 /* Of two addresses inside one, an allow must hold for both and a deny for either. */
 bool policy_doh_address(const struct ip_addr *a, enum policy_action action);
+/* The i-th name of the group, and whether what is below it belongs to it too; NULL behind the last. */
+const char *policy_doh_nth_name(size_t i, bool *ret_below);
 
 /* ---- linear.c -------------------------------------------------------------- */
 

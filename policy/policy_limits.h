@@ -33,5 +33,7 @@
 #define POLICY_METHOD_MAX 32
 /* One --net-rule argument. */
 #define POLICY_TOKENS_MAX 65536
+/* Steps through what its names imply that the TOML parser may take: some two seconds' worth. */
+#define CONF_TOML_STEPS_MAX (UINT64_C(1) << 32)
 
 #endif

@@ -51,7 +51,7 @@ static int add_group(struct policy *p, enum policy_action action, enum policy_gr
 	struct policy_rule r = RULE_INIT;
 
 	r.action = action;
-	r.dest = DEST_GROUP;
+	r.dest = POLICY_DEST_GROUP;
 	r.group = group;
 	return policy_add(p, &r, why);
 }
@@ -62,7 +62,7 @@ int policy_add_dns(struct policy *p, enum policy_action action, uint8_t protos, 
 	int err;
 
 	r.action = action;
-	r.dest = DEST_GROUP;
+	r.dest = POLICY_DEST_GROUP;
 	r.group = POLICY_GROUP_HOST;
 	r.protos = protos;
 	err = policy_rule_add_port(&r, (struct port_range){ 53, 53 }, why);

@@ -22,20 +22,19 @@ static json_t *dest_json(const struct policy_rule *r)
 	char text[NAME_MAX_LEN + 8];
 
 	/* A name of one label would read as a misspelt group. */
-	if (r->dest == DEST_NAME && !strchr(r->name->s, '.'))
+	if (r->dest == POLICY_DEST_NAME && !strchr(r->name->s, '.'))
 		return json_pack("{s:s}", "domain", r->name->s);
 	return json_string(policy_dest_format(r, text, sizeof(text)));
 }
 
 static json_t *protos_json(uint8_t protos)
 {
-	static const char *const words[] = { "tcp", "udp", "icmpv4", "icmpv6" };
 	json_t *list = json_array();
 	bool ok = list != NULL;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(words) && ok; i++)
-		if (protos & 1u << i)
-			ok = push(list, json_string(words[i]));
+	for (unsigned bit = POLICY_TCP; bit <= POLICY_ICMPV6 && ok; bit <<= 1)
+		if (protos & bit)
+			ok = push(list, json_string(policy_proto_name((enum policy_proto)bit)));
 	if (ok)
 		return list;
 	json_decref(list);

@@ -80,19 +80,28 @@ int policy_dir_parse(const char *s, enum policy_dir *ret, struct why *why)
 	return 0;
 }
 
+/* By the number of the bit. */
+static const char *const proto_words[] = { "tcp", "udp", "icmpv4", "icmpv6" };
+
+const char *policy_proto_name(enum policy_proto p)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(proto_words); i++)
+		if ((unsigned)p == 1u << i)
+			return proto_words[i];
+	return "?";
+}
+
 int policy_rule_add_proto(struct policy_rule *r, const char *s, struct why *why)
 {
-	static const char *const words[] = { "tcp", "udp", "icmpv4", "icmpv6" };
-
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
-		if (str_eq(s, words[i])) {
+	for (unsigned i = 0; i < ARRAY_SIZE(proto_words); i++)
+		if (str_eq(s, proto_words[i])) {
 			r->protos |= (uint8_t)(1u << i);
 			return 0;
 		}
 	if (str_eq(s, "any"))
 		return why_set(why, "\"any\" is no protocol: leave the protocol out for any");
-	if (str_suggest(s, words, ARRAY_SIZE(words)))
-		return policy_unknown(why, "protocol", s, words, ARRAY_SIZE(words));
+	if (str_suggest(s, proto_words, ARRAY_SIZE(proto_words)))
+		return policy_unknown(why, "protocol", s, proto_words, ARRAY_SIZE(proto_words));
 	return why_set(why, "unknown protocol \"%.64s\": it is tcp, udp, icmpv4 or icmpv6", s);
 }
 
@@ -199,9 +208,9 @@ struct name policy_rule_name(const struct policy_rule *r)
 
 bool policy_rule_names(const struct policy_rule *r, const struct name *n)
 {
-	if (r->dest == DEST_NAME && n->len != r->name->len)
+	if (r->dest == POLICY_DEST_NAME && n->len != r->name->len)
 		return false;
-	return name_ends_with(n, r->name->s, r->name->len, r->dest != DEST_BELOW);
+	return name_ends_with(n, r->name->s, r->name->len, r->dest != POLICY_DEST_BELOW);
 }
 
 int policy_rule_set_id(struct policy_rule *r, const char *s, struct why *why)
@@ -265,12 +274,13 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 		return why_set(why, "requests are read on egress only: no http in an ingress rule");
 	if (rule_has_http(r) && r->protos && r->protos != POLICY_TCP)
 		return why_set(why, "http conditions need protocol tcp alone");
-	if ((r->dest == DEST_SUFFIX || r->dest == DEST_BELOW) && !strchr(r->name->s, '.'))
+	if ((r->dest == POLICY_DEST_SUFFIX || r->dest == POLICY_DEST_BELOW) &&
+	    !strchr(r->name->s, '.'))
 		return why_set(why,
 			       "suffix \"%s\" covers a whole top-level domain: give at least two "
 			       "labels, such as \"example.%s\"",
 			       r->name->s, r->name->s);
-	if (r->dest == DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
+	if (r->dest == POLICY_DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
 		return why_set(why,
 			       "group host is the sandbox's gateway: no peer of an ingress flow");
 	return policy_rule_check_qtypes(r, why);

@@ -50,22 +50,22 @@ static void enter(struct space_list *l, uint32_t i)
 	const struct rule_place *at = &l->places[i];
 
 	switch (r->dest) {
-	case DEST_ANY:
+	case POLICY_DEST_ANY:
 		put(&l->any, i);
 		break;
-	case DEST_GROUP:
+	case POLICY_DEST_GROUP:
 		put(r->group == POLICY_GROUP_HOST ? &l->host : &l->group[r->group], i);
 		break;
-	case DEST_PREFIX:
+	case POLICY_DEST_PREFIX:
 		for (unsigned k = 0; k < at->n_addrs; k++)
 			put(&l->addrs[at->addrs[k]], i);
 		break;
-	case DEST_DOH:
+	case POLICY_DEST_DOH:
 		put(&l->doh, i);
 		break;
-	case DEST_NAME:
-	case DEST_SUFFIX:
-	case DEST_BELOW:
+	case POLICY_DEST_NAME:
+	case POLICY_DEST_SUFFIX:
+	case POLICY_DEST_BELOW:
 		put(&l->names[at->name], i);
 		if (r->action == POLICY_DENY)
 			put(&l->claimed[at->name], i);
@@ -100,7 +100,7 @@ bool space_in_play(const struct space *s, const struct policy_rule *r, const str
 	struct policy_facts f = space_facts(s, e, NAME_NONE, 0, 0, NULL);
 	enum rule_cond cond;
 
-	rest.dest = DEST_ANY;
+	rest.dest = POLICY_DEST_ANY;
 	return policy_rule_judge(&rest, &f, &cond) == TRI_YES;
 }
 
@@ -129,7 +129,7 @@ static bool speaks_of_queries(const struct space *s, const struct space_list *l,
 	struct name n;
 	uint32_t region = l->places[i].name;
 
-	if (one.rules->dest == DEST_DOH) {
+	if (one.rules->dest == POLICY_DEST_DOH) {
 		for (region = 0; region < s->n_names && !s->names[region].doh; region++)
 			;
 	} else if (region == SPACE_NONE) {
@@ -153,7 +153,7 @@ int space_solve_queries(struct space *s)
 			l->active[i] = speaks_of_queries(s, l, i);
 			if (!l->active[i])
 				continue;
-			if (l->p->rules[i].dest == DEST_GROUP)
+			if (l->p->rules[i].dest == POLICY_DEST_GROUP)
 				put(&l->any, i); /* the gateway is who is asked */
 			else
 				enter(l, i);
@@ -178,7 +178,7 @@ struct firsts space_name_firsts(const struct space *s, size_t list, enum name_st
 		return firsts_merge(f, l->doh);
 	/* A claim satisfies denies only. */
 	for (uint32_t i = l->doh.a; i < l->p->n_rules; i++)
-		if (l->active[i] && l->p->rules[i].dest == DEST_DOH &&
+		if (l->active[i] && l->p->rules[i].dest == POLICY_DEST_DOH &&
 		    l->p->rules[i].action == POLICY_DENY)
 			return firsts_merge(f, (struct firsts){ i, none.a });
 	return f;
@@ -216,7 +216,7 @@ static int build(struct space *s, struct why *why)
 		if (!l->places)
 			r = -ENOMEM;
 		for (size_t i = 0; i < l->p->n_rules; i++)
-			s->has_doh |= l->p->rules[i].dest == DEST_DOH;
+			s->has_doh |= l->p->rules[i].dest == POLICY_DEST_DOH;
 	}
 	if (r == 0)
 		r = space_names_build(s);
@@ -308,27 +308,12 @@ struct policy_facts space_facts(const struct space *s, const struct extent *e, e
 	return f;
 }
 
-static const char *proto_text(enum policy_proto p)
-{
-	switch (p) {
-	case POLICY_TCP:
-		return "tcp";
-	case POLICY_UDP:
-		return "udp";
-	case POLICY_ICMPV4:
-		return "icmpv4";
-	case POLICY_ICMPV6:
-		return "icmpv6";
-	}
-	return "?";
-}
-
 int space_facts_format(const struct policy_facts *f, struct buf *out)
 {
 	struct endpoint e = { f->addr, f->port };
 	char text[ENDPOINT_STRLEN];
 	int r = buf_printf(out, "%s%s ", f->dir == POLICY_INGRESS ? "ingress " : "",
-			   proto_text(f->proto));
+			   policy_proto_name(f->proto));
 
 	if (r == 0)
 		r = buf_append_str(out,

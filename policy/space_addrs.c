@@ -141,7 +141,7 @@ static int push_rules(const struct space *s, struct keys *k, unsigned family)
 		for (size_t i = 0; i < s->list[l].p->n_rules; i++) {
 			const struct policy_rule *r = &s->list[l].p->rules[i];
 
-			if (r->dest == DEST_PREFIX && r->prefix.addr.family == family &&
+			if (r->dest == POLICY_DEST_PREFIX && r->prefix.addr.family == family &&
 			    push(k, key_of(&r->prefix)) < 0)
 				return -ENOMEM;
 		}
@@ -385,7 +385,7 @@ static void place(const struct keys *k, const bool touched[ARRAY_SIZE(forms)],
 {
 	struct key key;
 
-	if (r->dest != DEST_PREFIX)
+	if (r->dest != POLICY_DEST_PREFIX)
 		return;
 	key = key_of(&r->prefix);
 	ret->odd = is_odd(&key);

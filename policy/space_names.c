@@ -65,7 +65,7 @@ static size_t collect(struct space *s, bool store)
 				continue;
 			n++;
 			if (store)
-				add(s, r->name->s, r->dest != DEST_NAME);
+				add(s, r->name->s, r->dest != POLICY_DEST_NAME);
 		}
 	if (!s->has_doh)
 		return n;
@@ -157,9 +157,9 @@ int space_names_build(struct space *s)
 				continue;
 			x = find(s, r->name->s, r->name->len);
 			assert(x);
-			s->list[l].places[i].name = r->dest == DEST_NAME     ? x->exact
-						    : r->dest == DEST_SUFFIX ? x->below - 1
-									     : x->below;
+			s->list[l].places[i].name = r->dest == POLICY_DEST_NAME	    ? x->exact
+						    : r->dest == POLICY_DEST_SUFFIX ? x->below - 1
+										    : x->below;
 		}
 	return 0;
 }

@@ -179,7 +179,7 @@ static int add_local(struct policy *p, const struct parts *t, enum policy_action
 		struct policy_rule r = RULE_INIT;
 
 		r.action = action;
-		r.dest = DEST_GROUP;
+		r.dest = POLICY_DEST_GROUP;
 		r.group = groups[i];
 		err = parse_proto(t, &r, why);
 		if (err == 0)

@@ -3,12 +3,6 @@
 #include "base/base.h"
 #include "policy/policy_internal.h"
 
-static_assert((int)POLICY_DEST_ANY == DEST_ANY && (int)POLICY_DEST_GROUP == DEST_GROUP &&
-		      (int)POLICY_DEST_PREFIX == DEST_PREFIX &&
-		      (int)POLICY_DEST_NAME == DEST_NAME && (int)POLICY_DEST_SUFFIX == DEST_SUFFIX &&
-		      (int)POLICY_DEST_BELOW == DEST_BELOW && (int)POLICY_DEST_DOH == DEST_DOH,
-	      "one numbering");
-
 void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view *ret)
 {
 	const struct policy_rule *r = &p->rules[i];
@@ -17,7 +11,7 @@ void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view 
 		.action = r->action,
 		.dirs = r->dirs,
 		.protos = r->protos,
-		.dest = (enum policy_dest)r->dest,
+		.dest = r->dest,
 		.group = r->group,
 		.prefix = r->prefix,
 		.ports = r->ports,

@@ -34,11 +34,12 @@ packages_ensure() {
 	fi
 	DEBIAN_FRONTEND=noninteractive
 	export DEBIAN_FRONTEND
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null
-	rc=$?
-	[ -n "$guard" ] && rm -f "$guard"
+	# Also under set -e, everything below has to run.
+	rc=0
+	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null; } || rc=$?
+	[ -z "$guard" ] || rm -f "$guard"
 	case $missing in
-	*openssh-server*) systemctl disable ssh >/dev/null 2>&1 ;;
+	*openssh-server*) systemctl disable ssh >/dev/null 2>&1 || : ;; # a container may have no systemd
 	esac
 	return $rc
 }

@@ -9,31 +9,38 @@
 #include <stdio.h>
 
 static const char help_policy[] =
-	"Usage: weir policy check FILE [--strict] [--json]\n"
+	"Usage: weir policy check FILE|PRESET [OPTIONS]\n"
 	"       weir policy show FILE|PRESET\n"
 	"       weir policy explain FILE|PRESET --to HOST:PORT[/tcp|udp] [OPTIONS]\n"
-	"       weir policy test FILE|PRESET CASES\n"
-	"       weir policy replay FILE|PRESET RECORD|CAPTURE\n"
-	"       weir policy suggest RECORD\n"
-	"       weir policy diff OLD NEW [--json]\n"
+	"       weir policy diff OLD NEW [OPTIONS]\n"
+	"       weir policy test FILE|PRESET CASES [OPTIONS]\n"
+	"       weir policy replay FILE|PRESET RECORD|CAPTURE [OPTIONS]\n"
+	"       weir policy suggest RECORD [OPTIONS]\n"
+	"       weir policy nft FILE|PRESET [OPTIONS]\n"
 	"\n"
 	"check    is the file valid, and does it say what it seems to say?\n"
 	"show     the policy expanded to plain rules\n"
 	"explain  would this be allowed, by which rule, and why not by an earlier one?\n"
+	"diff     what one policy allows and another does not, as sets with examples\n"
 	"test     does it still decide a table of cases as expected?\n"
 	"replay   what of a recorded run, or a packet capture, would it decide how?\n"
 	"suggest  the smallest policy that allows what a recorded run used\n"
-	"diff     what one policy allows and another does not, as sets with examples\n"
+	"nft      its address and port part as an nftables table, printed or applied\n"
 	"\n"
 	"FILE is a policy or a configuration with a \"policy\" section.\n"
 	"Presets: none, public_only, non_local, allow_all.\n"
-	"Each has --help. Exit status: 0 valid or allow, 1 deny, 2 error.\n";
+	"Each has --help.\n"
+	"\n"
+	"Exit status: 0 valid, allowed, equivalent or as before; 1 not so (check: only with\n"
+	"--strict); 2 error.\n";
 
 static const char help_show[] =
 	"Usage: weir policy show FILE|PRESET\n"
 	"\n"
 	"Prints the policy expanded to plain rules, in the order they are tried, as JSON\n"
-	"that can be used as a policy file. Exit status: 0 shown, 2 error.\n";
+	"that can be used as a policy file.\n"
+	"\n"
+	"Exit status: 0 shown, 2 error.\n";
 
 int policy_cmd_complain(const char *cmd, const char *fmt, ...)
 {
@@ -47,7 +54,15 @@ int policy_cmd_complain(const char *cmd, const char *fmt, ...)
 	return EXIT_ERROR;
 }
 
-/* "--opt VALUE" and "--opt=VALUE". 1: taken, 0: not this one, -1: no value. */
+int policy_cmd_unknown(const char *cmd, const char *option, const char *const *names, size_t n)
+{
+	const char *like = str_suggest(option, names, n);
+
+	return policy_cmd_complain(cmd, "unknown option %s%s%s%s", option,
+				   like ? "; did you mean " : ", see --help", like ? like : "",
+				   like ? "?" : "");
+}
+
 int policy_cmd_value(int argc, char **argv, int *i, const char *opt, const char **ret)
 {
 	size_t n = strlen(opt);
@@ -85,7 +100,7 @@ int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
 		   struct policy_cmd_args *ret)
 {
 	static const char *const names[] = { "--json", "--floor", "--all", "--guest" };
-	const char *cmd = argv[0], *like;
+	const char *cmd = argv[0];
 	bool replay = str_eq(cmd, "replay");
 	size_t n_names = replay ? ARRAY_SIZE(names) : 2;
 
@@ -103,10 +118,7 @@ int policy_cmd_two(int argc, char **argv, const char *first, const char *second,
 		} else if (replay && str_eq(argv[i], "--all")) {
 			ret->all = true;
 		} else if (argv[i][0] == '-' && argv[i][1]) {
-			like = str_suggest(argv[i], names, n_names);
-			return policy_cmd_complain(cmd, "unknown option %s%s%s%s", argv[i],
-						   like ? "; did you mean " : "", like ? like : "",
-						   like ? "?" : "");
+			return policy_cmd_unknown(cmd, argv[i], names, n_names);
 		} else if (ret->second) {
 			return policy_cmd_complain(cmd, "one argument too many: %s", argv[i]);
 		} else if (ret->first) {
@@ -154,7 +166,7 @@ static int one_operand(const char *cmd, int argc, char **argv, const char **ret)
 	if (argc > 1 && str_eq(argv[1], "--"))
 		at++;
 	else if (argc > 1 && argv[1][0] == '-' && argv[1][1])
-		return policy_cmd_complain(cmd, "unknown option %s", argv[1]);
+		return policy_cmd_unknown(cmd, argv[1], NULL, 0);
 	if (argc != at + 1)
 		return policy_cmd_complain(cmd, "expected one FILE or PRESET, see --help");
 	*ret = argv[at];

@@ -92,7 +92,7 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 		loop_stop(gw->loop, 0);
 		return;
 	}
-	if (n < 0 || judge_message(&gw->judge, io->fd, &m, (size_t)n, fd, gateway_rejudge, gw))
+	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
@@ -148,6 +148,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	if (r == 0)
 		r = loop_io_add(gw->loop, &gw->supervisor_io, spec->supervisor, EPOLLIN,
 				on_supervisor);
+	if (r == 0)
+		r = worker_start(&gw->worker, gw->loop);
 	if (r == 0 && spec->proxy >= 0)
 		r = loop_io_add(gw->loop, &gw->proxy_io, spec->proxy, EPOLLIN, on_proxy);
 	return r;
@@ -180,6 +182,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
+	judge_listen(&gw.judge, &gw.worker, spec->supervisor);
 	list_init(&gw.all);
 	gw.proxy = spec->proxy;
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
@@ -199,6 +202,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	netstack_free(gw.ns);
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
+	gateway_dns_repeats_flush(&gw);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gateway's side of dns: policy's word on names and answers, and the record of each query. */
+/* The gateway's side of dns: policy's word on names and answers, and the guest's queries. */
 #include "weir/gateway_int.h"
 
 #include "weir/message.h"
@@ -15,14 +15,18 @@ struct dns_ask {
 /* Queries under way per sandbox; dns has its own, lower limit with a proper refusal. */
 #define DNS_ASKS_MAX 4096
 
+/* id NULL: a new one. */
 static void denial_text(struct gateway *gw, const struct ruling *r, const char *what,
-			struct dns_denial *ret)
+			const char *id, struct dns_denial *ret)
 {
 	const struct policy_verdict *v = &r->by;
 	const char *whose = v->floor ? " of the operator's floor" : "";
 	char rule[24];
 
-	record_denial_id(&gw->record, ret->id);
+	if (id)
+		snprintf(ret->id, sizeof(ret->id), "%s", id);
+	else
+		record_denial_id(&gw->record, ret->id);
 	if (!r->ruled)
 		snprintf(ret->text, sizeof(ret->text), "%s%s", what,
 			 v->floor ? ", says the operator's floor" : "");
@@ -34,7 +38,7 @@ static void denial_text(struct gateway *gw, const struct ruling *r, const char *
 			 v->reason ? v->reason : "");
 }
 
-static struct ruling judge_question(struct gateway *gw, const struct dns_question *q)
+struct ruling gateway_judge_question(struct gateway *gw, const struct dns_question *q)
 {
 	struct name n;
 
@@ -42,17 +46,33 @@ static struct ruling judge_question(struct gateway *gw, const struct dns_questio
 	return judge_name(&gw->judge, &n);
 }
 
+/* Of the same refusal, when this one will only be counted. */
+static const char *known_denial(struct gateway *gw, const struct dns_question *q,
+				const struct ruling *r)
+{
+	struct dns_said s = {
+		.q = q,
+		.result = DNS_DENIED,
+		.denied = true,
+		.ruling = *r,
+	};
+
+	s.ruling.ruled = true;
+	s.ruling.observed = false;
+	return gateway_dns_denial_again(gw, &s);
+}
+
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct ruling r = judge_question(gw, q);
+	struct ruling r = gateway_judge_question(gw, q);
 
 	/* Not a service's name below an exact one: its labels are the guest's own words. */
 	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
 	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
-	denial_text(gw, &r, "name denied", ret_denial);
+	denial_text(gw, &r, "name denied", known_denial(gw, q, &r), ret_denial);
 	return false;
 }
 
@@ -81,12 +101,16 @@ static bool type_ruled(const struct gateway *gw, const struct dns_question *q)
 	return word && policy_query_type(gw->judge.policy, &n, word);
 }
 
-/* Where denials are not enforced the type is asked for as well, and was_observed() says so. */
+bool gateway_type_observed(const struct gateway *gw, const struct dns_question *q)
+{
+	return word_of_type(q->type) && !judge_enforces(&gw->judge) && !type_ruled(gw, q);
+}
+
 static bool judge_type(void *ctx, const struct dns_question *q)
 {
 	struct gateway *gw = ctx;
 
-	return word_of_type(q->type) && (!judge_enforces(&gw->judge) || type_ruled(gw, q));
+	return type_ruled(gw, q) || gateway_type_observed(gw, q);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])
@@ -97,7 +121,7 @@ static void new_denial_id(void *ctx, char ret[static 40])
 }
 
 /* The group, not the address: the sandbox need not learn what is inside. */
-static const char *rebinding_text(const struct ip_addr *a, char out[static 96])
+const char *gateway_rebinding_text(const struct ip_addr *a, char out[static 96])
 {
 	snprintf(out, 96, "a %s address may not stand behind a name",
 		 policy_group_name(policy_group_of(a)));
@@ -114,11 +138,11 @@ static bool judge_answer(void *ctx, const struct dns_question *q, const struct i
 	(void)q;
 	if (r.answer == POLICY_ANSWER_ALLOW)
 		return true;
-	denial_text(gw, &r, rebinding_text(a, text), ret_denial);
+	denial_text(gw, &r, gateway_rebinding_text(a, text), NULL, ret_denial);
 	return false;
 }
 
-static const char alias_denied[] = "the name is an alias of one denied";
+const char gateway_alias_denied[] = "the name is an alias of one denied";
 
 static bool judge_alias(void *ctx, const struct dns_question *q, const struct name *alias,
 			struct dns_denial *ret_denial)
@@ -127,7 +151,7 @@ static bool judge_alias(void *ctx, const struct dns_question *q, const struct na
 	struct ruling r = judge_alias_of(&gw->judge, &q->name, alias);
 
 	if (r.answer != POLICY_ANSWER_ALLOW) {
-		denial_text(gw, &r, alias_denied, ret_denial);
+		denial_text(gw, &r, gateway_alias_denied, NULL, ret_denial);
 		return false;
 	}
 	if (r.observed) {
@@ -136,147 +160,6 @@ static bool judge_alias(void *ctx, const struct dns_question *q, const struct na
 		*o = (struct observed_alias){ .asked = q->name, .ruling = r };
 	}
 	return true;
-}
-
-/* ---- the record of a query ------------------------------------------------------- */
-
-/*
- * What was let through only because denials are not enforced: the name itself,
- * a name behind it, an address, the type. *ret_detail says which of the latter.
- */
-static bool was_observed(struct gateway *gw, const struct dns_event *d, struct ruling *r,
-			 const char **ret_detail, char text[static 96])
-{
-	if (!gw->judge.observe || r->observed)
-		return r->observed;
-	for (size_t i = 0; i < OBSERVED_ALIASES; i++) {
-		struct observed_alias *o = &gw->observed[i];
-
-		if (o->asked.len && name_equal(&o->asked, &d->q->name)) {
-			*r = o->ruling;
-			*o = (struct observed_alias){ 0 };
-			*ret_detail = alias_denied;
-			return true;
-		}
-	}
-	for (size_t i = 0; i < d->n_answers; i++) {
-		struct ruling a = judge_address(&gw->judge, &d->answers[i]);
-
-		if (a.observed) {
-			*r = a;
-			*ret_detail = rebinding_text(&d->answers[i], text);
-			return true;
-		}
-	}
-	/* What was answered from here has its own detail. */
-	if (d->detail || !word_of_type(d->q->type) || judge_enforces(&gw->judge) ||
-	    type_ruled(gw, d->q))
-		return false;
-	*r = judge_own_refusal(&gw->judge);
-	*ret_detail = "no rule lets this type be asked";
-	return true;
-}
-
-static const char *result_name(enum dns_result r)
-{
-	switch (r) {
-	case DNS_ANSWERED:
-		return "answered";
-	case DNS_EMPTY:
-		return "empty";
-	case DNS_NXDOMAIN:
-		return "nxdomain";
-	case DNS_DENIED:
-		return "denied";
-	case DNS_REBIND:
-		return "rebind";
-	case DNS_FAILED:
-		return "failed";
-	case DNS_REFUSED:
-		return "refused";
-	case DNS_BUDGET:
-		return "budget";
-	}
-	return "unknown";
-}
-
-static const char *type_name(uint16_t type, char out[static 12])
-{
-	switch (type) {
-	case 1:
-		return "A";
-	case 12:
-		return "PTR";
-	case 15:
-		return "MX";
-	case 16:
-		return "TXT";
-	case 28:
-		return "AAAA";
-	case 33:
-		return "SRV";
-	case 64:
-		return "SVCB";
-	case 65:
-		return "HTTPS";
-	default:
-		snprintf(out, 12, "TYPE%u", type);
-		return out;
-	}
-}
-
-static void audit_addresses(struct audit_event *e, const char *key, const struct ip_addr *a, size_t n)
-{
-	char ip[IP_STRLEN];
-
-	if (n == 0)
-		return;
-	audit_array_begin(e, key);
-	for (size_t i = 0; i < n; i++)
-		audit_str(e, NULL, ip_format(&a[i], ip));
-	audit_array_end(e);
-}
-
-static const char *transport_name(enum dns_transport t)
-{
-	return t == DNS_UDP ? "udp" : t == DNS_TCP ? "tcp" : "tls";
-}
-
-static void on_event(void *ctx, const struct dns_event *d)
-{
-	struct gateway *gw = ctx;
-	bool denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
-		      d->result == DNS_REFUSED || d->result == DNS_BUDGET;
-	struct ruling r = judge_question(gw, d->q);
-	const char *denial = d->denial_id, *detail = d->detail;
-	char type[12], id[DENIAL_ID_LEN], text[96];
-	struct audit_event e;
-
-	/* A rule is named where it decided: not for what is answered or refused without one. */
-	r.ruled = d->q->name.len && denied == (r.answer != POLICY_ANSWER_ALLOW) &&
-		  d->result != DNS_REBIND && d->result != DNS_REFUSED && d->result != DNS_BUDGET;
-	if (denied || !d->q->name.len)
-		r.observed = false;
-	if (d->result == DNS_REBIND)
-		r.by.floor = false;
-	if ((!denied && d->q->name.len && was_observed(gw, d, &r, &detail, text)) ||
-	    (d->result == DNS_REFUSED && !denial)) {
-		record_denial_id(&gw->record, id);
-		denial = id;
-	}
-	audit_event_begin(&e, "dns");
-	if (d->q->name.len)
-		audit_str(&e, "name", d->q->name.s);
-	audit_str(&e, "qtype", type_name(d->q->type, type));
-	audit_str(&e, "transport", transport_name(d->q->transport));
-	audit_ip(&e, "server", &d->q->server.addr);
-	record_ruling(&e, denied ? "deny" : d->result == DNS_FAILED ? "fail" : "allow", &r);
-	audit_str(&e, "result", result_name(d->result));
-	audit_str(&e, "denial", denial);
-	audit_str(&e, "detail", detail);
-	audit_addresses(&e, "answers", d->answers, d->n_answers);
-	audit_addresses(&e, "given", d->given, d->given ? 1 : 0);
-	record_send(&gw->record, &e);
 }
 
 /* ---- guest's queries ---------------------------------------------------------- */
@@ -372,7 +255,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 	static const struct dns_ops ops = {
 		.judge_query = judge_query,
 		.judge_answer = judge_answer,
-		.event = on_event,
+		.event = gateway_dns_event,
 		.judge_alias = judge_alias,
 		.judge_type = judge_type,
 		.new_denial_id = new_denial_id,
@@ -391,9 +274,13 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.no_quic = gateway_reads_port(gw, 443),
 		.budget = gw->cfg->dns_budget,
 	};
+	int r;
 
 	/* It knows no denial that is only told. */
 	cfg.budget.off = cfg.budget.off || gw->judge.observe;
 	pool_init(&gw->query_pool, sizeof(struct dns_ask), DNS_ASKS_MAX);
+	r = gateway_dns_repeats_start(gw);
+	if (r < 0)
+		return r;
 	return dns_new(gw->loop, &cfg, &ops, gw, &gw->dns);
 }

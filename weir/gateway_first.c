@@ -142,7 +142,10 @@ static void judge_early(struct flow *f, const struct name *name, bool read_on)
 	f->want_proxy = read_on && f->gw->proxy >= 0;
 	f->unreadable = !f->want_proxy;
 	if (!name)
-		f->doubt = "no name could be read from the first bytes";
+		f->doubt = f->sealed
+				   ? "the server name is encrypted, and the address was not given "
+				     "out for the one in front of it"
+				   : "no name could be read from the first bytes";
 	else if (!given)
 		f->doubt = "the client names a host that this address was not given out for";
 	f->fact = name ? POLICY_KNOWN : POLICY_NONE;
@@ -178,6 +181,16 @@ static bool denied_without_http(struct flow *f, const char *detail)
 
 /* ---- what it is ------------------------------------------------------------------ */
 
+/*
+ * With an encrypted ClientHello the name in front may stand for any other. It is
+ * taken for the name only where the address was given out for it: ordinary
+ * clients send random bytes in that extension, too, but dial what they asked for.
+ */
+static bool name_is_sealed(const struct flow *f, const struct tlsproxy_sniff *s)
+{
+	return s->has_ech && s->has_sni && !was_given(f, &s->sni);
+}
+
 /* Do the rules want a request of a flow that shows this server name? */
 static bool wants_request(const struct flow *f, const struct tlsproxy_sniff *s)
 {
@@ -210,7 +223,9 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	}
 	if (f->early) {
 		f->proxy_tls = true;
-		judge_early(f, s->has_sni ? &s->sni : NULL, read_on);
+		/* Whoever reads the requests learns the name from them. */
+		f->sealed = !read_on && name_is_sealed(f, s);
+		judge_early(f, s->has_sni && !f->sealed ? &s->sni : NULL, read_on);
 		return;
 	}
 	if (read_on) {

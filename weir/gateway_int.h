@@ -6,6 +6,7 @@
 #include "weir/addresses.h"
 #include "weir/dial.h"
 #include "weir/gateway.h"
+#include "weir/gateway_dns_repeats.h"
 #include "weir/judge.h"
 #include "weir/record.h"
 
@@ -47,8 +48,7 @@ struct refusal {
 };
 
 struct refusals {
-	uint64_t since; /* the second in which `recorded` got their own lines */
-	unsigned recorded;
+	struct line_allowance lines;
 	struct refusal kinds[REFUSAL_KINDS + REFUSAL_KINDS_WIDE];
 	size_t n;
 	struct loop_timer timer;
@@ -67,6 +67,7 @@ struct observed_alias {
 struct gateway {
 	const struct weir_config *cfg;
 	struct judge judge;
+	struct worker worker; /* loads policies */
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
@@ -82,6 +83,7 @@ struct gateway {
 	struct published *published;
 	size_t n_published;
 	struct refusals refusals;
+	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
 	size_t next_observed;
 };
@@ -100,6 +102,7 @@ struct flow {
 	const char *name_from; /* "virtual", "answer", "sni", "http" */
 	enum policy_fact fact; /* how far its name was known when it was judged */
 	bool unproven;	       /* KNOWN: the client's word only */
+	bool sealed;	       /* NONE: its server name is encrypted */
 	struct name candidates[FLOW_CANDIDATES];
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
@@ -161,6 +164,20 @@ void gateway_dns_tls(struct flow *f);
 void gateway_dns_cancel(struct flow *f);
 /* Other servers from now on. */
 void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n);
+
+/* The group, not the address: the sandbox need not learn what is inside. */
+const char *gateway_rebinding_text(const struct ip_addr *a, char out[static 96]);
+extern const char gateway_alias_denied[];
+/* The ruling on a query: by its name, or for a service's by its host (policy_query_subject). */
+struct ruling gateway_judge_question(struct gateway *gw, const struct dns_question *q);
+/* A type that no rule lets be asked, and that is asked only because denials are not enforced. */
+bool gateway_type_observed(const struct gateway *gw, const struct dns_question *q);
+
+/* gateway_dns_record.c */
+void gateway_dns_event(void *ctx, const struct dns_event *d);
+/* denial may be NULL; count 0: one query, which has a line of its own. */
+void gateway_dns_line(struct gateway *gw, const struct dns_said *s, const char *denial,
+		      uint64_t count);
 
 /* gateway_publish.c */
 must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);

@@ -88,12 +88,8 @@ bool gateway_refusal_counted(struct gateway *gw, const struct refusal *r)
 	struct refusals *all = &gw->refusals;
 	uint64_t now = loop_now(gw->loop);
 
-	if (now - all->since >= NS_PER_S) {
-		all->since = now;
-		all->recorded = 0;
-	}
-	if (all->recorded < REFUSED_EVENTS_PER_S) {
-		all->recorded++;
+	if (!line_allowance_used(&all->lines, now, REFUSED_EVENTS_PER_S)) {
+		line_allowance_take(&all->lines);
 		return false;
 	}
 	if (all->n == 0) {

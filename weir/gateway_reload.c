@@ -174,6 +174,7 @@ size_t gateway_rejudge(void *ctx)
 	size_t ended = 0;
 
 	gateway_refusals_flush(gw);
+	gateway_dns_repeats_forget(gw);
 	memset(gw->observed, 0, sizeof(gw->observed));
 	list_for_each_safe (it, next, &gw->all)
 		ended += rejudge(container_of(it, struct flow, in_all));

@@ -119,24 +119,101 @@ struct ruling judge_own_refusal(const struct judge *j)
 
 /* ---- another policy --------------------------------------------------------------- */
 
-int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err)
+/* One text on its way to be a policy. Called off, it ends all the same, for nobody. */
+struct judge_load {
+	struct worker_job job;
+	struct judge *judge;
+	int fd;
+	uint64_t generation;
+	struct policy *policy; /* NULL: refused, err says why */
+	struct conf_error err;
+};
+
+static void free_policy(void *policy)
 {
-	struct policy *p = NULL;
-	int r;
+	policy_free(policy);
+}
+
+static void free_aside(struct judge *j, struct policy *p)
+{
+	if (p)
+		worker_later(j->worker, free_policy, p);
+}
+
+/* A supervisor that cannot be told has gone, and so do we. */
+static void tell(const struct judge *j, enum msg_type type, uint64_t generation, uint64_t reset)
+{
+	struct msg m = { .policy = { .generation = generation, .reset = reset } };
+
+	if (msg_send(j->sock, type, 0, &m.policy, sizeof(m.policy), NULL, 0) < 0)
+		_exit(1);
+}
+
+static void refuse(const struct judge *j, const char *why)
+{
+	if (msg_send_text(j->sock, MSG_POLICY_REFUSED, 0, why) < 0)
+		_exit(1);
+}
+
+static void load(struct worker_job *job)
+{
+	struct judge_load *l = container_of(job, struct judge_load, job);
+
+	if (sealed_policy(l->fd, "policy", &l->policy, &l->err) < 0)
+		l->policy = NULL;
+	fd_close(l->fd);
+}
+
+static void loaded(struct worker_job *job)
+{
+	struct judge_load *l = container_of(job, struct judge_load, job);
+	struct judge *j = l->judge;
+
+	if (j->loading != l) {
+		free_aside(j, l->policy);
+	} else if (l->policy) {
+		j->loading = NULL;
+		j->next = l->policy;
+		j->next_generation = l->generation;
+		tell(j, MSG_POLICY_READY, l->generation, 0);
+	} else {
+		j->loading = NULL;
+		refuse(j, l->err.text);
+	}
+	free(l);
+}
+
+void judge_listen(struct judge *j, struct worker *w, int sock)
+{
+	j->worker = w;
+	j->sock = sock;
+}
+
+void judge_prepare(struct judge *j, int fd, uint64_t generation)
+{
+	struct judge_load *l = calloc(1, sizeof(*l));
 
 	judge_abort(j);
-	r = sealed_policy(fd, "policy", &p, err);
-	if (r < 0)
-		return r;
-	j->next = p;
-	j->next_generation = generation;
-	return 0;
+	if (!l) {
+		fd_close(fd);
+		refuse(j, "out of memory");
+		return;
+	}
+	*l = (struct judge_load){
+		.job = { .work = load, .done = loaded },
+		.judge = j,
+		.fd = fd,
+		.generation = generation,
+	};
+	j->loading = l;
+	worker_post(j->worker, &l->job);
 }
 
 void judge_abort(struct judge *j)
 {
-	policy_free(j->next);
+	free_aside(j, j->next);
 	j->next = NULL;
+	j->loading = NULL;
 }
 
 int judge_commit(struct judge *j, uint64_t generation, struct policy **ret_old)
@@ -151,39 +228,28 @@ int judge_commit(struct judge *j, uint64_t generation, struct policy **ret_old)
 	return 0;
 }
 
-/* A supervisor that cannot be told has gone, and so do we. */
-static void tell(int sock, enum msg_type type, uint64_t generation, uint64_t reset)
-{
-	struct msg m = { .policy = { .generation = generation, .reset = reset } };
-
-	if (msg_send(sock, type, 0, &m.policy, sizeof(m.policy), NULL, 0) < 0)
-		_exit(1);
-}
-
-bool judge_message(struct judge *j, int sock, const struct msg *m, size_t body, int fd,
+bool judge_message(struct judge *j, const struct msg *m, size_t body, int fd,
 		   size_t (*rejudge)(void *ctx), void *ctx)
 {
 	cleanup_close int owned = fd;
 	struct policy *old = NULL;
-	struct conf_error err;
 	uint64_t generation;
 
 	if (m->head.type != MSG_POLICY && m->head.type != MSG_POLICY_COMMIT &&
-	    m->head.type != MSG_POLICY_ABORT)
+	    m->head.type != MSG_POLICY_ABORT) {
+		owned = -1;
 		return false;
+	}
 	if (body < sizeof(m->policy))
 		return true;
 	generation = m->policy.generation;
 	if (m->head.type == MSG_POLICY_ABORT) {
 		judge_abort(j);
 	} else if (m->head.type == MSG_POLICY) {
-		if (judge_prepare(j, owned, generation, &err) == 0)
-			tell(sock, MSG_POLICY_READY, generation, 0);
-		else if (msg_send_text(sock, MSG_POLICY_REFUSED, 0, err.text) < 0)
-			_exit(1);
+		judge_prepare(j, steal_fd(&owned), generation);
 	} else if (judge_commit(j, generation, &old) == 0) {
-		tell(sock, MSG_POLICY_DONE, generation, rejudge(ctx));
-		policy_free(old);
+		tell(j, MSG_POLICY_DONE, generation, rejudge(ctx));
+		free_aside(j, old);
 	}
 	return true;
 }

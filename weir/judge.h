@@ -11,13 +11,16 @@
  *
  * Another policy comes in two steps, so that it is in force in both processes or
  * in neither: judge_prepare() loads it and changes nothing; judge_commit()
- * cannot fail.
+ * cannot fail. Loading is the worker's: what lives goes on meanwhile.
  */
 #ifndef WEIR_JUDGE_H
 #define WEIR_JUDGE_H
 
 #include "base/base.h"
 #include "policy/policy.h"
+#include "weir/worker.h"
+
+struct judge_load;
 
 struct judge {
 	struct policy *policy; /* with the floor below it */
@@ -25,6 +28,9 @@ struct judge {
 	bool observe;
 	struct policy *next; /* prepared; NULL: none */
 	uint64_t next_generation;
+	struct judge_load *loading; /* the worker's; NULL: none that still counts */
+	struct worker *worker;
+	int sock; /* the supervisor, who is told */
 };
 
 struct ruling {
@@ -37,7 +43,9 @@ struct ruling {
 
 /* policy is the caller's until the first commit, which frees it. */
 void judge_init(struct judge *j, struct policy *policy, bool observe);
-/* Frees what was prepared. */
+/* From now on it hears of other policies (judge_message). sock is the supervisor's; both outlive j. */
+void judge_listen(struct judge *j, struct worker *w, int sock);
+/* Frees what was prepared. A worker it listened with must have been stopped. */
 void judge_fini(struct judge *j);
 
 struct ruling judge_facts(const struct judge *j, const struct policy_facts *f);
@@ -57,8 +65,12 @@ bool judge_enforces(const struct judge *j);
 /* Such a refusal: denied, or allowed and observed. */
 struct ruling judge_own_refusal(const struct judge *j);
 
-/* fd holds the text (sealed.h) and stays the caller's. What was prepared before is forgotten. */
-must_check int judge_prepare(struct judge *j, int fd, uint64_t generation, struct conf_error *err);
+/*
+ * fd holds the text (sealed.h) and is taken over. What was prepared before is
+ * forgotten. The supervisor is told when it is ready, or why it is refused.
+ */
+void judge_prepare(struct judge *j, int fd, uint64_t generation);
+/* Forgets what is prepared, and what is being. */
 void judge_abort(struct judge *j);
 /*
  * Puts the prepared policy in force and moves the floor over to it. -ENOENT when none
@@ -74,7 +86,7 @@ struct msg;
  * policy in force and returns how many flows it ended; texts of the old one's
  * verdicts are valid until it returns. False: not about policies.
  */
-bool judge_message(struct judge *j, int sock, const struct msg *m, size_t body, int fd,
+bool judge_message(struct judge *j, const struct msg *m, size_t body, int fd,
 		   size_t (*rejudge)(void *ctx), void *ctx);
 
 #endif

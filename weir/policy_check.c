@@ -9,10 +9,9 @@
 #include <stdio.h>
 
 const char policy_help_check[] =
-	"Usage: weir policy check FILE [--strict] [--json]\n"
+	"Usage: weir policy check FILE|PRESET [OPTIONS]\n"
 	"\n"
-	"Reads the policy in FILE (a policy, a configuration with a \"policy\" section, or a\n"
-	"preset), says whether it is valid, and what in it cannot be meant so: rules that\n"
+	"Says whether the policy is valid, and what in it cannot be meant so: rules that\n"
 	"never match or change nothing, suffixes that anyone can have a name under, names\n"
 	"that look alike or cannot be resolved. Each finding names the rules it is about and\n"
 	"shows a flow.\n"
@@ -40,18 +39,14 @@ static int parse(int argc, char **argv, struct options *o)
 		} else if (!rest && str_eq(argv[i], "--json")) {
 			o->json = true;
 		} else if (!rest && argv[i][0] == '-' && argv[i][1]) {
-			const char *like = str_suggest(argv[i], names, ARRAY_SIZE(names));
-
-			return policy_cmd_complain("check", "unknown option %s%s%s%s", argv[i],
-						   like ? "; did you mean " : "", like ? like : "",
-						   like ? "?" : "");
+			return policy_cmd_unknown("check", argv[i], names, ARRAY_SIZE(names));
 		} else if (o->file) {
-			return policy_cmd_complain("check", "expected one FILE, see --help");
+			return policy_cmd_complain("check", "one argument too many: %s", argv[i]);
 		} else {
 			o->file = argv[i];
 		}
 	}
-	return o->file ? 0 : policy_cmd_complain("check", "expected one FILE, see --help");
+	return o->file ? 0 : policy_cmd_complain("check", "expected one FILE or PRESET, see --help");
 }
 
 static const char *severity(const struct policy_finding *f)

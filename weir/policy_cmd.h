@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* Exit status of explain, diff, test and replay; the others use 0 and 2. */
+/* Exit status of explain, diff, test, replay and check --strict; the others use 0 and 2. */
 enum { EXIT_ALLOW = 0, EXIT_DENY = 1, EXIT_ERROR = 2 };
 
 /* argv[0] is the subcommand's name. Help was looked for already. Return the exit status. */
@@ -21,8 +21,13 @@ int policy_cmd_nft(int argc, char **argv);
 extern const char policy_help_check[], policy_help_explain[], policy_help_diff[],
 	policy_help_test[], policy_help_replay[], policy_help_suggest[];
 
+/* Becomes the program that does this command's work, with the same arguments; else tells why not. */
+int policy_cmd_helper(const char *cmd, const char *program, char **argv);
+
 /* "weir policy CMD: ..." on standard error; returns EXIT_ERROR. */
 int policy_cmd_complain(const char *cmd, const char *fmt, ...) printf_like(2, 3);
+/* The complaint about an option that is none of these. */
+int policy_cmd_unknown(const char *cmd, const char *option, const char *const *names, size_t n);
 /* "--opt VALUE" and "--opt=VALUE". 1: taken, 0: not this one, -1: no value. */
 int policy_cmd_value(int argc, char **argv, int *i, const char *opt, const char **ret);
 /* FILE or PRESET under an operator's floor (NULL: none). 0, or EXIT_ERROR with a complaint. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 const char policy_help_diff[] =
-	"Usage: weir policy diff OLD NEW [--json]\n"
+	"Usage: weir policy diff OLD NEW [OPTIONS]\n"
 	"\n"
 	"Says exactly what becomes allowed and what becomes denied from OLD to NEW (files or\n"
 	"presets): sets of flows and of names that may be asked, each with an example and\n"
@@ -27,6 +27,7 @@ struct options {
 
 static int parse(int argc, char **argv, struct options *o)
 {
+	static const char *const names[] = { "--json" };
 	bool rest = false;
 
 	for (int i = 1; i < argc; i++) {
@@ -35,13 +36,13 @@ static int parse(int argc, char **argv, struct options *o)
 		else if (!rest && str_eq(argv[i], "--json"))
 			o->json = true;
 		else if (!rest && argv[i][0] == '-' && argv[i][1])
-			return policy_cmd_complain("diff", "unknown option %s", argv[i]);
+			return policy_cmd_unknown("diff", argv[i], names, ARRAY_SIZE(names));
 		else if (!o->old)
 			o->old = argv[i];
 		else if (!o->new)
 			o->new = argv[i];
 		else
-			return policy_cmd_complain("diff", "OLD and NEW only, not also %s", argv[i]);
+			return policy_cmd_complain("diff", "one argument too many: %s", argv[i]);
 	}
 	if (!o->new)
 		return policy_cmd_complain("diff",

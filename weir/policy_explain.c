@@ -53,14 +53,6 @@ static int dns_option(int argc, char **argv, int *i, struct policy_ask *q)
 	return 1;
 }
 
-static int unknown(const char *arg, const char *const *names, size_t n)
-{
-	const char *like = str_suggest(arg, names, n);
-
-	return policy_cmd_complain("explain", "unknown option %s%s%s%s", arg,
-				   like ? "; did you mean " : "", like ? like : "", like ? "?" : "");
-}
-
 static int parse_args(int argc, char **argv, struct args *a)
 {
 	static const char *const names[] = { "--to",	"--ip",	  "--method",  "--path",
@@ -82,10 +74,9 @@ static int parse_args(int argc, char **argv, struct args *a)
 		if (r)
 			continue;
 		if (argv[i][0] == '-' && argv[i][1])
-			return unknown(argv[i], names, ARRAY_SIZE(names));
+			return policy_cmd_unknown("explain", argv[i], names, ARRAY_SIZE(names));
 		if (a->policy)
-			return policy_cmd_complain("explain",
-						   "one FILE or PRESET only, not also %s", argv[i]);
+			return policy_cmd_complain("explain", "one argument too many: %s", argv[i]);
 		a->policy = argv[i];
 	}
 	if (!a->policy)

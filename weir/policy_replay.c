@@ -42,7 +42,8 @@ static bool is_capture(const uint8_t *p, size_t n)
 	return false;
 }
 
-static int replay(const struct replay_input *in)
+static int replay(const struct replay_input *in, char **argv,
+		  int (*capture)(const struct replay_input *in, char **argv))
 {
 	cleanup_close int fd = open(in->path, O_RDONLY | O_CLOEXEC);
 	uint8_t magic[4];
@@ -54,14 +55,14 @@ static int replay(const struct replay_input *in)
 	if (n < 0)
 		return policy_cmd_complain("replay", "%s: %s", in->path, strerror(errno));
 	if (is_capture(magic, (size_t)n))
-		return replay_capture(in);
+		return capture(in, argv);
 	if (in->guest)
 		return policy_cmd_complain("replay", "--guest is for a capture; %s is none",
 					   in->path);
 	return replay_record(in);
 }
 
-int policy_cmd_replay(int argc, char **argv)
+int replay_main(int argc, char **argv, int (*capture)(const struct replay_input *in, char **argv))
 {
 	struct policy_cmd_args a = { 0 };
 	struct policy *p = NULL;
@@ -71,8 +72,21 @@ int policy_cmd_replay(int argc, char **argv)
 		e = policy_cmd_load("replay", a.first, a.floor, &p);
 	if (e)
 		return e;
-	e = replay(&(struct replay_input){
-		.path = a.second, .guest = a.guest, .policy = p, .json = a.json, .all = a.all });
+	e = replay(
+		&(struct replay_input){
+			.path = a.second, .guest = a.guest, .policy = p, .json = a.json, .all = a.all },
+		argv, capture);
 	policy_free(p);
 	return e;
+}
+
+static int elsewhere(const struct replay_input *in, char **argv)
+{
+	(void)in;
+	return policy_cmd_helper("replay", "weir-policy-replay", argv);
+}
+
+int policy_cmd_replay(int argc, char **argv)
+{
+	return replay_main(argc, argv, elsewhere);
 }

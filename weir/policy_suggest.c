@@ -22,7 +22,7 @@
 #define METHODS_MAX 32
 
 const char policy_help_suggest[] =
-	"Usage: weir policy suggest RECORD.jsonl [--observed | --from-denied]\n"
+	"Usage: weir policy suggest RECORD.jsonl [OPTIONS]\n"
 	"\n"
 	"Writes the smallest policy that allows what the recorded run used, and nothing\n"
 	"it did not: exact names with their ports, addresses where no name was proved,\n"
@@ -31,6 +31,7 @@ const char policy_help_suggest[] =
 	"\n"
 	"  --observed      only what --observe let through and the policy would have denied\n"
 	"  --from-denied   what the policy refused: the rules that would allow it\n"
+	"                  (one of the two)\n"
 	"\n"
 	"Exit status: 0 written, 2 error or a record whose chain is broken.\n"
 	"\n"
@@ -64,7 +65,7 @@ static bool is_wanted(struct suggest *s, const json_t *e)
 	if (s->wanted != WANT_DENIED)
 		return v == AUDIT_V_ALLOW && (s->wanted == WANT_USED || observed);
 	if (v == AUDIT_V_DENY && json_is_true(json_object_get(e, "floor"))) {
-		s->floored++;
+		s->floored += audit_count_of(e);
 		return false;
 	}
 	return v == AUDIT_V_DENY;
@@ -398,7 +399,6 @@ static int suggest_from(struct suggest *s, const char *path)
 static int parse_args(int argc, char **argv, enum wanted *ret, const char **ret_path)
 {
 	static const char *const names[] = { "--observed", "--from-denied" };
-	const char *like;
 
 	for (int i = 1; i < argc; i++) {
 		bool observed = str_eq(argv[i], names[0]), denied = str_eq(argv[i], names[1]);
@@ -409,10 +409,7 @@ static int parse_args(int argc, char **argv, enum wanted *ret, const char **ret_
 		if (observed || denied) {
 			*ret = observed ? WANT_OBSERVED : WANT_DENIED;
 		} else if (argv[i][0] == '-' && argv[i][1]) {
-			like = str_suggest(argv[i], names, ARRAY_SIZE(names));
-			return policy_cmd_complain("suggest", "unknown option %s%s%s%s", argv[i],
-						   like ? "; did you mean " : "", like ? like : "",
-						   like ? "?" : "");
+			return policy_cmd_unknown("suggest", argv[i], names, ARRAY_SIZE(names));
 		} else if (*ret_path) {
 			return policy_cmd_complain("suggest", "one argument too many: %s", argv[i]);
 		} else {

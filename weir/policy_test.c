@@ -37,12 +37,12 @@ const char policy_help_test[] =
 	"  name=NAME          the flow to an address proved this name\n"
 	"  gateway            the address is the sandbox's gateway (group host)\n"
 	"\n"
+	"Exit status: 0 all as expected, 1 some not, 2 error.\n"
+	"\n"
 	"Example\n"
 	"  allow  api.github.com:443  GET /repos/acme/x   rule=gh-read\n"
 	"  deny   169.254.169.254:80                      rule=metadata\n"
-	"  allow  dns registry.npmjs.org AAAA\n"
-	"\n"
-	"Exit status: 0 all as expected, 1 some not, 2 error.\n";
+	"  allow  dns registry.npmjs.org AAAA\n";
 
 struct words {
 	char *w[CASE_WORDS_MAX];

@@ -28,6 +28,7 @@ struct proxy {
 	struct tlsproxy *tp;
 	struct record record;
 	struct judge judge;
+	struct worker worker; /* loads policies */
 	struct loop_io gateway_io, supervisor_io;
 	struct buf path; /* scratch: a request's path, normalised */
 };
@@ -433,7 +434,7 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	(void)revents;
 	if (n == -ECONNRESET)
 		loop_stop(px->loop, 0);
-	else if (n >= 0 && !judge_message(&px->judge, io->fd, &m, (size_t)n, fd, rejudge, px))
+	else if (n >= 0 && !judge_message(&px->judge, &m, (size_t)n, fd, rejudge, px))
 		fd_close(fd);
 }
 
@@ -546,6 +547,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	log_setup("tlsproxy", log_level_get());
 	px.cfg = spec->cfg;
 	judge_init(&px.judge, spec->cfg->policy, spec->cfg->observe);
+	judge_listen(&px.judge, &px.worker, spec->supervisor);
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
 	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	buf_init(&px.path, 1 << 17);
@@ -560,6 +562,8 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)
 		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLIN, on_supervisor);
+	if (r == 0)
+		r = worker_start(&px.worker, px.loop);
 	if (r == 0)
 		r = fd_set_nonblock(spec->gateway, true);
 	if (r < 0) {

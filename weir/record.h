@@ -20,6 +20,22 @@ struct record {
 	uint64_t next_denial;
 };
 
+/* Lines of one sort that a second may have before what repeats is counted. */
+struct line_allowance {
+	uint64_t since;
+	unsigned used;
+};
+static inline bool line_allowance_used(struct line_allowance *a, uint64_t now, unsigned per_s)
+{
+	if (now - a->since >= NS_PER_S)
+		*a = (struct line_allowance){ .since = now };
+	return a->used >= per_s;
+}
+static inline void line_allowance_take(struct line_allowance *a)
+{
+	a->used++;
+}
+
 /* "RUN-g12": what the guest is told and `weir why` looks up. */
 void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN]);
 /* "RUN-f7": a flow, as it is named in events of both processes. */

@@ -90,6 +90,13 @@ struct replay_input {
 };
 /* Exit status; complaints are printed. */
 int replay_record(const struct replay_input *in);
+/* Only in weir-policy-replay, which alone links libpcap. */
 int replay_capture(const struct replay_input *in);
+
+/*
+ * The command of both programs; argv are its arguments. capture is for an input
+ * that is a capture: reads it, or hands over to the program that can.
+ */
+int replay_main(int argc, char **argv, int (*capture)(const struct replay_input *in, char **argv));
 
 #endif

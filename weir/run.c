@@ -379,6 +379,8 @@ static int supervise(struct run *r, struct conf_error *err)
 	if (rc == 0)
 		rc = listen_to_all(r, err);
 	if (rc == 0)
+		rc = worker_start(&r->worker, r->loop);
+	if (rc == 0)
 		rc = run_ctl_start(r);
 	if (rc == 0)
 		rc = run_resolvers_follow(r);

@@ -14,6 +14,7 @@
 
 #include "weir/sealed.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -111,7 +112,7 @@ static void do_set(struct run *r, struct ctl_client *c, int fd)
 	if (fd < 0)
 		run_ctl_refuse(c, "policy.set: the policy is missing beside the request");
 	else
-		run_policy_set(r, c, fd);
+		run_policy_set(r, c, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
 static void dispatch(struct run *r, struct ctl_client *c, const char *verb, int fd)

@@ -17,6 +17,7 @@
 #include "weir/ctl_socket.h"
 #include "weir/record.h"
 #include "weir/run_setup.h"
+#include "weir/worker.h"
 
 #include <jansson.h>
 
@@ -57,6 +58,7 @@ struct run {
 	int policy_fd;		/* that text, sealed */
 	uint64_t generation, last_generation;
 	struct policy_swap *change; /* under way, or NULL */
+	struct worker worker;	    /* loads them */
 	uint64_t began;
 	struct endpoint resolvers[RUN_MAX_RESOLVERS]; /* those in use */
 	size_t n_resolvers;
@@ -97,7 +99,7 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3
 /* ---- run_policy.c ------------------------------------------------------------------ */
 
 struct msg;
-/* Replies when the policy is in force in every process, or why it is not. fd stays the caller's. */
+/* Replies when the policy is in force in every process, or why it is not. fd is taken over. */
 void run_policy_set(struct run *r, struct ctl_client *c, int fd);
 /* A helper's word about the policy under way. */
 void run_policy_word(struct child *c, const struct msg *m, size_t body);

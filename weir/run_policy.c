@@ -2,7 +2,7 @@
 /*
  * Another policy for a run that lives.
  *
- *   request ─► loaded here, printed in its one form, sealed
+ *   request ─► loaded here by the worker, printed in its one form, sealed
  *           ─► MSG_POLICY to gateway and tlsproxy: each loads it aside
  *           ─► both MSG_POLICY_READY ─► on the record ─► MSG_POLICY_COMMIT
  *           ─► both MSG_POLICY_DONE ─► on the record ─► the client is told
@@ -26,9 +26,15 @@
 /* Loading a hundred thousand rules takes a second; a machine may be slow. */
 #define SWAP_DEADLINE (60 * NS_PER_S)
 
+static const char ending[] = "the sandbox is ending";
+
 struct policy_swap {
+	struct worker_job loading;
+	int loaded; /* negative: err says why */
+	struct conf_error err;
 	struct policy *next;
-	int fd; /* its text */
+	int request; /* as it came */
+	int fd;	     /* its text, in our words */
 	char digest[72];
 	uint64_t generation;
 	bool committed;
@@ -68,12 +74,24 @@ static void record(struct run *r, const struct policy_swap *p, const char *event
 
 /* ---- the end of a change ------------------------------------------------------------- */
 
+static void free_policy(void *policy)
+{
+	policy_free(policy);
+}
+
+static void free_aside(struct run *r, struct policy *p)
+{
+	if (p)
+		worker_later(&r->worker, free_policy, p);
+}
+
 static void forget(struct policy_swap *p)
 {
 	struct run *r = p->run;
 
 	loop_timer_del(r->loop, &p->deadline);
-	policy_free(p->next);
+	free_aside(r, p->next);
+	fd_close(p->request);
 	fd_close(p->fd);
 	if (r->change == p)
 		r->change = NULL;
@@ -130,7 +148,7 @@ static void commit(struct policy_swap *p)
 	p->waiting = helpers_of(r);
 	tell(r, MSG_POLICY_COMMIT, p, -1);
 	policy_set_floor(p->next, policy_take_floor(r->cfg->policy));
-	policy_free(r->cfg->policy);
+	free_aside(r, r->cfg->policy);
 	r->cfg->policy = p->next;
 	p->next = NULL;
 	fd_close(r->policy_fd);
@@ -195,34 +213,57 @@ static int check_needs(const struct run *r, const struct policy *p, struct conf_
 	return 0;
 }
 
-static int load(struct policy_swap *p, int fd, struct conf_error *err)
+/* In the worker's thread: what the policy is, in our own words. */
+static void load(struct worker_job *job)
 {
+	struct policy_swap *p = container_of(job, struct policy_swap, loading);
 	struct policy_flags flags = { .strict_names = p->run->cfg->strict_names };
-	int r = sealed_policy(fd, "policy", &p->next, err);
+	int r = sealed_policy(p->request, "policy", &p->next, &p->err);
 
 	if (r == 0 && flags.strict_names) {
 		struct policy *base = p->next;
 
 		p->next = NULL;
-		r = policy_compose(base, &flags, &p->next, err);
+		r = policy_compose(base, &flags, &p->next, &p->err);
 	}
-	if (r == 0)
-		r = check_needs(p->run, p->next, err);
 	if (r == 0) {
 		r = sealed_print_policy(p->next, &p->fd, p->digest);
 		if (r < 0)
-			conf_error_set(err, "the policy cannot be passed on: %s", strerror(-r));
+			conf_error_set(&p->err, "the policy cannot be passed on: %s", strerror(-r));
 	}
-	return r;
+	p->loaded = r;
+}
+
+static void on_loaded(struct worker_job *job)
+{
+	struct policy_swap *p = container_of(job, struct policy_swap, loading);
+	struct run *r = p->run;
+
+	if (p->loaded == 0 && r->command_ended) {
+		p->loaded = -ECANCELED;
+		conf_error_set(&p->err, "%s", ending);
+	} else if (p->loaded == 0) {
+		p->loaded = check_needs(r, p->next, &p->err);
+	}
+	if (p->loaded < 0) {
+		/* Nobody else has heard of this generation. */
+		r->last_generation--;
+		give_up(p, p->err.text);
+		return;
+	}
+	r->gateway.policy_said = r->proxy.policy_said = 0;
+	p->waiting = helpers_of(r);
+	tell(r, MSG_POLICY, p, p->fd);
+	loop_timer_set(r->loop, &p->deadline, loop_now_update(r->loop) + SWAP_DEADLINE);
 }
 
 void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 {
+	cleanup_close int request = fd;
 	struct policy_swap *p;
-	struct conf_error err = { "" };
 
 	if (r->command_ended) {
-		run_ctl_refuse(c, "the sandbox is ending");
+		run_ctl_refuse(c, "%s", ending);
 		return;
 	}
 	if (r->change) {
@@ -234,20 +275,18 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 		run_ctl_refuse(c, "out of memory");
 		return;
 	}
-	*p = (struct policy_swap){ .run = r, .fd = -1, .client = c, .uid = c->uid };
-	p->generation = ++r->last_generation;
-	p->deadline.cb = on_deadline;
+	*p = (struct policy_swap){
+		.loading = { .work = load, .done = on_loaded },
+		.run = r,
+		.request = steal_fd(&request),
+		.fd = -1,
+		.client = c,
+		.uid = c->uid,
+		.generation = ++r->last_generation,
+		.deadline.cb = on_deadline,
+	};
 	r->change = p;
-	if (load(p, fd, &err) < 0) {
-		/* Nobody else has heard of this generation. */
-		r->last_generation--;
-		give_up(p, err.text);
-		return;
-	}
-	r->gateway.policy_said = r->proxy.policy_said = 0;
-	p->waiting = helpers_of(r);
-	tell(r, MSG_POLICY, p, p->fd);
-	loop_timer_set(r->loop, &p->deadline, loop_now_update(r->loop) + SWAP_DEADLINE);
+	worker_post(&r->worker, &p->loading);
 }
 
 void run_policy_forget(struct run *r, const struct ctl_client *c)
@@ -258,6 +297,8 @@ void run_policy_forget(struct run *r, const struct ctl_client *c)
 
 void run_policy_end(struct run *r)
 {
+	/* What it is about to load is not touched before it is done. */
+	worker_stop(&r->worker);
 	if (r->change)
 		forget(r->change);
 	fd_close(r->policy_fd);

@@ -66,7 +66,8 @@ static size_t resolv_conf(struct endpoint ret[static RUN_MAX_RESOLVERS])
 	while (n < RUN_MAX_RESOLVERS && (line = strsep(&rest, "\n"))) {
 		char *addr;
 
-		if (!str_starts(line, "nameserver"))
+		/* As resolv.conf(5) has it: the keyword, then a blank. */
+		if (!str_starts(line, "nameserver ") && !str_starts(line, "nameserver\t"))
 			continue;
 		addr = line + strlen("nameserver");
 		addr += strspn(addr, " \t");

@@ -176,6 +176,9 @@ int harden_seccomp(enum harden_role role, struct conf_error *err)
 	int r = ctx ? 0 : -ENOMEM;
 
 	sigaction(SIGSYS, &sa, NULL);
+	/* For all threads, or none of this were worth anything. */
+	if (r == 0)
+		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (r == 0)
 		r = add_calls(ctx, common_calls, ARRAY_SIZE(common_calls));
 	if (r == 0)

@@ -91,21 +91,6 @@ static json_t *dest(struct suggest_uses *u, const struct suggest_dest *d)
 
 /* ---- uses ------------------------------------------------------------------------------------ */
 
-static const char *proto_word(enum policy_proto p)
-{
-	switch (p) {
-	case POLICY_TCP:
-		return "tcp";
-	case POLICY_UDP:
-		return "udp";
-	case POLICY_ICMPV4:
-		return "icmpv4";
-	case POLICY_ICMPV6:
-		break;
-	}
-	return "icmpv6";
-}
-
 static void ports_text(struct port_range r, char out[static 16])
 {
 	if (r.lo == r.hi)
@@ -124,7 +109,7 @@ void suggest_flow(struct suggest_uses *u, const struct suggest_dest *d, enum pol
 		return;
 	ports_text(ports, text);
 	kind = child(o, read ? "read" : "plain");
-	if (!add(o, "flows", count) || !add(child(kind, proto_word(proto)), text, count))
+	if (!add(o, "flows", count) || !add(child(kind, policy_proto_name(proto)), text, count))
 		u->full = true;
 }
 

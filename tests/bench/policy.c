@@ -2,7 +2,7 @@
 /*
  * How long a policy decision takes, by number of rules, and what loading costs.
  *
- *   policy make KIND N > FILE     a policy of N rules: names, prefixes or mixed
+ *   policy make KIND N > FILE     a policy of N rules: names, prefixes, mixed or doh
  *   policy list N > FILE          N entries of deny_domains
  *   policy load FILE              prints "SECONDS MIB" of loading it, MIB at its peak
  *   policy decide [MAX]           a line "KIND CASE N INDEX_NS WALK_NS" for each measurement
@@ -25,8 +25,9 @@
 #define WALK_REPEATS 3
 #define SLICE_NS 10000000.0
 
-enum kind { NAMES = 0, PREFIXES = 1, MIXED = 2 };
-static const char *const kinds[] = { "names", "prefixes", "mixed" };
+/* DOH is MIXED behind a rule that denies group doh. */
+enum kind { NAMES = 0, PREFIXES = 1, MIXED = 2, DOH = 3 };
+static const char *const kinds[] = { "names", "prefixes", "mixed", "doh" };
 
 /* A flow hits the rules, misses them, or has not shown its name yet; or it is a DNS query for the name. */
 enum flow_case { HIT = 0, MISS = 1, UNKNOWN = 2, QUERY = 3 };
@@ -60,7 +61,7 @@ static double now_ns(void)
 
 static bool is_name(enum kind kind, size_t i)
 {
-	return kind == NAMES || (kind == MIXED && i % 2);
+	return kind == NAMES || (kind >= MIXED && i % 2);
 }
 
 /* Three labels, 20 bytes or so; the zone is shared by some. */
@@ -115,7 +116,7 @@ static const char *rule_ports(enum kind kind, size_t i)
 	static const char *const ports[] = { "", ",\"port\":443", ",\"ports\":[80,443]",
 					     ",\"protocol\":\"tcp\",\"port\":\"8000-8099\"" };
 
-	return kind == MIXED ? ports[mix(i) >> 20 & 3] : "";
+	return kind >= MIXED ? ports[mix(i) >> 20 & 3] : "";
 }
 
 static void make_policy(enum kind kind, size_t n, FILE *out)
@@ -123,6 +124,8 @@ static void make_policy(enum kind kind, size_t n, FILE *out)
 	char dest[128];
 
 	fprintf(out, "{\"default_egress\":\"deny\",\"rules\":[\n");
+	if (kind == DOH)
+		fprintf(out, "{\"action\":\"deny\",\"destination\":\"doh\"},\n");
 	for (size_t i = 0; i < n; i++)
 		fprintf(out, "%s{\"action\":\"%s\",\"destination\":\"%s\"%s}", i ? ",\n" : "",
 			mix(i) >> 33 & 1 ? "allow" : "deny", rule_dest(kind, i, dest, sizeof(dest)),
@@ -297,7 +300,7 @@ static void measure(const struct policy *p, enum kind kind, enum flow_case c, si
 static int decide(size_t max)
 {
 	for (size_t n = 10; n <= max; n = n == 10 ? 1000 : n == 1000 ? 100000 : n * 10)
-		for (int k = NAMES; k <= MIXED; k++) {
+		for (int k = NAMES; k <= DOH; k++) {
 			struct policy *p = load_policy((enum kind)k, n);
 
 			/* Prefixes say nothing of a query. */
@@ -329,7 +332,7 @@ static int load(const char *path)
 int main(int argc, char **argv)
 {
 	if (argc == 4 && str_eq(argv[1], "make"))
-		for (int k = NAMES; k <= MIXED; k++)
+		for (int k = NAMES; k <= DOH; k++)
 			if (str_eq(argv[2], kinds[k])) {
 				make_policy((enum kind)k, strtoul(argv[3], NULL, 10), stdout);
 				return 0;

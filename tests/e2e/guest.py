@@ -245,7 +245,7 @@ def cmd_upload(url, size, how="length"):
     return json.loads(text[text.index(b"{"):])
 
 
-def cmd_raw(host, port, sni, pieces, timeout="5"):
+def cmd_raw(host, port, sni, pieces, timeout="5", pause="0.03"):
     """Write pieces as they are, each in a segment (and TLS record) of its own; what comes back.
 
     sni "-": no TLS; "": TLS without a server name. pieces: JSON list of text, or [text, times].
@@ -263,7 +263,7 @@ def cmd_raw(host, port, sni, pieces, timeout="5"):
             p = p if isinstance(p, str) else p[0] * p[1]
             p = os.path.expandvars(p) if "${" in p else p
             s.sendall(p.encode("latin-1"))
-            time.sleep(0.03)
+            time.sleep(float(pause))
         while True:
             b = s.recv(65536)
             if not b:
@@ -320,6 +320,32 @@ def cmd_dot(server, sni, cafile, *names):
             "answer": [a.to_text() for rr in r.answer for a in rr]}
     return {"result": "ok", "alpn": s.selected_alpn_protocol(), "got": got,
             "seconds": time.monotonic() - t0}
+
+
+def cmd_askmany(server, transport, count, window, *names):
+    """That many questions, the names in turn, so many under way; what came back, told apart by name.
+
+    Of refusals also the denial ids in their extended errors.
+    """
+    import dns.message
+    wires = [dns.message.make_query(n, "A", use_edns=True).to_wire()[2:] for n in names]
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    s = socket.socket(socket.AF_INET, kind)
+    s.settimeout(10)
+    s.connect((server, 53))
+    f = s.makefile("rb")
+    count, window, sent, got = int(count), int(window), 0, 0
+    replies, ids = dict.fromkeys(names, 0), set()
+    while got < count:
+        while sent < count and sent - got < window:
+            wire = sent.to_bytes(2, "big") + wires[sent % len(wires)]
+            s.sendall(len(wire).to_bytes(2, "big") + wire if transport == "tcp" else wire)
+            sent += 1
+        r = f.read(int.from_bytes(f.read(2), "big")) if transport == "tcp" else s.recv(4096)
+        replies[names[int.from_bytes(r[:2], "big") % len(names)]] += 1
+        ids.update(x.decode() for x in re.findall(rb"[a-z0-9]{8}-g[0-9]+", r))
+        got += 1
+    return {"replies": replies, "ids": sorted(ids)}
 
 
 def cmd_dots(server, cafile, count):
@@ -543,6 +569,52 @@ def cmd_requests(host, port):
             status[method] = r.status
         print(json.dumps({"began": began, "status": status}), flush=True)
         time.sleep(0.05)
+
+
+def cmd_asks(suffix):
+    """A name that nobody asked before, for ever: is it answered?"""
+    n = 0
+    while True:
+        n += 1
+        began, t0, result = time.time(), time.monotonic(), "ok"
+        try:
+            socket.getaddrinfo("n%d.%s" % (n, suffix), 80, socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as e:
+            result = fault(e)
+        print(json.dumps({"began": began, "result": result,
+                          "seconds": time.monotonic() - t0}), flush=True)
+        time.sleep(0.1)
+
+
+def cmd_gaps(echo_host, echo_port, web_host):
+    """One byte echoed, one request on a kept connection, for ever: the longest wait of each."""
+    import http.client
+
+    def measure(kind, once):
+        while True:
+            began, worst = time.time(), 0
+            while time.time() - began < 0.1:
+                t = time.monotonic()
+                once()
+                worst = max(worst, time.monotonic() - t)
+                time.sleep(0.002)
+            print(json.dumps({"kind": kind, "began": began, "ended": time.time(),
+                              "worst": worst}) + "\n", end="", flush=True)
+
+    s = dial(echo_host, int(echo_port))
+    web = http.client.HTTPSConnection(web_host, 443, timeout=20)
+
+    def echo():
+        s.sendall(b"x")
+        if not s.recv(1):
+            raise ConnectionResetError
+
+    def request():
+        web.request("GET", "/x")
+        web.getresponse().read()
+
+    threading.Thread(target=measure, args=("web", request), daemon=True).start()
+    measure("echo", echo)
 
 
 def cmd_hammer(host, port, threads):

@@ -195,25 +195,26 @@ static inline void random_dest(struct policy_rule *r, bool http)
 						"2002::/16",   "2002:a00::/24",	 "2001::/32",
 						"fc00::/7" };
 	static const char *const names[] = { "a.com", "b.a.com", "x.b.a.com", "c.com", "dns.google" };
-	static const enum dest_kind by_name[] = { DEST_NAME, DEST_SUFFIX, DEST_BELOW };
+	static const enum policy_dest by_name[] = { POLICY_DEST_NAME, POLICY_DEST_SUFFIX,
+						    POLICY_DEST_BELOW };
 	const char *s;
 
 	switch (rnd(http ? 7 : 8)) {
 	case 0:
-		r->dest = DEST_ANY;
+		r->dest = POLICY_DEST_ANY;
 		break;
 	case 1:
-		r->dest = DEST_GROUP;
+		r->dest = POLICY_DEST_GROUP;
 		r->group = (enum policy_group)rnd(POLICY_GROUPS);
 		break;
 	case 2:
 	case 3:
 		s = prefixes[rnd(http ? 8 : ARRAY_SIZE(prefixes))];
-		r->dest = DEST_PREFIX;
+		r->dest = POLICY_DEST_PREFIX;
 		assert_int_equal(ip_prefix_parse(s, strlen(s), &r->prefix, NULL), 0);
 		break;
 	case 7:
-		r->dest = DEST_DOH;
+		r->dest = POLICY_DEST_DOH;
 		break;
 	default:
 		r->dest = PICK(by_name);

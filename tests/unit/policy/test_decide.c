@@ -518,22 +518,22 @@ static bool plain_below(const char *name, const char *suffix)
 /* The definition, restated: what a rule says when all is known. */
 static bool plain_match(const struct policy_rule *r, const struct policy_facts *f)
 {
-	bool dest = r->dest == DEST_ANY;
+	bool dest = r->dest == POLICY_DEST_ANY;
 
 	if (r->n_ports && r->ports[0].lo != f->port)
 		return false;
-	if (r->dest == DEST_GROUP)
+	if (r->dest == POLICY_DEST_GROUP)
 		dest = f->is_host ? r->group == POLICY_GROUP_HOST
 				  : policy_group_of(&f->addr) == r->group;
-	else if (r->dest == DEST_PREFIX)
+	else if (r->dest == POLICY_DEST_PREFIX)
 		dest = ip_in_prefix(&f->addr, &r->prefix);
-	else if (r->dest != DEST_ANY && f->name == POLICY_NONE)
+	else if (r->dest != POLICY_DEST_ANY && f->name == POLICY_NONE)
 		dest = r->action == POLICY_DENY;
-	else if (r->dest == DEST_NAME)
+	else if (r->dest == POLICY_DEST_NAME)
 		dest = str_eq(f->names->s, r->name->s);
-	else if (r->dest != DEST_ANY)
+	else if (r->dest != POLICY_DEST_ANY)
 		dest = plain_below(f->names->s, r->name->s) ||
-		       (r->dest == DEST_SUFFIX && str_eq(f->names->s, r->name->s));
+		       (r->dest == POLICY_DEST_SUFFIX && str_eq(f->names->s, r->name->s));
 	if (!dest || (!r->n_methods && !r->n_paths))
 		return dest;
 	if (f->http == POLICY_NONE)

@@ -58,7 +58,7 @@ static struct policy *mutant(const struct policy *p)
 			      : how == 1 && at + 1 == i			? i - 1
 									: i;
 		const struct policy_rule *r = &p->rules[from];
-		bool halve = how == 2 && r->dest == DEST_PREFIX && r->prefix.len < 32;
+		bool halve = how == 2 && r->dest == POLICY_DEST_PREFIX && r->prefix.len < 32;
 
 		if (how == 0 && i == at)
 			continue;

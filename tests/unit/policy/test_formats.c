@@ -455,6 +455,38 @@ static void repeat(struct buf *b, const char *piece, unsigned n)
 		assert_int_equal(buf_append_str(b, piece), 0);
 }
 
+/* Before its parser walks a list of them for each of them. One [[ ]] again and again is none. */
+static void test_toml_tables(void **state)
+{
+	static const struct {
+		const char *before, *after; /* a number of its own */
+		const char *error;
+	} texts[] = {
+		{ "[a", ".b]\n", "f:65537:11: too many tables with dots" },
+		{ "x", ".y = 1\n", "f:65537:11: too many tables with dots" },
+		{ "[[a", "]]\n", "f:92683:11: too many tables with dots" },
+		{ "[[p.q]]\nx = ", "\n[p.q.r]\n", NULL },
+		{ "[[p.q]]\n[p.q.r]\n[[p.q.s]]\nx = ", "\n", "too many tables with dots" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		struct buf b = BUF_INIT((size_t)16 << 20);
+		struct conf_error err = { "" };
+		int r;
+
+		for (unsigned k = 0; k < 100000; k++)
+			assert_int_equal(
+				buf_printf(&b, "%s%u%s", texts[i].before, k, texts[i].after), 0);
+		assert_int_equal(buf_append(&b, "", 1), 0);
+		r = parse(CONF_TOML, (const char *)buf_at(&b), &err);
+		assert_int_equal(r, texts[i].error ? -EINVAL : 0);
+		if (texts[i].error && !strstr(err.text, texts[i].error))
+			fail_msg("%s: %s", texts[i].before, err.text);
+		buf_fini(&b);
+	}
+}
+
 struct nest {
 	const char *start, *in, *middle, *out, *end;
 	unsigned at, step; /* levels without any, and of one */
@@ -588,10 +620,15 @@ static void test_places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_three_spellings), cmocka_unit_test(test_by_name),
-		cmocka_unit_test(test_bad_yaml),	cmocka_unit_test(test_bad_toml),
-		cmocka_unit_test(test_plain_yaml),	cmocka_unit_test(test_toml_letters),
-		cmocka_unit_test(test_depth),		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_three_spellings),
+		cmocka_unit_test(test_by_name),
+		cmocka_unit_test(test_bad_yaml),
+		cmocka_unit_test(test_bad_toml),
+		cmocka_unit_test(test_plain_yaml),
+		cmocka_unit_test(test_toml_letters),
+		cmocka_unit_test(test_toml_tables),
+		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_places),
 	};
 

@@ -310,10 +310,10 @@ static void test_long(void **state)
 			r.action = POLICY_ALLOW;
 			if (j % 2) {
 				snprintf(name, sizeof(name), "h%u.d%u.example.com", j, j % 999);
-				r.dest = DEST_NAME;
+				r.dest = POLICY_DEST_NAME;
 				name_it(&r, name);
 			} else {
-				r.dest = DEST_PREFIX;
+				r.dest = POLICY_DEST_PREFIX;
 				r.prefix = (struct ip_prefix){ ip4(10, (uint8_t)(j >> 12),
 								   (uint8_t)(j >> 4),
 								   (uint8_t)(j << 4)),

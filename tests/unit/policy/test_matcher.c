@@ -162,6 +162,8 @@ static const char *const address_texts[] = {
 	"2002:808:808::5efe:10.1.2.3",
 	"2002:a01:203::5efe:10.1.2.2",
 	"2002:a01:203::5efe:10.1.9.9",
+	"2002:808:808::5efe:1.1.1.1",
+	"2002:a01:203::5efe:1.1.1.1",
 	"2001:0:4136:e378:8000:63bf:f5fe:fdfc",
 	"2001:0:4136:e378:0:5efe:10.1.2.3",
 };
@@ -419,7 +421,7 @@ static void compare(const struct policy *p)
 	if (policy_query_type(p, n, type) != typed)
 		differ(p, &f, "policy_query_type", typed, !typed);
 	q = policy_linear_query(p, n);
-	exact = q.rule >= 0 && p->rules[q.rule].dest == DEST_NAME;
+	exact = q.rule >= 0 && p->rules[q.rule].dest == POLICY_DEST_NAME;
 	if (policy_query_exact(p, n) != exact)
 		differ(p, &f, "policy_query_exact", exact, !exact);
 }

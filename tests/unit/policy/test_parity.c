@@ -699,6 +699,70 @@ static void p16_queries(void **state)
 	policy_free(p);
 }
 
+/* A query's name that is no host name is judged by what is there for all: the default, or "any". */
+static void p16_a_name_the_rules_cannot_spell(void **state)
+{
+	struct policy *p = must_load(RULES("{\"action\": \"allow\", \"destination\": \".x.y\"}"));
+	struct name n;
+
+	(void)state;
+	for (const char *const *s = (const char *const[]){ "a b.x.y", "a..x.y", "*.x.y", ".", NULL };
+	     *s; s++)
+		assert_int_not_equal(name_parse(*s, strlen(*s), &n, NULL), 0);
+	n = must_name("x.y");
+	assert_int_equal(policy_decide_query(p, &n).answer, POLICY_ANSWER_ALLOW);
+	n = must_name("ax.y");
+	assert_int_equal(policy_decide_query(p, &n).answer, POLICY_ANSWER_DENY);
+	policy_free(p);
+}
+
+/* ---- from outside, and echo ---------------------------------------------------------------------- */
+
+/* Peer, guest port and protocol decide; a peer proves no name, so a deny by name holds for all. */
+static void p17_ingress(void **state)
+{
+	struct policy *p = must_load(
+		"{\"default_ingress\": \"deny\", \"rules\": ["
+		"{\"action\": \"allow\", \"direction\": \"ingress\", \"destination\": "
+		"\"198.51.100.0/24\", \"protocol\": \"udp\", \"port\": 53},"
+		"{\"action\": \"allow\", \"direction\": \"ingress\", \"destination\": \"a.x\"}]}");
+	static const struct {
+		enum policy_proto proto;
+		const char *peer;
+		uint16_t port;
+		bool yes;
+	} table[] = {
+		{ POLICY_UDP, "198.51.100.1", 53, true },
+		{ POLICY_UDP, "::ffff:198.51.100.1", 53, true },
+		{ POLICY_UDP, "198.51.100.1", 54, false },
+		{ POLICY_TCP, "198.51.100.1", 53, false },
+		{ POLICY_UDP, "198.51.101.1", 53, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(allows(p, flow(POLICY_INGRESS, table[i].proto, table[i].peer,
+						table[i].port)),
+				 table[i].yes);
+	policy_free(p);
+	assert_false(in("{\"rules\": [{\"action\": \"deny\", \"direction\": \"ingress\", "
+			"\"destination\": \"a.x\"}]}",
+			"198.51.100.1", 80));
+}
+
+/* The two words are the families': neither stands for the other. */
+static void p18_echo_by_family(void **state)
+{
+	struct policy *p = must_load(
+		RULES("{\"action\": \"allow\", \"destination\": \"*\", \"protocol\": \"icmpv4\"}"));
+
+	(void)state;
+	assert_true(allows(p, flow(POLICY_EGRESS, POLICY_ICMPV4, "93.184.215.14", 0)));
+	assert_false(allows(p, flow(POLICY_EGRESS, POLICY_ICMPV6, "2606:4700::1111", 0)));
+	assert_false(allows(p, flow(POLICY_EGRESS, POLICY_TCP, "93.184.215.14", 7)));
+	policy_free(p);
+}
+
 /* ---- tokens ------------------------------------------------------------------------------------------ */
 
 static void n12_dns_macro(void **state)
@@ -804,6 +868,9 @@ int main(void)
 		cmocka_unit_test(n14_strict_names),
 		cmocka_unit_test(p14_validated_at_every_entry),
 		cmocka_unit_test(p16_queries),
+		cmocka_unit_test(p16_a_name_the_rules_cannot_spell),
+		cmocka_unit_test(p17_ingress),
+		cmocka_unit_test(p18_echo_by_family),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,11 +124,16 @@ static void test_observed(void **state)
 	policy_free(p);
 }
 
+static struct loop *loop;
+
+/* Loading is the worker's: its word comes by way of the loop. */
 static uint64_t said(int sock, enum msg_type type)
 {
 	struct msg m;
-	ssize_t n = msg_recv(sock, &m, NULL, 0, NULL);
+	ssize_t n;
 
+	while ((n = msg_recv(sock, &m, NULL, 0, NULL)) == -EAGAIN)
+		assert_int_equal(loop_step(loop, 10000), 0);
 	assert_true(n >= 0);
 	assert_int_equal(m.head.type, type);
 	return type == MSG_POLICY_REFUSED ? 0 : m.policy.generation;
@@ -142,11 +147,11 @@ static size_t rejudge(void *ctx)
 	return ++rejudged;
 }
 
-static void hear(struct judge *j, int sock, enum msg_type type, uint64_t generation, int fd)
+static void hear(struct judge *j, enum msg_type type, uint64_t generation, int fd)
 {
 	struct msg m = { .head.type = type, .policy = { .generation = generation } };
 
-	assert_true(judge_message(j, sock, &m, sizeof(m.policy), fd, rejudge, NULL));
+	assert_true(judge_message(j, &m, sizeof(m.policy), fd, rejudge, NULL));
 }
 
 static int text_fd(const char *text)
@@ -160,20 +165,24 @@ static int text_fd(const char *text)
 /* Prepared is not in force; a commit of another generation is none; the floor moves over. */
 static void test_two_steps(void **state)
 {
+	struct worker w;
 	struct judge j;
 	int sv[2];
 
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(worker_start(&w, loop), 0);
 	judge_init(&j, load(low), false);
+	judge_listen(&j, &w, sv[0]);
 	policy_set_floor(j.policy, load(low));
 	rejudged = 0;
-	hear(&j, sv[0], MSG_POLICY, 7, text_fd(narrow));
+	hear(&j, MSG_POLICY, 7, text_fd(narrow));
 	assert_int_equal(said(sv[1], MSG_POLICY_READY), 7);
 	assert_int_equal(query(&j, "b.x.test").answer, POLICY_ANSWER_ALLOW);
-	hear(&j, sv[0], MSG_POLICY_COMMIT, 6, -1);
+	hear(&j, MSG_POLICY_COMMIT, 6, -1);
 	assert_int_equal(j.generation, 1);
-	hear(&j, sv[0], MSG_POLICY_COMMIT, 7, -1);
+	hear(&j, MSG_POLICY_COMMIT, 7, -1);
 	assert_int_equal(said(sv[1], MSG_POLICY_DONE), 7);
 	assert_int_equal(rejudged, 1);
 	assert_int_equal(query(&j, "b.x.test").answer, POLICY_ANSWER_DENY);
@@ -181,16 +190,32 @@ static void test_two_steps(void **state)
 	assert_non_null(policy_floor(j.policy));
 
 	/* What cannot be loaded, and what was called off, changes nothing. */
-	hear(&j, sv[0], MSG_POLICY, 8, text_fd("{\"rules\":[{}]}"));
+	hear(&j, MSG_POLICY, 8, text_fd("{\"rules\":[{}]}"));
 	said(sv[1], MSG_POLICY_REFUSED);
-	hear(&j, sv[0], MSG_POLICY, 9, text_fd(low));
+	hear(&j, MSG_POLICY, 9, text_fd(low));
 	assert_int_equal(said(sv[1], MSG_POLICY_READY), 9);
-	hear(&j, sv[0], MSG_POLICY_ABORT, 9, -1);
-	hear(&j, sv[0], MSG_POLICY_COMMIT, 9, -1);
+	hear(&j, MSG_POLICY_ABORT, 9, -1);
+	hear(&j, MSG_POLICY_COMMIT, 9, -1);
 	assert_int_equal(j.generation, 7);
 	assert_int_equal(rejudged, 1);
+
+	/* Called off while it is loading, by an abort or by the next one: nobody hears of it. */
+	hear(&j, MSG_POLICY, 10, text_fd(low));
+	hear(&j, MSG_POLICY_ABORT, 10, -1);
+	hear(&j, MSG_POLICY, 11, text_fd(low));
+	hear(&j, MSG_POLICY_COMMIT, 11, -1);
+	assert_int_equal(j.generation, 7);
+	hear(&j, MSG_POLICY, 12, text_fd(low));
+	assert_int_equal(said(sv[1], MSG_POLICY_READY), 12);
+	hear(&j, MSG_POLICY_COMMIT, 11, -1);
+	assert_int_equal(j.generation, 7);
+	hear(&j, MSG_POLICY_COMMIT, 12, -1);
+	assert_int_equal(said(sv[1], MSG_POLICY_DONE), 12);
+	assert_int_equal(rejudged, 2);
+	worker_stop(&w);
 	policy_free(j.policy);
 	judge_fini(&j);
+	loop_free(loop);
 	close(sv[0]);
 	close(sv[1]);
 }
