@@ -8,7 +8,8 @@
  *                               neighbours) passes; what no range can tell apart
  *                               and what weir does not carry is refused
  *   chain egress_rules, ...     one rule per policy rule, family, protocol and
- *                               port range, then the default
+ *                               port range, then the default; long runs of policy
+ *                               rules that differ by their prefix only are one
  *   chain refuse                TCP reset, ICMP administratively prohibited; or drop
  */
 #ifndef WEIR_NFT_RULESET_H
@@ -48,6 +49,7 @@ struct nft_rule {
 	struct port_range ports; /* lo 0: any */
 	enum nft_verdict verdict;
 	int rule; /* of the policy; -1: its default */
+	int last; /* from rule to this one they share the sets; rule itself: it is alone */
 	const char *id;
 };
 
@@ -77,7 +79,7 @@ typedef void nft_note_fn(void *user, int rule, const char *id, const char *text)
 must_check int nft_ruleset_make(const struct policy *p, const struct nft_facts *facts,
 				nft_note_fn *note, void *user, struct nft_ruleset *rs);
 void nft_ruleset_fini(struct nft_ruleset *rs);
-/* "weir 3 gh-read", "weir default": the comment of a rule. */
+/* "weir 3 gh-read", "weir 3-1002", "weir default": the comment of a rule. */
 const char *nft_rule_comment(const struct nft_rule *r, char *out, size_t size);
 
 /* The address behind a; false: it is the last of its family. */

@@ -9,6 +9,11 @@
  *
  * A policy is immutable once loaded and may be read by several processes. It
  * does no I/O but reading its file. Strings in verdicts belong to the policy.
+ *
+ * In this order: reading files, groups of addresses, what is asked and answered,
+ * loading, reading the rules, explaining, comparing. Functions that can fail return
+ * 0 or a negative errno and leave *ret as it was; what they put there is the
+ * caller's. With a struct conf_error they say what is wrong, where and what to do.
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H
@@ -37,10 +42,15 @@ struct conf_error {
 };
 void conf_error_set(struct conf_error *e, const char *fmt, ...) printf_like(2, 3);
 
+/*
+ * A file that was read: -EINVAL when it is not valid, -EFBIG when it is too large,
+ * -ENOMEM, or why it cannot be read. `file` is what complaints call the text.
+ */
 struct conf_doc;
 must_check int conf_doc_load(const char *path, struct conf_doc **ret, struct conf_error *err);
 must_check int conf_doc_parse(const char *text, size_t len, const char *file,
 			      enum conf_format format, struct conf_doc **ret, struct conf_error *err);
+/* With all values in it. NULL is fine. */
 void conf_doc_free(struct conf_doc *d);
 
 /* A value and how we came to it; lives on the caller's stack, up-linked. */
@@ -168,10 +178,12 @@ struct policy_verdict {
 };
 
 struct policy;
+/* With its floor. NULL is fine. */
+void policy_free(struct policy *p);
+/* May this flow be? By what is known of it; never fails, never allocates. */
+struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
 /* The rule that decided is on group doh: it means DNS over HTTPS, not just the host. */
 bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v);
-void policy_free(struct policy *p);
-struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
 
 /*
  * A DNS query for this name, before any packet leaves. Rules by name match by
@@ -228,10 +240,13 @@ must_check int policy_path_normalise(const char *s, size_t len, struct buf *ret)
 
 /* ---- loading and composing ---------------------------------------------- */
 
-/* The file's top is {"policy": {...}} (other configuration sections may stand beside it) or the policy itself. */
+/*
+ * The file's top is {"policy": {...}} (other configuration sections may stand beside it) or the policy
+ * itself. Errors as conf_doc_load()'s. policy_load_conf() takes the policy itself; c may go afterwards.
+ */
 must_check int policy_load_file(const char *path, struct policy **ret, struct conf_error *err);
 must_check int policy_load_conf(const struct conf *c, struct policy **ret, struct conf_error *err);
-/* none, public_only, non_local, allow_all and their aliases; NULL policy and -ENOENT when unknown. */
+/* none, public_only, non_local, allow_all and their aliases; -ENOENT when unknown. */
 must_check int policy_preset(const char *name, struct policy **ret);
 /* File when it names one that exists or contains '/' or '.', else preset; error suggests. */
 must_check int policy_load_file_or_preset(const char *arg, struct policy **ret,
@@ -292,6 +307,7 @@ struct policy_rule_view {
 	bool http; /* it has conditions on the request */
 	const char *id, *reason;
 };
+size_t policy_rule_count(const struct policy *p);
 /* i < policy_rule_count(). */
 void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view *ret);
 enum policy_action policy_default(const struct policy *p, enum policy_dir dir);
@@ -313,7 +329,7 @@ bool policy_doh_name(const struct name *n);
 
 /* ---- showing and explaining --------------------------------------------- */
 
-/* Expanded to plain rules, as JSON that loads to the same policy. */
+/* Expanded to plain rules, as JSON that loads to the same policy. -ENOMEM, -EIO. */
 must_check int policy_print(const struct policy *p, FILE *out);
 
 struct policy_step {
@@ -340,7 +356,6 @@ struct policy_verdict policy_explain(const struct policy *p, const struct policy
 /* The same for a query: as policy_decide_query(). */
 struct policy_verdict policy_explain_query(const struct policy *p, const struct name *n,
 					   struct policy_step *steps, size_t max, size_t *ret_n);
-size_t policy_rule_count(const struct policy *p);
 /*
  * A public address that as few address rules as possible speak of: stands for
  * "some public address" when one explains a flow whose address is not known.
@@ -350,7 +365,10 @@ struct ip_addr policy_public_sample(const struct policy *p);
 /* ---- comparing ---------------------------------------------------------- */
 
 /*
- * What lint and diff say is exact over flows whose facts are all known: every
+ * Two questions: what in one policy its author cannot have meant (lint), and what two
+ * policies decide otherwise (diff).
+ *
+ * What they say is exact over flows whose facts are all known: every
  * direction, protocol, port, address (the gateway's or not), one name or none
  * (proven, only claimed, answered), every request; and every name asked of the
  * resolver. A finding is never wrong; what would take too long to know is said to
@@ -358,6 +376,7 @@ struct ip_addr policy_public_sample(const struct policy *p);
  * them), Teredo over a server that is not public, IPv4-compatible IPv6, flows with
  * several names at once. Floors are not looked at: compare them on their own.
  */
+
 /* The gateway's addresses: group host, and no part of the rest. At least one. */
 struct policy_gateways {
 	const struct ip_addr *v;
@@ -380,7 +399,10 @@ struct policy_findings {
 	size_t n, size;
 	char incomplete[256]; /* not empty: rules were not compared, and why */
 };
-/* Looks for what its author cannot have meant. Reads the public suffix list of the system. */
+/*
+ * Looks for what its author cannot have meant. Reads the public suffix list of the system.
+ * -ENOMEM, err set; too much to compare is no error: see incomplete.
+ */
 must_check int policy_lint(const struct policy *p, const struct policy_gateways *gw,
 			   struct policy_findings *ret, struct conf_error *err);
 void policy_findings_fini(struct policy_findings *f);

@@ -49,8 +49,9 @@ def text_of(source, name):
     first, end = start, start + 1
     while first and lines[first - 1].strip() and lines[first - 1] != "}":
         first -= 1
-    # To the next thing that stands at the margin, a body's own closing brace included.
-    while end < len(lines) and not re.match(r"[^\s{)#]", lines[end]):
+    # To the next thing at the margin; a C body may have its brace and directives there.
+    more = r"[^\s{#]" if lines[start].startswith("static") else r"\S"
+    while end < len(lines) and not re.match(more, lines[end]):
         end += 1
     return "\n".join(lines[first:end])
 

@@ -207,7 +207,8 @@ static void judge_read(struct capture *c, struct capture_flow *f, const struct t
 	v = policy_decide(c->policy, &k.f);
 	looked = v.answer != POLICY_ANSWER_ALLOW || (k.is_virtual && name_matters(c, &k));
 	if (v.answer == POLICY_ANSWER_NEED_NAME) {
-		show_name(&k, shown);
+		/* As the gateway: a name in front of an encrypted one counts where it was given out. */
+		show_name(&k, s->has_ech && shown && !was_given(&k, shown) ? NULL : shown);
 		if (!tls && !http)
 			k.f.http = POLICY_NONE;
 		v = policy_decide(c->policy, &k.f);

@@ -13,7 +13,11 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+/* Above what the run gives itself, which then says why. */
+#define SET_TIMEOUT_S 900
 
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
@@ -56,6 +60,7 @@ static int complain(int status, const char *fmt, ...)
 /* One request, one reply: *ret_reply is the caller's, *ret_fd too (-1: none). */
 static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
 {
+	const struct timeval loading = { .tv_sec = SET_TIMEOUT_S };
 	cleanup_close int sock = -1, out = -1;
 	char text[CTL_MESSAGE_MAX], request[64];
 	json_t *o;
@@ -65,6 +70,9 @@ static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret
 
 	if (r < 0)
 		return complain(EXIT_REFUSED, "%s: cannot be reached: %s", run->name, strerror(-r));
+	/* A policy is loaded by three processes before there is an answer. */
+	if (fd >= 0)
+		(void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &loading, sizeof(loading));
 	len = snprintf(request, sizeof(request), "{\"verb\":\"%s\"}", verb);
 	r = ipc_send(sock, request, (size_t)len, &fd, fd >= 0);
 	/* It may have said why it does not listen before we were done. */

@@ -212,7 +212,9 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	bool read_on = (gateway_reads_port(f->gw, t->remote.port) || wants_request(f, s)) &&
 		       !is_bypassed(f, s);
 
-	if (s->has_sni) {
+	/* Whoever reads the requests learns the name from them. */
+	f->sealed = f->early && !read_on && name_is_sealed(f, s);
+	if (s->has_sni && !f->sealed) {
 		f->name_from = f->has_name ? f->name_from : "sni";
 		if (!f->has_name)
 			f->name = s->sni;
@@ -223,8 +225,6 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	}
 	if (f->early) {
 		f->proxy_tls = true;
-		/* Whoever reads the requests learns the name from them. */
-		f->sealed = !read_on && name_is_sealed(f, s);
 		judge_early(f, s->has_sni && !f->sealed ? &s->sni : NULL, read_on);
 		return;
 	}

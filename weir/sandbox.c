@@ -207,17 +207,20 @@ static void on_message(const struct init *in)
 static void init_loop(const struct init *in, int sigfd)
 {
 	struct pollfd fds[] = { { .fd = in->sock, .events = POLLIN },
-				{ .fd = sigfd, .events = POLLIN } };
+				{ .fd = sigfd, .events = POLLIN },
+				{ .fd = sandbox_lay_watch(), .events = POLLIN } };
 	struct signalfd_siginfo si;
 	int status = 0;
 
 	while (!reap(in, &status)) {
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 			continue;
 		if (fds[1].revents && read(sigfd, &si, sizeof(si)) < 0)
 			_exit(1);
 		if (fds[0].revents)
 			on_message(in);
+		if (fds[2].revents)
+			sandbox_lay_changed(fds[2].fd);
 	}
 	if (msg_send(in->sock, MSG_EXIT, status, NULL, 0, NULL, 0) < 0)
 		_exit(1);

@@ -46,5 +46,16 @@ must_check int sandbox_link_up(int *ret_fd, struct conf_error *err);
 must_check int sandbox_mounts(const struct sandbox_spec *spec, struct conf_error *err);
 /* resolv.conf, hosts, trust bundle, laid over those of the host. */
 must_check int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err);
+/*
+ * Lays file, one of ours, over target. Both texts stay the caller's and stay valid.
+ * -ENOENT: there is nothing at target to lay it over, and no link into /run.
+ */
+must_check int sandbox_lay(const char *file, const char *target);
+/*
+ * For as long as the command runs: a descriptor (or negative errno) that is
+ * readable when what was laid may have to be laid again, and what to do then.
+ */
+int sandbox_lay_watch(void);
+void sandbox_lay_changed(int fd);
 
 #endif

@@ -10,9 +10,7 @@
 #include "weir/java_store.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +30,11 @@ static const char *const java_stores[] = {
 	"/etc/pki/ca-trust/extracted/java/cacerts", /* Fedora, RHEL */
 };
 
+static const char *const java_copies[ARRAY_SIZE(java_stores)] = {
+	SANDBOX_DIR "/cacerts-0.jks",
+	SANDBOX_DIR "/cacerts-1.jks",
+};
+
 static int failed(struct conf_error *err, const char *path, int r)
 {
 	conf_error_set(err, "cannot write the sandbox's %s: %s", path, strerror(-r));
@@ -47,36 +50,6 @@ static int write_new(const char *path, const void *data, size_t len)
 	return fchmod(fd, 0644) < 0 ? -errno : fd_write_all(fd, data, len);
 }
 
-/*
- * Lays `file` over `target`. A target that is a link into /run (as resolv.conf
- * often is) points nowhere now: the file is then made where the link points.
- */
-static int lay_over(const char *file, const char *target)
-{
-	char dest[PATH_MAX], dir[PATH_MAX];
-	ssize_t n;
-	char *slash;
-
-	if (access(target, F_OK) == 0)
-		return mount(file, target, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
-	n = readlink(target, dest, sizeof(dest) - 1);
-	if (n < 0)
-		return -errno;
-	dest[n] = 0;
-	/* "../run/x" and "/run/x" both occur. */
-	snprintf(dir, sizeof(dir), "%s", strstr(dest, "/run/") ? strstr(dest, "/run/") : "");
-	if (!*dir)
-		return -ENOENT;
-	memcpy(dest, dir, sizeof(dest));
-	for (slash = strchr(dest + 5, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = 0;
-		if (mkdir(dest, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return symlink(file, dest) < 0 ? -errno : 0;
-}
-
 static int write_resolv_conf(struct conf_error *err)
 {
 	static const char path[] = SANDBOX_DIR "/resolv.conf";
@@ -87,7 +60,7 @@ static int write_resolv_conf(struct conf_error *err)
 		 ip_format(&gateway_ip6, a6));
 	r = write_new(path, text, strlen(text));
 	if (r == 0)
-		r = lay_over(path, "/etc/resolv.conf");
+		r = sandbox_lay(path, "/etc/resolv.conf");
 	return r < 0 ? failed(err, "/etc/resolv.conf", r) : 0;
 }
 
@@ -103,7 +76,7 @@ static int write_hosts(const char *hostname, struct conf_error *err)
 		 hostname, ip_format(&gateway_ip4, a4), ip_format(&gateway_ip6, a6));
 	r = write_new(path, text, strlen(text));
 	if (r == 0)
-		r = lay_over(path, "/etc/hosts");
+		r = sandbox_lay(path, "/etc/hosts");
 	return r < 0 ? failed(err, "/etc/hosts", r) : 0;
 }
 
@@ -125,7 +98,7 @@ static int write_bundle(const char *ca_pem, struct conf_error *err)
 	buf_fini(&text);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(bundles); i++)
 		if (access(bundles[i], F_OK) == 0)
-			r = lay_over(SANDBOX_CA_BUNDLE, bundles[i]);
+			r = sandbox_lay(SANDBOX_CA_BUNDLE, bundles[i]);
 	return r < 0 ? failed(err, "certificate bundle", r) : 0;
 }
 
@@ -136,14 +109,13 @@ static int write_java_stores(const char *ca_pem, struct conf_error *err)
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(java_stores); i++) {
 		struct buf old = BUF_INIT(BUNDLE_MAX), text = BUF_INIT(BUNDLE_MAX);
-		char path[64];
+		const char *path = java_copies[i];
 
-		snprintf(path, sizeof(path), SANDBOX_DIR "/cacerts-%zu.jks", i);
 		if (file_read(java_stores[i], BUNDLE_MAX / 2, &old) == 0 && old.len &&
 		    java_store_add(buf_at(&old), old.len, ca_pem, &text) == 0) {
 			r = write_new(path, buf_at(&text), text.len);
 			if (r == 0)
-				r = lay_over(path, java_stores[i]);
+				r = sandbox_lay(path, java_stores[i]);
 		}
 		buf_fini(&old);
 		buf_fini(&text);

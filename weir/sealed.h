@@ -10,7 +10,7 @@
 #include "policy/policy.h"
 
 /* A policy's text: as large as a policy file may be, and the form it is printed in is wider. */
-#define SEALED_MAX ((size_t)64 << 20)
+#define SEALED_MAX ((size_t)128 << 20)
 
 must_check int sealed_new(const void *text, size_t len, int *ret_fd);
 /* A mapping of fd, which must be sealed and at most SEALED_MAX long (-EINVAL, -EFBIG). */

@@ -586,6 +586,20 @@ def cmd_asks(suffix):
         time.sleep(0.1)
 
 
+def cmd_late(host, port, wait):
+    """Connects, says nothing for a while, then asks for something."""
+    s = dial(host, int(port))
+    print(json.dumps({"state": "silent"}), flush=True)
+    time.sleep(float(wait))
+    try:
+        if port == "443":
+            s = ssl.create_default_context().wrap_socket(s, server_hostname=host)
+        s.sendall(b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host.encode())
+        return {"end": s.recv(12).decode() or "eof"}
+    except OSError as e:
+        return {"end": fault(e)}
+
+
 def cmd_gaps(echo_host, echo_port, web_host):
     """One byte echoed, one request on a kept connection, for ever: the longest wait of each."""
     import http.client

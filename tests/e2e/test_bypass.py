@@ -52,6 +52,7 @@ def refused(weir, r):
     return denied[-1]
 
 
+# Parity: p1.6-name.
 @pytest.mark.parametrize("mode", ["virtual", "real"])
 @pytest.mark.parametrize("port,first", [(80, request), (443, hello)])
 def test_another_name_does_not_hide_the_one_that_was_resolved(weir, lab, mode, port, first):
@@ -61,6 +62,7 @@ def test_another_name_does_not_hide_the_one_that_was_resolved(weir, lab, mode, p
     assert not lab.seen("http") and not lab.seen("tls"), lab.seen()
 
 
+# Parity: p1.5-host-header.
 @pytest.mark.parametrize("mode", ["virtual", "real"])
 def test_another_host_does_not_hide_the_one_that_was_resolved(weir, lab, mode):
     for name in (API, EVIL):
@@ -117,6 +119,7 @@ def test_alias_of_a_denied_name(weir, lab):
     assert not lab.seen("tcp"), lab.seen()
 
 
+# Parity: d3.6-record.
 def test_record_of_names_says_what_decided(weir):
     r = weir.sh("dig +short %s; dig +short -x 198.18.0.1; dig -c CH -t TXT version.bind" % API,
                 policy=ONE)
@@ -127,6 +130,7 @@ def test_record_of_names_says_what_decided(weir):
     assert chaos["verdict"] == "deny" and chaos["denial"] and "rule" not in chaos, chaos
 
 
+# Parity: p1.2-metadata.
 def test_literal_addresses_in_every_form(weir, lab):
     forms = ["169.254.169.254", "::ffff:169.254.169.254", "::169.254.169.254",
              "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1",
@@ -140,6 +144,7 @@ def test_literal_addresses_in_every_form(weir, lab):
     assert socket.inet_aton(world.METADATA4) and not lab.seen("tcp"), lab.seen("tcp")
 
 
+# Parity: p1.2-host, d3.4-alias.
 def test_the_gateway_is_judged_by_its_own_address(weir, lab):
     """Rules for loopback addresses are about another machine than the one behind the gateway."""
     policy = {"policy": {"default_egress": "deny", "rules": [

@@ -18,6 +18,7 @@ def with_config(weir, config, **kw):
     return {"policy": None, "flags": ["--config", weir.file("weir.json", config)], **kw}
 
 
+# Parity: d3.1-block-lists.
 @pytest.mark.user
 @pytest.mark.parametrize("how", ["", "+tcp"])
 def test_denied_name_is_nxdomain_with_reason_and_never_leaves(weir, lab, how):
@@ -46,6 +47,7 @@ def test_any_server_address_is_us(weir, lab):
     assert "api.example.com" in lab.asked(), lab.asked()
 
 
+# Parity: d11.
 def test_virtual_addresses_are_stable_and_one_per_name(weir):
     r = weir.sh("for n in api files api; do dig +short $n.example.com; dig +short AAAA "
                 "$n.example.com; done")
@@ -80,6 +82,7 @@ def test_real_addresses(weir, lab):
                              '{"authorized{"authorizedpinged'], r
 
 
+# Parity: p1.5-host-header.
 def test_real_mode_needs_the_name_to_agree(weir, lab):
     """The address was given out for one name; TLS or HTTP for another is refused."""
     evil, api = "evil.example.net", world.v4("api.example.com")
@@ -91,6 +94,7 @@ def test_real_mode_needs_the_name_to_agree(weir, lab):
     assert not [e for e in lab.seen("http") if evil in e["head"]], lab.seen("http")
 
 
+# Parity: p1.5-no-reverse.
 def test_real_mode_bare_address_has_no_name(weir):
     r = weir.guest("connect", world.v4("files.example.com"), 80, **with_config(weir, REAL))
     assert r.json["result"] == "ECONNREFUSED", r
@@ -107,6 +111,7 @@ def test_static_records(weir, lab):
     assert lab.asked("internal") == [], lab.asked()
 
 
+# Parity: d3.1-rebind.
 @pytest.mark.parametrize("mode", ["virtual", "real"])
 def test_rebinding_is_filtered(weir, lab, mode):
     config = {"dns": {"answers": mode},
@@ -121,6 +126,7 @@ def test_rebinding_is_filtered(weir, lab, mode):
         assert not lab.seen("tcp", server=server), lab.seen("tcp")
 
 
+# Parity: d3.4-rebind.
 def test_mixed_answers_keep_the_public_ones(weir, lab):
     r = weir.sh("curl -sS -m 5 http://mixed.example.net/ | head -c 12", policy="public_only")
     assert r.out == '{"authorized', r
@@ -195,6 +201,7 @@ def test_other_name_protocols_are_refused(weir, port, proto):
     assert r.json["result"] not in ("ok", "timeout"), r
 
 
+# Parity: d3.1-servers, d04.
 def test_chosen_server(weir, lab):
     r = weir.sh("dig +short api.example.com", flags=["--dns-server", "[%s]:53" % world.DNS6])
     assert r.out, r

@@ -28,6 +28,7 @@ def answers(text):
     return [f for f in found if f[0] != "SOA"]
 
 
+# Parity: p1.6-ports, d3.3-direct.
 def test_D01_any_destination_udp_and_tcp(weir, lab):
     servers = ["8.8.8.8", "10.1.2.3", "169.254.1.1", "2001:4860:4860::8888", world.PRIVATE6]
     r = weir.sh("; ".join("dig %s +short @%s api.example.com" % (how, s)
@@ -38,6 +39,7 @@ def test_D01_any_destination_udp_and_tcp(weir, lab):
     assert {e["server"] for e in r.find("dns")} == set(servers), r
 
 
+# Parity: p1.6-ports, d3.2-others, lesson-09.
 @pytest.mark.parametrize("port", [853, 5353, 5355, 137])
 def test_D03_other_ways_to_resolve_are_refused(weir, lab, port):
     """DoQ, mDNS, LLMNR, NetBIOS, even where everything else is allowed: at once, by an error.
@@ -54,6 +56,7 @@ def test_D03_other_ways_to_resolve_are_refused(weir, lab, port):
     assert not lab.seen("udp"), lab.seen("udp")
 
 
+# Parity: d3.1-timeout.
 def test_D07_timeout(weir):
     config = {"dns": {"timeout_ms": 600}, **EXAMPLE}
     r = weir.sh("t=$(date +%s%N); dig +tries=1 +time=20 lost.example.com; "
@@ -62,6 +65,7 @@ def test_D07_timeout(weir):
     assert 500 <= int(re.search(r"took (\d+)", r.out).group(1)) < 6000, r
 
 
+# Parity: d3.5-hints.
 @pytest.mark.parametrize("mode", ["virtual", "real"])
 def test_D08_hints_are_addresses(weir, lab, mode):
     """A service record's hints are filtered as answers are, and agree with the mode."""
@@ -100,6 +104,7 @@ def test_service_records_of_other_hosts_are_left_out(weir):
     assert "status: NOERROR" in r.out and not answers(r.out) and "EDE: 17" in r.out, r
 
 
+# Parity: n31.
 def test_no_http3_where_tls_is_intercepted(weir):
     r = weir.sh("dig HTTPS svc.example.com", intercept=True)
     assert 'alpn="h2"' in r.out and "h3" not in r.out, r
@@ -113,6 +118,7 @@ def test_D09_denied_in_every_type(weir, lab):
     assert lab.asked("evil") == [], lab.asked()
 
 
+# Parity: weak-6.
 def test_D09_types_that_are_not_served_stay_here(weir, lab):
     r = weir.sh("for t in MX SRV TXT NULL CNAME SOA NS DS TYPE1000; do dig $t api.example.com; "
                 "done")
@@ -131,6 +137,7 @@ def test_mail_services_and_text_by_a_rule(weir, lab):
     assert {e["type"] for e in lab.seen("dns")} == {"MX", "SRV", "TXT"}, lab.seen("dns")
 
 
+# Parity: d3.3-direct, weak-4.
 def test_D10_a_chosen_resolver_is_never_asked(weir, lab):
     """@resolver is answered here, whether or not the policy would let a packet to it."""
     for policy in (EVERYTHING, EXAMPLE):
@@ -169,6 +176,7 @@ def test_D14_truncation(weir, server):
     assert max(sizes[:2]) <= 512 and sizes[2] <= 1232 and min(sizes[3:]) > 6000, r
 
 
+# Parity: weak-6.
 def test_nothing_of_the_guests_message_leaves(weir, lab):
     """Case, EDNS, its options and flags: upstream sees the same bytes, its id and ours excepted."""
     seen = []

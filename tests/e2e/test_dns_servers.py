@@ -54,6 +54,7 @@ def ask(weir, names, *servers):
     return weir.sh("for n in %s; do dig +tries=1 +time=8 $n.example.com; done" % names, flags=flags)
 
 
+# Parity: d06, lesson-11.
 def test_silent_first_server_costs_one_question(weir, lab):
     """The next is asked after a sixth of the time-out (5 s), and first from then on."""
     r = ask(weir, "api files echo git deb", world.V4 + str(world.SILENT), world.DNS4)
@@ -63,12 +64,14 @@ def test_silent_first_server_costs_one_question(weir, lab):
     assert max(t[1:]) < 400 * SLACK, t
 
 
+# Parity: d06.
 def test_unreachable_first_server_costs_nothing(weir):
     for first in (world.V4 + str(world.UNREACHABLE), "127.0.0.1:9"):
         r = ask(weir, "api files", first, world.DNS4)
         assert r.out.count("status: NOERROR") == 2 and max(times(r.out)) < 400 * SLACK, r
 
 
+# Parity: d3.3-failover, lesson-11.
 def test_failing_first_server_hands_on(weir, failing):
     """SERVFAIL is not final while another server has not been asked; both failing is."""
     r = ask(weir, "api files", failing.address, world.DNS4)

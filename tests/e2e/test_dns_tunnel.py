@@ -98,6 +98,7 @@ def allowed(size, seconds):
     return size * (1 + seconds / REFILL) + 1
 
 
+# Parity: weak-6.
 def test_labels(weir, server, client):
     """Data in labels over all types: the budget's bytes get out and no more."""
     r = drive(weir, server, client, "send", DOMAIN, 6, 2000000)
@@ -245,6 +246,7 @@ def iodined():
     p.wait()
 
 
+# Parity: weak-6.
 @pytest.mark.slow
 def test_iodine(weir, iodined, client):
     """A real tunnel works in the lab, and through weir it does not come to stand with any type."""

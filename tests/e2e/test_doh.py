@@ -32,6 +32,7 @@ PLAIN = [
 ]
 
 
+# Parity: d3.2-doh, lesson-09.
 @pytest.mark.parametrize("command", PLAIN)
 def test_lesson9_doh_requests_are_refused(weir, lab, command):
     r = weir.sh(command + "; " + command + " -o /dev/null -w '\n%{http_code}\n'", intercept=True)

@@ -21,6 +21,7 @@ def dot(weir, server, sni, *names, intercept=True, **kw):
                       *names, intercept=intercept, **kw)
 
 
+# Parity: d3.2-dot, lesson-09.
 @pytest.mark.parametrize("server,how", [
     (world.FOREIGN_DNS, "+tls-hostname=dns.google"),
     ("9.9.9.9", ""),
@@ -97,6 +98,7 @@ def test_D02_secret_placeholders_in_names_stay_placeholders(weir, lab):
     assert b"lab-value-0123456789abcdef" not in r.record
 
 
+# Parity: p1.6-ports.
 def test_D02_lesson9_without_interception_refused_quickly(weir, lab):
     r = dot(weir, world.FOREIGN_DNS, "dns.google", "api.example.com", intercept=False,
             policy=EVERYTHING)
@@ -106,6 +108,7 @@ def test_D02_lesson9_without_interception_refused_quickly(weir, lab):
     assert not lab.seen("tcp", port=853), lab.seen()
 
 
+# Parity: lesson-09.
 @pytest.mark.parametrize("port", [853, 5353, 5355, 137])
 def test_lesson9_other_name_protocols_are_refused_with_interception_too(weir, port):
     r = weir.guest("udp", "9.9.9.9", port, "x", policy=EVERYTHING, intercept=True)
@@ -123,6 +126,7 @@ def test_D02_too_many_connections_are_refused_and_pass(weir):
     assert all("too many DNS connections" in e["detail"] for e in refused), r
 
 
+# Parity: d3.2-dot.
 @pytest.mark.slow
 def test_D02_half_open_handshakes_end_by_themselves(weir):
     code = ("import socket,time\n"

@@ -17,6 +17,7 @@ FLOOR = {"policy": {"default_egress": "deny", "rules": [
 ALL = {"policy": {"default_egress": "allow", "rules": []}}
 
 
+# Parity: p1.4-5.
 @pytest.mark.user
 def test_traffic_must_pass_both(weir, lab):
     floor = weir.file("floor.json", FLOOR)
@@ -61,6 +62,7 @@ def test_the_sandbox_is_told_whose_rule_it_is(weir, lab):
         assert "operator's floor" in r.out, r
 
 
+# Parity: p1.4-5.
 def test_ctl_cannot_weaken_it(weir, lab, live):  # noqa: F811
     floor = weir.file("floor.json", FLOOR)
     a = live(*guest(lab, "watch", "evil.example.net", 80), policy=ALL,
@@ -76,6 +78,7 @@ def test_ctl_cannot_weaken_it(weir, lab, live):  # noqa: F811
     assert "no-evil" not in a.ctl("policy", "show").stdout
 
 
+# Parity: p1.5-strict, n14.
 def test_strict_names_in_real_mode(weir, lab):
     """A datagram proves no name; a TLS name does."""
     flags = ["--dns-answers", "real"]

@@ -14,6 +14,7 @@ import world
 PUBLIC = "public_only"
 
 
+# Parity: weak-9.
 @pytest.mark.user
 def test_upstream_failures_look_like_what_they_are(weir):
     r = weir.guest("connects", "closed.example.com/81/5", "unreachable.example.com/80/5",
@@ -32,6 +33,7 @@ def test_next_address_is_tried(weir):
     assert r.out == "1000\n", r
 
 
+# Parity: n01.
 @pytest.mark.user
 def test_metadata_and_private_addresses_are_denied_by_default(weir, lab):
     targets = ["%s/80/5" % a for a in (
@@ -63,6 +65,7 @@ def test_loopback_is_the_sandboxes_own(weir, lab):
     assert not lab.seen("tcp", server="loopback")
 
 
+# Parity: n08, n09.
 def test_ports_and_protocols(weir):
     policy = {"policy": {"default_egress": "deny", "rules": [
         {"action": "allow", "destination": "echo.example.com", "protocols": ["tcp"],
@@ -125,6 +128,7 @@ def test_limit_frees_up_again(weir):
     assert r.out.split() == ["200"] * 10, r
 
 
+# Parity: p1.8-echo.
 def test_ping(weir):
     r = weir.sh("ping -4 -c 3 -i 0.2 -W 2 api.example.com && ping -6 -c 3 -i 0.2 -W 2 api.example.com")
     assert r.rc == 0 and r.out.count(" 0% packet loss") == 2, r
@@ -141,6 +145,7 @@ def test_udp_echo(weir, host):
     assert r.json["got"] == ["d%d" % i for i in range(50)], r
 
 
+# Parity: lesson-17.
 def test_udp_sizes_and_fragments(weir):
     r = weir.guest("udpsize", "echo.example.com", 7, 1, 1400, 1472, 1473, 4000, 9000, 60000)
     assert all(v is True for v in r.json.values()), r
@@ -220,6 +225,7 @@ def test_published_port_judged(weir, lab):
         p.wait(10 * SLACK)
 
 
+# Parity: n02, lesson-13.
 def test_no_net(weir, lab):
     r = weir.sh("curl -m 3 -sS http://%s/; echo $?; getent hosts api.example.com; echo $?" %
                 world.v4("api.example.com"), policy=None, flags=["--no-net"])

@@ -121,6 +121,7 @@ def host(a):
     return "[%s]" % a if a.version == 6 else str(a)
 
 
+# Parity: d3.5-one-table.
 def test_n07_weak_5_every_group_decides_as_computed(weir):
     """n07, weak-5, p1.2-one-group: thousands of probes, each decided by the rule of its group."""
     groups = ["public", "reserved", "multicast", "link_local", "private", "loopback", "metadata",
@@ -153,6 +154,7 @@ def test_n07_explain_names_the_group(weir):
     assert json.loads(p.stdout)["flow"]["group"] == "host", p.stdout
 
 
+# Parity: p1.2-public.
 def test_n07_what_python_calls_not_global_is_not_public():
     """n07: a third opinion. ipaddress lists the registries of its day; none of it is public here."""
     wrong = [a for a in probes() if not a.is_global and group(a) == "public" and

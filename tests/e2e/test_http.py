@@ -22,6 +22,7 @@ def status_lines(r):
     return [x for x in r.json["text"].splitlines() if x.startswith("HTTP/1.1 ")]
 
 
+# Parity: lesson-15.
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_denied_request_explains_itself(weir, lab, scheme):
     r = weir.sh("curl -sSi -X POST -d x %s://api.example.com/repos/acme/x" % scheme, policy=RULES)
@@ -139,6 +140,7 @@ SMUGGLING = {
 }
 
 
+# Parity: weak-3.
 @pytest.mark.parametrize("shape", SMUGGLING)
 def test_ambiguous_requests_are_refused(weir, lab, shape):
     r = raw(weir, SMUGGLING[shape], intercept=True)

@@ -168,6 +168,7 @@ def complaint(p, path, line=None):
     assert "started" not in p.stdout
 
 
+# Parity: n32.
 @pytest.mark.parametrize("text,line", FILES, ids=[f[0][:50] or "empty" for f in FILES])
 def test_file(weir, text, line):
     path = weir.file("bad.json", text)

@@ -106,6 +106,7 @@ def encrypted(_):
 # ---- lessons ----------------------------------------------------------------------------------
 
 
+# Parity: p1.5-sni.
 @MODES
 @FAMILIES
 def test_lesson_01_lesson_03_a_name_is_bound_to_its_answers(weir, lab, mode, address):
@@ -119,6 +120,7 @@ def test_lesson_01_lesson_03_a_name_is_bound_to_its_answers(weir, lab, mode, add
     assert not reached(lab, EVIL), lab.seen()
 
 
+# Parity: p1.5-refusal-seen, n13.
 def test_lesson_02_denied_as_early_as_it_is_certain(weir, lab):
     """Virtual: the address says the name, so the first packet is refused. Real: after the hello."""
     r = weir.guest("connect", EVIL, 443, 5, policy=NO_WEB)
@@ -140,6 +142,7 @@ def test_lesson_04_fronting_is_seen_once_decrypted(weir, lab, version):
     assert not lab.seen("http"), lab.seen("http")
 
 
+# Parity: p1.5-sni.
 @MODES
 @FAMILIES
 def test_lesson_05_a_deny_by_name_holds_for_a_literal_address(weir, lab, mode, address):
@@ -193,6 +196,7 @@ def test_lesson_08_one_family_is_no_failure(weir):
     assert {e["verdict"] for e in r.find("dns")} == {"allow"}, r
 
 
+# Parity: p1.5-deferred.
 @MODES
 def test_lesson_12_one_allowed_name_opens_no_other_address(weir, lab, mode):
     """A rule by name is no reason to accept a connection that no answer speaks for."""
@@ -205,6 +209,7 @@ def test_lesson_12_one_allowed_name_opens_no_other_address(weir, lab, mode):
     assert not lab.seen(), lab.seen()
 
 
+# Parity: p1.3-none.
 @pytest.mark.parametrize("how", [["--no-net"], ["--policy", "none"], ["--net", "none"]])
 def test_lesson_13_no_network_is_none(weir, lab, how):
     """Names, both families, TCP, UDP, ping, to the world, to the gateway and to the host."""
@@ -220,6 +225,7 @@ def test_lesson_13_no_network_is_none(weir, lab, how):
     assert not [e for e in r.events if e.get("verdict") == "allow"], r
 
 
+# Parity: p1.5-refusal-seen.
 @MODES
 def test_lesson_14_weak_8_every_refusal_is_an_answer_on_the_record(weir, lab, mode):
     """TCP, UDP, ping and names, both families: an error at once, an event, and its reason."""
@@ -252,6 +258,7 @@ def test_lesson_17_fragments_go_both_ways(weir, family):
     assert [int(n) for n in r.out.split()] == [32, 32], r
 
 
+# Parity: p1.8-gateway.
 def test_lesson_41_a_denied_gateway_does_not_answer(weir):
     """Echo to the gateway is a flow like another: its answer is the policy's."""
     gateway = "$(ip -4 route show default | cut -d' ' -f3)"
@@ -302,6 +309,7 @@ def test_p1_7_published_ports_judge_the_peer(weir, lab, proto, rule, opens):
 # ---- weak points ------------------------------------------------------------------------------
 
 
+# Parity: p1.5-first-flight.
 @pytest.mark.parametrize("mode", ["virtual", "real"])
 @pytest.mark.parametrize("shape", [split, crumbs, padded, overlong, endless, nameless,
                                    encrypted],
@@ -325,12 +333,25 @@ def test_weak_1_odd_but_readable_passes(weir, lab, shape):
     assert lab.seen("tls", sni=API), lab.seen()
 
 
+def test_weak_1_replays_say_the_same(weir):
+    """An encrypted name: the record and the capture of the run are judged as the run was."""
+    capture = weir.path("c.pcapng")
+    policy = weir.file("p.json", NO_WEB)
+    r = raw(weir, world.v4(EVIL), 443, *encrypted(EVIL), policy=policy, flags=["--capture", capture])
+    assert "encrypted" in refused(weir, r)["detail"], r
+    p = weir.call("policy", "replay", policy, r.audit_path)
+    assert p.returncode == 0 and "1 as before" in p.stdout, p
+    p = weir.call("policy", "replay", policy, capture, "--all")
+    assert p.returncode == 1 and "no-web" in p.stdout, p
+
+
 def test_weak_1_what_browsers_send_passes(weir, lab):
     """Random bytes where an encrypted hello would be, to an address asked for by the name in front."""
     r = weir.guest("raw", API, 443, "-", json.dumps(encrypted(API)), 1, **real(weir, NO_WEB))
     assert r.json["text"].startswith("\x16\x03") and lab.seen("tls", sni=API), r
 
 
+# Parity: p1.5-first-flight.
 @pytest.mark.slow
 @pytest.mark.parametrize("wait", [6, 12])
 def test_weak_1_waiting_escapes_no_deny(weir, lab, wait):
@@ -361,6 +382,7 @@ def test_weak_2_shared_address_other_name(weir, lab, mode):
     assert len([e for k in ("flow", "http", "tls") for e in r.find(k, verdict="deny")]) >= 3, r
 
 
+# Parity: p1.5-cache-only.
 @MODES
 @pytest.mark.parametrize("proto", ["ssh", "udp"])
 def test_weak_2_protocols_without_a_name(weir, lab, mode, proto):
@@ -392,6 +414,7 @@ def test_weak_3_connect_opens_no_tunnel(weir, lab, intercept, proxy, target):
     assert "CONNECT" not in lab.seen_text() and target not in lab.asked(), lab.seen()
 
 
+# Parity: p1.5-no-reverse, d3.6-own-resolver.
 @MODES
 def test_weak_4_a_resolver_of_the_guests_own_makes_no_names(weir, lab, mode):
     """An answer from elsewhere, byte for byte as a resolver would send it, binds nothing."""
@@ -414,6 +437,7 @@ def test_weak_4_a_resolver_of_the_guests_own_makes_no_names(weir, lab, mode):
     assert not reached(lab, EVIL) and not lab.seen("dns", server=world.FOREIGN_DNS), lab.seen()
 
 
+# Parity: p1.4-7.
 def test_weak_7_one_validator_for_every_entry(weir, lab):
     """A suffix that is a whole top-level domain, ICMP from outside: by whatever way they come."""
     for rule, token, says in (

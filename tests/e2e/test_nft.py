@@ -184,6 +184,37 @@ def test_same_packets_same_verdicts_as_explain(weir, on_deny):
     assert judged > 100
 
 
+def test_long_runs_of_prefixes_share_their_sets(weir):
+    rules = [{"action": "deny", "destination": "10.7.%d.0/24" % i, "protocols": ["tcp"], "ports": ["443", "80-90"]}
+             for i in range(70)]
+    rules += [{"id": "one", "action": "allow", "destination": "10.7.3.4"}]
+    rules += [{"action": "allow", "destination": "10.%d.0.0/16" % i} for i in range(64)]
+    rules += [{"action": "deny", "destination": "2001:db8:%x::/48" % i} for i in range(63)]
+    rules += [{"action": "allow", "destination": "2001:db8::/32"}]
+    runs = {**{i: "weir 0-69" for i in range(70)}, 70: "weir 70 one", "one": "weir 70 one",
+            **{i: "weir 71-134" for i in range(71, 135)}, None: "weir default"}
+    policy = weir.file("p.json", {"policy": {"default_egress": "deny", "rules": rules}})
+    rng = random.Random(5)
+    some = [("10.7.%d.%d" % (rng.choice([3, rng.randrange(80)]), rng.choice([4, 5])),
+             rng.choice(["tcp", "udp"]), rng.choice([443, 79, 80, 90, 91])) for _ in range(60)]
+    some += [("10.%d.1.1" % rng.randrange(70), "tcp", 443) for _ in range(20)]
+    some += [("2001:db8:%x::1" % rng.randrange(70), "udp", 443) for _ in range(20)]
+    table = weir.file("probes", "".join("%s %s %d\n" % p for p in some))
+    p = in_namespace("%s policy nft %s --apply; exec /usr/bin/python3 %s %s 0 count" % (
+        weir.program, policy, weir.file("probe.py", PROBE), table))
+    assert p.returncode == 0, p.stderr
+    seen = set()
+    for line in p.stdout.splitlines():
+        dst, proto, port, hit = json.loads(line)
+        verdict, rule = explained(weir, policy, dst, proto, port)
+        # A run of 63 is not shared: each rule keeps its own counter.
+        assert hit == [[runs.get(rule, "weir %s" % rule), verdict == "allow"]], (line, verdict, rule)
+        seen.add(hit[0][0])
+    assert {"weir 0-69", "weir 70 one", "weir 71-134", "weir default", "weir 198"} <= seen, seen
+    printed = weir.call("policy", "nft", policy).stdout
+    assert 'comment "weir 0-69"' in printed and "rule5_v4" not in printed
+
+
 def test_same_packets_same_verdicts_as_a_run(weir):
     policy = {"policy": {**RULES, "rules": [r for r in RULES["rules"]]}}
     some = [p for p in probes(9, 240) if not unclear(p[0]) and p[2] != 53 and

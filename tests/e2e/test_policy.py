@@ -22,6 +22,7 @@ def test_check(weir):
     assert p.returncode == 0, p
 
 
+# Parity: p1.3-allow-all.
 @pytest.mark.parametrize("preset", ["none", "public_only", "non_local", "allow_all", "disabled",
                                     "airgapped", "public", "default", "all", "non-local"])
 def test_show_prints_plain_rules_that_load_again(weir, preset):
@@ -82,6 +83,7 @@ def test_explain_agrees_with_the_run(weir, lab):
     assert did == said, (did, said, r)
 
 
+# Parity: p1.4-3, p1.4-4, p1.9-flags.
 @pytest.mark.parametrize("flags,host,reached", [
     (["--net-rule", "deny@api.example.com"], "api.example.com", False),
     (["--net-rule", "deny@.example.com,allow@any"], "files.example.com", False),
@@ -97,6 +99,7 @@ def test_flags_compose(weir, flags, host, reached):
     assert (r.json["result"] == "connected") == reached, r
 
 
+# Parity: p1.3-deny-only, n10.
 def test_deny_lists_only(weir):
     r = weir.guest("connects", "api.example.com/80/5", "files.example.com/80/5",
                    "evil.example.net/80/5", policy={"policy": {
@@ -105,6 +108,7 @@ def test_deny_lists_only(weir):
     assert [v["result"] for v in r.json.values()] == ["connected", "EAI", "EAI"], r
 
 
+# Parity: p1.5-refusal-seen.
 def test_silent_refusal_is_an_option(weir):
     policy = {"policy": {"on_deny": "drop", **EXAMPLE["policy"]}}
     r = weir.guest("connect", world.v4("evil.example.net"), 80, 2, policy=policy)

@@ -77,6 +77,7 @@ def test_json(weir, run):
     assert len([json.loads(x) for x in p.stdout.splitlines()]) >= len(run.events), p.stdout
 
 
+# Parity: lesson-14.
 def test_every_denial_is_explained(weir, run):
     ids = {e["denial"] for e in run.events if e.get("denial")}
     assert len(ids) >= 2, run

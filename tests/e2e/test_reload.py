@@ -139,6 +139,7 @@ def test_errors_are_found_before_anything_is_sent(weir, live, text, says):
     assert not a.events("policy"), a.events("policy")
 
 
+# Parity: lesson-16.
 def test_new_policy_for_names_flows_and_requests(lab, live):
     """One client asks the same things again and again; the answers follow the policy."""
     a = live(*guest(lab, "watch", "echo.example.com", world.ECHO), policy=OPEN)
@@ -163,6 +164,7 @@ def test_new_policy_for_names_flows_and_requests(lab, live):
     assert all(e["uid"] == os.geteuid() for e in a.events("policy"))
 
 
+# Parity: lesson-16.
 def test_live_flows_are_reset_and_say_why(weir, lab, live):
     a = live(*guest(lab, "stream", "echo.example.com", world.ECHO), policy=OPEN)
     lines = a.lines()
@@ -232,6 +234,7 @@ def test_a_dial_under_way_is_dropped(lab, live):
     assert deny and deny[0]["generation"] == 2, deny
 
 
+# Parity: p1.7-published.
 def test_published_port_is_judged_again(weir, lab, live):
     shut = {"policy": {"default_egress": "deny", "default_ingress": "deny", "rules": []}}
     with socket.socket() as s:
@@ -413,6 +416,7 @@ def test_usage(weir, args):
 RESOLV = "/etc/resolv.conf"
 
 
+# Parity: d3.3-system, d05, lesson-10.
 def test_resolvers_are_followed(lab, live):
     """A new /etc/resolv.conf is used for the next name, and stands on the record."""
     with open(RESOLV, encoding="utf-8") as f:

@@ -65,6 +65,100 @@ def test_live_flows_do_not_wait_for_a_big_policy(weir, lab, live):  # noqa: F811
         assert None not in waits and min(waits) < 0.3 * SLACK, (k, waits)
 
 
+SHUT_API = {"policy": {"default_egress": "deny", "rules": [
+    {"id": "shut", "action": "deny", "destination": "api.example.com"},
+    {"id": "rest", "action": "allow", "destination": ".example.com"}]}}
+
+
+class SlowServer:
+    """A DNS server that answers when it is told to."""
+
+    def __init__(self):
+        self.asked, self.go = threading.Event(), threading.Event()
+        self.s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.s.bind(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.s.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                msg, peer = self.s.recvfrom(4096)
+                self.asked.set()
+                threading.Thread(target=self.answer, args=(msg, peer), daemon=True).start()
+        except OSError:
+            pass
+
+    def answer(self, msg, peer):
+        self.go.wait(30 * SLACK)
+        end = msg.index(b"\0", 12) + 5
+        is_a = msg[end - 4:end - 2] == b"\0\1"
+        self.s.sendto(msg[:2] + b"\x81\x80\0\1\0" + bytes([is_a]) + b"\0\0\0\0" + msg[12:end] +
+                      b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x5d\xb8\xd8\x22" * is_a, peer)
+
+
+def test_what_is_asked_upstream_is_judged_when_it_is_answered(weir, live):  # noqa: F811
+    """The question left under the old policy; the answer does not get in under the new one."""
+    server = SlowServer()
+    a = live("sh", "-c", "getent ahostsv4 api.example.com || echo none", policy=OPEN,
+             flags=["--dns-server", server.address])
+    assert server.asked.wait(10 * SLACK)
+    p = a.set(SHUT_API)
+    assert p.returncode == 0, p
+    server.go.set()
+    out, _ = a.end() if a.p.wait(20 * SLACK) is None else a.p.communicate()
+    server.s.close()
+    assert out == b"none\n", out
+    assert a.events("dns", name="api.example.com", verdict="deny", rule="shut", generation=2)
+    assert not a.events("dns", name="api.example.com", result="answered")
+
+
+@pytest.mark.parametrize("port", [80, 443])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_flow_that_has_said_nothing_yet(weir, lab, live, port, intercept):  # noqa: F811
+    """Connected, its first bytes come under another policy, which is the one that counts."""
+    a = live(*guest(lab, "late", "api.example.com", port, 1.5 * SLACK), policy=OPEN,
+             intercept=intercept)
+    lines = a.lines()
+    assert json.loads(next(lines)) == {"state": "silent"}
+    assert a.set(SHUT_API).returncode == 0
+    end = json.loads(next(lines))["end"]
+    assert "HTTP/1.1 200" not in end and "HTTP/1.1 404" not in end, end
+    assert not a.events("http", verdict="allow")
+    assert wait_for(lambda: a.events("flow", verdict="deny", rule="shut", generation=2) or
+                    a.events("http", verdict="deny", rule="shut", generation=2) or
+                    a.events("tls", verdict="deny", rule="shut", generation=2))
+
+
+def test_published_udp_is_judged_again(weir, lab, live):  # noqa: F811
+    shut = {"policy": {"default_egress": "deny", "default_ingress": "deny", "rules": []}}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    a = live(*guest(lab, "serve", 5300, "here", "udp"), policy=OPEN,
+             flags=["--publish", "%d:5300/udp" % port])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        s.connect(("127.0.0.1", port))
+
+        def answered():
+            try:
+                s.send(b"x")
+                return s.recv(100)
+            except OSError:
+                return b""
+
+        assert wait_for(answered)
+        assert "1 flow reset" in a.set(shut).stdout
+        s.settimeout(0.3)
+        while answered():  # what was on its way
+            pass
+        assert not answered() and not answered()
+        assert wait_for(lambda: a.events("flow_end", end="policy"))
+        assert a.set(OPEN).returncode == 0
+        assert wait_for(answered), "allowed again and not heard"
+
+
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -304,3 +398,16 @@ def test_names(weir, name):
         if p.poll() is None:
             p.terminate()
         p.communicate(timeout=20 * SLACK)
+
+
+@pytest.mark.slow
+def test_as_large_as_a_file_may_be(weir, live):  # noqa: F811
+    """What a run can begin with it can be given later: its printed form is wider than its file."""
+    a = live("sleep", "300", policy=OPEN)
+    n = 100_000 if sanitized() else 300_000
+    rules = wide(n, ".".join(["as-long-as-a-label-of-a-name-may-be-and-not-a-letter-more-xx"] * 3))
+    big = weir.file("big.json", json.dumps(rules, separators=(",", ":")))
+    assert sanitized() or os.path.getsize(big) > 64 << 20, os.path.getsize(big)
+    p = a.ctl("policy", "set", big, timeout=150)
+    assert p.returncode == 0 and "%d rules" % (n + 1) in p.stdout, p
+    assert a.set(OPEN).returncode == 0

@@ -258,6 +258,7 @@ def test_split_placeholder_is_still_seen(weir, lab, how):
     whole_requests_to(lab, "evil.example.net")
 
 
+# Parity: lesson-06.
 def test_wrong_host_header(weir, lab):
     r = weir.sh("curl -sS -o /dev/null -w '%{http_code}' -H 'Host: evil.example.net' "
                 "-H \"Authorization: Bearer $LAB_TOKEN\" https://api.example.com/",
@@ -267,6 +268,7 @@ def test_wrong_host_header(weir, lab):
     refused(r, lab, kinds=("http", "secret"), server="api.example.com")
 
 
+# Parity: lesson-06.
 @pytest.mark.parametrize("name,real", [("evil.example.net", "api.example.com"),
                                        ("api.example.com", "evil.example.net")])
 def test_wrong_server_name(weir, lab, name, real):

@@ -15,6 +15,7 @@ static struct name must(const char *s)
 	return n;
 }
 
+/* Parity: p1.5-canonical. */
 static void test_canonical(void **state)
 {
 	(void)state;

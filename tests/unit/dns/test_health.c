@@ -295,7 +295,10 @@ static void test_silent_first(void **state)
 	stop();
 }
 
-/* What a server cannot answer is put to the next; all of them failing is a failure. */
+/*
+ * What a server cannot answer is put to the next; all of them failing is a failure.
+ * Parity: d3.3-failover.
+ */
 static void test_failing_first(void **state)
 {
 	(void)state;

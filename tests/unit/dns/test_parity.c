@@ -61,7 +61,10 @@ static void query(const char *name, const char *type)
 	fake_query(&n, type_of(type));
 }
 
-/* 3.4, lesson 7: denied is NXDOMAIN, at once; REFUSED made libc wait and try again. */
+/*
+ * 3.4, lesson 7: denied is NXDOMAIN, at once; REFUSED made libc wait and try again.
+ * Parity: d3.4-denied, lesson-07.
+ */
 static void test_3_4_denied_is_nxdomain(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };
@@ -77,7 +80,10 @@ static void test_3_4_denied_is_nxdomain(void **state)
 	}
 }
 
-/* 3.4, lesson 41: more than one question is malformed, and none of them is asked or remembered. */
+/*
+ * 3.4, lesson 41: more than one question is malformed, and none of them is asked or remembered.
+ * Parity: d3.4-questions.
+ */
 static void test_3_4_many_questions(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };
@@ -97,7 +103,10 @@ static void test_3_4_many_questions(void **state)
 	assert_int_equal(F.n_asks, 0);
 }
 
-/* 3.4, D13, lesson 8: a family that the sandbox does not have is "no data", no failure. */
+/*
+ * 3.4, D13, lesson 8: a family that the sandbox does not have is "no data", no failure.
+ * Parity: d3.4-family, lesson-08.
+ */
 static void test_D13_family_off_is_nodata(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_VIRTUAL, .virtual4 = prefix_of("198.18.0.0/15") };
@@ -114,7 +123,7 @@ static void test_D13_family_off_is_nodata(void **state)
 	assert_int_equal(fake_seen().h.an, 1);
 }
 
-/* 3.4, D12: an alias of the host is a static record, both families, TTL 60. */
+/* 3.4, D12: an alias of the host is a static record, both families, TTL 60. (d3.4-alias) */
 static void test_D12_host_alias(void **state)
 {
 	struct dns_record rec[] = { { name_of("host.internal"), addr_of("192.0.2.1") },
@@ -133,7 +142,10 @@ static void test_D12_host_alias(void **state)
 	assert_int_equal(F.n_asks, 0);
 }
 
-/* 3.4: upstream fails in any way: SERVFAIL. D07: five seconds unless said otherwise. */
+/*
+ * 3.4: upstream fails in any way: SERVFAIL. D07: five seconds unless said otherwise.
+ * Parity: d3.1-timeout, d3.4-failed.
+ */
 static void test_3_4_upstream_failures(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };
@@ -154,7 +166,7 @@ static void test_3_4_upstream_failures(void **state)
 	assert_int_equal(DNS_DEFAULT_TIMEOUT_MS, 5000);
 }
 
-/* 3.4: every address filtered: the whole answer is NXDOMAIN. */
+/* 3.4: every address filtered: the whole answer is NXDOMAIN. (d3.4-rebind) */
 static void test_3_4_rebind_is_nxdomain(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };
@@ -168,7 +180,10 @@ static void test_3_4_rebind_is_nxdomain(void **state)
 	assert_int_equal(F.result, DNS_REBIND);
 }
 
-/* 3.4, D14: over UDP more than the client takes is TC and nothing; over TCP all of it. */
+/*
+ * 3.4, D14: over UDP more than the client takes is TC and nothing; over TCP all of it.
+ * Parity: d3.4-truncated.
+ */
 static void test_D14_truncation(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };
@@ -190,7 +205,10 @@ static void test_D14_truncation(void **state)
 	assert_int_equal(fake_seen().h.an, 32);
 }
 
-/* Lesson 41: records of other names in an answer feed no pin, be they answers or additional. */
+/*
+ * Lesson 41: records of other names in an answer feed no pin, be they answers or additional.
+ * Parity: d3.6-chain.
+ */
 static void test_lesson_41_strangers_feed_no_pin(void **state)
 {
 	struct dns_config cfg = { .mode = DNS_REAL };

@@ -197,6 +197,7 @@ static void answer(size_t i)
 	dns_upstream_done(T.d, a, 0, msg, len);
 }
 
+/* Parity: d3.2-tcp. */
 static void test_pipelined(void **state)
 {
 	(void)state;
@@ -357,7 +358,10 @@ static void test_bad(void **state)
 	assert_int_equal(T.d->n_conns, 0);
 }
 
-/* Silence ends a connection, and so does one byte at a time; a slow upstream does not. */
+/*
+ * Silence ends a connection, and so does one byte at a time; a slow upstream does not.
+ * Parity: d3.2-tcp.
+ */
 static void test_idle(void **state)
 {
 	uint64_t end;
@@ -386,6 +390,7 @@ static void test_idle(void **state)
 	assert_int_equal(T.events, 2);
 }
 
+/* Parity: d3.2-tcp. */
 static void test_too_many(void **state)
 {
 	struct endpoint e = { ip4(10, 0, 0, 2), 1 };

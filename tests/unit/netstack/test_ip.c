@@ -207,6 +207,7 @@ static void test_v6_headers(void **state)
 	rig_stop(&r);
 }
 
+/* Parity: p1.1-other-protocols. */
 static void test_protocols(void **state)
 {
 	uint8_t l4[40] = { 0 };

@@ -291,7 +291,7 @@ static int ping_socket(void)
 	return fd;
 }
 
-/* A ping socket: its identifier is the kernel's, the guest sees its own. */
+/* A ping socket: its identifier is the kernel's, the guest sees its own. (p1.8-echo) */
 static void test_ping_socket(void **state)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
@@ -328,7 +328,7 @@ static void test_ping_socket(void **state)
 	rig_stop(&r);
 }
 
-/* The path of the attached socket is narrower: the guest learns by how much. */
+/* The path of the attached socket is narrower: the guest learns by how much. (lesson-17) */
 static void test_too_big(void **state)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_mtu = 1300 };
@@ -483,7 +483,7 @@ static void test_rate(void **state)
 	rig_stop(&r);
 }
 
-/* Errors and replies from the guest start nothing and are not answered. */
+/* Errors and replies from the guest start nothing and are not answered. (p1.8-others) */
 static void test_icmp_ignored(void **state)
 {
 	static const uint8_t types4[] = { 0, 3, 4, 5, 11, 12 }, types6[] = { 1, 2, 3, 4, 129 };

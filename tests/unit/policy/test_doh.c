@@ -151,7 +151,7 @@ static void test_addresses(void **state)
 	assert_true(has("2002:808:808::5efe:1.1.1.1", POLICY_ALLOW));
 }
 
-/* policy/doh.tsv read again here: every name, and both sides of every prefix. */
+/* policy/doh.tsv read again here: every name, and both sides of every prefix. (d3.2-doh) */
 static void test_whole_table(void **state)
 {
 	FILE *f = fopen("policy/doh.tsv", "r");

@@ -132,6 +132,7 @@ static const char in_toml[] = "# what the agent may reach\n"
 			      "action = \"deny\"\n"
 			      "destination = \"*\"\n";
 
+/* Parity: p1.9-file. */
 static void test_three_spellings(void **state)
 {
 	char *json = printed_as(CONF_JSON, in_json), *yaml = printed_as(CONF_YAML, in_yaml);

@@ -92,6 +92,7 @@ static int probe(const struct ip_addr *a)
 	return 1;
 }
 
+/* Parity: p1.2-one-group. */
 static void n07_both_sides_of_every_boundary(void **state)
 {
 	int n = 0;
@@ -175,6 +176,7 @@ static void check_all_forms(const struct ip_addr *v4)
 	check_wrapped(text, v4);
 }
 
+/* Parity: p1.2-normalised, weak-5. */
 static void n07_every_wrapping_of_every_boundary(void **state)
 {
 	(void)state;
@@ -192,7 +194,7 @@ static void n07_every_wrapping_of_every_boundary(void **state)
 	}
 }
 
-/* What the table says in words, and the wrappings where two readings meet. */
+/* What the table says in words, and the wrappings where two readings meet. (p1.2-metadata) */
 static void n07_known_addresses(void **state)
 {
 	static const struct {

@@ -157,6 +157,7 @@ static void in_words(const struct policy *p, char *out, size_t size)
 	"{\"action\":\"allow\",\"destination\":\"host\",\"protocols\":[\"tcp\",\"udp\"],\"port\":" \
 	"53},"
 
+/* Parity: p1.4-6. */
 static void test_table(void **state)
 {
 	static const struct {

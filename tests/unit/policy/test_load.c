@@ -332,6 +332,7 @@ static void test_presets(void **state)
 	assert_null(p);
 }
 
+/* Parity: p1.1-destinations. */
 static void test_spellings(void **state)
 {
 	static const struct {

@@ -73,7 +73,10 @@ static void same(struct policy *a, struct policy *b)
 
 /* ---- the form of a policy ---------------------------------------------------------- */
 
-/* A partial document is closed outwards. Inwards only what is published can arrive at all. */
+/*
+ * A partial document is closed outwards. Inwards only what is published can arrive at all.
+ * Parity: p1.1-defaults, p1.3-empty, p1.4-4.
+ */
 static void p11_default_of_partial_json(void **state)
 {
 	(void)state;
@@ -85,6 +88,7 @@ static void p11_default_of_partial_json(void **state)
 			 "93.184.215.14", 443));
 }
 
+/* Parity: p1.1-rule. */
 static void n04_missing_means_any(void **state)
 {
 	static const char rule[] =
@@ -102,6 +106,7 @@ static void n04_missing_means_any(void **state)
 		       "198.51.100.1", 80));
 }
 
+/* Parity: p1.1-destinations. */
 static void n06_destinations(void **state)
 {
 	static const struct {
@@ -134,7 +139,7 @@ static void n06_destinations(void **state)
 	}
 }
 
-/* Dropping one of the two would widen the rule. */
+/* Dropping one of the two would widen the rule. (p1.1-singular) */
 static void n09_singular_and_plural_merged(void **state)
 {
 	(void)state;
@@ -146,7 +151,7 @@ static void n09_singular_and_plural_merged(void **state)
 			   "443], \"protocols\": [\"tcp\", \"udp\"]}")));
 }
 
-/* The destination's outwards, the guest's own inwards. */
+/* The destination's outwards, the guest's own inwards. (p1.1-service-ports, p1.1-peer) */
 static void n09_ports_are_the_services(void **state)
 {
 	static const char both[] =
@@ -163,7 +168,10 @@ static void n09_ports_are_the_services(void **state)
 	assert_false(in(both, "93.184.216.14", 80));
 }
 
-/* A rule with ports says nothing of ICMP; one that lists both is refused, not skipped. */
+/*
+ * A rule with ports says nothing of ICMP; one that lists both is refused, not skipped.
+ * Parity: p1.1-icmp-ports.
+ */
 static void n08_icmp_has_no_ports(void **state)
 {
 	struct policy *p =
@@ -185,6 +193,10 @@ static void n08_icmp_has_no_ports(void **state)
 
 /* ---- groups, as the table of the study has them --------------------------------------- */
 
+/*
+ * Parity: p1.2-unspecified, p1.2-metadata, p1.2-loopback, p1.2-private,
+ * p1.2-link-local, p1.2-multicast, p1.2-public.
+ */
 static void n07_groups_of_the_table(void **state)
 {
 	/* Both sides of each prefix. */
@@ -263,7 +275,7 @@ static void n07_groups_of_the_table(void **state)
 	}
 }
 
-/* The gateway is a group of its own whatever its address. */
+/* The gateway is a group of its own whatever its address. (p1.2-host) */
 static void n07_host_before_all(void **state)
 {
 	struct policy *p = must_load(RULES("{\"action\": \"allow\", \"destination\": \"host\"}"));
@@ -284,6 +296,7 @@ static void n07_host_before_all(void **state)
 
 /* ---- presets, profiles, flags ----------------------------------------------------------- */
 
+/* Parity: p1.3-public-only, p1.3-default, p1.3-empty. */
 static void n01_public_by_default(void **state)
 {
 	struct policy *p = composed((struct policy_flags){ 0 }, NULL);
@@ -304,6 +317,7 @@ static void n01_public_by_default(void **state)
 	same(p, must_load("\"public_only\""));
 }
 
+/* Parity: p1.3-none, p1.4-3. */
 static void n02_no_network(void **state)
 {
 	static const char *const words[] = { "\"none\"", "\"disabled\"", "\"airgapped\"" };
@@ -319,6 +333,7 @@ static void n02_no_network(void **state)
 		       "\"destination\": \"1.2.3.4\"}]}"));
 }
 
+/* Parity: p1.3-allow-all, p1.3-non-local, p1.3-profiles. */
 static void n03_profiles_compose(void **state)
 {
 	static const struct {
@@ -352,6 +367,7 @@ static void n03_profiles_compose(void **state)
 	assert_false(out("\"non_local\"", "100.100.100.200", 80));
 }
 
+/* Parity: p1.3-preset-alone. */
 static void n03_presets_take_no_rules(void **state)
 {
 	static const char *const bad[] = { "\"rules\": []", "\"default_egress\": \"allow\"",
@@ -369,6 +385,7 @@ static void n03_presets_take_no_rules(void **state)
 	}
 }
 
+/* Parity: p1.4-2, p1.4-3. */
 static void n05_defaults_by_flag(void **state)
 {
 	struct policy *p = composed(
@@ -382,6 +399,7 @@ static void n05_defaults_by_flag(void **state)
 	policy_free(p);
 }
 
+/* Parity: p1.3-deny-only, p1.3-bulk. */
 static void n10_bulk_lists_prepended(void **state)
 {
 	static const char lists[] =
@@ -412,6 +430,7 @@ static void n10_bulk_lists_prepended(void **state)
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
+/* Parity: p1.4-1, p1.4-2. */
 static void n04_first_match(void **state)
 {
 	static const char order[] = "{\"default_egress\": \"allow\", \"rules\": ["
@@ -425,6 +444,7 @@ static void n04_first_match(void **state)
 	assert_true(out(order, "11.0.0.1", 80));
 }
 
+/* Parity: p1.4-1. */
 static void n04_any_direction_in_both(void **state)
 {
 	static const char rule[] =
@@ -437,6 +457,7 @@ static void n04_any_direction_in_both(void **state)
 	assert_true(in(rule, "198.51.101.9", 80));
 }
 
+/* Parity: p1.4-3. */
 static void n11_tokens_before_profiles(void **state)
 {
 	struct policy *p = composed((struct policy_flags){ .net = "public" },
@@ -479,7 +500,7 @@ static void refused_token(const char *token, const char *says)
 		fail_msg("%s: got \"%s\", want \"%s\"", token, err.text, says);
 }
 
-/* One validator, whatever a rule comes from. */
+/* One validator, whatever a rule comes from. (p1.4-7, p1.5-suffix, p1.7-icmp, weak-7) */
 static void p14_validated_at_every_entry(void **state)
 {
 	static const char icmp[] = "ICMP never arrives from outside";
@@ -521,6 +542,7 @@ static void p14_validated_at_every_entry(void **state)
 
 /* ---- names --------------------------------------------------------------------------------------- */
 
+/* Parity: p1.5-canonical, p1.5-suffix. */
 static void n13_canonical_names(void **state)
 {
 	struct policy *p = must_load(RULES("{\"action\": \"allow\", \"destination\": "
@@ -546,7 +568,10 @@ static void n13_canonical_names(void **state)
 	policy_free(p);
 }
 
-/* How a name is known, and what an allow and a deny by it then say. */
+/*
+ * How a name is known, and what an allow and a deny by it then say.
+ * Parity: p1.5-sni, p1.5-cache-only.
+ */
 static void n13_sources_of_a_name(void **state)
 {
 	enum { NO, YES, ASK };
@@ -613,7 +638,10 @@ static void n13_sources_of_a_name(void **state)
 	policy_free(deny);
 }
 
-/* Nothing that could come would allow it: refused at once, without reading a byte. */
+/*
+ * Nothing that could come would allow it: refused at once, without reading a byte.
+ * Parity: p1.5-deferred.
+ */
 static void n13_deny_without_waiting(void **state)
 {
 	struct policy *p =
@@ -629,6 +657,7 @@ static void n13_deny_without_waiting(void **state)
 	policy_free(p);
 }
 
+/* Parity: p1.5-strict. */
 static void n14_strict_names(void **state)
 {
 	struct policy *p = must_load("{\"strict_names\": true, \"rules\": [{\"action\": \"allow\", "
@@ -648,6 +677,7 @@ static void n14_strict_names(void **state)
 
 /* ---- queries --------------------------------------------------------------------------------------- */
 
+/* Parity: p1.6-any, p1.6-host, p1.6-name, p1.6-address, p1.6-default. */
 static void p16_queries(void **state)
 {
 	static const struct {
@@ -699,7 +729,10 @@ static void p16_queries(void **state)
 	policy_free(p);
 }
 
-/* A query's name that is no host name is judged by what is there for all: the default, or "any". */
+/*
+ * A query's name that is no host name is judged by what is there for all: the default, or "any".
+ * Parity: p1.6-odd-names.
+ */
 static void p16_a_name_the_rules_cannot_spell(void **state)
 {
 	struct policy *p = must_load(RULES("{\"action\": \"allow\", \"destination\": \".x.y\"}"));
@@ -718,7 +751,10 @@ static void p16_a_name_the_rules_cannot_spell(void **state)
 
 /* ---- from outside, and echo ---------------------------------------------------------------------- */
 
-/* Peer, guest port and protocol decide; a peer proves no name, so a deny by name holds for all. */
+/*
+ * Peer, guest port and protocol decide; a peer proves no name, so a deny by name holds for all.
+ * Parity: p1.1-peer, p1.7-published, p1.7-names.
+ */
 static void p17_ingress(void **state)
 {
 	struct policy *p = must_load(
@@ -750,7 +786,7 @@ static void p17_ingress(void **state)
 			"198.51.100.1", 80));
 }
 
-/* The two words are the families': neither stands for the other. */
+/* The two words are the families': neither stands for the other. (p1.8-echo) */
 static void p18_echo_by_family(void **state)
 {
 	struct policy *p = must_load(
@@ -765,6 +801,7 @@ static void p18_echo_by_family(void **state)
 
 /* ---- tokens ------------------------------------------------------------------------------------------ */
 
+/* Parity: p1.6-dns-macro, p1.9-macro. */
 static void n12_dns_macro(void **state)
 {
 	struct policy *p = composed((struct policy_flags){ .no_net = true }, "allow@dns");
@@ -785,6 +822,7 @@ static void n12_dns_macro(void **state)
 	refused_token("allow@dns:tcp:53", "give no ports");
 }
 
+/* Parity: p1.3-local. */
 static void n12_local(void **state)
 {
 	same(composed((struct policy_flags){ .no_net = true }, "allow@local:tcp:8080"),
@@ -809,7 +847,7 @@ static void n12_local(void **state)
 	refused_token("allow@locla", "did you mean \"local\"?");
 }
 
-/* A hint for every word within two slips, short ones too. */
+/* A hint for every word within two slips, short ones too. (p1.9-hints) */
 static void n11_hints(void **state)
 {
 	static const struct {

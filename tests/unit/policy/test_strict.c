@@ -22,6 +22,7 @@ static struct policy_facts to_api(enum policy_proto proto)
 	"\"default_egress\": \"allow\", "                                                          \
 	"\"rules\": [{\"action\": \"deny\", \"destination\": \"evil.example.com\"}]"
 
+/* Parity: n14. */
 static void test_strict_allow(void **state)
 {
 	struct policy *lax = must_load("{" ALLOW_API "}");
@@ -58,6 +59,7 @@ static void test_strict_allow(void **state)
 	policy_free(strict);
 }
 
+/* Parity: n14. */
 static void test_strict_deny(void **state)
 {
 	struct policy *lax = must_load("{" DENY_API "}");

@@ -26,6 +26,7 @@ static char *rules_of(const struct policy *p)
 	return out;
 }
 
+/* Parity: p1.9-grammar. */
 static void test_accept(void **state)
 {
 #define E "{\"action\": \"allow\", \"direction\": \"egress\", \"destination\": "
@@ -92,6 +93,7 @@ static void test_accept(void **state)
 	}
 }
 
+/* Parity: p1.9-grammar. */
 static void test_refuse(void **state)
 {
 	static const struct {

@@ -271,7 +271,7 @@ static void test_hello_fields(void **state)
 			 TLSPROXY_SNIFF_BAD_TLS);
 }
 
-/* A hello that never ends is given up, however thinly it is spread. */
+/* A hello that never ends is given up, however thinly it is spread. (weak-1) */
 static void test_bounds(void **state)
 {
 	static uint8_t p[200000];

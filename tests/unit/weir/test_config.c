@@ -516,6 +516,7 @@ static void test_defaults(void **state)
 	weir_config_free(c);
 }
 
+/* Parity: d3.1-servers. */
 static void test_flags(void **state)
 {
 	static const char *const args[] = {
@@ -569,6 +570,7 @@ static void test_secret_flags(void **state)
 	weir_config_free(c);
 }
 
+/* Parity: p1.9-flags. */
 static void test_net_flags(void **state)
 {
 	static const char *const dns[] = { "--dns-server",

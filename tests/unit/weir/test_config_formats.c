@@ -103,6 +103,7 @@ static const char toml[] = "publish = [\"8080:80\"]\n"
 			   "[audit]\n"
 			   "file = \"mine.jsonl\"\n";
 
+/* Parity: p1.9-file, n32. */
 static void test_same(void **state)
 {
 	static const struct {

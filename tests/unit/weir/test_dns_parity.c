@@ -166,6 +166,7 @@ static void ranges(enum dns_mode mode)
 	dns_free(F.d);
 }
 
+/* Parity: d3.5-ipv4, d3.5-wrapped, d3.5-one-table, weak-5. */
 static void test_D08_ipv4_ranges_and_wrappings(void **state)
 {
 	(void)state;
@@ -175,7 +176,7 @@ static void test_D08_ipv4_ranges_and_wrappings(void **state)
 	policy_free(pol);
 }
 
-/* 3.5, the IPv6 list, and what it lacked; each range's edges and its neighbours. */
+/* 3.5, the IPv6 list, and what it lacked; each range's edges and its neighbours. (d3.5-ipv6) */
 static void test_D08_ipv6_ranges(void **state)
 {
 	static const struct {
@@ -230,7 +231,10 @@ static void test_D08_ipv6_ranges(void **state)
 	policy_free(pol);
 }
 
-/* D08, the hole of 3.5: what a rule with a port opens is an address that a name may have. */
+/*
+ * D08, the hole of 3.5: what a rule with a port opens is an address that a name may have.
+ * Parity: d3.1-rebind, d3.5-opened.
+ */
 static void test_D08_what_the_policy_opens_passes(void **state)
 {
 	static const char *const token = "allow@10.0.0.5:tcp:5432,allow@[fd00::/64]:udp:7";
@@ -266,7 +270,10 @@ static void test_D08_what_the_policy_opens_passes(void **state)
 	policy_free(pol);
 }
 
-/* D09, lesson 3: a question is egress. What no rule could use does not leave, in any type. */
+/*
+ * D09, lesson 3: a question is egress. What no rule could use does not leave, in any type.
+ * Parity: lesson-03.
+ */
 static void test_D09_lesson_3_asking_is_egress(void **state)
 {
 	static const char *const token = "deny@any,allow@.example.com:tcp:443";
