@@ -38,6 +38,14 @@ static void denial_text(struct gateway *gw, const struct ruling *r, const char *
 			 v->reason ? v->reason : "");
 }
 
+struct ruling gateway_judge_question(struct gateway *gw, const struct dns_question *q)
+{
+	struct name n;
+
+	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	return judge_name(&gw->judge, &n);
+}
+
 /* Of the same refusal, when this one will only be counted. */
 static const char *known_denial(struct gateway *gw, const struct dns_question *q,
 				const struct ruling *r)
@@ -54,19 +62,11 @@ static const char *known_denial(struct gateway *gw, const struct dns_question *q
 	return gateway_dns_denial_again(gw, &s);
 }
 
-struct ruling gateway_dns_judge(struct gateway *gw, const struct dns_question *q)
-{
-	struct name n;
-
-	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
-	return judge_name(&gw->judge, &n);
-}
-
 static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact,
 			struct dns_denial *ret_denial)
 {
 	struct gateway *gw = ctx;
-	struct ruling r = gateway_dns_judge(gw, q);
+	struct ruling r = gateway_judge_question(gw, q);
 
 	/* Not a service's name below an exact one: its labels are the guest's own words. */
 	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
@@ -77,7 +77,7 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 }
 
 /* Types that carry text of any kind need a rule's word; 0: another type. */
-enum policy_qtype gateway_dns_type_word(uint16_t type)
+static enum policy_qtype word_of_type(uint16_t type)
 {
 	switch (type) {
 	case 15:
@@ -92,22 +92,25 @@ enum policy_qtype gateway_dns_type_word(uint16_t type)
 }
 
 /* Does a rule let a type be asked that needs its word? */
-bool gateway_dns_type_ruled(const struct gateway *gw, const struct dns_question *q)
+static bool type_ruled(const struct gateway *gw, const struct dns_question *q)
 {
-	enum policy_qtype word = gateway_dns_type_word(q->type);
+	enum policy_qtype word = word_of_type(q->type);
 	struct name n;
 
 	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
 	return word && policy_query_type(gw->judge.policy, &n, word);
 }
 
-/* Where denials are not enforced the type is asked for as well, and was_observed() says so. */
+bool gateway_type_observed(const struct gateway *gw, const struct dns_question *q)
+{
+	return word_of_type(q->type) && !judge_enforces(&gw->judge) && !type_ruled(gw, q);
+}
+
 static bool judge_type(void *ctx, const struct dns_question *q)
 {
 	struct gateway *gw = ctx;
 
-	return gateway_dns_type_word(q->type) &&
-	       (!judge_enforces(&gw->judge) || gateway_dns_type_ruled(gw, q));
+	return type_ruled(gw, q) || gateway_type_observed(gw, q);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])

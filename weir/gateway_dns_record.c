@@ -31,8 +31,7 @@ static bool was_observed(struct gateway *gw, const struct dns_event *d, struct r
 		}
 	}
 	/* What was answered from here has its own detail. */
-	if (d->detail || !gateway_dns_type_word(d->q->type) || judge_enforces(&gw->judge) ||
-	    gateway_dns_type_ruled(gw, d->q))
+	if (d->detail || !gateway_type_observed(gw, d->q))
 		return false;
 	*r = judge_own_refusal(&gw->judge);
 	*ret_detail = "no rule lets this type be asked";
@@ -138,7 +137,7 @@ void gateway_dns_event(void *ctx, const struct dns_event *d)
 		.result = d->result,
 		.denied = d->result == DNS_DENIED || d->result == DNS_REBIND ||
 			  d->result == DNS_REFUSED || d->result == DNS_BUDGET,
-		.ruling = gateway_dns_judge(gw, d->q),
+		.ruling = gateway_judge_question(gw, d->q),
 		.denial = d->denial_id,
 		.detail = d->detail,
 		.answers = d->answers,

@@ -167,18 +167,16 @@ void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
 void gateway_dns_tcp(struct flow *f);
 void gateway_dns_tls(struct flow *f);
 void gateway_dns_cancel(struct flow *f);
-/* The word on a query: of its name, or of the host that a service's name is about. */
-struct ruling gateway_dns_judge(struct gateway *gw, const struct dns_question *q);
-/* Which word in a rule's "qtypes" lets a type be asked; 0: none, such a type needs no word or is not served. */
-enum policy_qtype gateway_dns_type_word(uint16_t type);
-/* Does a rule say that word for this query? */
-bool gateway_dns_type_ruled(const struct gateway *gw, const struct dns_question *q);
 /* Other servers from now on. */
 void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, size_t n);
 
 /* The group, not the address: the sandbox need not learn what is inside. */
 const char *gateway_rebinding_text(const struct ip_addr *a, char out[static 96]);
 extern const char gateway_alias_denied[];
+/* The ruling on a query: by its name, or for a service's by its host (policy_query_subject). */
+struct ruling gateway_judge_question(struct gateway *gw, const struct dns_question *q);
+/* A type that no rule lets be asked, and that is asked only because denials are not enforced. */
+bool gateway_type_observed(const struct gateway *gw, const struct dns_question *q);
 
 /* gateway_dns_record.c */
 void gateway_dns_event(void *ctx, const struct dns_event *d);
