@@ -215,6 +215,16 @@ static void what_policy(const json_t *e, char *out, size_t size)
 	}
 }
 
+/* ", N times": one line that stands for many. */
+static void put_times(const json_t *e, char *out, size_t size)
+{
+	if (!has(e, "count"))
+		return;
+	cell_str(out, size, ", ");
+	cell_member(out, size, e, "count");
+	cell_str(out, size, " times");
+}
+
 static void what_flow(const json_t *e, char *out, size_t size)
 {
 	cell_member(out, size, e, "proto");
@@ -235,10 +245,8 @@ static void what_flow(const json_t *e, char *out, size_t size)
 	if (has(e, "count")) {
 		cell_str(out, size, has(e, "ports") ? " ports " : "");
 		cell_member(out, size, e, "ports");
-		cell_str(out, size, ", ");
-		cell_member(out, size, e, "count");
-		cell_str(out, size, " times");
 	}
+	put_times(e, out, size);
 }
 
 static void what_dns(const json_t *e, char *out, size_t size)
@@ -255,11 +263,7 @@ static void what_dns(const json_t *e, char *out, size_t size)
 		cell_str(out, size, " ");
 		cell_member(out, size, e, "result");
 	}
-	if (has(e, "count")) {
-		cell_str(out, size, ", ");
-		cell_member(out, size, e, "count");
-		cell_str(out, size, " times");
-	}
+	put_times(e, out, size);
 }
 
 static void what_http(const json_t *e, char *out, size_t size)

@@ -72,19 +72,26 @@ unit() {
 	tally "unit tests in $1" $((${total:-0} - ${bad:-0})) "${bad:-1}" "$log"
 }
 
-# e2e NAME BUILD [PYTEST OPTION...]
-e2e() {
-	name=$1 dir=$2 log=$logs/$(echo "$1" | tr " " -).e2e
+# e2e_begin NAME BUILD [PYTEST OPTION...]: in the background, as $e2e_job; most of it is waiting.
+e2e_begin() {
+	dir=$2 log=$logs/$(echo "$1" | tr " " -).e2e
 	shift 2
 	timeout -k 10 2400 env WEIR="$top/$dir/bin/weir" /usr/bin/python3 -B -m pytest -q \
-		-p no:cacheprovider --tb=short "$@" tests/e2e >"$log" 2>&1
+		-p no:cacheprovider --tb=short "$@" tests/e2e >"$log" 2>&1 &
+	e2e_job=$!
+}
+
+# e2e_end NAME JOB
+e2e_end() {
+	log=$logs/$(echo "$1" | tr " " -).e2e
+	wait "$2"
 	rc=$?
 	good=$(tail -n 1 "$log" | sed -n 's/.*[^0-9]\{0,1\}\b\([0-9][0-9]*\) passed.*/\1/p')
 	bad=$(tail -n 1 "$log" | grep -oE '[0-9]+ (failed|error)' | awk '{n += $1} END {print n + 0}')
 	[ "$rc" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
 	[ -z "$good" ] && [ "$bad" -eq 0 ] && bad=1
 	grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-160 | sed 's/^/    /'
-	tally "end to end: $name" "${good:-0}" "$bad" "$log"
+	tally "end to end: $1" "${good:-0}" "$bad" "$log"
 }
 
 # weir makes a tap device inside its own network namespace: the node must be open to the user.
@@ -109,20 +116,24 @@ if [ "$mode" = all ]; then
 	fi
 fi
 
+sanitizers=
 if can_run; then
-	if [ "$mode" = quick ]; then
-		WEIR_E2E_BYTES=67108864 e2e normal build
-	else
-		e2e normal build
-	fi
-	if [ "$(id -u)" -eq 0 ]; then
-		e2e "by an ordinary user" build -m user --weir-user nobody
-	fi
+	# Side by side: each has a lab of its own, and two processors are enough for both.
 	if [ "${asan:-}" = yes ]; then
 		# Leaks cannot be looked for in a process that may not trace itself (seccomp).
-		ASAN_OPTIONS=detect_leaks=0
-		export ASAN_OPTIONS
-		WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=4 e2e sanitizers build-asan
+		ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
+			e2e_begin sanitizers build-asan
+		sanitizers=$e2e_job
+	fi
+	if [ "$mode" = quick ]; then
+		WEIR_E2E_BYTES=67108864 e2e_begin normal build
+	else
+		WEIR_E2E_SLACK=3 e2e_begin normal build
+	fi
+	e2e_end normal "$e2e_job"
+	if [ "$(id -u)" -eq 0 ]; then
+		e2e_begin "by an ordinary user" build -m user --weir-user nobody
+		e2e_end "by an ordinary user" "$e2e_job"
 	fi
 else
 	say "end to end: skipped, $(id -un) may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)"
@@ -154,4 +165,5 @@ if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=ad
 	tally "fuzz targets" "$good" "$bad" /dev/null
 fi
 
+[ -z "$sanitizers" ] || e2e_end sanitizers "$sanitizers"
 finish
