@@ -194,10 +194,14 @@ static int read_names(const char *path, struct nft_name **ret, size_t *ret_n)
 	struct nft_name *names = NULL;
 	size_t n = 0, size = 0, number = 0;
 	int r = file_read(path, NAMES_FILE_MAX, &text);
-	const char *at = (const char *)buf_at(&text), *end = at + text.len, *why;
+	const char *at = NULL, *end = NULL, *why;
 
 	if (r < 0)
 		complain("%s: %s", path, strerror(-r));
+	if (r == 0 && text.len) {
+		at = (const char *)buf_at(&text);
+		end = at + text.len;
+	}
 	for (; r == 0 && at < end; at++) {
 		const char *eol = memchr(at, '\n', (size_t)(end - at));
 
