@@ -161,6 +161,15 @@ void audit_row_target(const json_t *event, char *out, size_t size)
 		put_endpoint(event, has(event, "name") ? "name" : "dst", out, size);
 }
 
+/* A member behind the words that lead to it; nothing when it is absent. */
+static void cell_after(char *out, size_t size, const char *words, const json_t *event, const char *key)
+{
+	if (!has(event, key))
+		return;
+	cell_str(out, size, words);
+	cell_member(out, size, event, key);
+}
+
 static void put_list(const json_t *event, const char *key, char *out, size_t size)
 {
 	const json_t *list = json_object_get(event, key);
@@ -178,18 +187,9 @@ static void what_run(const json_t *e, char *out, size_t size)
 	cell_member(out, size, e, "event");
 	cell_str(out, size, " ");
 	cell_member(out, size, e, has(e, "name") ? "name" : "sandbox");
-	if (has(e, "backend")) {
-		cell_str(out, size, " on ");
-		cell_member(out, size, e, "backend");
-	}
-	if (has(e, "command")) {
-		cell_str(out, size, ": ");
-		cell_member(out, size, e, "command");
-	}
-	if (has(e, "status")) {
-		cell_str(out, size, ", exit status ");
-		cell_member(out, size, e, "status");
-	}
+	cell_after(out, size, " on ", e, "backend");
+	cell_after(out, size, ": ", e, "command");
+	cell_after(out, size, ", exit status ", e, "status");
 	if (json_array_size(json_object_get(e, "servers"))) {
 		cell_str(out, size, ": ");
 		put_list(e, "servers", out, size);
@@ -201,18 +201,9 @@ static void what_policy(const json_t *e, char *out, size_t size)
 	cell_member(out, size, e, "event");
 	cell_str(out, size, " generation ");
 	cell_member(out, size, e, "generation");
-	if (has(e, "rules")) {
-		cell_str(out, size, ", rules ");
-		cell_member(out, size, e, "rules");
-	}
-	if (has(e, "flows_reset")) {
-		cell_str(out, size, ", flows ended ");
-		cell_member(out, size, e, "flows_reset");
-	}
-	if (has(e, "uid")) {
-		cell_str(out, size, ", by uid ");
-		cell_member(out, size, e, "uid");
-	}
+	cell_after(out, size, ", rules ", e, "rules");
+	cell_after(out, size, ", flows ended ", e, "flows_reset");
+	cell_after(out, size, ", by uid ", e, "uid");
 }
 
 /* ", N times": one line that stands for many. */
@@ -272,10 +263,7 @@ static void what_http(const json_t *e, char *out, size_t size)
 	cell_str(out, size, " ");
 	cell_member(out, size, e, "host");
 	cell_member(out, size, e, "path");
-	if (has(e, "status")) {
-		cell_str(out, size, " ");
-		cell_member(out, size, e, "status");
-	}
+	cell_after(out, size, " ", e, "status");
 }
 
 static void what_secret(const json_t *e, char *out, size_t size)
@@ -288,10 +276,7 @@ static void what_secret(const json_t *e, char *out, size_t size)
 		cell_member(out, size, e, "encoding");
 		cell_str(out, size, ")");
 	}
-	if (has(e, "host")) {
-		cell_str(out, size, " for ");
-		cell_member(out, size, e, "host");
-	}
+	cell_after(out, size, " for ", e, "host");
 }
 
 void audit_row_fill(const json_t *e, struct audit_row *ret)
