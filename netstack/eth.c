@@ -48,15 +48,13 @@ bool eth_send(struct netstack *ns, struct link_tx *tx)
 	size_t len = tx->head_len;
 	int r;
 
-	if (ns->link.fd < 0)
+	if (!ns->link->is_up)
 		return true;
 	if (ns->link_full)
 		return false;
-	r = ns->link.drv->write(&ns->link, tx);
+	r = ns->link->drv->write(ns->link, tx);
 	if (r == -EAGAIN) {
 		ns->link_full = true;
-		if (ns->link_io.loop)
-			loop_io_set(&ns->link_io, EPOLLIN | EPOLLOUT);
 		return false;
 	}
 	if (r < 0) {
@@ -65,6 +63,7 @@ bool eth_send(struct netstack *ns, struct link_tx *tx)
 	}
 	for (unsigned i = 0; i < tx->n_data; i++)
 		len += tx->data[i].iov_len;
+	ns_flush_later(ns);
 	ns->stats.frames_out++;
 	ns->stats.bytes_out += len;
 	if (ns->ops->frame)

@@ -294,6 +294,8 @@ void flow_run_work(struct loop_task *t)
 		relay_tcp_run(f);
 	}
 	flow_free_dead(ns);
+	if (ns->link && ns->link->drv->flush)
+		ns->link->drv->flush(ns->link);
 	ns_leave(ns);
 }
 

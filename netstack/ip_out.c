@@ -87,7 +87,7 @@ static bool send_whole(struct netstack *ns, const struct ip_out *o, size_t len)
 		ip4_set_frag(h + ETH_HEAD, ns->ip4_id++, o->proto == IPPROTO_TCP ? 0x4000 : 0);
 	l4 = h + ETH_HEAD + ip;
 	memcpy(l4, o->head, o->head_len);
-	if (ns->link.drv->caps.csum && (o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP)) {
+	if (o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP) {
 		struct csum c = { 0 };
 
 		csum_feed_pseudo(&c, o->src, o->dst, o->proto, len);

@@ -8,9 +8,6 @@
  */
 #include "netstack/netstack_internal.h"
 
-#include <sys/epoll.h>
-#include <unistd.h>
-
 void ns_enter(struct netstack *ns)
 {
 	ns->depth++;
@@ -24,7 +21,8 @@ static void destroy(struct netstack *ns)
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
 	pool_fini(&ns->pool);
-	free(ns->rx_buf);
+	if (ns->link)
+		ns->link->drv->free(ns->link);
 	free(ns->scratch);
 	free(ns->dgrams);
 	free(ns);
@@ -37,41 +35,79 @@ void ns_leave(struct netstack *ns)
 		destroy(ns);
 }
 
-static void link_lost(struct netstack *ns)
-{
-	loop_io_del(&ns->link_io);
-	fd_close(steal_fd(&ns->link.fd));
-}
+/* ---- what the link says --------------------------------------------------- */
 
-static void on_link(struct loop_io *io, uint32_t revents)
+static void on_readable(struct ns_link *l)
 {
-	struct netstack *ns = container_of(io, struct netstack, link_io);
+	struct netstack *ns = l->ctx;
 
 	ns_enter(ns);
-	if (revents & EPOLLOUT) {
-		ns->link_full = false;
-		loop_io_set(io, EPOLLIN);
-		if (!list_empty(&ns->blocked))
-			loop_task_queue(ns->loop, &ns->task);
-	}
 	ns->tcp.batching = true;
-	for (unsigned i = 0; i < LIMIT_LINK_BATCH && !ns->dying; i++) {
+	for (unsigned i = 0; i < LIMIT_LINK_BATCH && !ns->dying && ns->link; i++) {
 		struct link_rx rx;
-		int r = ns->link.drv->read(&ns->link, ns->rx_buf, LIMIT_FRAME, &rx);
 
-		if (r < 0)
-			link_lost(ns);
-		if (r <= 0)
+		if (l->drv->read(l, &rx) == 0)
 			break;
 		ns->stats.frames_in++;
-		ns->stats.bytes_in += rx.len;
+		ns->stats.bytes_in += rx.len + rx.tail_len;
 		if (ns->ops->frame)
 			ns->ops->frame(ns->ctx, true, rx.p, rx.len, NULL, 0);
 		if (!ns->dying)
 			eth_input(ns, &rx);
 	}
 	ns->tcp.batching = false;
+	ns_flush_later(ns);
 	ns_leave(ns);
+}
+
+static void on_writable(struct ns_link *l)
+{
+	struct netstack *ns = l->ctx;
+
+	ns->link_full = false;
+	if (!list_empty(&ns->blocked))
+		loop_task_queue(ns->loop, &ns->task);
+}
+
+static void on_up(struct ns_link *l)
+{
+	struct netstack *ns = l->ctx;
+
+	ns->link_full = false;
+	ns->mac_known = false;
+	if (!list_empty(&ns->blocked))
+		loop_task_queue(ns->loop, &ns->task);
+}
+
+/* Flows are the guest's that is gone: what comes next must not inherit them. */
+static void end_flows(struct netstack *ns)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
+		while (!list_empty(&ns->live[i]))
+			flow_finish(container_of(ns->live[i].next, struct netstack_flow, all),
+				    NETSTACK_END_ABORTED);
+	while (!list_empty(&ns->zombies))
+		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
+}
+
+static void on_down(struct ns_link *l, bool last)
+{
+	struct netstack *ns = l->ctx;
+
+	ns_enter(ns);
+	l->is_up = false;
+	ns->mac_known = false;
+	end_flows(ns);
+	if (!ns->dying && ns->ops->link_down)
+		ns->ops->link_down(ns->ctx, last);
+	ns_leave(ns);
+}
+
+/* One task for both: what the flows still want to say goes out with the same flush. */
+void ns_flush_later(struct netstack *ns)
+{
+	if (ns->link && ns->link->drv->flush)
+		loop_task_queue(ns->loop, &ns->task);
 }
 
 static bool config_ok(const struct netstack_config *c)
@@ -89,12 +125,23 @@ static void init_tcp(struct netstack *ns)
 		.ops = &relay_tcp_ops,
 		.mss4 = (uint16_t)(ns->cfg.mtu - 40),
 		.mss6 = (uint16_t)(ns->cfg.mtu - 60),
-		.tso_max = ns->link.drv->caps.tso ? LIMIT_TSO : (size_t)ns->cfg.mtu - 60,
+		.tso_max = LIMIT_TSO,
 		.rx_max = LIMIT_TCP_RX,
 		.tx_max = LIMIT_TCP_TX,
 		.mem_max = LIMIT_TCP_MEM,
 	};
 	hash_key_random(&ns->tcp.isn_key);
+}
+
+static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
+{
+	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
+
+	switch (kind) {
+	case NETSTACK_LINK_TAP:
+		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
+	}
+	return -EINVAL;
 }
 
 int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
@@ -104,7 +151,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	struct netstack *ns;
 	int r;
 
-	if (kind != NETSTACK_LINK_TAP || !config_ok(cfg))
+	if (!config_ok(cfg))
 		return -EINVAL;
 	ns = calloc(1, sizeof(*ns));
 	if (!ns)
@@ -113,7 +160,6 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	ns->cfg = *cfg;
 	ns->ops = ops;
 	ns->ctx = ctx;
-	ns->link = (struct ns_link){ .fd = -1, .drv = &link_tap };
 	ns->task.cb = flow_run_work;
 	ns->resolve.cb = eth_resolve_timer;
 	ns->icmp.tokens = (uint64_t)LIMIT_ICMP_BURST * 1000000;
@@ -131,18 +177,14 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	init_tcp(ns);
 	pool_init(&ns->pool, sizeof(struct netstack_flow),
 		  (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
-	ns->rx_buf = malloc(LIMIT_FRAME);
 	ns->scratch = malloc(LIMIT_FRAME);
-	r = ns->rx_buf && ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
+	r = ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
 	if (r == 0)
-		r = fd_set_nonblock(fd, true);
-	if (r == 0)
-		r = loop_io_add(loop, &ns->link_io, fd, EPOLLIN, on_link);
+		r = link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
 	}
-	ns->link.fd = fd;
 	*ret = ns;
 	return 0;
 }
@@ -153,13 +195,7 @@ void netstack_free(struct netstack *ns)
 		return;
 	ns_enter(ns);
 	ns->dying = true;
-	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
-		while (!list_empty(&ns->live[i]))
-			flow_finish(container_of(ns->live[i].next, struct netstack_flow, all),
-				    NETSTACK_END_ABORTED);
-	while (!list_empty(&ns->zombies))
-		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
-	link_lost(ns);
+	end_flows(ns);
 	ns_leave(ns);
 }
 

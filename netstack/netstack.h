@@ -90,6 +90,8 @@ struct netstack_ops {
 	/* May be NULL. Every frame on the link, without virtio header, for captures. */
 	void (*frame)(void *ctx, bool from_guest, const void *head, size_t head_len,
 		      const void *payload, size_t payload_len);
+	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
+	void (*link_down)(void *ctx, bool last);
 	/* May be NULL. A packet refused before a flow existed (limit, protocol). */
 	void (*packet_refused)(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
 			       enum netstack_refusal how);

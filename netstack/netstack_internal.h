@@ -5,7 +5,7 @@
  * only, and never from inside the TCP engine (notes are remembered and worked
  * off by a loop task), so that an owner may call anything from anywhere.
  *
- *    link_tap ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_seg
+ *    link_*.c ─► netstack ─► eth ─► ip4/ip6 (frag) ─► icmp · udp · relay_seg
  *                                                      └─► flow ─► relay_dgram
  *    everything that answers ─► ip_out ─► link
  */
@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
+#include "netstack/link.h"
 #include "netstack/netstack.h"
 #include "netstack/netstack_limits.h"
 #include "netstack/tcp.h"
@@ -28,61 +29,6 @@
 #define IP6_HEAD 40
 #define UDP_HEAD 8
 #define ICMP_HEAD 8
-
-/* ---- link ------------------------------------------------------------- */
-
-/* What a link can do for us; what it cannot is done in software. */
-struct link_caps {
-	bool vnet_hdr;
-	bool csum; /* frames may leave with partial checksums */
-	bool tso;
-	bool uso;
-	size_t frame_max;
-};
-
-/* Segmentation hints. From the guest they are claims: never used as an index. */
-enum link_gso {
-	LINK_GSO_NONE = 0,
-	LINK_GSO_TCP4 = 1,
-	LINK_GSO_TCP6 = 4,
-	LINK_GSO_UDP = 5,
-};
-
-struct link_rx {
-	const uint8_t *p; /* Ethernet header on */
-	size_t len;
-	bool vouched; /* checksum need not be verified */
-	uint8_t gso;
-	uint16_t gso_size;
-};
-
-/* A frame to send; head holds Ethernet, IP and transport header. */
-struct link_tx {
-	const uint8_t *head;
-	size_t head_len;
-	struct iovec data[2];
-	unsigned n_data;
-	bool partial_csum;
-	uint16_t csum_start, csum_off;
-	uint8_t gso;
-	uint16_t gso_size;
-};
-
-struct ns_link;
-struct link_driver {
-	/* One frame into buf: 1, 0 when there is none now, or negative errno (link lost). */
-	int (*read)(struct ns_link *l, uint8_t *buf, size_t size, struct link_rx *ret);
-	/* 0, -EAGAIN when the link takes no more now, other errors: this frame is lost. */
-	int (*write)(struct ns_link *l, const struct link_tx *tx);
-	struct link_caps caps;
-};
-
-struct ns_link {
-	int fd;
-	const struct link_driver *drv;
-};
-
-extern const struct link_driver link_tap;
 
 /* ---- checksums -------------------------------------------------------- */
 
@@ -266,13 +212,11 @@ struct netstack {
 	const struct netstack_ops *ops;
 	void *ctx;
 
-	struct ns_link link;
-	struct loop_io link_io;
+	struct ns_link *link; /* NULL: lost for good */
 	bool link_full, mac_known;
 	uint8_t guest_mac[6];
 	struct loop_timer resolve;
 	unsigned resolve_tries;
-	uint8_t *rx_buf;
 	uint8_t *scratch; /* HOLD_MAX linearised, captures: LIMIT_FRAME */
 	uint8_t *dgrams;  /* LIMIT_DGRAM_BATCH of 64 KiB, made on first use */
 
@@ -298,6 +242,8 @@ struct netstack {
 /* Around everything the loop or the owner calls: netstack_free() may come in between. */
 void ns_enter(struct netstack *ns);
 void ns_leave(struct netstack *ns);
+/* Frames were written or lent: the link is to be flushed before the loop sleeps. */
+void ns_flush_later(struct netstack *ns);
 
 static inline bool flow_live(const struct netstack_flow *f)
 {

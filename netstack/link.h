@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A link: frames to and from one guest, whatever carries them. The stack above
+ * knows frames only; how they travel, and what the guest's side can do itself
+ * (checksums, segmentation), is the driver's.
+ *
+ * Pull for frames of the guest, push for ours: the driver says readable(), the
+ * stack calls read() until it gives nothing or the stack's share of a turn is
+ * over; then readable() must come again by itself (a task will do).
+ *
+ * The stack always sends super-segments with partial checksums. A driver whose
+ * guest cannot take them uses link_segment() (link_segment.c).
+ */
+#ifndef WEIR_NETSTACK_LINK_H
+#define WEIR_NETSTACK_LINK_H
+
+#include <sys/uio.h>
+
+#include "base/base.h"
+
+/* Segmentation, numbered as in virtio-net headers. From the guest they are claims: never an index. */
+enum link_gso {
+	LINK_GSO_NONE = 0,
+	LINK_GSO_TCP4 = 1,
+	LINK_GSO_TCP6 = 4,
+	LINK_GSO_UDP = 5,
+};
+
+/* What the guest's side takes from us; may change when the link comes up (link_events.up). */
+struct link_caps {
+	bool csum; /* frames with partial checksums */
+	bool tso4, tso6;
+	bool uso;
+};
+
+#define LINK_TAIL_MAX 64
+
+/*
+ * A frame of the guest. p is private memory: what is read there stays as it is.
+ * The rest of the payload may lie in the guest's own memory and change while it
+ * is looked at; only TCP payload behind a vouched checksum may come that way,
+ * its headers are always in p. Valid until the next read() or flush().
+ */
+struct link_rx {
+	const uint8_t *p; /* Ethernet header on */
+	size_t len;
+	struct iovec tail[LINK_TAIL_MAX];
+	unsigned n_tail;
+	size_t tail_len;
+	bool vouched; /* checksum need not be verified */
+	uint8_t gso;
+	uint16_t gso_size;
+};
+
+/* A frame to send; head holds Ethernet, IP and transport header. */
+struct link_tx {
+	const uint8_t *head;
+	size_t head_len;
+	struct iovec data[2];
+	unsigned n_data;
+	bool partial_csum;
+	uint16_t csum_start, csum_off; /* from the Ethernet header on */
+	uint8_t gso;
+	uint16_t gso_size;
+};
+
+#define LINK_ROOM_MAX 64
+
+struct ns_link;
+
+struct link_driver {
+	const char *name;
+	/* One frame: 1, 0 when there is none now. A link that is lost says down() and returns 0. */
+	int (*read)(struct ns_link *l, struct link_rx *ret);
+	/*
+	 * 0: sent or queued until flush(). -EAGAIN: all of it is refused now,
+	 * writable() follows. Other errors: this frame is lost.
+	 */
+	int (*write)(struct ns_link *l, const struct link_tx *tx);
+	/*
+	 * Room for one frame with payload that is yet to be written, in the guest's
+	 * own memory where the link has it: up to want bytes behind head_len of
+	 * header. -EAGAIN as write(). Exactly one commit() (or cancel) follows
+	 * before any other call. NULL: the link has nothing better than write().
+	 */
+	int (*room)(struct ns_link *l, size_t head_len, size_t want,
+		    struct iovec iov[LINK_ROOM_MAX], unsigned *ret_n);
+	/* tx as for write(), its data being the first len bytes of the room; len 0 and tx NULL: cancel. */
+	int (*commit)(struct ns_link *l, const struct link_tx *tx, size_t len);
+	/* The turn is over: pass on what is queued, give back what read() lent, wake the guest. */
+	void (*flush)(struct ns_link *l);
+	void (*free)(struct ns_link *l);
+};
+
+/* What the stack is told. Never from inside a call of the stack's own but read(). */
+struct link_events {
+	void (*readable)(struct ns_link *l);
+	void (*writable)(struct ns_link *l);
+	/* A guest is there, its caps are known: not for a tap, which is up from its birth. */
+	void (*up)(struct ns_link *l);
+	/*
+	 * The guest is gone and with it every flow; what comes next is another
+	 * machine. last: nothing ever comes again.
+	 */
+	void (*down)(struct ns_link *l, bool last);
+};
+
+/* First member of a driver's own struct. */
+struct ns_link {
+	const struct link_driver *drv;
+	const struct link_events *events;
+	void *ctx; /* the stack's */
+	struct loop *loop;
+	struct link_caps caps;
+	bool is_up;
+};
+
+/*
+ * Open a link over fd, which is taken over when 0 is returned: a tap as
+ * netstack.h says; a socket that is connected, or that listens and gets one
+ * guest at a time. No event comes before the loop runs.
+ */
+must_check int link_tap_new(struct loop *loop, int fd, const struct link_events *e, void *ctx,
+			    struct ns_link **ret);
+
+/*
+ * Cut tx (at most 64 KiB of payload) into frames that need neither
+ * segmentation nor checksum, and hand them to put() one by one; stops at its
+ * first non-zero result, which is returned. What caps has is left as it is.
+ */
+int link_segment(const struct link_tx *tx, const struct link_caps *caps,
+		 int (*put)(void *ctx, const struct link_tx *one), void *ctx);
+
+#endif
