@@ -18,12 +18,14 @@ static void destroy(struct netstack *ns)
 	loop_task_cancel(ns->loop, &ns->task);
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
+	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
 	pool_fini(&ns->pool);
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
+	free(ns->peek_buf);
 	free(ns->dgrams);
 	free(ns);
 }
@@ -187,6 +189,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->dead);
 	list_init(&ns->work);
 	list_init(&ns->blocked);
+	list_init(&ns->later);
+	ns->again.cb = flow_again_timer;
 	frag_init(ns);
 	init_tcp(ns);
 	pool_init(&ns->pool, sizeof(struct netstack_flow),

@@ -145,6 +145,7 @@ struct tcp {
 	bool eof : 1;
 	bool rx_closed : 1;  /* tcp_close(): nobody reads any more */
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
+	bool external : 1;   /* tx.len bytes are in the owner's queue; the ring has no memory */
 	bool rtt_timing : 1;
 	bool eifel : 1;	      /* the next ACK may show that the timeout was spurious */
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */

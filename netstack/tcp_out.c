@@ -118,10 +118,15 @@ static bool emit_data(struct tcp *t, uint32_t seq, uint32_t n, bool fin)
 	size_t len[2], opt = 0;
 	uint8_t flags = TCP_ACK | (fin ? TCP_FIN : 0);
 
-	tcp_ring_pieces(&t->tx, seq - t->tx_seq, n, p, len);
-	for (int i = 0; i < 2; i++) {
-		o.data[i].p = p[i];
-		o.data[i].len = len[i];
+	if (t->external && n) {
+		o.external = true;
+		o.offset = t->acked + (seq - t->tx_seq);
+	} else {
+		tcp_ring_pieces(&t->tx, seq - t->tx_seq, n, p, len);
+		for (int i = 0; i < 2; i++) {
+			o.data[i].p = p[i];
+			o.data[i].len = len[i];
+		}
 	}
 	if (n && seq + n == tcp_data_end(t))
 		flags |= TCP_PSH;
@@ -207,6 +212,19 @@ static uint32_t sendable(struct tcp *t, uint32_t avail)
 	return whole_segments(t, n, avail);
 }
 
+size_t tcp_tx_wanted(const struct tcp *t)
+{
+	uint32_t wnd = seq_gap(t->snd_nxt, t->snd_una + t->snd_wnd);
+	uint32_t pipe = tcp_cc_pipe(t);
+	uint32_t n = MIN(wnd, pipe < t->cwnd ? t->cwnd - pipe : 0);
+	uint32_t tso = (uint32_t)MAX(MIN(t->stack->tso_max, (size_t)65535), (size_t)t->mss);
+
+	if (t->link_full || tcp_tx_unsent(t) || !tcp_synchronized(t))
+		return 0;
+	n = MIN(n, tso);
+	return n - n % t->mss;
+}
+
 static void sent_new(struct tcp *t, uint32_t n)
 {
 	if (t->snd_una == t->snd_nxt) {
@@ -215,6 +233,10 @@ static void sent_new(struct tcp *t, uint32_t n)
 	}
 	t->snd_nxt += n;
 	t->sws_override = false;
+	if (t->external && t->tx_waiting && t->snd_nxt == tcp_data_end(t)) {
+		t->tx_waiting = false;
+		tcp_note_add(t, TCP_WRITABLE);
+	}
 	if (!t->rtt_timing && t->recovery == TCP_R_OPEN) {
 		t->rtt_timing = true;
 		t->rtt_seq = t->snd_nxt;
