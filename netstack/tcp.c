@@ -116,7 +116,7 @@ void *tcp_owner(const struct tcp *t)
 static void stop(struct tcp *t)
 {
 	t->state = TCP_S_CLOSED;
-	t->t_rtx = t->t_ack = t->t_close = t->t_idle = 0;
+	t->t_rtx = t->t_probe = t->t_ack = t->t_close = t->t_idle = 0;
 	t->ack_now = t->syn_pending = t->probe_pending = false;
 	t->tx.len = 0;
 	tcp_ring_free(&t->tx);
@@ -172,6 +172,7 @@ static void choose_isn(struct tcp *t)
 	t->iss = (uint32_t)h + (uint32_t)(t->now / 4000);
 	t->ts_offset = (uint32_t)(h >> 32);
 	t->snd_una = t->snd_nxt = t->recover = t->rtx_nxt = t->iss;
+	t->redo_nxt = t->redo_end = t->mark_seq = t->iss;
 	t->tx_seq = t->iss + 1;
 }
 

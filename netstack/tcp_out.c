@@ -156,10 +156,20 @@ uint32_t tcp_rtx_end(const struct tcp *t)
 	}
 }
 
+/* A frame that is lost must not be all there was, or only a timer tells. */
+static uint32_t tso_max(const struct tcp *t)
+{
+	uint32_t n = (uint32_t)MIN(t->stack->tso_max, (size_t)65535);
+
+	if (t->lossy)
+		n = MIN(n, t->cwnd / TCP_LOSSY_PIECES);
+	return MAX(n, t->mss);
+}
+
 /* At most what one tcp_out takes; a part segment only at the end of what there is. */
 static uint32_t whole_segments(const struct tcp *t, uint32_t n, uint32_t all)
 {
-	uint32_t tso = (uint32_t)MAX(MIN(t->stack->tso_max, (size_t)65535), (size_t)t->mss);
+	uint32_t tso = tso_max(t);
 
 	if (n == all && n <= tso)
 		return n;
@@ -170,10 +180,14 @@ static uint32_t whole_segments(const struct tcp *t, uint32_t n, uint32_t all)
 /* One retransmission; false when there is nothing to do or no room for it. */
 static bool retransmit_one(struct tcp *t)
 {
-	uint32_t limit = tcp_rtx_end(t), end, n, all, data_end = tcp_data_end(t), pipe;
-	uint32_t seq = tcp_sack_hole(t, seq_max(t->rtx_nxt, t->snd_una), limit, &end);
-	bool fin;
+	uint32_t end, n, all, data_end = tcp_data_end(t), pipe, seq;
+	bool fin, redo = t->recovery != TCP_R_OPEN;
 
+	seq = tcp_sack_hole(t, seq_max(t->redo_nxt, t->snd_una), t->redo_end, &end);
+	if (!redo || !seq_lt(seq, end)) {
+		redo = false;
+		seq = tcp_sack_hole(t, seq_max(t->rtx_nxt, t->snd_una), tcp_rtx_end(t), &end);
+	}
 	if (!seq_lt(seq, end))
 		return false;
 	pipe = tcp_cc_pipe(t);
@@ -190,7 +204,10 @@ static bool retransmit_one(struct tcp *t)
 	t->stack->retransmits += n > t->mss ? (n + t->mss - 1) / t->mss : 1;
 	t->rtx_force = false;
 	t->rtt_timing = false; /* Karn */
-	t->rtx_nxt = seq + n + fin;
+	if (redo)
+		t->redo_nxt = seq + n + fin;
+	else
+		t->rtx_nxt = seq + n + fin;
 	return true;
 }
 
@@ -217,7 +234,7 @@ size_t tcp_tx_wanted(const struct tcp *t)
 	uint32_t wnd = seq_gap(t->snd_nxt, t->snd_una + t->snd_wnd);
 	uint32_t pipe = tcp_cc_pipe(t);
 	uint32_t n = MIN(wnd, pipe < t->cwnd ? t->cwnd - pipe : 0);
-	uint32_t tso = (uint32_t)MAX(MIN(t->stack->tso_max, (size_t)65535), (size_t)t->mss);
+	uint32_t tso = tso_max(t);
 
 	if (t->link_full || tcp_tx_unsent(t) || !tcp_synchronized(t))
 		return 0;
