@@ -154,6 +154,10 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	switch (kind) {
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_STREAM:
+		return link_stream_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_DGRAM:
+		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
 	}
 	return -EINVAL;
 }
