@@ -115,8 +115,7 @@ static void test_batches(void **state)
 	while (sent < 500) {
 		unsigned burst = 0;
 
-		while (sent < 500 &&
-		       send(r.fd, f.b + VNET, f.len - VNET, MSG_DONTWAIT) > 0) {
+		while (sent < 500 && send(r.fd, f.b + VNET, f.len - VNET, MSG_DONTWAIT) > 0) {
 			sent++;
 			burst++;
 		}
