@@ -103,7 +103,7 @@ struct flow {
 	enum policy_fact fact; /* how far its name was known when it was judged */
 	bool unproven;	       /* KNOWN: the client's word only */
 	bool sealed;	       /* NONE: its server name is encrypted */
-	struct name candidates[FLOW_CANDIDATES];
+	struct name *candidates; /* of a real address; most flows have none */
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
 	bool name_agrees;  /* nothing that it shows speaks of another name */
