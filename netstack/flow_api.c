@@ -158,6 +158,8 @@ int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struc
 	if (!own->family || !ip_equal(own, &guest->addr) ||
 	    from->addr.family != guest->addr.family || !from->port || !guest->port)
 		return -EINVAL;
+	if (t.guest.addr.family == 6)
+		t.guest.addr = guest6_target(ns, &t.guest.addr);
 	f = flow_find(ns, &t);
 	if (f && f->state == FLOW_ZOMBIE) {
 		flow_bury(f);
