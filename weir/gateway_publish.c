@@ -32,29 +32,24 @@
 
 /* ---- judging ------------------------------------------------------------------ */
 
-static bool is_answered(const struct ip_addr *a)
+static bool is_answered(const struct sandbox_net *net, const struct ip_addr *a)
 {
-	static const struct ip_prefix own[] = {
-		{ { 4, { 192, 0, 0, 0 } }, SANDBOX_PREFIX4 },
-		{ { 6, { 0xfd, 0x77, 0x65, 0x69, 0x72 } }, SANDBOX_PREFIX6 },
-	};
-
 	switch (policy_group_of(a)) {
 	case POLICY_GROUP_LOOPBACK:
 	case POLICY_GROUP_LINK_LOCAL:
 	case POLICY_GROUP_MULTICAST:
 		return false;
 	default:
-		return !ip_in_prefix(a, &own[0]) && !ip_in_prefix(a, &own[1]);
+		return !ip_in_prefix(a, a->family == 4 ? &net->slot4 : &net->slot6);
 	}
 }
 
-static struct endpoint seen_peer(const struct endpoint *peer)
+static struct endpoint seen_peer(const struct sandbox_net *net, const struct endpoint *peer)
 {
 	struct endpoint e = *peer;
 
-	if (!is_answered(&peer->addr))
-		e.addr = peer->addr.family == 4 ? gateway_ip4 : gateway_ip6;
+	if (!is_answered(net, &peer->addr))
+		e.addr = peer->addr.family == 4 ? net->gateway4 : net->gateway6;
 	return e;
 }
 
@@ -130,8 +125,9 @@ static int send_header(struct flow *f, int fd)
 static int connect_guest(struct published *p, struct flow *f, int fd)
 {
 	enum netstack_proto proto = p->port.cfg.udp ? NETSTACK_UDP : NETSTACK_TCP;
-	struct endpoint from = seen_peer(&f->peer);
-	struct endpoint guest = { f->peer.addr.family == 4 ? guest_ip4 : guest_ip6,
+	const struct sandbox_net *net = &p->gw->cfg->net;
+	struct endpoint from = seen_peer(net, &f->peer);
+	struct endpoint guest = { f->peer.addr.family == 4 ? net->guest4 : net->guest6,
 				  p->port.cfg.guest_port };
 	int r = netstack_connect(p->gw->ns, proto, &from, &guest, fd, f, &f->ns);
 
@@ -150,6 +146,7 @@ int published_open(struct published *p, const struct endpoint *peer, int fd, str
 	struct gateway *gw = p->gw;
 	struct ruling ruling = judge(p, peer);
 	struct flow *f;
+	int r;
 
 	if (ruling.answer != POLICY_ANSWER_ALLOW) {
 		published_refused(p, peer, &ruling, NULL);
@@ -161,10 +158,15 @@ int published_open(struct published *p, const struct endpoint *peer, int fd, str
 	f->ruling = ruling;
 	f->peer = *peer;
 	f->recorded = true;
-	if (connect_guest(p, f, fd) < 0) {
+	r = connect_guest(p, f, fd);
+	if (r < 0)
 		gateway_flow_free(f);
-		return -ENOBUFS;
+	if (r == -EINVAL || r == -EOPNOTSUPP) {
+		published_refused(p, peer, NULL, "the sandbox has no address of this family");
+		return -EACCES;
 	}
+	if (r < 0)
+		return -ENOBUFS;
 	f->listener = p;
 	p->counts.now++;
 	p->counts.total++;
