@@ -181,6 +181,13 @@ must_check int netstack_connect(struct netstack *ns, enum netstack_proto proto,
 				const struct endpoint *from, const struct endpoint *guest, int fd,
 				void *user, struct netstack_flow **ret);
 
+/*
+ * TCP, right after netstack_connect() and before the loop runs: bytes that the
+ * guest gets before any of the descriptor's. They count as bytes_down. At most
+ * 256; -ENOBUFS when they cannot be kept.
+ */
+must_check int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len);
+
 /* Totals since start, for the record and the tests. */
 struct netstack_stats {
 	uint64_t frames_in, frames_out;

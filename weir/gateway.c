@@ -94,6 +94,8 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
+	if (gateway_publish_message(gw, &m, (size_t)n, fd))
+		return;
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
 		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
@@ -160,7 +162,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 static void keep_only_ours(const struct gateway_spec *spec, int link)
 {
-	cleanup_free int *keep = calloc(spec->cfg->n_publish + 4, sizeof(*keep));
+	cleanup_free int *keep = calloc(spec->n_ports + 4, sizeof(*keep));
 	size_t n = 0;
 
 	if (!keep)
@@ -169,8 +171,8 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = link;
 	keep[n++] = spec->proxy;
 	keep[n++] = spec->capture;
-	for (size_t i = 0; i < spec->cfg->n_publish; i++)
-		keep[n++] = spec->published[i];
+	for (size_t i = 0; i < spec->n_ports; i++)
+		keep[n++] = spec->ports[i].fd;
 	harden_close_others(keep, n);
 }
 

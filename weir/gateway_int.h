@@ -80,8 +80,8 @@ struct gateway {
 	struct hmap flows; /* by id, those that the tlsproxy has */
 	struct list all;   /* struct flow */
 	struct pool flow_pool, query_pool;
-	struct published *published;
-	size_t n_published;
+	struct list ports; /* struct published */
+	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
@@ -125,7 +125,12 @@ struct flow {
 	struct list queries; /* FLOW_DNS: asked and not answered */
 	struct published *listener;
 	struct endpoint peer; /* FLOW_PUBLISHED*: who really is there */
+	bool is_peer;	      /* UDP: what follows is in use */
 	struct hmap_node by_peer;
+	struct list by_use;
+	uint64_t used;	      /* when either side last spoke */
+	struct ip_addr local; /* the address that the peer wrote to */
+	unsigned local_link;
 };
 
 /* gateway_flow.c: new flows to a verdict */
@@ -188,6 +193,9 @@ void gateway_dns_line(struct gateway *gw, const struct dns_said *s, const char *
 must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
 void gateway_publish_forget(struct flow *f);
+struct msg;
+/* The supervisor's word on published ports; fd is taken over when true is returned. */
+bool gateway_publish_message(struct gateway *gw, const struct msg *m, size_t len, int fd);
 
 /* Another peer's word on one that is connected: as when it came. */
 struct ruling gateway_publish_judge(const struct flow *f);

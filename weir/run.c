@@ -137,6 +137,8 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
 		run_policy_word(c, &m, (size_t)n);
+	else if (c == &c->run->gateway)
+		run_ports_word(c->run, &m, (size_t)n);
 }
 
 /* ---- job control ---------------------------------------------------------------- */
@@ -337,7 +339,7 @@ static void finish(struct run *r)
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
 		free(r->placeholders[i]);
 	free(r->placeholders);
-	free(r->published);
+	run_ports_end(r);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
