@@ -207,6 +207,12 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 {
 	struct flow *f = user;
 
+	if (fd < 0 && f->dial.heard.from.family && !f->early) {
+		gateway_record_refusal(f, false, strerror(error));
+		f->recorded = true;
+		netstack_flow_refuse_icmp(f->ns, &f->dial.heard);
+		return;
+	}
 	if (fd < 0) {
 		gateway_flow_fail(f, error, NULL);
 		return;
@@ -214,6 +220,11 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 	f->upstream = *to;
 	if (f->want_proxy) {
 		gateway_to_proxy(f, fd);
+		return;
+	}
+	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
+		gateway_flow_allowed(f);
+		netstack_flow_attach_shared(f->ns, fd, to);
 		return;
 	}
 	/* With early handshakes the looking is behind us. */
@@ -305,6 +316,9 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
 		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
 	}
+	f->dial.hops = netstack_flow_hop_limit(f->ns);
+	if (f->dial.hops > PROBE_HOPS)
+		f->dial.hops = 0;
 	dial_start(&f->dial, f->gw->loop, t->proto, pass, n_pass, on_dialled, f);
 }
 

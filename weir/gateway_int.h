@@ -16,6 +16,9 @@
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
 /* A client that sent a few bytes which could begin a request, and then waits. */
 #define UNDECIDED_WAIT (NS_PER_S / 2)
+/* A connection whose first packet may pass no more routers than this is a probe of the path;
+ * no system's own default is as low. */
+#define PROBE_HOPS 31
 /* Refusals with a line of their own on the record; the rest of a flood is counted. */
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
