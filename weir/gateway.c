@@ -94,6 +94,8 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
+	if (gateway_publish_message(gw, &m, (size_t)n, fd))
+		return;
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
 		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
@@ -110,12 +112,13 @@ static int start_netstack(struct gateway *gw, int link)
 		.packet_refused = gateway_packet_refused,
 	};
 	static struct netstack_ops ops;
+	const struct sandbox_net *net = &gw->cfg->net;
 	struct netstack_config cfg = {
-		.gateway4 = gateway_ip4,
-		.gateway6 = gateway_ip6,
-		.guest4 = guest_ip4,
-		.guest6 = guest_ip6,
-		.mtu = SANDBOX_MTU,
+		.gateway4 = net->gateway4,
+		.gateway6 = net->gateway6,
+		.guest4 = net->guest4,
+		.guest6 = net->guest6,
+		.mtu = net->mtu,
 		.max_tcp = gw->cfg->max_connections,
 		.max_udp = MAX_UDP_FLOWS,
 		.max_icmp = MAX_ICMP_FLOWS,
@@ -124,7 +127,7 @@ static int start_netstack(struct gateway *gw, int link)
 	ops = plain;
 	if (gw->capture)
 		ops.frame = on_frame;
-	memcpy(cfg.gateway_mac, gateway_mac, sizeof(gateway_mac));
+	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
 	return netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);
@@ -135,6 +138,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	int r = loop_new(&gw->loop);
 
 	hash_key_random(&gw->key);
+	if (r == 0)
+		record_batch(&gw->record, gw->loop);
 	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
 	if (r == 0 && spec->capture >= 0)
@@ -157,7 +162,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 static void keep_only_ours(const struct gateway_spec *spec, int link)
 {
-	cleanup_free int *keep = calloc(spec->cfg->n_publish + 4, sizeof(*keep));
+	cleanup_free int *keep = calloc(spec->n_ports + 4, sizeof(*keep));
 	size_t n = 0;
 
 	if (!keep)
@@ -166,8 +171,8 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = link;
 	keep[n++] = spec->proxy;
 	keep[n++] = spec->capture;
-	for (size_t i = 0; i < spec->cfg->n_publish; i++)
-		keep[n++] = spec->published[i];
+	for (size_t i = 0; i < spec->n_ports; i++)
+		keep[n++] = spec->ports[i].fd;
 	harden_close_others(keep, n);
 }
 
@@ -182,7 +187,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
-	judge_listen(&gw.judge, &gw.worker, spec->supervisor);
+	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	gw.proxy = spec->proxy;
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
@@ -203,6 +208,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	gateway_dns_repeats_flush(&gw);
+	record_flush(&gw.record);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);
 }
