@@ -112,6 +112,8 @@ struct netstack_config {
 enum netstack_link_kind {
 	NETSTACK_LINK_TAP =
 		1, /* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	NETSTACK_LINK_VHOST_USER =
+		4, /* Unix stream socket, connected to a VMM or listening for one at a time */
 };
 
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
@@ -170,6 +172,7 @@ struct netstack_stats {
 	uint64_t dropped_link_full;
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
+	uint64_t link_faults; /* links lost because VMM or driver broke their rules */
 	uint64_t retransmits; /* TCP segments sent again */
 	uint32_t tcp_flows, udp_flows, icmp_flows;
 };
