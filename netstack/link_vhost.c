@@ -68,6 +68,7 @@ static void lost(struct link_vhost *v, const char *what, const char *why, bool f
 	loop_io_del(&v->conn_io);
 	vhost_wire_fini(&v->wire);
 	vhost_dev_reset(&v->dev);
+	vhost_net_forget_late(v);
 	v->connected = v->lent = v->msg_waiting = v->rx_wait = v->gathered = false;
 	v->fault = NULL;
 	v->link.is_up = false;
@@ -82,9 +83,26 @@ static bool restart(struct link_vhost *v)
 	bool *gone = v->gone;
 
 	log_info("vhost-user: another driver has taken the device");
+	vhost_net_forget_late(v);
 	v->link.is_up = false;
 	v->link.events->down(&v->link, false);
 	return !*gone;
+}
+
+/* The driver has buffers to receive into again, or takes them again. */
+static void receives_again(struct link_vhost *v)
+{
+	struct vring *q = &v->dev.q[VHOST_RX];
+	bool all;
+
+	if (!v->rx_wait || !q->running || !q->enabled || v->fault)
+		return;
+	v->rx_wait = false;
+	all = vhost_net_late(v);
+	if (vring_publish(q))
+		vring_call(q);
+	if (all)
+		v->link.events->writable(&v->link);
 }
 
 /* After each message (messages() watches for our death): what has begun, what can go on. */
@@ -109,10 +127,7 @@ static void check_rings(struct link_vhost *v)
 	}
 	/* Kicked before we watched, or while it was disabled. */
 	run_again(v);
-	if (v->rx_wait && rx->enabled) {
-		v->rx_wait = false;
-		v->link.events->writable(&v->link);
-	}
+	receives_again(v);
 }
 
 /* ---- messages ----------------------------------------------------------- */
@@ -217,12 +232,10 @@ static void on_kick(struct loop_io *io, uint32_t revents)
 	struct link_vhost *v = container_of(q->dev, struct link_vhost, dev);
 
 	(void)revents;
-	if (q == &v->dev.q[VHOST_TX]) {
+	if (q == &v->dev.q[VHOST_TX])
 		turn(v);
-	} else if (v->rx_wait && q->running && q->enabled && !v->fault) {
-		v->rx_wait = false;
-		v->link.events->writable(&v->link);
-	}
+	else
+		receives_again(v);
 }
 
 static void vhost_flush(struct ns_link *l)
@@ -285,6 +298,7 @@ static void vhost_free(struct ns_link *l)
 	loop_io_del(&v->listen_io);
 	vhost_wire_fini(&v->wire);
 	vhost_dev_reset(&v->dev);
+	vhost_net_forget_late(v);
 	fd_close(v->listen_fd);
 	free(v);
 }
@@ -336,7 +350,8 @@ int link_vhost_new(struct loop *loop, int fd, uint16_t mtu, const uint8_t *mac,
 
 	if (!v)
 		return -ENOMEM;
-	v->link = (struct ns_link){ .drv = &vhost_driver_plain, .events = e, .ctx = ctx, .loop = loop };
+	v->link =
+		(struct ns_link){ .drv = &vhost_driver_plain, .events = e, .ctx = ctx, .loop = loop };
 	v->listen_fd = v->wire.fd = -1;
 	v->again.cb = on_again;
 	vhost_dev_init(&v->dev, loop, mtu, mac, on_kick);

@@ -95,8 +95,8 @@ struct vring {
 	const char *why;    /* of the last -EPROTO */
 };
 
-must_check int vring_start(struct vring *q, const struct vhost_mem *m, bool event_idx, bool indirect,
-			   const char **ret_why);
+must_check int vring_start(struct vring *q, const struct vhost_mem *m, bool event_idx,
+			   bool indirect, const char **ret_why);
 /* The queue's three areas in our memory, for the search for overlaps. */
 void vring_areas(const struct vring *q, struct iovec ret[3]);
 /* After SET_MEM_TABLE: the same ring elsewhere. */
@@ -232,6 +232,15 @@ struct vhost_gather {
 	struct iovec iov[LIMIT_VHOST_CHAIN];
 };
 
+/*
+ * Segments of one large frame that found no buffer when the first had one. Each: length (size_t),
+ * bytes. All or nothing would wait for ever where the driver has few buffers.
+ */
+struct vhost_late {
+	uint8_t *p;
+	size_t size, len, off;
+};
+
 struct link_vhost {
 	struct ns_link link;
 	struct vhost_dev dev;
@@ -239,13 +248,15 @@ struct link_vhost {
 	struct loop_io listen_io, conn_io;
 	struct vhost_wire wire;
 	bool connected, lent;
-	bool msg_waiting;     /* a message was put off until flush() */
-	bool rx_wait;	      /* writable() is owed */
-	const char *fault;    /* the driver's: the link is to be closed */
+	bool msg_waiting;	 /* a message was put off until flush() */
+	bool rx_wait;		 /* writable() is owed */
+	const char *fault;	 /* the driver's: the link is to be closed */
 	struct loop_timer again; /* frames were left, or the link is to be closed */
 	bool *gone;		 /* set when freed while messages are worked off */
 	struct vhost_gather g;
 	bool gathered; /* between room() and commit() */
+	struct vhost_late late;
+	bool placed;	  /* a segment of the frame being written is in its buffer */
 	size_t room_head; /* between room() and commit() */
 	uint8_t buf[LIMIT_FRAME];
 	struct iovec iov[LIMIT_VHOST_CHAIN];
@@ -267,6 +278,9 @@ int vhost_net_write(struct ns_link *l, const struct link_tx *tx);
 int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec iov[LINK_ROOM_MAX],
 		   unsigned *ret_n);
 int vhost_net_commit(struct ns_link *l, const struct link_tx *tx, size_t len);
+/* What is late goes first. True: nothing is left. */
+bool vhost_net_late(struct link_vhost *v);
+void vhost_net_forget_late(struct link_vhost *v);
 void vhost_net_caps(struct link_vhost *v);
 /* Frames of a guest whose queue is disabled: taken and forgotten. */
 void vhost_net_discard(struct link_vhost *v);

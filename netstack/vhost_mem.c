@@ -42,8 +42,7 @@ static const char *table_wrong(const struct vhost_region_in *in, unsigned n)
 	return NULL;
 }
 
-static int map_one(struct vhost_mem *m, const struct vhost_region_in *in, int fd,
-		   const char **ret_why)
+static int map_one(struct vhost_mem *m, const struct vhost_region_in *in, int fd, const char **ret_why)
 {
 	struct vhost_region *r = &m->r[m->n];
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from, len;

@@ -83,8 +83,7 @@ static size_t pieces(struct at *a, struct iovec *ret, unsigned max, size_t len, 
 	while (total < len && a->i < a->n && *ret_n < max) {
 		size_t step = MIN(len - total, a->iov[a->i].iov_len - a->off);
 
-		ret[(*ret_n)++] =
-			(struct iovec){ (uint8_t *)a->iov[a->i].iov_base + a->off, step };
+		ret[(*ret_n)++] = (struct iovec){ (uint8_t *)a->iov[a->i].iov_base + a->off, step };
 		total += step;
 		skip(a, step);
 	}
@@ -240,9 +239,10 @@ static int gather_some(struct link_vhost *v, size_t need)
 
 		if (r < 0) {
 			ungather(v);
-			link_vhost_fault(v, g->n == LIMIT_VHOST_MERGE
-						    ? "buffers to receive into that hold next to nothing"
-						    : q->why);
+			link_vhost_fault(
+				v, g->n == LIMIT_VHOST_MERGE
+					   ? "buffers to receive into that hold next to nothing"
+					   : q->why);
 			return -EPIPE;
 		}
 		if (r == 0)
@@ -335,19 +335,9 @@ static void deliver(struct link_vhost *v, const struct link_tx *tx, struct at *a
 	v->gathered = false;
 }
 
-static size_t data_len(const struct link_tx *tx)
+static int put_frame(struct link_vhost *v, const struct link_tx *tx)
 {
-	size_t n = 0;
-
-	for (unsigned i = 0; i < tx->n_data; i++)
-		n += tx->data[i].iov_len;
-	return n;
-}
-
-static int put_frame(void *ctx, const struct link_tx *tx)
-{
-	struct link_vhost *v = ctx;
-	size_t need = vhost_net_head(&v->dev) + tx->head_len + data_len(tx);
+	size_t need = vhost_net_head(&v->dev) + link_tx_len(tx);
 	struct at head, a;
 	int r = gather(v, need, need);
 
@@ -378,6 +368,70 @@ static bool guest_takes(const struct link_caps *c, const struct link_tx *tx)
 	return false;
 }
 
+/* Of a frame that is cut up, once a segment did not fit. */
+static int put_late(struct link_vhost *v, const struct link_tx *tx)
+{
+	struct vhost_late *t = &v->late;
+	size_t n = link_tx_len(tx);
+
+	if (!t->p)
+		t->p = malloc(t->size);
+	if (!t->p || t->size - t->len < sizeof(n) + n)
+		return -EAGAIN;
+	memcpy(t->p + t->len, &n, sizeof(n));
+	(void)link_copy(tx, t->p + t->len + sizeof(n));
+	t->len += sizeof(n) + n;
+	return 0;
+}
+
+static int put_segment(void *ctx, const struct link_tx *tx)
+{
+	struct link_vhost *v = ctx;
+	int r;
+
+	if (v->late.len)
+		return put_late(v, tx);
+	r = put_frame(v, tx);
+	v->placed |= r == 0;
+	return r == -EAGAIN && v->placed ? put_late(v, tx) : r;
+}
+
+void vhost_net_forget_late(struct link_vhost *v)
+{
+	free(v->late.p);
+	v->late = (struct vhost_late){ 0 };
+}
+
+bool vhost_net_late(struct link_vhost *v)
+{
+	struct vhost_late *t = &v->late;
+
+	while (t->off < t->len) {
+		struct link_tx tx = { .head = t->p + t->off + sizeof(size_t) };
+
+		memcpy(&tx.head_len, t->p + t->off, sizeof(size_t));
+		if (put_frame(v, &tx) == -EAGAIN)
+			return false;
+		t->off += sizeof(size_t) + tx.head_len;
+	}
+	vhost_net_forget_late(v);
+	return true;
+}
+
+static int write_segments(struct link_vhost *v, const struct link_tx *tx)
+{
+	size_t len = link_tx_len(tx);
+	int r;
+
+	v->placed = false;
+	if (tx->gso && tx->gso_size)
+		v->late.size = len + (len / tx->gso_size + 1) * (sizeof(size_t) + tx->head_len);
+	r = link_segment(tx, &v->link.caps, put_segment, v);
+	if (!v->late.len)
+		vhost_net_forget_late(v);
+	return r;
+}
+
 int vhost_net_write(struct ns_link *l, const struct link_tx *tx)
 {
 	struct link_vhost *v = link_vhost(l);
@@ -385,12 +439,17 @@ int vhost_net_write(struct ns_link *l, const struct link_tx *tx)
 	uint16_t next = q->next, used = q->used_next;
 	int r;
 
+	if (v->late.len) {
+		v->rx_wait = true;
+		return -EAGAIN;
+	}
 	if (guest_takes(&l->caps, tx))
 		r = put_frame(v, tx);
 	else
-		r = link_segment(tx, &l->caps, put_frame, v);
+		r = write_segments(v, tx);
 	/* Half of a frame's segments: none of them. */
 	if (r < 0 && q->running) {
+		vhost_net_forget_late(v);
 		q->next = next;
 		q->used_next = used;
 	}
@@ -405,8 +464,9 @@ int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec
 	struct link_vhost *v = link_vhost(l);
 	size_t head = vhost_net_head(&v->dev) + head_len;
 	struct at a;
-	int r = gather(v, head + 1, head + want);
+	int r = v->late.len ? -EAGAIN : gather(v, head + 1, head + want);
 
+	v->rx_wait |= r == -EAGAIN;
 	if (r < 0)
 		return r;
 	v->gathered = true;

@@ -87,8 +87,7 @@ static ssize_t take(struct vhost_wire *w, void *p, size_t n, const char **ret_wh
 
 static int head_ok(const struct vhost_msg *m, const char **ret_why)
 {
-	if ((m->flags & 3) != VHOST_VERSION ||
-	    m->flags & ~(VHOST_VERSION | VHOST_FLAG_NEED_REPLY)) {
+	if ((m->flags & 3) != VHOST_VERSION || m->flags & ~(VHOST_VERSION | VHOST_FLAG_NEED_REPLY)) {
 		*ret_why = "a message of another version of the protocol";
 		return -EPROTO;
 	}

@@ -9,8 +9,8 @@ static const uint64_t f_indirect = VHOST_F(VHOST_F_INDIRECT_DESC);
 static const uint64_t f_mrg = VHOST_F(VHOST_F_MRG_RXBUF);
 static const uint64_t f_v1 = VHOST_F(VHOST_F_VERSION_1);
 static const uint64_t f_proto = VHOST_F(VHOST_F_PROTOCOL_FEATURES);
-static const uint64_t f_guest = VHOST_F(VHOST_F_GUEST_CSUM) | VHOST_F(VHOST_F_GUEST_TSO4) |
-				VHOST_F(VHOST_F_GUEST_TSO6);
+static const uint64_t f_guest =
+	VHOST_F(VHOST_F_GUEST_CSUM) | VHOST_F(VHOST_F_GUEST_TSO4) | VHOST_F(VHOST_F_GUEST_TSO6);
 
 static void test_first_frame(void **state)
 {

@@ -48,13 +48,12 @@ struct drv {
 	bool need_reply;
 };
 
-static const uint64_t drv_all = VHOST_F(VHOST_F_CSUM) | VHOST_F(VHOST_F_GUEST_CSUM) |
-				VHOST_F(VHOST_F_GUEST_TSO4) | VHOST_F(VHOST_F_GUEST_TSO6) |
-				VHOST_F(VHOST_F_HOST_TSO4) | VHOST_F(VHOST_F_HOST_TSO6) |
-				VHOST_F(VHOST_F_MRG_RXBUF) | VHOST_F(VHOST_F_INDIRECT_DESC) |
-				VHOST_F(VHOST_F_EVENT_IDX) | VHOST_F(VHOST_F_VERSION_1) |
-				VHOST_F(VHOST_F_GUEST_USO4) | VHOST_F(VHOST_F_GUEST_USO6) |
-				VHOST_F(VHOST_F_HOST_USO) | VHOST_F(VHOST_F_PROTOCOL_FEATURES);
+static const uint64_t drv_all =
+	VHOST_F(VHOST_F_CSUM) | VHOST_F(VHOST_F_GUEST_CSUM) | VHOST_F(VHOST_F_GUEST_TSO4) |
+	VHOST_F(VHOST_F_GUEST_TSO6) | VHOST_F(VHOST_F_HOST_TSO4) | VHOST_F(VHOST_F_HOST_TSO6) |
+	VHOST_F(VHOST_F_MRG_RXBUF) | VHOST_F(VHOST_F_INDIRECT_DESC) | VHOST_F(VHOST_F_EVENT_IDX) |
+	VHOST_F(VHOST_F_VERSION_1) | VHOST_F(VHOST_F_GUEST_USO4) | VHOST_F(VHOST_F_GUEST_USO6) |
+	VHOST_F(VHOST_F_HOST_USO) | VHOST_F(VHOST_F_PROTOCOL_FEATURES);
 
 static bool drv_has(const struct drv *d, unsigned bit)
 {
@@ -108,14 +107,13 @@ static void drv_desc(const struct drv *d, uint64_t table, unsigned i, uint64_t a
 	uint64_t *p = (uint64_t *)(void *)drv_at(d, table + 16 * (uint64_t)i);
 
 	__atomic_store_n(p, addr, __ATOMIC_RELAXED);
-	__atomic_store_n(p + 1, len | (uint64_t)flags << 32 | (uint64_t)next << 48,
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(p + 1, len | (uint64_t)flags << 32 | (uint64_t)next << 48, __ATOMIC_RELAXED);
 }
 
 /* ---- the VMM ------------------------------------------------------------ */
 
-static void vmm_send(const struct drv *d, uint32_t request, uint32_t flags, const void *p, uint32_t n,
-		     const int *fds, size_t n_fds)
+static void vmm_send(const struct drv *d, uint32_t request, uint32_t flags, const void *p,
+		     uint32_t n, const int *fds, size_t n_fds)
 {
 	uint32_t h[3] = { request, flags, n };
 	struct iovec iov[2] = { { h, sizeof(h) }, { (void *)(uintptr_t)p, n } };
@@ -211,8 +209,12 @@ static void vmm_addr(const struct drv *d, unsigned i, uint64_t move)
 	struct {
 		uint32_t i, flags;
 		uint64_t desc, used, avail, log;
-	} a = { i,	0, UVA(0) + move + d->q[i].desc, UVA(0) + move + d->q[i].used,
-		UVA(0) + move + d->q[i].avail,		 0 };
+	} a = { i,
+		0,
+		UVA(0) + move + d->q[i].desc,
+		UVA(0) + move + d->q[i].used,
+		UVA(0) + move + d->q[i].avail,
+		0 };
 
 	vmm_send(d, 9, 1, &a, 40, NULL, 0);
 }
