@@ -157,6 +157,8 @@ enum netstack_link_kind {
 	NETSTACK_LINK_STREAM = 2,
 	/* Datagram socket, connected or bound: a datagram is a frame. QEMU -netdev dgram, vfkit. */
 	NETSTACK_LINK_DGRAM = 3,
+	/* vhost-user-net back end: Unix stream socket, connected to a VMM or listening. */
+	NETSTACK_LINK_VHOST_USER = 4,
 };
 
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
@@ -241,6 +243,7 @@ struct netstack_stats {
 	uint64_t icmp_from_guest;     /* errors: its word about our packets */
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
+	uint64_t link_faults; /* links lost because VMM or driver broke their rules */
 	uint64_t retransmits; /* TCP segments sent again */
 	uint32_t tcp_flows, udp_flows, icmp_flows;
 };
