@@ -77,6 +77,8 @@ static void on_up(struct ns_link *l)
 	ns->mac_known = false;
 	if (!list_empty(&ns->blocked))
 		loop_task_queue(ns->loop, &ns->task);
+	if (!ns->dying && ns->ops->link_up)
+		ns->ops->link_up(ns->ctx);
 }
 
 /* Flows are the guest's that is gone: what comes next must not inherit them. */
@@ -140,6 +142,10 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	switch (kind) {
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_STREAM:
+	case NETSTACK_LINK_DGRAM:
+	case NETSTACK_LINK_VHOST_USER:
+		return -ENOTSUP;
 	}
 	return -EINVAL;
 }

@@ -90,6 +90,8 @@ struct netstack_ops {
 	/* May be NULL. Every frame on the link, without virtio header, for captures. */
 	void (*frame)(void *ctx, bool from_guest, const void *head, size_t head_len,
 		      const void *payload, size_t payload_len);
+	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
+	void (*link_up)(void *ctx);
 	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
 	void (*link_down)(void *ctx, bool last);
 	/* May be NULL. A packet refused before a flow existed (limit, protocol). */
@@ -112,6 +114,9 @@ struct netstack_config {
 enum netstack_link_kind {
 	NETSTACK_LINK_TAP =
 		1, /* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	NETSTACK_LINK_STREAM = 2,
+	NETSTACK_LINK_DGRAM = 3,
+	NETSTACK_LINK_VHOST_USER = 4,
 };
 
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,

@@ -12,6 +12,7 @@
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
  *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
+ *   gateway ──► supervisor  MSG_LINK_LOST
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
  */
@@ -45,6 +46,7 @@ enum msg_type {
 	MSG_POLICY_ABORT = 24,	 /* policy.generation: forget it */
 	MSG_POLICY_DONE = 25,	 /* policy: in force; reset: flows that it ended here */
 	MSG_RESOLVERS = 26,	 /* resolvers, value of them */
+	MSG_LINK_LOST = 27,	 /* nothing ever comes over it again */
 };
 
 struct msg_head {
