@@ -76,18 +76,12 @@ static size_t rx_iov(const struct netstack_flow *f, struct iovec iov[2], int *re
 	return total;
 }
 
-/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
-static bool write_once(struct netstack_flow *f)
+/* Bytes the descriptor took; 0: none now, or it is broken. */
+static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned n)
 {
-	struct iovec iov[2];
-	struct msghdr m = { .msg_iov = iov };
-	int n;
-	size_t total = rx_iov(f, iov, &n);
+	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n };
 	ssize_t r;
 
-	if (!total)
-		return false;
-	m.msg_iovlen = (size_t)n;
 	do
 		r = sendmsg(f->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
@@ -95,14 +89,39 @@ static bool write_once(struct netstack_flow *f)
 		/* There may be an answer to read from before it broke. */
 		f->up_broken = true;
 		f->c.error = errno;
+	}
+	if (r <= 0)
+		return 0;
+	f->c.bytes_up += (size_t)r;
+	return (size_t)r;
+}
+
+/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
+static bool write_once(struct netstack_flow *f)
+{
+	struct iovec iov[2];
+	int n;
+	size_t total = rx_iov(f, iov, &n), r;
+
+	if (!total)
 		return false;
-	}
-	if (r > 0) {
-		f->c.bytes_up += (size_t)r;
-		tcp_rx_consume(f->tcp, (size_t)r, ns_now(f->ns));
-	}
-	f->want_out = r < 0 || (size_t)r < total;
+	r = send_up(f, iov, (unsigned)n);
+	if (f->up_broken)
+		return false;
+	if (r)
+		tcp_rx_consume(f->tcp, r, ns_now(f->ns));
+	f->want_out = r < total;
 	return !f->want_out;
+}
+
+static bool may_write(const struct netstack_flow *f)
+{
+	return f->fd >= 0 && !f->hold && !f->up_done && !f->up_broken && !f->resetting;
+}
+
+size_t relay_tcp_direct(struct netstack_flow *f, const struct iovec *iov, unsigned n)
+{
+	return may_write(f) && !f->want_out ? send_up(f, iov, n) : 0;
 }
 
 static void relay_up(struct netstack_flow *f)
@@ -110,7 +129,7 @@ static void relay_up(struct netstack_flow *f)
 	struct iovec iov[2];
 	int n;
 
-	if (f->fd < 0 || f->hold || f->up_done || f->up_broken || f->resetting)
+	if (!may_write(f))
 		return;
 	f->want_out = false;
 	for (unsigned i = 0; i < LIMIT_RELAY_WRITES && write_once(f); i++)

@@ -258,6 +258,7 @@ int weir_config_load(enum config_command command, int argc, char **argv, struct 
 	}
 	if (r == 0) {
 		b.c->max_connections = DEFAULT_MAX_CONNECTIONS;
+		b.c->net = sandbox_net_default;
 		b.c->dns_timeout_ms = DEFAULT_DNS_TIMEOUT_MS;
 		b.c->command = b.o.command;
 		r = build(&b);

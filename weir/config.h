@@ -10,6 +10,7 @@
 #include "dns/dns.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
+#include "weir/addresses.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
 
@@ -95,6 +96,8 @@ struct weir_config {
 	size_t n_publish;
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
+
+	struct sandbox_net net; /* the default until addresses_settle() */
 
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */

@@ -127,12 +127,13 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.packet_refused = gateway_packet_refused,
 	};
 	static struct netstack_ops ops;
+	const struct sandbox_net *net = &gw->cfg->net;
 	struct netstack_config cfg = {
-		.gateway4 = gateway_ip4,
-		.gateway6 = gateway_ip6,
-		.guest4 = guest_ip4,
-		.guest6 = guest_ip6,
-		.mtu = SANDBOX_MTU,
+		.gateway4 = net->gateway4,
+		.gateway6 = net->gateway6,
+		.guest4 = net->guest4,
+		.guest6 = net->guest6,
+		.mtu = net->mtu,
 		.max_tcp = gw->cfg->max_connections,
 		.max_udp = MAX_UDP_FLOWS,
 		.max_icmp = MAX_ICMP_FLOWS,
@@ -146,7 +147,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 	}
 	if (gw->capture)
 		ops.frame = on_frame;
-	memcpy(cfg.gateway_mac, gateway_mac, sizeof(gateway_mac));
+	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
 	return netstack_new(gw->loop, kind, link, &cfg, &ops, gw, &gw->ns);

@@ -37,6 +37,7 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		.argv = r->cfg->command,
 		.envp = r->envp,
 		.hostname = r->cfg->name,
+		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
 		.hidden_paths = r->hidden,
 		.foreground = r->given,
