@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Internet checksum (RFC 1071), eight bytes at a time. The sum is kept in
+ * The Internet checksum (RFC 1071), 32 bytes at a time. The sum is kept in
  * host order: ones' complement addition does not care about byte order as
  * long as the result is stored the way it was loaded.
  */
@@ -13,34 +13,62 @@ static uint16_t fold(uint64_t s)
 	return (uint16_t)s;
 }
 
-static uint16_t sum_bytes(const uint8_t *p, size_t n)
-{
-	uint64_t s = 0, tail = 0;
-	uint32_t w[4];
+/*
+ * Four sums of 32-bit words side by side, which compilers turn into vector
+ * instructions. A sum overflows after 2^31 words; frames are far shorter.
+ */
+typedef uint64_t words __attribute__((vector_size(32)));
 
-	for (; n >= 16; n -= 16, p += 16) {
-		memcpy(w, p, 16);
-		s += (uint64_t)w[0] + w[1] + w[2] + w[3];
+/* Sum of p[0..n), which is copied to dst on the way when that is not NULL. */
+static inline __attribute__((always_inline)) uint16_t sum_bytes(uint8_t *dst, const uint8_t *p,
+								size_t n)
+{
+	words a = { 0 }, b = { 0 }, w;
+	uint64_t s, v;
+
+	for (; n >= sizeof(w); n -= sizeof(w), p += sizeof(w)) {
+		memcpy(&w, p, sizeof(w));
+		if (dst) {
+			memcpy(dst, &w, sizeof(w));
+			dst += sizeof(w);
+		}
+		a += w & UINT32_MAX;
+		b += w >> 32;
 	}
-	for (; n >= 4; n -= 4, p += 4) {
-		memcpy(w, p, 4);
-		s += w[0];
-	}
-	if (n) {
-		memcpy(&tail, p, n);
-		s += tail;
+	a += b;
+	s = (a[0] + a[1]) + (a[2] + a[3]);
+	while (n) {
+		size_t k = MIN(n, sizeof(v));
+
+		v = 0;
+		memcpy(&v, p, k);
+		if (dst) {
+			memcpy(dst, &v, k);
+			dst += k;
+		}
+		s += (v & UINT32_MAX) + (v >> 32);
+		p += k;
+		n -= k;
 	}
 	return fold(s);
 }
 
-void csum_feed(struct csum *c, const void *p, size_t n)
+static void add(struct csum *c, uint16_t s, size_t n)
 {
-	uint16_t s = sum_bytes(p, n);
-
 	if (c->odd)
 		s = __builtin_bswap16(s);
 	c->sum += s;
 	c->odd ^= n & 1;
+}
+
+void csum_feed(struct csum *c, const void *p, size_t n)
+{
+	add(c, sum_bytes(NULL, p, n), n);
+}
+
+void csum_feed_copy(struct csum *c, void *dst, const void *p, size_t n)
+{
+	add(c, n ? sum_bytes(dst, p, n) : 0, n);
 }
 
 void csum_feed_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst,

@@ -157,7 +157,9 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_STREAM:
+		return link_stream_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_DGRAM:
+		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_VHOST_USER:
 		return -ENOTSUP;
 	}

@@ -110,12 +110,23 @@ struct netstack_config {
 	uint32_t udp_timeout_s;		     /* idle, both directions refresh; 0: 180 */
 };
 
-/* Links. The descriptor is taken over and closed by netstack_free(). */
+/*
+ * Links. The descriptor is taken over and closed by netstack_free(). One that
+ * is connected is one guest's and over with it (link_down, last); one that
+ * listens, or is a datagram socket that is only bound, serves one guest after
+ * the other: link_down(last = false), and the next one starts from nothing.
+ */
 enum netstack_link_kind {
-	NETSTACK_LINK_TAP =
-		1, /* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	/* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	NETSTACK_LINK_TAP = 1,
+	/*
+	 * Stream socket, connected or listening: 4 bytes of length (big-endian),
+	 * then the frame. QEMU -netdev stream, passt's and libkrun's format.
+	 */
 	NETSTACK_LINK_STREAM = 2,
+	/* Datagram socket, connected or bound: a datagram is a frame. QEMU -netdev dgram, vfkit. */
 	NETSTACK_LINK_DGRAM = 3,
+	/* Stream socket of the vhost-user protocol, connected or listening; a net device's back end. */
 	NETSTACK_LINK_VHOST_USER = 4,
 };
 

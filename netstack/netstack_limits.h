@@ -8,6 +8,9 @@
 /* Virtio and Ethernet header + the largest IP packet; longer reads are malformed. */
 #define LIMIT_FRAME (12 + 14 + 40 + 65535)
 
+/* Largest frame on a stream link, QEMU's own bound; a longer length is not a frame's. */
+#define LIMIT_STREAM_FRAME ((4u << 10) + (64u << 10))
+
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
 /* Bytes of IPv6 header chain, base header included; also what reassembly keeps of it. */
