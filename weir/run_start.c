@@ -101,6 +101,7 @@ static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *e
 static int start_gateway(struct run *r, const struct run_link *link, int proxy_end,
 			 struct conf_error *err)
 {
+	struct publish_port ports[PUBLISH_MAX];
 	struct gateway_spec spec = {
 		.parent = getpid(),
 		.cfg = r->cfg,
@@ -108,7 +109,8 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 		.link_kind = link->kind,
 		.proxy = proxy_end,
 		.capture = r->capture,
-		.published = r->published,
+		.ports = ports,
+		.n_ports = run_ports_list(r, ports),
 		.resolvers = r->resolvers,
 		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
@@ -127,7 +129,10 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 	}
 	fd_close(sup[1]);
 	r->gateway.sock = sup[0];
-	return run_first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	rc = run_first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	if (rc == 0)
+		run_ports_handed_over(r);
+	return rc;
 }
 
 int run_start(struct run *r, struct conf_error *err)

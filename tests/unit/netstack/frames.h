@@ -165,7 +165,8 @@ static struct ip_addr addr(const char *s)
 }
 
 /* A stack over this link; fd becomes the stack's, guest is what r->fd will be. */
-static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, int guest)
+static void rig_start_with(struct rig *r, enum netstack_link_kind kind, int fd, int guest,
+			   const struct netstack_autoconf *a)
 {
 	signal(SIGPIPE, SIG_IGN);
 	memset(r, 0, sizeof(*r));
@@ -175,20 +176,32 @@ static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, 
 	r->cfg.guest4 = ip4(10, 9, 0, 2);
 	r->cfg.guest6 = addr("fd00:9::2");
 	r->cfg.mtu = 1500;
+	if (a)
+		r->cfg.autoconf = *a;
 	r->cfg.max_tcp = r->cfg.max_udp = r->cfg.max_icmp = 8;
 	assert_int_equal(loop_new(&r->loop), 0);
 	assert_int_equal(netstack_new(r->loop, kind, fd, &r->cfg, &rig_ops, r, &r->ns), 0);
 	r->fd = guest;
 }
 
-static void rig_start(struct rig *r)
+static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, int guest)
+{
+	rig_start_with(r, kind, fd, guest, NULL);
+}
+
+static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
 {
 	int sv[2], big = 1 << 20;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
 	setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-	rig_start_link(r, NETSTACK_LINK_TAP, sv[1], sv[0]);
+	rig_start_with(r, NETSTACK_LINK_TAP, sv[1], sv[0], a);
+}
+
+static void rig_start(struct rig *r)
+{
+	rig_start_autoconf(r, NULL);
 }
 
 static void rig_stop(struct rig *r)
