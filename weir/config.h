@@ -49,7 +49,7 @@ struct link_config {
 	enum link_kind kind; /* 0: none */
 	char *text;	     /* as it was given, for messages and the record */
 	char *path;
-	char *peer;	 /* dgram: where the machine's own socket is; NULL: learned */
+	char *peer;	 /* dgram: the only socket that is taken as the machine's; NULL: any */
 	int fd;		 /* LINK_FD */
 	bool vhost_user; /* LINK_FD: not to be told from a stream */
 	bool connect;	 /* the machine's side listens */

@@ -6,7 +6,7 @@
  *   fd:N[,vhost-user]                 a descriptor that we were started with
  *   stream:PATH[,connect|mode=OCTAL]  a Unix socket; we listen unless told to connect
  *   vhost-user:PATH[,connect|mode=OCTAL]
- *   dgram:PATH,peer=PATH[,mode=OCTAL]
+ *   dgram:PATH[,peer=PATH][,mode=OCTAL]
  *
  * Options stand behind commas, so a path with a comma cannot be given.
  */
@@ -167,8 +167,6 @@ static int parse(struct config_builder *b, const struct where *w, char *words, s
 		r = set_option(b, w, l, option);
 	if (r == 0 && l->connect && l->mode)
 		r = where_fail(w, b->err, "mode= is for the socket we make, and connect makes none");
-	if (r == 0 && l->kind == LINK_DGRAM && !l->peer)
-		r = where_fail(w, b->err, "where is the machine's own socket? dgram:PATH,peer=PATH");
 	if (r == 0 && l->peer && str_eq(l->peer, l->path))
 		r = where_fail(w, b->err, "peer= is the machine's socket, this one is weir's own");
 	if (r == 0 && !l->mode)

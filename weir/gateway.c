@@ -92,6 +92,12 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 		loop_stop(gw->loop, 0);
 		return;
 	}
+	if (n >= 0 && m.head.type == MSG_LINK && gw->cfg->link.kind) {
+		/* Another machine, or none: what the one before had ends. */
+		if (netstack_relink(gw->ns, (enum netstack_link_kind)m.head.value, fd) < 0)
+			loop_stop(gw->loop, 1);
+		return;
+	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
 	if (gateway_publish_message(gw, &m, (size_t)n, fd))

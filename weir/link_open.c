@@ -167,11 +167,6 @@ static int connect_path(int fd, const char *path)
 	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 }
 
-int link_dgram_connect(int fd, const char *path)
-{
-	return connect_path(fd, path);
-}
-
 /* A name that is taken: by a socket nobody answers at any more, or by what must stay. */
 static int free_name(const struct link_config *l, int type, struct conf_error *err)
 {

@@ -21,7 +21,4 @@ must_check int link_open(const struct link_config *l, struct link_handle *ret,
 /* Closes what is still open, removes what we made. */
 void link_close(struct link_handle *h);
 
-/* A dgram link talks to one socket: the one at path, which may be another than before. */
-must_check int link_dgram_connect(int fd, const char *path);
-
 #endif

@@ -8,6 +8,8 @@
 #include "weir/run.h"
 
 #include "weir/link_open.h"
+#include "weir/link_peer.h"
+#include "weir/message.h"
 #include "weir/notify.h"
 #include "weir/run_internal.h"
 #include "weir/run_link_out.h"
@@ -19,11 +21,18 @@
 struct link_run {
 	struct run run;
 	struct link_handle link;
+	struct link_peer peer; /* of a dgram link */
 };
 
 static struct link_run *link_of(struct run *r)
 {
 	return container_of(r, struct link_run, run);
+}
+
+/* Our own datagram socket, not one that somebody connected for us. */
+static bool is_dgram(const struct link_run *l)
+{
+	return l->link.kind == NETSTACK_LINK_DGRAM && l->link.made;
 }
 
 static int link_start(struct run *r, struct run_link *ret, struct conf_error *err)
@@ -33,14 +42,32 @@ static int link_start(struct run *r, struct run_link *ret, struct conf_error *er
 
 	if (rc < 0)
 		return rc;
-	*ret = (struct run_link){ .kind = l->link.kind, .fd = steal_fd(&l->link.fd) };
+	*ret = (struct run_link){ .kind = l->link.kind, .fd = -1 };
+	/* Datagrams reach the gateway once it is known whose they are. */
+	if (!is_dgram(l))
+		ret->fd = steal_fd(&l->link.fd);
 	return 0;
+}
+
+static void peer_changed(struct link_peer *p, bool there)
+{
+	struct link_run *l = container_of(p, struct link_run, peer);
+
+	if (msg_send(l->run.gateway.sock, MSG_LINK, (int32_t)NETSTACK_LINK_DGRAM, NULL, 0, &p->fd,
+		     there) < 0)
+		log_debug("the gateway is gone");
 }
 
 static int link_listen(struct run *r)
 {
-	(void)r;
-	return 0;
+	struct link_run *l = link_of(r);
+
+	if (!is_dgram(l))
+		return 0;
+	l->peer = (struct link_peer){
+		.loop = r->loop, .fd = l->link.fd, .only = r->cfg->link.peer, .changed = peer_changed
+	};
+	return link_peer_start(&l->peer);
 }
 
 /* Scripts wait for this line, service managers for theirs. */
@@ -80,6 +107,10 @@ static void link_lost(struct run *r)
 
 	if (r->ending)
 		return;
+	if (l->peer.io.loop) {
+		link_peer_lost(&l->peer);
+		return;
+	}
 	if (l->link.kind == NETSTACK_LINK_TAP) {
 		run_fail(r, "%s: the interface is gone; nothing can be served any more", r->what);
 		return;
@@ -91,12 +122,14 @@ static void link_lost(struct run *r)
 static void link_ending(struct run *r)
 {
 	notify_manager("STOPPING=1");
+	link_peer_stop(&link_of(r)->peer);
 	/* Who comes now finds nobody, rather than somebody who is leaving. */
 	link_close(&link_of(r)->link);
 }
 
 static void link_finish(struct run *r)
 {
+	link_peer_stop(&link_of(r)->peer);
 	link_close(&link_of(r)->link);
 }
 

@@ -8,22 +8,23 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
-import threading
 
 import pytest
 
+import data
 from conftest import EXAMPLE, HERE, SLACK, wait_for
 
 LINKGUEST = os.path.join(HERE, "linkguest.py")
-CURL = ["curl", "-sS", "--max-time", "20"]
 
 
 class Gateway:
     """One `weir gateway` that is ready, and the machines behind it."""
 
-    def __init__(self, weir, link, policy=EXAMPLE, flags=(), env=None, fds=(), ready=True):
-        self.weir, self.link = weir, link
+    def __init__(self, weir):
+        self.weir, self.p = weir, None
+
+    def start(self, link, policy=EXAMPLE, flags=(), env=None, fds=(), ready=True):
+        weir = self.weir
         self.audit = weir.path("audit.jsonl")
         self.name = "gw-" + os.path.basename(self.audit).split("-")[0]
         argv = [*weir.prefix, weir.program, "gateway", "--link", link, "--name", self.name,
@@ -38,6 +39,7 @@ class Gateway:
         self.line = self.p.stdout.readline() if ready else None
         if ready and not self.line:
             pytest.fail("not ready: " + self.p.stderr.read())
+        return self
 
     def events(self, kind, **want):
         if not os.path.exists(self.audit):
@@ -78,12 +80,12 @@ def gateway(weir, lab):
     started = []
 
     def start(link, **kw):
-        started.append(Gateway(weir, link, **kw))
-        return started[-1]
+        started.append(Gateway(weir))
+        return started[-1].start(link, **kw) if link else started[-1]
 
     yield start
     for g in started:
-        if g.p.poll() is None:
+        if g.p and g.p.poll() is None:
             g.p.kill()
             g.p.communicate()
 
@@ -121,3 +123,113 @@ def test_tap(weir, gateway):
     rc, _, err = g.end(None)
     assert rc == 125 and "tap:weir0: the interface is gone" in err, err
     assert g.events("run", event="link_down") and g.events("run", event="failed")
+
+
+SIZE = 3000017
+WORK = """
+    curl -sS --max-time 20 http://files.example.com/bytes/%d | sha256sum | cut -c1-64
+    /usr/bin/python3 -B $LAB_TMP/guest.py upload http://files.example.com/up %d
+    curl -sS --max-time 20 http://evil.example.net/
+    ping -c 1 -W 5 echo.example.com >/dev/null && echo pong""" % (SIZE, SIZE)
+
+
+def check_work(g, rc, out, err):
+    """Bytes both ways, a name that is refused with the refusal on the record, a ping."""
+    assert rc == 0, (out, err)
+    down, up, pong = out.splitlines()
+    assert down == data.sha256(SIZE) and pong == "pong", out
+    assert json.loads(up) == {"size": SIZE, "sha256": down}, out
+    assert "Could not resolve host: evil.example.net" in err, err
+    denied = g.events("dns", verdict="deny", name="evil.example.net")
+    assert denied and denied[0]["denial"], denied
+
+
+def two_machines(g, link):
+    """One after the other; the second finds nothing of the first."""
+    for n in (1, 2):
+        check_work(g, *g.run(link, "sh", "-c", WORK))
+        assert wait_for(lambda: len(g.events("run", event="link_down")) == n)  # noqa: B023
+    assert len(g.events("run", event="link_up")) == 2
+    rc, _, err = g.end()
+    assert rc == 0 and not err, err
+    assert g.events("run", event="end")[0]["status"] == 0
+    assert {e["id"] for e in g.events("flow", verdict="allow")} == {
+        e["id"] for e in g.events("flow_end")}
+
+
+@pytest.mark.user
+def test_stream(weir, gateway):
+    path = weir.path("link.sock")
+    g = gateway("stream:" + path)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    two_machines(g, "stream:" + path)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.user
+@pytest.mark.parametrize("peer", [False, True], ids=["whoever is first", "peer"])
+def test_dgram(weir, gateway, peer):
+    ours, theirs = weir.path("weir.sock"), weir.path("machine.sock")
+    g = gateway("dgram:" + ours + (",peer=" + theirs if peer else ""))
+    assert stat.S_IMODE(os.stat(ours).st_mode) == 0o600
+    two_machines(g, "dgram:%s,%s" % (theirs, ours))
+    assert not os.path.exists(ours)
+
+
+@pytest.mark.user
+def test_dgram_from_nowhere(weir, gateway):
+    """Who cannot be answered is told of once, and keeps nobody out."""
+    ours, theirs = weir.path("weir.sock"), weir.path("machine.sock")
+    g = gateway("dgram:%s,peer=%s" % (ours, theirs))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as third:
+        for _ in range(3):
+            nameless.sendto(b"x" * 60, ours)
+        third.bind(weir.path("third.sock"))
+        third.sendto(b"x" * 60, ours)
+        check_work(g, *g.run("dgram:%s,%s" % (theirs, ours), "sh", "-c", WORK))
+    rc, _, err = g.end()
+    assert rc == 0 and "has no path" in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.user
+def test_connect(weir, gateway):
+    """QEMU's server=on: the machine listens, and when it goes the run is over."""
+    path = weir.path("machine.sock")
+    g = gateway(None)
+    p = g.machine("listen:" + path, "sh", "-c", WORK)
+    assert wait_for(lambda: os.path.exists(path))
+    g.start("stream:%s,connect" % path)
+    out, err = p.communicate(timeout=60 * SLACK)
+    check_work(g, p.returncode, out, err)
+    rc, _, err = g.end(None)
+    assert rc == 0 and "the machine has closed it" in err, err
+    assert g.events("run", event="end") and os.path.exists(path)
+
+
+@pytest.mark.user
+@pytest.mark.parametrize("kind", ["stream", "dgram", "seqpacket"])
+def test_descriptor(weir, gateway, kind):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_" + kind.upper()))
+    with ours, theirs:
+        g = gateway("fd:%d" % ours.fileno(), fds=[ours.fileno()])
+        ours.close()
+        check_work(g, *g.run("fd:%d" % theirs.fileno(), "sh", "-c", WORK,
+                             pass_fds=[theirs.fileno()]))
+    if kind == "dgram":  # that nobody is there shows when something is sent
+        assert g.end()[0] == 0
+        return
+    rc, _, err = g.end(None)
+    assert rc == 0 and "the machine has closed it" in err, err
+
+
+@pytest.mark.user
+def test_listening_descriptor(weir, gateway):
+    path = weir.path("link.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.bind(path)
+        os.chmod(path, 0o777)
+        s.listen()
+        g = gateway("fd:%d" % s.fileno(), fds=[s.fileno()])
+    two_machines(g, "stream:" + path)
+    assert os.path.exists(path), "not ours to remove"
