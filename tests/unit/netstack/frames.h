@@ -165,8 +165,8 @@ static struct ip_addr addr(const char *s)
 }
 
 /* A stack over this link; fd becomes the stack's, guest is what r->fd will be. */
-static void rig_start_with(struct rig *r, enum netstack_link_kind kind, int fd, int guest,
-			   const struct netstack_autoconf *a)
+static void rig_start_on(struct rig *r, enum netstack_link_kind kind, int fd, int guest,
+			 const struct netstack_autoconf *a)
 {
 	signal(SIGPIPE, SIG_IGN);
 	memset(r, 0, sizeof(*r));
@@ -186,7 +186,7 @@ static void rig_start_with(struct rig *r, enum netstack_link_kind kind, int fd, 
 
 static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, int guest)
 {
-	rig_start_with(r, kind, fd, guest, NULL);
+	rig_start_on(r, kind, fd, guest, NULL);
 }
 
 static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
@@ -196,7 +196,7 @@ static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
 	setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-	rig_start_with(r, NETSTACK_LINK_TAP, sv[1], sv[0], a);
+	rig_start_on(r, NETSTACK_LINK_TAP, sv[1], sv[0], a);
 }
 
 static void rig_start(struct rig *r)
