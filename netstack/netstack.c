@@ -200,7 +200,7 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	case NETSTACK_LINK_DGRAM:
 		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_VHOST_USER:
-		return -ENOTSUP;
+		return link_vhost_new(ns->loop, fd, ns->cfg.mtu, NULL, &events, ns, &ns->link);
 	}
 	return -EINVAL;
 }
@@ -297,6 +297,7 @@ void netstack_free(struct netstack *ns)
 void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret)
 {
 	*ret = ns->stats;
+	ret->link_faults = ns->link ? ns->link->faults : 0;
 	ret->retransmits = ns->tcp.retransmits;
 	ret->tcp_flows = ns->live_n[NETSTACK_TCP];
 	ret->udp_flows = ns->live_n[NETSTACK_UDP];

@@ -159,7 +159,7 @@ enum netstack_link_kind {
 	NETSTACK_LINK_STREAM = 2,
 	/* Datagram socket, connected or bound: a datagram is a frame. QEMU -netdev dgram, vfkit. */
 	NETSTACK_LINK_DGRAM = 3,
-	/* Stream socket of the vhost-user protocol, connected or listening; a net device's back end. */
+	/* vhost-user-net back end: Unix stream socket, connected to a VMM or listening. */
 	NETSTACK_LINK_VHOST_USER = 4,
 };
 
@@ -252,6 +252,7 @@ struct netstack_stats {
 	uint64_t icmp_from_guest;     /* errors: its word about our packets */
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
+	uint64_t link_faults; /* links lost because VMM or driver broke their rules */
 	uint64_t retransmits; /* TCP segments sent again */
 	uint32_t tcp_flows, udp_flows, icmp_flows;
 };
