@@ -179,6 +179,22 @@ int netstack_flow_detach(struct netstack_flow *f)
 	return steal_fd(&f->fd);
 }
 
+int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len)
+{
+	uint8_t *room[2];
+	size_t n[2];
+
+	assert(f->t.proto == NETSTACK_TCP && !f->read_any && len <= 256);
+	if (!flow_live(f) || tcp_tx_space(f->tcp, room, n) < len || n[0] < len)
+		return -ENOBUFS;
+	memcpy(room[0], p, len);
+	ns_enter(f->ns);
+	f->committed += len;
+	tcp_tx_commit(f->tcp, len, ns_now(f->ns));
+	ns_leave(f->ns);
+	return 0;
+}
+
 int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struct endpoint *from,
 		     const struct endpoint *guest, int fd, void *user, struct netstack_flow **ret)
 {
@@ -196,6 +212,8 @@ int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struc
 	if (!own->family || !ip_equal(own, &guest->addr) ||
 	    from->addr.family != guest->addr.family || !from->port || !guest->port)
 		return -EINVAL;
+	if (t.guest.addr.family == 6)
+		t.guest.addr = guest6_target(ns, &t.guest.addr);
 	f = flow_find(ns, &t);
 	if (f && f->state == FLOW_ZOMBIE) {
 		flow_bury(f);

@@ -17,7 +17,7 @@
  * Bytes from the guest are hostile; nothing of the guest's can make these
  * functions fail other than by ending its own flow. TCP follows RFC 9293,
  * 7323, 5681, 6298, 6582, 5961 and 6528; IP 791/8200/815/5722; ICMP 792/4443;
- * ARP 826; NDP 4861.
+ * ARP 826; NDP 4861, 4862, 8106; DHCP 2131, 8415.
  */
 #ifndef WEIR_NETSTACK_H
 #define WEIR_NETSTACK_H
@@ -112,6 +112,25 @@ struct netstack_ops {
 
 #define NETSTACK_HOLD_MAX 65536
 
+/*
+ * What the link tells the guest of its addresses: a DHCP server with the one
+ * lease, router advertisements for the guest's /64, a DHCPv6 server. Without
+ * them the guest has to be told some other way, and asks in vain.
+ */
+struct netstack_autoconf {
+	bool dhcp4; /* needs guest4 and gateway4, and prefix4 */
+	/*
+	 * Needs guest6 and gateway6 in one /64. All addresses of it but the
+	 * gateway's are the guest's then: it makes them itself (RFC 4862).
+	 */
+	bool ra;
+	bool dhcp6;	   /* needs guest6 and gateway6 */
+	uint8_t prefix4;   /* length of the guest's IPv4 network, 8..30 */
+	uint32_t lease_s;  /* 0: a day */
+	char domain[254];  /* search domain, canonical; "": none */
+	char hostname[64]; /* for DHCPv4; "": none */
+};
+
 struct netstack_config {
 	uint8_t gateway_mac[6];
 	struct ip_addr gateway4, gateway6; /* answered by ARP/NDP; everything else goes via them */
@@ -119,6 +138,7 @@ struct netstack_config {
 	uint16_t mtu;			   /* of the link, 1280..65520 */
 	uint32_t max_tcp, max_udp, max_icmp; /* concurrent flows */
 	uint32_t udp_timeout_s;		     /* idle, both directions refresh; 0: 180 */
+	struct netstack_autoconf autoconf;
 };
 
 /* Links. The descriptor is taken over and closed by netstack_free(). */
@@ -189,6 +209,13 @@ void netstack_flow_abort(struct netstack_flow *f);
 must_check int netstack_connect(struct netstack *ns, enum netstack_proto proto,
 				const struct endpoint *from, const struct endpoint *guest, int fd,
 				void *user, struct netstack_flow **ret);
+
+/*
+ * TCP, right after netstack_connect() and before the loop runs: bytes that the
+ * guest gets before any of the descriptor's. They count as bytes_down. At most
+ * 256; -ENOBUFS when they cannot be kept.
+ */
+must_check int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len);
 
 /* Totals since start, for the record and the tests. */
 struct netstack_stats {

@@ -119,6 +119,30 @@ bool ndp_input(struct netstack *ns, const struct ip_pkt *k, uint8_t hop_limit,
 	       const uint8_t src_mac[6]);
 void ndp_solicit_guest(struct netstack *ns);
 
+/* ---- the link's own services (local.h) --------------------------------- */
+
+/* True: was for one of them (DHCP, DHCPv6), and is dealt with. Before sources are judged. */
+bool local_input4(struct netstack *ns, const struct ip_pkt *k, const uint8_t src_mac[6]);
+bool local_input6(struct netstack *ns, const struct ip_pkt *k, const uint8_t src_mac[6]);
+bool local_allowed(struct netstack *ns);
+
+void router_start(struct netstack *ns);
+void router_stop(struct netstack *ns);
+/* A valid router solicitation. */
+void router_solicited(struct netstack *ns, const struct ip_addr *src, const uint8_t mac[6],
+		      bool unspecified);
+
+/* An IPv6 address the guest may use: configured, or of its own making. */
+struct guest6 {
+	struct ip_addr addr;
+	uint64_t seen_ns;
+};
+bool guest6_is(const struct netstack *ns, const struct ip_addr *a);
+void guest6_seen(struct netstack *ns, const struct ip_addr *a);
+void guest6_forget(struct netstack *ns);
+/* Where something for the configured address really goes; others stay as they are. */
+struct ip_addr guest6_target(const struct netstack *ns, const struct ip_addr *want);
+
 /* ---- reassembly ------------------------------------------------------- */
 
 struct frag_table {
@@ -265,6 +289,12 @@ struct netstack {
 
 	struct frag_table frags;
 	struct icmp_bucket icmp;
+
+	struct ip_addr gateway_ll; /* link-local, from the gateway's MAC */
+	struct guest6 guest6[LIMIT_GUEST6];
+	struct loop_timer ra_timer;
+	unsigned ra_sent;
+	uint64_t local_next; /* see local_allowed() */
 	struct netstack_stats stats;
 	uint16_t ip4_id;
 	uint32_t ip6_id;

@@ -78,4 +78,12 @@
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
 #define LIMIT_RESOLVE_TRIES 20
 
+/* Answers of DHCP and router discovery per second and in one burst: each costs a frame. */
+#define LIMIT_LOCAL_RATE 50
+#define LIMIT_LOCAL_BURST 50
+/* Identity associations of one DHCPv6 message, and addresses in each, that are looked at. */
+#define LIMIT_DHCP6_IAS 4
+/* Addresses of the guest's own making that are remembered: it may make any number. */
+#define LIMIT_GUEST6 4
+
 #endif

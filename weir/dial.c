@@ -133,8 +133,10 @@ static void on_writable(struct loop_io *io, uint32_t revents)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	(void)revents;
-	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+	/* Without either it is connected, and nothing needs to be asked. */
+	if (!(revents & (EPOLLERR | EPOLLHUP)))
+		error = 0;
+	else if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
 	if (error)
 		dial_failed(d, error);

@@ -30,8 +30,8 @@ static struct refusal widened(const struct refusal *r)
 {
 	struct refusal w = {
 		.tuple = { .proto = r->tuple.proto,
-			   .inbound = r->tuple.inbound,
-			   .remote.addr.family = r->tuple.remote.addr.family },
+			   .remote.addr.family = r->tuple.remote.addr.family,
+			   .inbound = r->tuple.inbound },
 		.deny = r->deny,
 		.wide = true,
 		.ruling = { .generation = r->ruling.generation },
