@@ -8,6 +8,20 @@
 /* Virtio and Ethernet header + the largest IP packet; longer reads are malformed. */
 #define LIMIT_FRAME (12 + 14 + 40 + 65535)
 
+/* Largest frame on a stream link, QEMU's own bound; a longer length is not a frame's. */
+#define LIMIT_STREAM_FRAME ((4u << 10) + (64u << 10))
+
+/* vhost-user: regions of guest memory (the protocol's own limit), all of them in this process. */
+#define LIMIT_VHOST_REGIONS 8
+#define LIMIT_VHOST_GUARDS 64
+/* Entries of a ring (virtio 1.2 2.7), descriptors of one chain, buffers merged for one frame: a
+ * driver that cuts its memory into single bytes costs us a bounded time, then its link. */
+#define LIMIT_VHOST_RING 32768
+#define LIMIT_VHOST_CHAIN 1024
+#define LIMIT_VHOST_MERGE 256
+/* Messages of the VMM per turn. */
+#define LIMIT_VHOST_MESSAGES 32
+
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
 /* Bytes of IPv6 header chain, base header included; also what reassembly keeps of it. */
@@ -45,6 +59,17 @@
 #define LIMIT_UNCONSUMED_NS (100 * NS_PER_MS)
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
+#define LIMIT_DGRAM_SIZE 65536
+/* Receive buffer of a busy socket; the kernel's own limit comes first. */
+#define LIMIT_DGRAM_RCVBUF (1 << 20)
+
+/* Datagrams put aside per socket while a wake's frames are read, and for how many sockets at once. */
+#define LIMIT_STAGES 4
+#define LIMIT_STAGE_DATAGRAMS 64
+#define LIMIT_STAGE_BYTES (128u << 10)
+/* One message with UDP_SEGMENT: what kernels before 6.9 take, and what fits an IP packet. */
+#define LIMIT_GSO_SEGMENTS 64
+#define LIMIT_GSO_BYTES 65000
 
 /* Per connection buffers, and all of them together: a guest that opens many and reads none. */
 #define LIMIT_TCP_RX (4u << 20)
@@ -61,13 +86,27 @@
 /* Idle life of an echo flow; its identifier is one ping process. */
 #define LIMIT_ICMP_IDLE_S 60
 #define LIMIT_UDP_IDLE_S 180
+/* A question to a service (port below 1024) and its answer, or none: RFC 4787 REQ-5 allows less
+ * than two minutes there only. */
+#define LIMIT_UDP_QUERY_IDLE_S 30
+#define LIMIT_UDP_QUERY_PACKETS 2
 
 /* When the table is full, a datagram flow idle for longer than this gives way to a new one:
  * one flow per DNS query must not lock a guest out for minutes. */
 #define LIMIT_EVICT_NS (10 * NS_PER_S)
+/* One that was never answered gives way sooner: a scan must not push out conversations. */
+#define LIMIT_EVICT_UNANSWERED_NS (2 * NS_PER_S)
 
 /* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
 #define LIMIT_RESOLVE_TRIES 20
+
+/* Answers of DHCP and router discovery per second and in one burst: each costs a frame. */
+#define LIMIT_LOCAL_RATE 50
+#define LIMIT_LOCAL_BURST 50
+/* Identity associations of one DHCPv6 message, and addresses in each, that are looked at. */
+#define LIMIT_DHCP6_IAS 4
+/* Addresses of the guest's own making that are remembered: it may make any number. */
+#define LIMIT_GUEST6 4
 
 #endif

@@ -14,6 +14,8 @@
  */
 #include "weir/gateway_int.h"
 
+#include "weir/flow_name.h"
+
 static const char *const no_name = "no name was given out for this address";
 
 /* ---- life ---------------------------------------------------------------- */
@@ -51,6 +53,7 @@ void gateway_flow_free(struct flow *f)
 	if (f->held_names)
 		dns_release(gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
 	list_del(&f->in_all);
+	free(f->candidates);
 	pool_put(&gw->flow_pool, f);
 }
 
@@ -206,6 +209,12 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 {
 	struct flow *f = user;
 
+	if (fd < 0 && f->dial.heard.from.family && !f->early) {
+		gateway_record_refusal(f, false, strerror(error));
+		f->recorded = true;
+		netstack_flow_refuse_icmp(f->ns, &f->dial.heard);
+		return;
+	}
 	if (fd < 0) {
 		gateway_flow_fail(f, error, NULL);
 		return;
@@ -213,6 +222,11 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 	f->upstream = *to;
 	if (f->want_proxy) {
 		gateway_to_proxy(f, fd);
+		return;
+	}
+	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
+		gateway_flow_allowed(f);
+		netstack_flow_attach_shared(f->ns, fd, to);
 		return;
 	}
 	/* With early handshakes the looking is behind us. */
@@ -272,6 +286,20 @@ static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n
 	return n_pass;
 }
 
+/* As with TLS over TCP: denied, or while only observing let through and recorded so. */
+static bool allow_disagreement(struct flow *f)
+{
+	static const char why[] = "the QUIC server name is not the name of the address";
+
+	if (judge_enforces(&f->gw->judge)) {
+		gateway_flow_deny(f, NULL, why);
+		return false;
+	}
+	f->ruling = judge_own_refusal(&f->gw->judge);
+	f->doubt = why;
+	return true;
+}
+
 void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
@@ -296,6 +324,8 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		return;
 	}
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
+	if (f->quic_disagrees && f->name_rests && !allow_disagreement(f))
+		return;
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {
 		bool v6 = t->remote.addr.family == 6 && t->proto != NETSTACK_UDP;
@@ -304,6 +334,9 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
 		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
 	}
+	f->dial.hops = netstack_flow_hop_limit(f->ns);
+	if (f->dial.hops > PROBE_HOPS)
+		f->dial.hops = 0;
 	dial_start(&f->dial, f->gw->loop, t->proto, pass, n_pass, on_dialled, f);
 }
 
@@ -351,27 +384,57 @@ static const char *other_resolution(const struct netstack_tuple *t)
 	return NULL;
 }
 
+/* Most addresses have no name; idle flows are not to carry room for eight. */
+static bool learn_candidates(struct flow *f, const struct ip_addr *a)
+{
+	struct name names[FLOW_CANDIDATES];
+	size_t n = dns_names_of(f->gw->dns, a, names, FLOW_CANDIDATES);
+
+	if (n == 0)
+		return true;
+	f->candidates = malloc(n * sizeof(*names));
+	if (!f->candidates)
+		return false;
+	memcpy(f->candidates, names, n * sizeof(*names));
+	f->n_candidates = n;
+	return true;
+}
+
 static void new_real(struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	bool tcp = t->proto == NETSTACK_TCP;
 
-	f->n_candidates = dns_names_of(f->gw->dns, &t->remote.addr, f->candidates, FLOW_CANDIDATES);
-	/* A datagram tells no name; what the address was given out for is all there will be. */
-	f->fact = tcp ? POLICY_UNKNOWN : f->n_candidates ? POLICY_KNOWN : POLICY_NONE;
+	if (!learn_candidates(f, &t->remote.addr)) {
+		gateway_flow_fail(f, ENOMEM, "no memory for the names of an address");
+		return;
+	}
+	/* A datagram of anything but QUIC tells no name; what the address was given out for is all there will be. */
+	f->fact = tcp			     ? POLICY_UNKNOWN
+		  : f->quic == QUIC_NAMED    ? POLICY_KNOWN
+		  : f->quic == QUIC_NAMELESS ? POLICY_NONE
+		  : f->n_candidates	     ? POLICY_KNOWN
+					     : POLICY_NONE;
+	f->unproven = f->quic == QUIC_NAMED &&
+		      !flow_name_given(&f->name, NULL, f->candidates, f->n_candidates);
+	if (f->unproven)
+		f->doubt = "the client names a host that this address was not given out for";
 	gateway_flow_judge(f, &t->remote, 1);
 }
 
 static void new_virtual(struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct name shown = f->name;
 	struct ruling r;
 
 	if (!dns_virtual_name(f->gw->dns, &t->remote.addr, &f->name)) {
 		gateway_flow_fail(f, EHOSTUNREACH, no_name);
 		return;
 	}
+	f->quic_disagrees = f->quic == QUIC_NAMED && !name_equal(&shown, &f->name);
 	f->has_name = true;
+	f->doubt = NULL;
 	f->fact = POLICY_KNOWN;
 	f->name_from = "virtual";
 	/* Denied since it was given out: not even its resolution may leave. */
@@ -433,7 +496,15 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		new_gateway_echo(f);
 	else if (t->proto != NETSTACK_ICMP && other_resolution(t))
 		gateway_flow_deny(f, NULL, other_resolution(t));
-	else if (dns_is_virtual(gw->dns, &t->remote.addr))
+	else if (t->proto == NETSTACK_UDP)
+		gateway_quic_look(f);
+	else
+		gateway_flow_begin(f);
+}
+
+void gateway_flow_begin(struct flow *f)
+{
+	if (dns_is_virtual(f->gw->dns, &netstack_flow_tuple(f->ns)->remote.addr))
 		new_virtual(f);
 	else
 		new_real(f);

@@ -16,6 +16,9 @@
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
 /* A client that sent a few bytes which could begin a request, and then waits. */
 #define UNDECIDED_WAIT (NS_PER_S / 2)
+/* A connection whose first packet may pass no more routers than this is a probe of the path;
+ * no system's own default is as low. */
+#define PROBE_HOPS 31
 /* Refusals with a line of their own on the record; the rest of a flood is counted. */
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
@@ -71,6 +74,7 @@ struct gateway {
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
+	struct tlsproxy_quic *quic;
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
@@ -80,12 +84,19 @@ struct gateway {
 	struct hmap flows; /* by id, those that the tlsproxy has */
 	struct list all;   /* struct flow */
 	struct pool flow_pool, query_pool;
-	struct published *published;
-	size_t n_published;
+	struct list ports; /* struct published */
+	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
 	size_t next_observed;
+};
+
+/* What a UDP flow's first datagrams are. */
+enum flow_quic {
+	QUIC_NONE = 0, /* no QUIC that could be read, or not looked at */
+	QUIC_NAMED,
+	QUIC_NAMELESS, /* QUIC whose name cannot be known */
 };
 
 struct flow {
@@ -99,11 +110,11 @@ struct flow {
 	bool recorded; /* its decision is on the record; an end will be too */
 	bool has_name; /* the destination is a virtual address: the name is certain */
 	struct name name;
-	const char *name_from; /* "virtual", "answer", "sni", "http" */
-	enum policy_fact fact; /* how far its name was known when it was judged */
-	bool unproven;	       /* KNOWN: the client's word only */
-	bool sealed;	       /* NONE: its server name is encrypted */
-	struct name candidates[FLOW_CANDIDATES];
+	const char *name_from;	 /* "virtual", "answer", "sni", "http" */
+	enum policy_fact fact;	 /* how far its name was known when it was judged */
+	bool unproven;		 /* KNOWN: the client's word only */
+	bool sealed;		 /* NONE: its server name is encrypted */
+	struct name *candidates; /* of a real address; most flows have none */
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
 	bool name_agrees;  /* nothing that it shows speaks of another name */
@@ -111,8 +122,10 @@ struct flow {
 	bool unpoliced;	   /* a later policy ended it: told in its end */
 	bool unreadable;   /* no request will ever be read from it */
 	const char *doubt; /* why its name is missing, for the record */
-	bool early;	   /* handshake done before dialling: the name comes first */
-	bool want_proxy;   /* for after a dial */
+	enum flow_quic quic;
+	bool quic_disagrees; /* it asks for another name than that of its address */
+	bool early;	     /* handshake done before dialling: the name comes first */
+	bool want_proxy;     /* for after a dial */
 	bool proxy_tls;
 	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
@@ -125,13 +138,20 @@ struct flow {
 	struct list queries; /* FLOW_DNS: asked and not answered */
 	struct published *listener;
 	struct endpoint peer; /* FLOW_PUBLISHED*: who really is there */
+	bool is_peer;	      /* UDP: what follows is in use */
 	struct hmap_node by_peer;
+	struct list by_use;
+	uint64_t used;	      /* when either side last spoke */
+	struct ip_addr local; /* the address that the peer wrote to */
+	unsigned local_link;
 };
 
 /* gateway_flow.c: new flows to a verdict */
 void gateway_flow_new(void *ctx, struct netstack_flow *ns);
 void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how,
 		      const struct netstack_counts *c);
+/* What it is has been looked at: to a verdict. */
+void gateway_flow_begin(struct flow *f);
 struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct netstack_flow *ns);
 void gateway_flow_free(struct flow *f);
 /* Facts of this flow for one real address; name and http are still to be filled in. */
@@ -161,6 +181,11 @@ void gateway_first_timeout(struct loop_timer *t);
 /* Hands guest and upstream to the tlsproxy. */
 void gateway_to_proxy(struct flow *f, int upstream_fd);
 
+/* gateway_quic.c */
+/* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */
+void gateway_quic_look(struct flow *f);
+void gateway_flow_waiting(void *ctx, struct netstack_flow *ns);
+
 /* gateway_dns.c */
 must_check int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_dns_udp(struct flow *f, const uint8_t *p, size_t len);
@@ -188,6 +213,9 @@ void gateway_dns_line(struct gateway *gw, const struct dns_said *s, const char *
 must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
 void gateway_publish_forget(struct flow *f);
+struct msg;
+/* The supervisor's word on published ports; fd is taken over when true is returned. */
+bool gateway_publish_message(struct gateway *gw, const struct msg *m, size_t len, int fd);
 
 /* Another peer's word on one that is connected: as when it came. */
 struct ruling gateway_publish_judge(const struct flow *f);

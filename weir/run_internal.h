@@ -4,8 +4,10 @@
  *
  *   run_start.c   the processes, one after the other, until each is ready
  *   run.c         what they say, who may die when, how it ends
+ *   run_command.c, run_link.c  what is run: a sandboxed command, or a link
  *   run_ctl.c     the control socket
  *   run_policy.c  another policy while it runs
+ *   run_ports.c   published ports, from the start and while it goes on
  *   run_resolvers.c  /etc/resolv.conf, when it changes
  *   run_report.c  the record that it owns, and what it tells the person
  */
@@ -13,6 +15,7 @@
 #define WEIR_RUN_INTERNAL_H
 
 #include "audit/audit.h"
+#include "netstack/netstack.h"
 #include "weir/config.h"
 #include "weir/ctl_socket.h"
 #include "weir/record.h"
@@ -22,6 +25,8 @@
 #include <jansson.h>
 
 #include <sys/stat.h>
+
+#define EXIT_WEIR_FAILED 125
 
 struct child {
 	struct run *run;
@@ -46,8 +51,54 @@ struct ctl_client {
 };
 
 struct policy_swap;
+struct msg;
+
+/* The link that the gateway serves; fd is taken over. */
+struct run_link {
+	enum netstack_link_kind kind;
+	int fd;
+};
+
+/* What is run, and all that depends on it. Members without a word may be NULL. */
+struct run_subject {
+	const char *key;     /* what the record calls it: "command", "link" */
+	const char *backend; /* how it is isolated, or NULL where that is somebody else's */
+	const char *stopped; /* "the sandbox was stopped" */
+	/* The tlsproxy is ready, secrets are wiped: the link. Never NULL. */
+	int (*start)(struct run *r, struct run_link *ret, struct conf_error *err);
+	/* The loop is there. Never NULL. */
+	int (*listen)(struct run *r);
+	/* Everything is ready and the record begun. Never NULL. */
+	void (*go)(struct run *r);
+	/* A signal to us, and the run is not ending. Never NULL. */
+	void (*signal)(struct run *r, int sig);
+	/* The gateway says that its link is gone for good. */
+	void (*link_lost)(struct run *r);
+	/* From here on nothing new begins. */
+	void (*ending)(struct run *r);
+	/* Nothing of the run is left. */
+	void (*finish)(struct run *r);
+};
+
+struct run_port {
+	struct publish_port port; /* fd: until the gateway has it */
+	bool open;		  /* the gateway listens on it */
+};
+
+/* What a client asked about ports and the gateway has not answered yet. */
+struct ports_ask {
+	uint32_t id; /* 0: free */
+	struct ctl_client *client;
+	uid_t uid;
+	unsigned waits; /* for so many answers */
+	int error;
+	json_t *ports; /* as they will be told */
+	uint64_t flows;
+};
 
 struct run {
+	const struct run_subject *subject;
+	const char *what; /* the command's first word, the link's text */
 	struct weir_config *cfg;
 	char id[RUN_ID_LEN + 1];
 	struct loop *loop;
@@ -74,16 +125,27 @@ struct run {
 	char **placeholders, **envp, **hidden;
 	char *ca_pem;
 	int capture;
-	int *published;
+	struct run_port *ports; /* room for PUBLISH_MAX */
+	size_t n_ports;
+	uint32_t last_port, last_ask;
+	struct ports_ask port_asks[CTL_CLIENTS];
 	int tty;	 /* the controlling terminal or -1 */
 	bool foreground; /* we were started in its foreground */
 	bool given;	 /* the command's group is its foreground now */
-	bool command_ended, failed;
+	bool ending, failed;
 	int status; /* exit status */
 };
 
 /* ---- run.c ------------------------------------------------------------------------- */
 
+/* The life of a run; subject, what and cfg (taken over) are set. Returns the exit status. */
+int run_main(struct run *r);
+/* What is run is over, one way or another: the helpers may finish. */
+void run_end(struct run *r);
+/* A child of the subject's own is gone. */
+void run_check_end(struct run *r);
+must_check int run_listen_to(struct run *r, struct child *c,
+			     void (*cb)(struct loop_io *io, uint32_t revents));
 /* Ends the run: the message is shown and recorded; the status becomes 125. */
 void run_fail(struct run *r, const char *fmt, ...) printf_like(2, 3);
 
@@ -98,7 +160,6 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3
 
 /* ---- run_policy.c ------------------------------------------------------------------ */
 
-struct msg;
 /* Replies when the policy is in force in every process, or why it is not. fd is taken over. */
 void run_policy_set(struct run *r, struct ctl_client *c, int fd);
 /* A helper's word about the policy under way. */
@@ -113,14 +174,34 @@ void run_policy_end(struct run *r);
 must_check int run_resolvers_follow(struct run *r);
 void run_resolvers_end(struct run *r);
 
+/* ---- run_ports.c --------------------------------------------------------------------- */
+
+/* All of the configuration's, bound; what fails is told in err, and the rest is run_ports_end()'s. */
+must_check int run_ports_bind(struct run *r, struct conf_error *err);
+/* For the gateway's start: ret has room for PUBLISH_MAX. */
+size_t run_ports_list(const struct run *r, struct publish_port *ret);
+/* The gateway has them: they are closed here, and ports of the kernel's choice are told. */
+void run_ports_handed_over(struct run *r);
+void run_ports_publish(struct run *r, struct ctl_client *c, const char *spec);
+void run_ports_unpublish(struct run *r, struct ctl_client *c, const char *spec, bool end_flows);
+void run_ports_show(struct run *r, struct ctl_client *c);
+/* The gateway's word. */
+void run_ports_word(struct run *r, const struct msg *m, size_t body);
+/* The client has left; what it asked for goes on. */
+void run_ports_forget(struct run *r, const struct ctl_client *c);
+void run_ports_end(struct run *r);
+
 /* ---- run_start.c -------------------------------------------------------------------- */
 
 /*
- * tlsproxy, sandbox and gateway, each until it is ready; the command waits for
+ * tlsproxy, what is run and gateway, each until it is ready; a command waits for
  * MSG_GO. Wipes the secrets' values from this process. What was started when
  * it fails is the caller's to end.
  */
 must_check int run_start(struct run *r, struct conf_error *err);
+/* Waits for a child's message of this type; one that dies ends the stream. */
+must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd,
+			       struct conf_error *err);
 
 /* ---- run_report.c ------------------------------------------------------------------- */
 

@@ -55,7 +55,7 @@ FLAGS = [
     (["--dns-record", "=1.2.3.4"], "--dns-record"), (["--dns-record", "a.b=1.2.3"], "1.2.3"),
     (["--dns-record", "a..b=1.2.3.4"], "a..b"), (["--dns-record", "a.b="], "a.b"),
     (["--publish", "80"], "80"), (["--publish", "80:"], "80:"), (["--publish", ":80"], ":80"),
-    (["--publish", "0:80"], "0:80"), (["--publish", "80:70000"], "70000"),
+    (["--publish", "*:0:80"], "*:0:80"), (["--publish", "80:70000"], "70000"),
     (["--publish", "80:80/sctp"], "sctp"), (["--publish", "1.2.3:80:80"], "1.2.3"),
     (["--publish", "8080:80", "--publish", "8080:81"], "8080"),
     (["--audit", "/no/such/dir/a.jsonl"], "/no/such/dir"), (["--audit", "/etc"], "/etc"),
@@ -96,7 +96,6 @@ def test_published_port_that_cannot_be_had(weir):
 
 
 @pytest.mark.parametrize("args,says", [
-    (["gateway", "--link", "tap0"], "gateway is not in this version"),
     (["run", "--backend", "kvm", "--", "true"], "kvm and qemu are not in this version"),
     (["run", "--", "true"], "--backend netns"),
 ])
@@ -105,7 +104,7 @@ def test_of_a_later_version(weir, args, says):
     assert p.returncode in (2, 125) and says in p.stderr, p
 
 
-COMMANDS = ["run", "policy", "audit", "why", "ctl", "doctor"] + [
+COMMANDS = ["run", "gateway", "policy", "audit", "why", "ctl", "doctor"] + [
     "policy " + x for x in ("check", "show", "explain", "test", "replay", "suggest", "diff", "nft")]
 
 

@@ -76,7 +76,7 @@ static int load(const char *const *args, struct weir_config **c, struct conf_err
 	for (; args[argc]; argc++)
 		argv[argc] = (char *)(uintptr_t)args[argc];
 	err->text[0] = 0;
-	return weir_config_load(argc, argv, c, err);
+	return weir_config_load(CONFIG_RUN, argc, argv, c, err);
 }
 
 static struct weir_config *good(const char *const *args)
@@ -279,12 +279,19 @@ static const struct {
 	{ ARGS("--observe=yes"), "--observe: takes no value" },
 	{ ARGS("--dns-doh", "no"), "--dns-doh no: DNS over HTTPS is \"deny\" or \"allow\"" },
 	/* connections */
-	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp]" },
+	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp][,proxy]" },
 	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
 	{ ARGS("--publish", ":80"), "--publish :80: a port is a decimal number" },
-	{ ARGS("--publish", "0:80"), "--publish 0:80: a port is" },
+	{ ARGS("--publish", "*:0:80"), "name the port, or publish 0.0.0.0 and [::] one by one" },
+	{ ARGS("--publish", "8080:80,proxxy"), "the only option behind a comma is" },
+	{ ARGS("--publish", "8080:80/udp,proxy"), "is for TCP" },
+	{ ARGS("--publish", "0-10:80"), "a port is" },
+	{ ARGS("--publish", "90-80:90-80"), "--publish 90-80:90-80: " },
+	{ ARGS("--publish", "1000-1300:1000-1300"), "more published ports than" },
+	{ ARGS("--publish", "1.2.3.4.5:1:1"), "--publish 1.2.3.4.5:1:1: " },
+	{ ARGS("--publish", "[1.2.3.4]:1:1"), "an IPv6 address in brackets" },
 	{ ARGS("--publish", "80:70000"), "--publish 80:70000: a port is" },
-	{ ARGS("--publish", "80-90:80"), "--publish 80-90:80: a port is" },
+	{ ARGS("--publish", "80-90:80"), "--publish 80-90:80: a range of host ports leads to as many" },
 	{ ARGS("--publish", "80:80/sctp"), "--publish 80:80/sctp: the protocol is /tcp or /udp" },
 	{ ARGS("--publish", "80:80/"), "the protocol is /tcp or /udp" },
 	{ ARGS("--publish", "1.2.3:80:80"), "--publish 1.2.3:80:80: an IPv4 address is" },
@@ -748,6 +755,18 @@ static void test_fd_source(void **state)
 	close(fd);
 }
 
+static void check_columns(enum config_command command)
+{
+	for (const char *const *part = weir_help[command]; *part; part++)
+		for (const char *p = *part; *p;) {
+			size_t n = strcspn(p, "\n");
+
+			if (n > 80)
+				fail_msg("%zu columns: %.*s", n, (int)n, p);
+			p += n + (p[n] == '\n');
+		}
+}
+
 static void test_help(void **state)
 {
 	static const char *const args[] = { "--help", NULL };
@@ -763,13 +782,8 @@ static void test_help(void **state)
 	c = good(after);
 	assert_string_equal(c->command[1], "--help");
 	weir_config_free(c);
-	for (const char *p = weir_run_help; *p;) {
-		size_t n = strcspn(p, "\n");
-
-		if (n > 80)
-			fail_msg("%zu columns: %.*s", n, (int)n, p);
-		p += n + (p[n] == '\n');
-	}
+	check_columns(CONFIG_RUN);
+	check_columns(CONFIG_GATEWAY);
 }
 
 int main(void)
