@@ -258,6 +258,8 @@ void tcp_rx_consume(struct tcp *t, size_t n, uint64_t now)
 	tcp_ring_consume(&t->rx, (uint32_t)n);
 	if (t->rx.len == 0 && !t->ooo)
 		t->rx.off = 0; /* the same cache lines again, and one piece */
+	if (t->rx.len == 0)
+		tcp_rx_passed(t, (uint32_t)n);
 	t->active_at = now;
 	tcp_leave(t);
 }

@@ -317,6 +317,8 @@ uint64_t tcp_rto(const struct tcp *t); /* with backoff, ns */
 
 /* Payload and FIN of an acceptable segment. */
 void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s);
+/* n bytes in order have been taken, and none is left: perhaps more at a time would be. */
+void tcp_rx_passed(struct tcp *t, uint32_t n);
 uint32_t tcp_rx_window(const struct tcp *t); /* promised and not yet used */
 bool tcp_rx_update_due(const struct tcp *t);
 /* The window field for the next segment; moves rcv_adv. */
