@@ -389,6 +389,8 @@ ssize_t relay_source_read(struct netstack_flow *f);
 /* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
 const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
 bool relay_source_due(const struct netstack_flow *f);
+/* Something is acknowledged, and nothing will come back to it yet. */
+bool relay_source_waits(const struct netstack_flow *f);
 /* Take acknowledged bytes out of the socket, when it is worth a call. */
 void relay_source_consume(struct netstack_flow *f);
 void relay_source_end(struct netstack_flow *f);

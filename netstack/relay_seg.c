@@ -219,7 +219,7 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 	if (!f->keepalive && tcp_peer_keeps_alive(f->tcp))
 		mirror_keepalive(f);
 	/* An acknowledgement may be all that a finished direction waits for. */
-	if (f->down_done || f->resetting || relay_source_due(f))
+	if (f->down_done || f->resetting || relay_source_due(f) || relay_source_waits(f))
 		flow_work(f);
 }
 

@@ -49,8 +49,8 @@ static void arm_probe(struct tcp *t)
 	uint64_t wait = (uint64_t)(2 * t->srtt_us + 4 * t->rttvar_us) * 1000;
 
 	/* A timeout that was not answered either: from there on RFC 6298 alone. */
-	if (!t->lossy || !out || t->attempts || t->backoff || t->persist ||
-	    t->probes >= TCP_PROBES || !tcp_synchronized(t)) {
+	if (!t->lossy || !out || t->attempts || t->persist || t->probes >= TCP_PROBES ||
+	    !tcp_synchronized(t)) {
 		t->t_probe = 0;
 	} else if (!t->t_probe) {
 		wait = MAX(wait, TCP_PROBE_MIN) + (out <= t->mss ? TCP_PROBE_DELACK : 0);
