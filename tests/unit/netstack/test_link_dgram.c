@@ -133,7 +133,7 @@ static uint8_t mark(size_t at)
 }
 
 /* Super-segments over a socket that takes a few datagrams at a time: nothing lost or doubled. */
-static void test_bulk_to_a_slow_reader(void **state)
+static void test_bulk_to_a_slow_reader(void **state) /* link-full */
 {
 	static uint8_t p[400000];
 	static struct frame f;
@@ -237,7 +237,7 @@ static int guest_socket(const char *name, const struct sockaddr_un *to)
 	return fd;
 }
 
-static void test_first_sender_is_the_guest(void **state)
+static void test_first_sender_is_the_guest(void **state) /* link-restart */
 {
 	struct sockaddr_un us = abstract("stack");
 	int fd = socket(AF_UNIX, SOCK_DGRAM, 0), other;

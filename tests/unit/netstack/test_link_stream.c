@@ -291,7 +291,7 @@ static void far_expect(int far, size_t from, size_t n)
 	}
 }
 
-static void test_super_frames_from_the_guest(void **state)
+static void test_super_frames_from_the_guest(void **state) /* link-offload */
 {
 	static uint8_t p[60000];
 	struct tcp_seg s;
@@ -312,7 +312,7 @@ static void test_super_frames_from_the_guest(void **state)
 }
 
 /* libkrun's guests leave checksums to a header that is never sent. */
-static void test_unfinished_checksum(void **state)
+static void test_unfinished_checksum(void **state) /* link-offload */
 {
 	static struct frame f;
 	struct tcp_seg s;
@@ -377,7 +377,7 @@ static void test_super_segments_are_cut(void **state)
  * A guest that sends and never reads: what waits for it stays bounded, other
  * work goes on, and when it reads at last every frame is whole.
  */
-static void test_guest_never_reads(void **state)
+static void test_guest_never_reads(void **state) /* link-full */
 {
 	static uint8_t blob[2000 * 46];
 	struct frame f;
@@ -405,7 +405,7 @@ static void test_guest_never_reads(void **state)
 }
 
 /* The same with a bulk flow in the middle of a super-segment: not a byte is lost or doubled. */
-static void test_slow_reader_of_a_bulk_flow(void **state)
+static void test_slow_reader_of_a_bulk_flow(void **state) /* link-full */
 {
 	static uint8_t p[1 << 20];
 	size_t sent = 0, got = 0;
@@ -462,7 +462,7 @@ static bool is_closed(int fd)
 	return recv(fd, &b, 1, MSG_DONTWAIT) == 0;
 }
 
-static void test_one_guest_after_the_other(void **state)
+static void test_one_guest_after_the_other(void **state) /* link-restart */
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0), second, far;
 
