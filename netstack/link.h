@@ -131,6 +131,7 @@ struct ns_link {
 	struct loop *loop;
 	struct link_caps caps;
 	bool is_up;
+	uint64_t faults; /* links lost because the other side broke the rules */
 };
 
 /*
@@ -144,6 +145,13 @@ must_check int link_stream_new(struct loop *loop, int fd, const struct link_even
 			       struct ns_link **ret);
 must_check int link_dgram_new(struct loop *loop, int fd, const struct link_events *e, void *ctx,
 			      struct ns_link **ret);
+
+/*
+ * vhost-user-net back end. mtu and mac (NULL: the VMM's choice) are what the
+ * guest is told where the VMM asks us.
+ */
+must_check int link_vhost_new(struct loop *loop, int fd, uint16_t mtu, const uint8_t *mac,
+			      const struct link_events *e, void *ctx, struct ns_link **ret);
 
 /*
  * Cut tx (at most 64 KiB of payload) into frames that need neither
