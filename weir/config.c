@@ -128,6 +128,11 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_SERVE_STALE, config_set_stale },
 		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
+		{ OPTION_IPV4_POOL, config_set_ipv4_pool },
+		{ OPTION_IPV6_POOL, config_set_ipv6_pool },
+		{ OPTION_DNS_POOL, config_add_dns_pool },
+		{ OPTION_MTU, config_set_mtu },
+		{ OPTION_MAC, config_set_mac },
 		{ OPTION_AUDIT, set_audit },
 		{ OPTION_CAPTURE, set_capture },
 	};

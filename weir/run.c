@@ -14,6 +14,7 @@
 #include "weir/run.h"
 
 #include "weir/message.h"
+#include "weir/run_addresses.h"
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 
@@ -318,6 +319,7 @@ static void finish(struct run *r)
 	run_ctl_end(r);
 	run_policy_end(r);
 	run_resolvers_end(r);
+	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
@@ -373,7 +375,9 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = run_record_open(r, err);
+	rc = run_addresses(r->cfg, SLOTS_ALONE, &r->slots, err);
+	if (rc == 0)
+		rc = run_record_open(r, err);
 	if (rc == 0)
 		rc = run_start(r, err);
 	if (rc == 0)
