@@ -23,11 +23,16 @@ static void destroy(struct netstack *ns)
 	router_stop(ns);
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
+	hmap_fini(&ns->maps);
+	hmap_fini(&ns->remotes);
 	pool_fini(&ns->pool);
+	pool_fini(&ns->socks);
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
 	free(ns->dgrams);
+	free(ns->stages);
+	free(ns->up_batch);
 	free(ns);
 }
 
@@ -73,6 +78,7 @@ static void on_readable(struct ns_link *l)
 			eth_input(ns, &rx);
 	}
 	ns->tcp.batching = false;
+	dgram_up_flush(ns, NULL);
 	ns_flush_later(ns);
 	ns_leave(ns);
 }
@@ -82,7 +88,7 @@ static void on_writable(struct ns_link *l)
 	struct netstack *ns = l->ctx;
 
 	ns->link_full = false;
-	if (!list_empty(&ns->blocked))
+	if (!list_empty(&ns->blocked) || !list_empty(&ns->blocked_socks))
 		loop_task_queue(ns->loop, &ns->task);
 }
 
@@ -103,6 +109,10 @@ static void end_flows(struct netstack *ns)
 	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
 		while (!list_empty(&ns->live[i]))
 			flow_finish(container_of(ns->live[i].next, struct netstack_flow, all),
+				    NETSTACK_END_ABORTED);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->unanswered); i++)
+		while (!list_empty(&ns->unanswered[i]))
+			flow_finish(container_of(ns->unanswered[i].next, struct netstack_flow, all),
 				    NETSTACK_END_ABORTED);
 	while (!list_empty(&ns->zombies))
 		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
@@ -212,6 +222,10 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	hash_key_random(&ns->key);
 	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
 		list_init(&ns->live[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->unanswered); i++)
+		list_init(&ns->unanswered[i]);
+	list_init(&ns->blocked_socks);
+	list_init(&ns->dead_socks);
 	list_init(&ns->zombies);
 	list_init(&ns->dead);
 	list_init(&ns->work);
@@ -223,8 +237,14 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 		ns->cfg.autoconf.lease_s = DEFAULT_LEASE_S;
 	pool_init(&ns->pool, sizeof(struct netstack_flow),
 		  (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
+	pool_init(&ns->socks, sizeof(struct dgram_sock),
+		  (size_t)cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
 	ns->scratch = malloc(LIMIT_FRAME);
 	r = ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
+	if (r == 0)
+		r = hmap_init(&ns->maps, 64);
+	if (r == 0)
+		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
 		r = link_open(ns, kind, fd);
 	if (r < 0) {

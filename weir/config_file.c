@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
- * secrets, limits, publish and audit. Every key is known or refused, every
+ * secrets, limits, publish, network and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
  */
