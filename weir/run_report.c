@@ -55,9 +55,8 @@ int run_record_open(struct run *r, struct conf_error *err)
 	}
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
 	/* Two runs with the same digest were judged by the same rules. */
-	rc = r->placeholders
-		     ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
-		     : -ENOMEM;
+	rc = r->placeholders ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
+			     : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
