@@ -268,9 +268,16 @@ static int connected(struct link_vhost *v, int fd)
 static void on_listen(struct loop_io *io, uint32_t revents)
 {
 	struct link_vhost *v = container_of(io, struct link_vhost, listen_io);
-	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+	int fd, r;
 
 	(void)revents;
+	/* The one before may be gone, and we have not been told: one round of the loop for that. */
+	if (v->connected && !v->second) {
+		v->second = true;
+		return;
+	}
+	v->second = false;
+	fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
 	if (v->connected) {

@@ -248,6 +248,7 @@ struct link_vhost {
 	struct loop_io listen_io, conn_io;
 	struct vhost_wire wire;
 	bool connected, lent;
+	bool second;		 /* somebody else has knocked */
 	bool msg_waiting;	 /* a message was put off until flush() */
 	bool rx_wait;		 /* writable() is owed */
 	const char *fault;	 /* the driver's: the link is to be closed */

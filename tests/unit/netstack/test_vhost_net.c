@@ -17,7 +17,7 @@ static void test_first_frame(void **state)
 	struct vrig v;
 
 	(void)state;
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	assert_true(vrig_up(&v));
 	drv_rx_fill(&v.d);
 	assert_true(vrig_alive(&v));
@@ -210,7 +210,7 @@ static void test_room(void **state)
 	(void)state;
 	memset(head, 'h', sizeof(head));
 	memcpy(head + 6, mac_gw, 6);
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	drv_rx_fill(&v.d);
 	rig_run(&v.r);
 	l = v.r.ns->link;
@@ -254,7 +254,7 @@ static void test_full(void **state)
 
 	(void)state;
 	memcpy(head + 6, mac_gw, 6);
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	l = v.r.ns->link;
 	assert_int_equal(l->drv->write(l, &tx), -EAGAIN);
 	assert_int_equal(l->drv->room(l, 60, 100, iov, &n), -EAGAIN);
