@@ -19,36 +19,52 @@ static uint16_t fold(uint64_t s)
  */
 typedef uint64_t words __attribute__((vector_size(32)));
 
-/* Sum of p[0..n), which is copied to dst on the way when that is not NULL. */
-static inline __attribute__((always_inline)) uint16_t sum_bytes(uint8_t *dst, const uint8_t *p,
+static inline __attribute__((always_inline)) uint64_t sum_words(uint8_t *dst, const uint8_t *p,
 								size_t n)
 {
 	words a = { 0 }, b = { 0 }, w;
-	uint64_t s, v;
 
-	for (; n >= sizeof(w); n -= sizeof(w), p += sizeof(w)) {
-		memcpy(&w, p, sizeof(w));
-		if (dst) {
-			memcpy(dst, &w, sizeof(w));
-			dst += sizeof(w);
-		}
+	for (size_t i = 0; i < n; i += sizeof(w)) {
+		memcpy(&w, p + i, sizeof(w));
+		if (dst)
+			memcpy(dst + i, &w, sizeof(w));
 		a += w & UINT32_MAX;
 		b += w >> 32;
 	}
 	a += b;
-	s = (a[0] + a[1]) + (a[2] + a[3]);
-	while (n) {
-		size_t k = MIN(n, sizeof(v));
+	return (a[0] + a[1]) + (a[2] + a[3]);
+}
 
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static uint64_t sum_words_avx2(uint8_t *dst, const uint8_t *p,
+							       size_t n)
+{
+	return dst ? sum_words(dst, p, n) : sum_words(NULL, p, n);
+}
+#endif
+
+static uint64_t sum_blocks(uint8_t *dst, const uint8_t *p, size_t n)
+{
+#ifdef __x86_64__
+	if (n >= 128 && __builtin_cpu_supports("avx2"))
+		return sum_words_avx2(dst, p, n);
+#endif
+	return dst ? sum_words(dst, p, n) : sum_words(NULL, p, n);
+}
+
+/* Sum of p[0..n), which is copied to dst on the way when that is not NULL. */
+static uint16_t sum_bytes(uint8_t *dst, const uint8_t *p, size_t n)
+{
+	size_t blocks = n & ~(sizeof(words) - 1);
+	uint64_t s = blocks ? sum_blocks(dst, p, blocks) : 0, v;
+
+	for (size_t i = blocks, k; i < n; i += k) {
+		k = MIN(n - i, sizeof(v));
 		v = 0;
-		memcpy(&v, p, k);
-		if (dst) {
-			memcpy(dst, &v, k);
-			dst += k;
-		}
+		memcpy(&v, p + i, k);
+		if (dst)
+			memcpy(dst + i, &v, k);
 		s += (v & UINT32_MAX) + (v >> 32);
-		p += k;
-		n -= k;
 	}
 	return fold(s);
 }

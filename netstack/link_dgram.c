@@ -368,6 +368,9 @@ static void on_io(struct loop_io *io, uint32_t revents)
 		d->link.events->up(&d->link);
 	}
 	r = fill(d);
+	/* The end of a SOCK_SEQPACKET connection reads as empty datagrams for ever. */
+	if (r == 0 && (revents & EPOLLHUP) && d->b.in[0].msg_len == 0)
+		r = -ECONNRESET;
 	if (r == 0)
 		d->link.events->readable(&d->link);
 	else if (r != -EAGAIN)

@@ -99,6 +99,8 @@ struct netstack_ops {
 	/* May be NULL. Every frame on the link, without virtio header, for captures. */
 	void (*frame)(void *ctx, bool from_guest, const void *head, size_t head_len,
 		      const void *payload, size_t payload_len);
+	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
+	void (*link_up)(void *ctx);
 	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
 	void (*link_down)(void *ctx, bool last);
 	/*
@@ -161,9 +163,16 @@ enum netstack_link_kind {
 	NETSTACK_LINK_VHOST_USER = 4,
 };
 
+/* fd -1: no link yet, see netstack_relink(). */
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 			    const struct netstack_config *cfg, const struct netstack_ops *ops,
 			    void *ctx, struct netstack **ret);
+/*
+ * Another link in place of the one there is, whose guest and flows end
+ * (link_down, not last). fd -1: none for now. On failure there is none, and fd
+ * stays the caller's. Not from inside a callback.
+ */
+must_check int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd);
 /* Ends every flow (flow_end is called) and closes the link. */
 void netstack_free(struct netstack *ns);
 

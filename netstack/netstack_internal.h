@@ -283,6 +283,7 @@ struct netstack {
 
 	struct tcp_stack tcp;
 	struct hmap flows;
+	struct netstack_flow *found_last; /* in flows, or NULL */
 	struct hash_key key;
 	struct pool pool;
 	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */
