@@ -131,6 +131,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.flow_bytes = gateway_flow_bytes,
 		.flow_server_first = gateway_flow_server_first,
 		.flow_datagram = on_datagram,
+		.flow_waiting = gateway_flow_waiting,
 		.flow_end = gateway_flow_end,
 		.packet_refused = gateway_packet_refused,
 	};
@@ -166,6 +167,9 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	int r = loop_new(&gw->loop);
 
 	hash_key_random(&gw->key);
+	gw->quic = tlsproxy_quic_new();
+	if (r == 0 && !gw->quic)
+		r = -ENOMEM;
 	if (r == 0)
 		record_batch(&gw->record, gw->loop);
 	if (r == 0)
@@ -233,6 +237,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 		_exit(1);
 	r = loop_run(gw.loop);
 	netstack_free(gw.ns);
+	tlsproxy_quic_free(gw.quic);
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	gateway_dns_repeats_flush(&gw);
