@@ -195,6 +195,8 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
 
 	switch (kind) {
+	case NETSTACK_LINK_NONE:
+		return 0;
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_STREAM:
@@ -258,7 +260,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	if (r == 0)
 		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
-		r = fd < 0 ? 0 : link_open(ns, kind, fd);
+		r = link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
@@ -281,7 +283,7 @@ int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	ns->link_full = false;
 	if (old)
 		old->drv->free(old);
-	r = ns->dying ? -ECANCELED : fd < 0 ? 0 : link_open(ns, kind, fd);
+	r = ns->dying ? -ECANCELED : link_open(ns, kind, fd);
 	if (ns->link && ns->link->is_up)
 		on_up(ns->link);
 	ns_leave(ns);
