@@ -102,12 +102,23 @@ static void step(struct world *w)
 		MUST(loop_step(w->loop, 0) == 0);
 }
 
+/* A frame, or a length that cannot be, that was fed and not seen yet. */
+static bool whole_left(const struct world *w)
+{
+	size_t left = w->fed_len - w->fed_at, n;
+
+	if (left < 4)
+		return false;
+	n = get_be32(w->fed + w->fed_at);
+	return n > LIMIT_STREAM_FRAME || n <= left - 4;
+}
+
 /* Until what was fed has been looked at: the link may have put that off for a moment. */
 static void settle(struct world *w)
 {
-	for (unsigned i = 0; i < 8 && !w->down; i++)
-		MUST(loop_step(w->loop, 1) == 0);
 	step(w);
+	for (unsigned i = 0; i < 1000 && !w->down && whole_left(w); i++)
+		MUST(loop_step(w->loop, 1) == 0);
 }
 
 static void feed(struct world *w, const uint8_t *p, size_t n)
@@ -249,9 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (w.down) { /* only for a length that cannot be */
 		MUST(w.fed_len - w.fed_at >= 4 && get_be32(w.fed + w.fed_at) > LIMIT_STREAM_FRAME);
 	} else { /* nothing whole is left, either way */
-		size_t left = w.fed_len - w.fed_at;
-
-		MUST(left < 4 || left - 4 < get_be32(w.fed + w.fed_at));
+		MUST(!whole_left(&w));
 		w.link->drv->flush(w.link);
 		do
 			step(&w);
