@@ -326,6 +326,7 @@ static void finish(struct run *r)
 		free(r->placeholders[i]);
 	free(r->placeholders);
 	run_ports_end(r);
+	fd_close(r->upstream_auth);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
@@ -413,6 +414,7 @@ int cmd_run(int argc, char **argv)
 		.capture = -1,
 		.tty = -1,
 		.policy_fd = -1,
+		.upstream_auth = -1,
 		.generation = 1,
 		.last_generation = 1,
 		.ctl = { .fd = -1, .dir = -1 },

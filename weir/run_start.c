@@ -145,6 +145,8 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 		.capture = r->capture,
 		.ports = ports,
 		.n_ports = run_ports_list(r, ports),
+		.upstream = r->upstream.cfg ? &r->upstream : NULL,
+		.proxy_auth = r->upstream_auth,
 		.resolvers = r->resolvers,
 		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
@@ -164,6 +166,8 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 	fd_close(sup[1]);
 	r->gateway.sock = sup[0];
 	rc = first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	fd_close(r->upstream_auth);
+	r->upstream_auth = -1;
 	if (rc == 0)
 		run_ports_handed_over(r);
 	return rc;
@@ -178,7 +182,9 @@ int run_start(struct run *r, struct conf_error *err)
 	 * go by name: one connection can carry requests for several hosts. A policy
 	 * without names may be followed by one with some, so it always runs.
 	 */
-	rc = start_proxy(r, &proxy_end, err);
+	rc = run_upstream_prepare(r, err);
+	if (rc == 0)
+		rc = start_proxy(r, &proxy_end, err);
 	if (!r->cfg->tls_intercept) {
 		free(r->ca_pem);
 		r->ca_pem = NULL;
