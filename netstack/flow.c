@@ -64,13 +64,19 @@ static uint32_t limit_of(const struct netstack *ns, enum netstack_proto proto)
 /* Not for flows the owner opens: it would be told of an end in the middle of its call. */
 static void evict_idle(struct netstack *ns, const struct netstack_tuple *t)
 {
-	struct netstack_flow *f;
+	struct list *lists[] = { &ns->unanswered[t->proto], &ns->live[t->proto] };
+	const uint64_t idle[] = { LIMIT_EVICT_UNANSWERED_NS, LIMIT_EVICT_NS };
 
-	if (t->proto == NETSTACK_TCP || t->inbound || list_empty(&ns->live[t->proto]))
+	if (t->proto == NETSTACK_TCP || t->inbound)
 		return;
-	f = container_of(ns->live[t->proto].next, struct netstack_flow, all);
-	if (ns_now(ns) - f->active_ns >= LIMIT_EVICT_NS)
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
+		struct netstack_flow *f = container_of(lists[i]->next, struct netstack_flow, all);
+
+		if (list_empty(lists[i]) || ns_now(ns) - f->active_ns < idle[i])
+			continue;
 		flow_finish(f, NETSTACK_END_TIMEOUT);
+		return;
+	}
 }
 
 static bool make_room(struct netstack *ns, const struct netstack_tuple *t)
@@ -212,6 +218,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 		return;
 	c = netstack_flow_counts(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
+	dgram_sock_leave(f);
 	loop_timer_del(ns->loop, &f->aux);
 	flow_drop_pending(f);
 	ns->live_n[f->t.proto]--;
@@ -228,6 +235,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 
 void flow_free_dead(struct netstack *ns)
 {
+	dgram_sock_free_dead(ns);
 	while (!list_empty(&ns->dead)) {
 		struct netstack_flow *f = container_of(ns->dead.next, struct netstack_flow, all);
 
@@ -264,6 +272,8 @@ static void wake_blocked(struct netstack *ns)
 		list_del(&f->blocked);
 		if (ns->link_full || !ns->mac_known)
 			list_add_tail(&ns->blocked, &f->blocked);
+		else if (!f->tcp)
+			relay_dgram_link_ready(f);
 		else
 			tcp_link_ready(f->tcp, ns_now(ns));
 	}
@@ -285,8 +295,10 @@ void flow_run_work(struct loop_task *t)
 	struct netstack *ns = container_of(t, struct netstack, task);
 
 	ns_enter(ns);
-	if (!ns->link_full && ns->mac_known)
+	if (!ns->link_full && ns->mac_known) {
 		wake_blocked(ns);
+		relay_dgram_wake_socks(ns);
+	}
 	while (!list_empty(&ns->work) && !ns->dying) {
 		struct netstack_flow *f = container_of(ns->work.next, struct netstack_flow, work);
 

@@ -24,6 +24,13 @@ struct dial {
 	int fd;
 	int error;
 	const char *why; /* static text of an upstream proxy's failure, or NULL: error says it */
+	/*
+	 * TCP: set before dial_start() when the guest's own SYN is a probe with
+	 * this hop limit (traceroute -T); the socket has its usual one once
+	 * connected. heard: who stopped it and why; family 0: nobody did.
+	 */
+	uint8_t hops;
+	struct netstack_icmp heard;
 	struct loop_io io;
 	struct loop_timer timer;
 	const struct upstream *via; /* NULL: directly */

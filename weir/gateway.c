@@ -139,6 +139,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 	hash_key_random(&gw->key);
 	if (r == 0)
+		record_batch(&gw->record, gw->loop);
+	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
 	if (r == 0 && spec->capture >= 0)
 		r = audit_capture_open(spec->capture, &gw->capture);
@@ -186,7 +188,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
-	judge_listen(&gw.judge, &gw.worker, spec->supervisor);
+	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	gw.proxy = spec->proxy;
 	gw.upstream = spec->upstream;
@@ -211,6 +213,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	gateway_dns_repeats_flush(&gw);
+	record_flush(&gw.record);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);
 }

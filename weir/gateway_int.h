@@ -16,6 +16,9 @@
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
 /* A client that sent a few bytes which could begin a request, and then waits. */
 #define UNDECIDED_WAIT (NS_PER_S / 2)
+/* A connection whose first packet may pass no more routers than this is a probe of the path;
+ * no system's own default is as low. */
+#define PROBE_HOPS 31
 /* Refusals with a line of their own on the record; the rest of a flood is counted. */
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
@@ -104,7 +107,7 @@ struct flow {
 	enum policy_fact fact; /* how far its name was known when it was judged */
 	bool unproven;	       /* KNOWN: the client's word only */
 	bool sealed;	       /* NONE: its server name is encrypted */
-	struct name candidates[FLOW_CANDIDATES];
+	struct name *candidates; /* of a real address; most flows have none */
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
 	bool name_agrees;  /* nothing that it shows speaks of another name */

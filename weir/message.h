@@ -28,7 +28,7 @@
 enum msg_type {
 	MSG_READY = 1,
 	MSG_FAILED = 2,	     /* text: why; the sender exits */
-	MSG_EVENT = 3,	     /* text: one audit event */
+	MSG_EVENT = 3,	     /* text: audit events, a line each */
 	MSG_FLOW = 4,	     /* flow; descriptors: guest, upstream */
 	MSG_FLOW_DONE = 5,   /* done */
 	MSG_KEYLOG = 6,	     /* text: one NSS key log line */

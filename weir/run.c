@@ -100,6 +100,20 @@ static void channel_closed(struct child *c)
 	check_end(c->run);
 }
 
+/* Whether each is an event is checked where it is taken up. */
+static void record_lines(struct child *c, const char *text, size_t len)
+{
+	for (const char *end; len; text = end + 1) {
+		end = memchr(text, '\n', len);
+		if (!end)
+			end = text + len;
+		run_record_append(c->run, c->name, text, (size_t)(end - text));
+		if (end == text + len)
+			return;
+		len -= (size_t)(end - text) + 1;
+	}
+}
+
 static void on_helper(struct loop_io *io, uint32_t revents)
 {
 	struct child *c = container_of(io, struct child, io);
@@ -114,7 +128,7 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 		return;
 	}
 	if (m.head.type == MSG_EVENT)
-		run_record_append(c->run, c->name, m.text, (size_t)n);
+		record_lines(c, m.text, (size_t)n);
 	else if (m.head.type == MSG_TERMINATE)
 		run_fail(c->run, "secret %.100s was about to leave for the wrong place; the sandbox was stopped",
 			 m.text);
