@@ -14,6 +14,7 @@
  */
 #include "weir/gateway_int.h"
 
+static const char *const proxy_itself = "the upstream proxy is not the sandbox's to use";
 static const char *const no_name = "no name was given out for this address";
 
 /* ---- life ---------------------------------------------------------------- */
@@ -288,16 +289,15 @@ static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n
 
 /*
  * What the proxy is to the sandbox: not there. Whoever could talk to it would
- * be asking it for any destination, unjudged. Returns how many are left.
+ * be asking it for any destination, unjudged. One address of several is enough:
+ * told a name, the proxy takes whichever it likes.
  */
-static size_t without_proxy_itself(const struct flow *f, struct endpoint *to, size_t n)
+static bool reaches_proxy(const struct flow *f, const struct endpoint *to, size_t n)
 {
-	size_t left = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (!f->gw->upstream || !upstream_is(f->gw->upstream, &to[i]))
-			to[left++] = to[i];
-	return left;
+	for (size_t i = 0; f->gw->upstream && i < n; i++)
+		if (upstream_is(f->gw->upstream, &to[i]))
+			return true;
+	return false;
 }
 
 /* Through an upstream proxy goes TCP; of the rest, what goes around it. */
@@ -326,9 +326,8 @@ static void dial(struct flow *f, struct endpoint *to, size_t n)
 	const struct upstream *up = f->gw->upstream;
 	bool by_name;
 
-	n = without_proxy_itself(f, to, n);
-	if (n == 0) {
-		gateway_flow_deny(f, NULL, "the upstream proxy is not the sandbox's to use");
+	if (reaches_proxy(f, to, n)) {
+		gateway_flow_deny(f, NULL, proxy_itself);
 		return;
 	}
 	if (goes_around(f, up))
@@ -355,6 +354,10 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 
 	if (n_pass == 0) {
 		gateway_flow_deny(f, &denied, f->doubt);
+		return;
+	}
+	if (reaches_proxy(f, to, n)) {
+		gateway_flow_deny(f, NULL, proxy_itself);
 		return;
 	}
 	if (is_hidden_quic(f)) {
