@@ -414,6 +414,29 @@ static int read_floor(struct config_builder *b, const struct conf *c)
 	return config_from_dir(b, text, &b->floor);
 }
 
+/* What only a gateway has: whoever runs a command with such a file means another one. */
+static int read_gateway(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "link", "ca_out", "env_out" };
+	struct conf link = conf_member(c, "link"), ca = conf_member(c, "ca_out");
+	struct conf env = conf_member(c, "env_out");
+	struct where w = { .conf = &link };
+	const char *text = NULL;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0 && b->command != CONFIG_GATEWAY)
+		return conf_fail(c, b->err, "a section of weir gateway, not of weir run");
+	if (r == 0)
+		r = conf_str(&link, &text, b->err);
+	if (r == 0 && text && !option_value(&b->o, OPTION_LINK))
+		r = config_set_link(b, &w, text);
+	if (r == 0)
+		r = read_path(b, &ca, OPTION_CA_OUT, &b->c->ca_out);
+	if (r == 0)
+		r = read_path(b, &env, OPTION_ENV_OUT, &b->c->env_out);
+	return r;
+}
+
 int config_read_file(struct config_builder *b)
 {
 	static const struct {
@@ -429,6 +452,7 @@ int config_read_file(struct config_builder *b)
 		{ "publish", read_publish },
 		{ "audit", read_audit },
 		{ "proxy", config_read_proxy },
+		{ "gateway", read_gateway },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

@@ -55,9 +55,8 @@ int run_record_open(struct run *r, struct conf_error *err)
 	}
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
 	/* Two runs with the same digest were judged by the same rules. */
-	rc = r->placeholders
-		     ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
-		     : -ENOMEM;
+	rc = r->placeholders ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
+			     : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
@@ -96,8 +95,8 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 	audit_event_begin(&e, "run");
 	audit_str(&e, "event", event);
 	audit_str(&e, "name", r->cfg->name);
-	audit_str(&e, "backend", "netns");
-	audit_str(&e, "command", r->cfg->command[0]);
+	audit_str(&e, "backend", r->subject->backend);
+	audit_str(&e, r->subject->key, r->what);
 	audit_str(&e, "policy", r->policy_digest);
 	audit_u64(&e, "generation", r->generation);
 	if (str_eq(event, "begin"))

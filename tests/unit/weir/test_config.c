@@ -76,7 +76,7 @@ static int load(const char *const *args, struct weir_config **c, struct conf_err
 	for (; args[argc]; argc++)
 		argv[argc] = (char *)(uintptr_t)args[argc];
 	err->text[0] = 0;
-	return weir_config_load(argc, argv, c, err);
+	return weir_config_load(CONFIG_RUN, argc, argv, c, err);
 }
 
 static struct weir_config *good(const char *const *args)
@@ -279,6 +279,14 @@ static const struct {
 	{ ARGS("--observe=yes"), "--observe: takes no value" },
 	{ ARGS("--dns-doh", "no"), "--dns-doh no: DNS over HTTPS is \"deny\" or \"allow\"" },
 	/* connections */
+	{ ARGS("--proxy", "socks5://h"), "--proxy socks5://h: the proxy's port is missing" },
+	{ ARGS("--proxy", "socks5://a:b@h:1"), "--proxy: a password does not stand here" },
+	{ ARGS("--proxy", "socks5://a@h:1"), "--proxy: a user needs a password" },
+	{ ARGS("--proxy", "socks4://h:1", "--proxy-auth", "env:HOME"), "SOCKS 4 knows a user" },
+	{ ARGS("--proxy", "http://h:1", "--proxy-auth", "a:b"), "--proxy-auth: says where user" },
+	{ ARGS("--proxy", "http://h:1", "--proxy-udp", "allow"), "--proxy-udp allow: UDP, which" },
+	{ ARGS("--proxy", "http://h:1", "--proxy-bypass", "a b"), "--proxy-bypass a b: " },
+	{ ARGS("--proxy-names"), "--proxy: there is no upstream proxy" },
 	{ ARGS("--publish", "80"), "--publish 80: a published port is [IP:]HOST:GUEST[/tcp|/udp][,proxy]" },
 	{ ARGS("--publish", "80:"), "--publish 80:: a port is a decimal number" },
 	{ ARGS("--publish", ":80"), "--publish :80: a port is a decimal number" },
@@ -755,6 +763,18 @@ static void test_fd_source(void **state)
 	close(fd);
 }
 
+static void check_columns(enum config_command command)
+{
+	for (const char *const *part = weir_help[command]; *part; part++)
+		for (const char *p = *part; *p;) {
+			size_t n = strcspn(p, "\n");
+
+			if (n > 80)
+				fail_msg("%zu columns: %.*s", n, (int)n, p);
+			p += n + (p[n] == '\n');
+		}
+}
+
 static void test_help(void **state)
 {
 	static const char *const args[] = { "--help", NULL };
@@ -770,13 +790,8 @@ static void test_help(void **state)
 	c = good(after);
 	assert_string_equal(c->command[1], "--help");
 	weir_config_free(c);
-	for (const char *p = weir_run_help; *p;) {
-		size_t n = strcspn(p, "\n");
-
-		if (n > 80)
-			fail_msg("%zu columns: %.*s", n, (int)n, p);
-		p += n + (p[n] == '\n');
-	}
+	check_columns(CONFIG_RUN);
+	check_columns(CONFIG_GATEWAY);
 }
 
 int main(void)
