@@ -85,7 +85,7 @@ struct gateway {
 	struct list all;   /* struct flow */
 	struct pool flow_pool, query_pool;
 	struct upstream *upstream; /* NULL: everything is dialled directly */
-	struct list ports; /* struct published */
+	struct list ports;	   /* struct published */
 	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;

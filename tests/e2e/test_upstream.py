@@ -207,6 +207,7 @@ def test_intercepted_tls_goes_through_it(weir, lab, proxy, kind):
     assert r.find("http", verdict="allow"), r
 
 
+# Parity: n27.
 @pytest.mark.parametrize("kind,user", [("socks5", ""), ("socks5", "me"), ("http", ""), ("http", "me")])
 def test_credentials(weir, proxy, kind, user):
     p = proxy(kind, auth="me:" + PASSWORD)

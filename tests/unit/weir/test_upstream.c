@@ -62,6 +62,7 @@ static void test_socks5(void **state)
 	upstream_shake_fini(&s);
 }
 
+/* Parity: n27. */
 static void test_socks5_password(void **state)
 {
 	struct upstream_shake s;
