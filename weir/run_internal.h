@@ -118,6 +118,7 @@ struct run {
 	struct loop_timer resolvers_settle;
 	struct upstream upstream; /* without its credentials; cfg NULL: none */
 	int upstream_auth;	  /* they, for the gateway; or -1 */
+	struct slots_held slots;
 	struct ctl_listener ctl;
 	struct loop_io ctl_io;
 	struct ctl_client clients[CTL_CLIENTS];
