@@ -222,8 +222,8 @@ def test_no_byte_is_lost_to_a_slow_peer_or_an_early_end(server):
 def test_what_refuses_inside_refuses_outside(live):
     port = free_port()
     a = live("sleep", "60", policy=OPEN, flags=["--publish", "%d:1" % port])
-    with socket.create_connection(("127.0.0.1", port), 10 * SLACK) as s, \
-            pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), \
+            socket.create_connection(("127.0.0.1", port), 10 * SLACK) as s:
         s.recv(1)
     assert wait_for(lambda: a.events("flow_end"))
 
