@@ -10,7 +10,7 @@
 #include "dns/dns.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
-#include "weir/addresses.h"
+#include "weir/address_pick.h"
 #include "weir/publish.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
@@ -92,6 +92,7 @@ struct weir_config {
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
 
+	struct net_wish wish;	/* of addresses */
 	struct sandbox_net net; /* the default until addresses_settle() */
 
 	char *audit_path;   /* NULL: the default place */

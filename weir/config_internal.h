@@ -64,6 +64,11 @@ enum option {
 	OPTION_DNS_SERVE_STALE,
 	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
+	OPTION_IPV4_POOL,
+	OPTION_IPV6_POOL,
+	OPTION_DNS_POOL,
+	OPTION_MTU,
+	OPTION_MAC,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
 	OPTION_MAX_CONNECTIONS,
@@ -135,6 +140,15 @@ must_check int config_set_answers(struct config_builder *b, const struct where *
 must_check int config_set_budget(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_stale(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_doh(struct config_builder *b, const struct where *w, const char *text);
+/* config_network.c */
+must_check int config_set_ipv4_pool(struct config_builder *b, const struct where *w,
+				    const char *text);
+must_check int config_set_ipv6_pool(struct config_builder *b, const struct where *w,
+				    const char *text);
+must_check int config_add_dns_pool(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_mtu(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_mac(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_read_network(struct config_builder *b, const struct conf *c);
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);

@@ -13,6 +13,7 @@
  * could be blocked on it. Whatever dies out of turn ends the run: fail closed.
  */
 #include "weir/message.h"
+#include "weir/run_addresses.h"
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 
@@ -240,6 +241,7 @@ static void finish(struct run *r)
 	run_ctl_end(r);
 	run_policy_end(r);
 	run_resolvers_end(r);
+	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
@@ -273,7 +275,9 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = run_record_open(r, err);
+	rc = run_addresses(r->cfg, SLOTS_ALONE, &r->slots, err);
+	if (rc == 0)
+		rc = run_record_open(r, err);
 	if (rc == 0)
 		rc = run_start(r, err);
 	if (rc == 0)

@@ -115,6 +115,7 @@ struct run {
 	size_t n_resolvers;
 	struct loop_io resolvers_io;
 	struct loop_timer resolvers_settle;
+	struct slots_held slots;
 	struct ctl_listener ctl;
 	struct loop_io ctl_io;
 	struct ctl_client clients[CTL_CLIENTS];
