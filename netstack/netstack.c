@@ -21,6 +21,7 @@ static void destroy(struct netstack *ns)
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
 	router_stop(ns);
+	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
 	hmap_fini(&ns->maps);
@@ -30,6 +31,7 @@ static void destroy(struct netstack *ns)
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
+	free(ns->peek_buf);
 	free(ns->dgrams);
 	free(ns->stages);
 	free(ns->up_batch);
@@ -240,6 +242,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->dead);
 	list_init(&ns->work);
 	list_init(&ns->blocked);
+	list_init(&ns->later);
+	ns->again.cb = flow_again_timer;
 	frag_init(ns);
 	init_tcp(ns);
 	init_link_local(ns);
