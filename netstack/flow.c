@@ -45,11 +45,16 @@ static bool tuple_equal(const struct netstack_tuple *a, const struct netstack_tu
 
 struct netstack_flow *flow_find(struct netstack *ns, const struct netstack_tuple *t)
 {
+	/* A batch of the link is mostly one flow's. */
+	if (ns->found_last && tuple_equal(&ns->found_last->t, t))
+		return ns->found_last;
 	hmap_for_hash (it, &ns->flows, tuple_hash(ns, t)) {
 		struct netstack_flow *f = container_of(it, struct netstack_flow, node);
 
-		if (tuple_equal(&f->t, t))
+		if (tuple_equal(&f->t, t)) {
+			ns->found_last = f;
 			return f;
+		}
 	}
 	return NULL;
 }
@@ -193,6 +198,8 @@ static void to_dead(struct netstack_flow *f)
 	struct netstack *ns = f->ns;
 
 	hmap_remove(&ns->flows, &f->node);
+	if (ns->found_last == f)
+		ns->found_last = NULL;
 	loop_timer_del(ns->loop, &f->timer);
 	list_del(&f->work);
 	list_del(&f->blocked);

@@ -101,6 +101,8 @@ static void on_up(struct ns_link *l)
 	if (!list_empty(&ns->blocked))
 		loop_task_queue(ns->loop, &ns->task);
 	router_start(ns);
+	if (!ns->dying && ns->ops->link_up)
+		ns->ops->link_up(ns->ctx);
 }
 
 /* Flows are the guest's that is gone: what comes next must not inherit them. */
@@ -193,6 +195,12 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	switch (kind) {
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_STREAM:
+		return link_stream_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_DGRAM:
+		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_VHOST_USER:
+		return link_vhost_new(ns->loop, fd, ns->cfg.mtu, NULL, &events, ns, &ns->link);
 	}
 	return -EINVAL;
 }
@@ -246,15 +254,34 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	if (r == 0)
 		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
-		r = link_open(ns, kind, fd);
+		r = fd < 0 ? 0 : link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
 	}
-	if (ns->link->is_up)
+	if (ns->link && ns->link->is_up)
 		router_start(ns);
 	*ret = ns;
 	return 0;
+}
+
+int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
+{
+	struct ns_link *old = ns->link;
+	int r;
+
+	ns_enter(ns);
+	if (old && old->is_up)
+		on_down(old, false);
+	ns->link = NULL;
+	ns->link_full = false;
+	if (old)
+		old->drv->free(old);
+	r = ns->dying ? -ECANCELED : fd < 0 ? 0 : link_open(ns, kind, fd);
+	if (ns->link && ns->link->is_up)
+		on_up(ns->link);
+	ns_leave(ns);
+	return r;
 }
 
 void netstack_free(struct netstack *ns)
@@ -270,6 +297,7 @@ void netstack_free(struct netstack *ns)
 void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret)
 {
 	*ret = ns->stats;
+	ret->link_faults = ns->link ? ns->link->faults : 0;
 	ret->retransmits = ns->tcp.retransmits;
 	ret->tcp_flows = ns->live_n[NETSTACK_TCP];
 	ret->udp_flows = ns->live_n[NETSTACK_UDP];

@@ -38,6 +38,8 @@ struct csum {
 	bool odd;
 };
 void csum_feed(struct csum *c, const void *p, size_t n);
+/* The same, and the bytes are copied to dst on the way. */
+void csum_feed_copy(struct csum *c, void *dst, const void *p, size_t n);
 void csum_feed_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst,
 		      uint8_t proto, size_t len);
 /* Folded sum, stored as it stands (partial) or complemented (final). */
@@ -59,7 +61,7 @@ struct ip_pkt {
 	/* TCP only: as many bytes more of payload, in memory that may change (link.h). */
 	const struct iovec *tail;
 	size_t tail_len;
-	bool vouched;
+	bool vouched, maybe_partial; /* as in struct link_rx */
 	uint8_t gso;
 	uint16_t gso_size;
 };
@@ -111,6 +113,8 @@ void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 	       bool l2_multicast);
 /* The upper protocols, by number. */
 void ip_deliver(struct netstack *ns, const struct ip_pkt *k);
+/* Of TCP and UDP; len bytes from the transport header on, the checksum's place in it. */
+bool ip_checksum_ok(const struct ip_pkt *k, size_t len, size_t field);
 /* Counted, reported, not answered. ports 0 when they are not known. */
 void ip_refuse_quietly(struct netstack *ns, const struct ip_pkt *k, enum netstack_refusal how);
 
@@ -279,6 +283,7 @@ struct netstack {
 
 	struct tcp_stack tcp;
 	struct hmap flows;
+	struct netstack_flow *found_last; /* in flows, or NULL */
 	struct hash_key key;
 	struct pool pool;
 	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */

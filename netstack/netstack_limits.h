@@ -8,6 +8,20 @@
 /* Virtio and Ethernet header + the largest IP packet; longer reads are malformed. */
 #define LIMIT_FRAME (12 + 14 + 40 + 65535)
 
+/* Largest frame on a stream link, QEMU's own bound; a longer length is not a frame's. */
+#define LIMIT_STREAM_FRAME ((4u << 10) + (64u << 10))
+
+/* vhost-user: regions of guest memory (the protocol's own limit), all of them in this process. */
+#define LIMIT_VHOST_REGIONS 8
+#define LIMIT_VHOST_GUARDS 64
+/* Entries of a ring (virtio 1.2 2.7), descriptors of one chain, buffers merged for one frame: a
+ * driver that cuts its memory into single bytes costs us a bounded time, then its link. */
+#define LIMIT_VHOST_RING 32768
+#define LIMIT_VHOST_CHAIN 1024
+#define LIMIT_VHOST_MERGE 256
+/* Messages of the VMM per turn. */
+#define LIMIT_VHOST_MESSAGES 32
+
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
 /* Bytes of IPv6 header chain, base header included; also what reassembly keeps of it. */

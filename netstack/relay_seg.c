@@ -127,20 +127,6 @@ static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const
 	ns->ops->flow_new(ns->ctx, f);
 }
 
-static bool checksum_ok(const struct ip_pkt *k)
-{
-	struct csum c = { 0 };
-
-	if (k->vouched)
-		return true;
-	/* Memory that may change under us cannot be verified. */
-	if (k->tail_len)
-		return false;
-	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
-	csum_feed(&c, k->l4, k->l4_len);
-	return csum_good(&c);
-}
-
 void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 {
 	struct netstack_tuple t = { .proto = NETSTACK_TCP };
@@ -149,8 +135,8 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 	struct tcp_out rst;
 	bool opening;
 
-	if (!checksum_ok(k) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 || s.src_port == 0 ||
-	    s.dst_port == 0) {
+	if (!ip_checksum_ok(k, k->l4_len, 16) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 ||
+	    s.src_port == 0 || s.dst_port == 0) {
 		ns->stats.dropped_malformed++;
 		return;
 	}

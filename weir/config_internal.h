@@ -6,7 +6,7 @@
  *   FILE ──► config_file.c (sections, keys, types)
  *                 │ one item at a time, with its place
  *                 ▼
- *            config_item.c (the one parser of each kind of item)
+ *            config_item.c, config_link.c (the one parser of each kind of item)
  *                 ▼
  *            config_check.c (what only the whole can show) ──► struct weir_config
  */
@@ -34,6 +34,7 @@
 /* A bundle of all public authorities is some 250 KiB. */
 #define CONFIG_CA_FILE_MAX ((size_t)8 << 20)
 #define CONFIG_ENV_NAME_MAX 128
+#define CONFIG_LINK_MAX 1024
 
 /* ---- the command line -------------------------------------------------------------- */
 
@@ -72,6 +73,9 @@ enum option {
 	OPTION_CAPTURE,
 	OPTION_MAX_CONNECTIONS,
 	OPTION_NAME,
+	OPTION_LINK,
+	OPTION_CA_OUT,
+	OPTION_ENV_OUT,
 	OPTION_JSON,
 	OPTION_VERBOSE,
 	OPTION_QUIET,
@@ -85,9 +89,10 @@ struct options {
 		const char **v;
 		size_t n;
 	} of[OPTIONS];
-	char **command;
+	char **command; /* of `weir run` */
 };
-must_check int options_parse(int argc, char **argv, struct options *ret, struct conf_error *err);
+must_check int options_parse(enum config_command command, int argc, char **argv,
+			     struct options *ret, struct conf_error *err);
 void options_fini(struct options *o);
 const char *option_name(enum option o); /* "--backend" */
 /* The only value, or NULL. */
@@ -108,6 +113,7 @@ struct where {
 int where_fail(const struct where *w, struct conf_error *err, const char *fmt, ...) printf_like(3, 4);
 
 struct config_builder {
+	enum config_command command;
 	struct weir_config *c;
 	struct options o;
 	struct conf_doc *doc; /* NULL: no --config */
@@ -146,6 +152,8 @@ must_check int config_read_network(struct config_builder *b, const struct conf *
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);
+/* KIND:WHERE[,OPTION...]; a relative path of the file starts at its folder. */
+must_check int config_set_link(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_parse_violation(struct config_builder *b, const struct where *w,
 				      const char *text, enum tlsproxy_violation *ret);
 
@@ -174,6 +182,8 @@ void secret_draft_fini(struct secret_draft *d);
 must_check int config_secret_flag(struct config_builder *b, const char *text);
 must_check int config_secret_file_flag(struct config_builder *b, const char *text);
 
+/* A path of the file, which starts at the file's folder unless it is absolute. */
+must_check int config_from_dir(const struct config_builder *b, const char *text, char **ret);
 must_check int config_read_file(struct config_builder *b);
 must_check int config_check(struct config_builder *b);
 

@@ -172,8 +172,10 @@ void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t i
 		.ip_proto = ip_proto,
 		.deny = true,
 		.ruling = judge_refusal(&gw->judge),
-		.detail = how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
-						: "this kind of packet is not carried",
+		.detail = t->inbound
+				  ? "the sandbox has sent none there, so none is taken from there"
+			  : how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
+						  : "this kind of packet is not carried",
 	};
 	char denial[DENIAL_ID_LEN];
 	struct audit_event e;

@@ -341,7 +341,7 @@ static int load(const char *flag, const char *value, struct weir_config **ret, s
 
 	snprintf(f, sizeof(f), "%s", flag);
 	snprintf(v, sizeof(v), "%s", value);
-	return weir_config_load(3, argv, ret, err);
+	return weir_config_load(CONFIG_RUN, 3, argv, ret, err);
 }
 
 static void test_bad_wishes(void **state)
@@ -407,7 +407,7 @@ static void test_file(void **state)
 	    "{\"network\": {\"ipv4_pool\": \"10.8.0.0/16\", \"ipv6_pool\": \"fd12::/48\","
 	    "\"dns_pool\": [\"100.64.0.0/16\"], \"mtu\": 9000, \"domain\": \"lab.example\","
 	    "\"mac\": \"02:00:00:00:00:0A\"}}");
-	if (weir_config_load(5, argv, &c, &err) < 0)
+	if (weir_config_load(CONFIG_RUN, 5, argv, &c, &err) < 0)
 		fail_msg("%s", err.text);
 	same(&c->wish.pool4, "10.8.0.0/16");
 	same(&c->wish.pool6, "fd12::/48");
