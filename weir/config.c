@@ -162,6 +162,7 @@ static int apply_flags(struct config_builder *b)
 				return r;
 		}
 	b->c->json = b->o.of[OPTION_JSON].n > 0;
+	b->c->wish.no_dhcp = b->o.of[OPTION_NO_DHCP].n > 0;
 	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
 	b->c->observe = b->o.of[OPTION_OBSERVE].n > 0;
 	b->c->strict_names = b->o.of[OPTION_NET_STRICT].n > 0;

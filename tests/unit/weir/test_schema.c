@@ -101,7 +101,7 @@ static void test_keys(void **state)
 {
 	(void)state;
 	check_keys(NULL, "{", "}", 10);
-	check_keys("network", "{\"network\": {", "}}", 6);
+	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
