@@ -21,7 +21,7 @@ class Gateway:
     """One `weir gateway` that is ready, and the machines behind it."""
 
     def __init__(self, weir):
-        self.weir, self.p = weir, None
+        self.weir, self.p, self.audit = weir, None, ""
 
     def start(self, link, policy=EXAMPLE, flags=(), env=None, fds=(), ready=True):
         weir = self.weir
