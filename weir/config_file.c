@@ -456,16 +456,11 @@ int config_read_file(struct config_builder *b)
 		const char *name;
 		int (*read)(struct config_builder *b, const struct conf *c);
 	} sections[] = {
-		{ "policy", read_policy },
-		{ "policy_floor", read_floor },
-		{ "dns", read_dns },
-		{ "tls", read_tls },
-		{ "secrets", read_secrets },
-		{ "limits", read_limits },
-		{ "publish", read_publish },
-		{ "audit", read_audit },
-		{ "network", config_read_network },
-		{ "gateway", read_gateway },
+		{ "policy", read_policy },   { "policy_floor", read_floor },
+		{ "dns", read_dns },	     { "tls", read_tls },
+		{ "secrets", read_secrets }, { "limits", read_limits },
+		{ "publish", read_publish }, { "audit", read_audit },
+		{ "gateway", read_gateway }, { "network", config_read_network },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

@@ -516,8 +516,9 @@ static void test_wrong_descriptor(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
 	assert_int_equal(netstack_new(r.loop, NETSTACK_LINK_STREAM, sv[0], &r.cfg, &rig_ops, &r, &ns),
 			 -EPROTOTYPE);
-	assert_int_equal(netstack_new(r.loop, NETSTACK_LINK_STREAM, -1, &r.cfg, &rig_ops, &r, &ns),
-			 -EBADF);
+	assert_int_equal(
+		netstack_new(r.loop, NETSTACK_LINK_STREAM, 1000000, &r.cfg, &rig_ops, &r, &ns),
+		-EBADF);
 	/* Not taken over: still open. */
 	assert_int_equal(close(sv[0]), 0);
 	close(sv[1]);
