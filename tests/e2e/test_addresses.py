@@ -28,8 +28,8 @@ def with_routes(weir, routes, *args):
     """weir in a network of its own that has these routes."""
     if weir.prefix or os.geteuid() != 0:
         pytest.skip("routes are root's")
-    script = "ip link set lo up; " + "; ".join("ip %s route add %s dev lo" % (
-        "-6" if ":" in r else "", r) for r in routes) + "; exec \"$@\""
+    script = "ip link set lo up; " + "".join("ip %s route add %s dev lo; " % (
+        "-6" if ":" in r else "", r) for r in routes) + "exec \"$@\""
     return subprocess.run(["unshare", "-n", "sh", "-c", script, "sh", weir.program, *args],
                           capture_output=True, text=True, timeout=60 * SLACK, check=False)
 
