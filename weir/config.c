@@ -167,6 +167,7 @@ static int apply_flags(struct config_builder *b)
 		}
 	b->c->upstream.names |= b->o.of[OPTION_PROXY_NAMES].n > 0;
 	b->c->json = b->o.of[OPTION_JSON].n > 0;
+	b->c->wish.no_dhcp = b->o.of[OPTION_NO_DHCP].n > 0;
 	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
 	b->c->observe = b->o.of[OPTION_OBSERVE].n > 0;
 	b->c->strict_names = b->o.of[OPTION_NET_STRICT].n > 0;

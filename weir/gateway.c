@@ -124,6 +124,21 @@ static void on_link_up(void *ctx)
 	record_run_event(&gw->record, "link_up");
 }
 
+/* What a machine that somebody else runs is told of its addresses; a sandbox has them already. */
+static struct netstack_autoconf autoconf(const struct weir_config *cfg)
+{
+	struct netstack_autoconf a = { .prefix4 = cfg->net.slot4.len };
+	struct name n;
+
+	if (!cfg->link.kind || cfg->wish.no_dhcp)
+		return a;
+	a.dhcp4 = a.ra = a.dhcp6 = true;
+	memcpy(a.domain, cfg->wish.domain, sizeof(a.domain));
+	if (name_parse(cfg->name, strlen(cfg->name), &n, NULL) == 0 && n.len < sizeof(a.hostname))
+		memcpy(a.hostname, n.s, n.len);
+	return a;
+}
+
 static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int link)
 {
 	static const struct netstack_ops plain = {
@@ -146,6 +161,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.max_tcp = gw->cfg->max_connections,
 		.max_udp = MAX_UDP_FLOWS,
 		.max_icmp = MAX_ICMP_FLOWS,
+		.autoconf = autoconf(gw->cfg),
 	};
 
 	ops = plain;

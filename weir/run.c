@@ -276,7 +276,9 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = run_addresses(r->cfg, SLOTS_ALONE, &r->slots, err);
+	/* Taps of one namespace meet there; other machines are alone on their link. */
+	rc = run_addresses(r->cfg, r->cfg->link.kind == LINK_TAP ? SLOTS_APART : SLOTS_ALONE,
+			   &r->slots, err);
 	if (rc == 0)
 		rc = run_record_open(r, err);
 	if (rc == 0)
