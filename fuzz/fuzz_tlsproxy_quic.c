@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "../tests/unit/tlsproxy/quic_rig.h"
+#include "tests/unit/tlsproxy/quic_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

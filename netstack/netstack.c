@@ -20,8 +20,8 @@ static void destroy(struct netstack *ns)
 	loop_task_cancel(ns->loop, &ns->task);
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
-	loop_timer_del(ns->loop, &ns->again);
 	router_stop(ns);
+	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
 	hmap_fini(&ns->maps);
@@ -196,6 +196,8 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
 
 	switch (kind) {
+	case NETSTACK_LINK_NONE:
+		return 0;
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_STREAM:
@@ -259,7 +261,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	if (r == 0)
 		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
-		r = fd < 0 ? 0 : link_open(ns, kind, fd);
+		r = link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
@@ -282,7 +284,7 @@ int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	ns->link_full = false;
 	if (old)
 		old->drv->free(old);
-	r = ns->dying ? -ECANCELED : fd < 0 ? 0 : link_open(ns, kind, fd);
+	r = ns->dying ? -ECANCELED : link_open(ns, kind, fd);
 	if (ns->link && ns->link->is_up)
 		on_up(ns->link);
 	ns_leave(ns);

@@ -380,6 +380,8 @@ void relay_tcp_accept(struct netstack_flow *f);
 void relay_tcp_rst(struct netstack_flow *f);
 int relay_tcp_open(struct netstack_flow *f);
 
+/* ---- datagram flows --------------------------------------------------- */
+
 /* ---- the socket as the engine's send queue (relay_source.c) ----------- */
 
 /* Before the first read: true when bytes are to stay in the socket. */
@@ -394,8 +396,6 @@ bool relay_source_waits(const struct netstack_flow *f);
 /* Take acknowledged bytes out of the socket, when it is worth a call. */
 void relay_source_consume(struct netstack_flow *f);
 void relay_source_end(struct netstack_flow *f);
-
-/* ---- datagram flows --------------------------------------------------- */
 
 struct dgram {
 	const uint8_t *p;

@@ -10,8 +10,9 @@
 #include "dns/dns.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
-#include "weir/addresses.h"
+#include "weir/address_pick.h"
 #include "weir/publish.h"
+#include "weir/upstream.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
 
@@ -90,8 +91,11 @@ struct weir_config {
 	struct publish_config *publish;
 	size_t n_publish;
 
+	struct upstream_config upstream; /* the proxy that connections go through */
+
 	uint32_t max_connections; /* TCP; 4096 unless given */
 
+	struct net_wish wish;	/* of addresses */
 	struct sandbox_net net; /* the default until addresses_settle() */
 
 	char *audit_path;   /* NULL: the default place */

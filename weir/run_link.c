@@ -42,10 +42,10 @@ static int link_start(struct run *r, struct run_link *ret, struct conf_error *er
 
 	if (rc < 0)
 		return rc;
-	*ret = (struct run_link){ .kind = l->link.kind, .fd = -1 };
 	/* Datagrams reach the gateway once it is known whose they are. */
+	*ret = (struct run_link){ .kind = NETSTACK_LINK_NONE, .fd = -1 };
 	if (!is_dgram(l))
-		ret->fd = steal_fd(&l->link.fd);
+		*ret = (struct run_link){ l->link.kind, steal_fd(&l->link.fd) };
 	return 0;
 }
 
@@ -53,8 +53,9 @@ static void peer_changed(struct link_peer *p, bool there)
 {
 	struct link_run *l = container_of(p, struct link_run, peer);
 
-	if (msg_send(l->run.gateway.sock, MSG_LINK, (int32_t)NETSTACK_LINK_DGRAM, NULL, 0, &p->fd,
-		     there) < 0)
+	int32_t kind = there ? NETSTACK_LINK_DGRAM : NETSTACK_LINK_NONE;
+
+	if (msg_send(l->run.gateway.sock, MSG_LINK, kind, NULL, 0, &p->fd, there) < 0)
 		log_debug("the gateway is gone");
 }
 
@@ -73,6 +74,8 @@ static int link_listen(struct run *r)
 /* Scripts wait for this line, service managers for theirs. */
 static void link_go(struct run *r)
 {
+	const struct sandbox_net *net = &r->cfg->net;
+	char gw4[IP_STRLEN], gw6[IP_STRLEN], own4[IP_STRLEN], own6[IP_STRLEN];
 	json_t *o;
 
 	/* That the record can be written is part of being ready. */
@@ -80,9 +83,11 @@ static void link_go(struct run *r)
 	if (r->ending)
 		return;
 	if (r->cfg->json) {
-		o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s}", "event", "ready", "run", r->id,
-			      "name", r->cfg->name, "link", r->what, "pid", (int)getpid(), "record",
-			      r->audit_path);
+		o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:[ss], s:[ss]}", "event", "ready",
+			      "run", r->id, "name", r->cfg->name, "link", r->what, "pid",
+			      (int)getpid(), "record", r->audit_path, "guest",
+			      ip_format(&net->guest4, own4), ip_format(&net->guest6, own6), "gateway",
+			      ip_format(&net->gateway4, gw4), ip_format(&net->gateway6, gw6));
 		if (json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) == 0)
 			putchar('\n');
 		json_decref(o);

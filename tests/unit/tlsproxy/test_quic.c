@@ -26,10 +26,12 @@ static struct tlsproxy_quic *quic;
 
 static size_t unhex(const char *s, uint8_t *out)
 {
+	static const char digits[] = "0123456789abcdef";
 	size_t n = 0;
 
-	for (unsigned v; s[0] && sscanf(s, "%2x", &v) == 1; s += 2)
-		out[n++] = (uint8_t)v;
+	for (; s[0] && s[1]; s += 2)
+		out[n++] = (uint8_t)((strchr(digits, s[0]) - digits) << 4 |
+				     (strchr(digits, s[1]) - digits));
 	return n;
 }
 
