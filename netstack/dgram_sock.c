@@ -22,6 +22,7 @@
 #include <netinet/udp.h>
 #include <unistd.h>
 
+/* Hashed byte by byte: no padding. */
 struct map_key {
 	uint8_t guest_family, family, port[2];
 	uint8_t guest[16];
@@ -29,9 +30,10 @@ struct map_key {
 
 struct remote_key {
 	uint64_t sock;
-	uint8_t family, pad, port[2];
+	uint8_t family, pad[5], port[2];
 	uint8_t addr[16];
 };
+_Static_assert(sizeof(struct map_key) == 20 && sizeof(struct remote_key) == 32, "no padding");
 
 static uint64_t map_hash(const struct netstack *ns, const struct endpoint *guest, int family)
 {
