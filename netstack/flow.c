@@ -225,6 +225,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 	if (!flow_live(f))
 		return;
 	c = netstack_flow_counts(f);
+	relay_source_end(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
 	dgram_sock_leave(f);
 	loop_timer_del(ns->loop, &f->aux);
@@ -262,6 +263,28 @@ void flow_work(struct netstack_flow *f)
 	if (list_empty(&f->work))
 		list_add_tail(&f->ns->work, &f->work);
 	loop_task_queue(f->ns->loop, &f->ns->task);
+}
+
+void flow_later(struct netstack_flow *f)
+{
+	if (f->state == FLOW_DEAD || !list_empty(&f->work))
+		return;
+	list_add_tail(&f->ns->later, &f->work);
+	if (!loop_timer_armed(&f->ns->again))
+		loop_timer_set(f->ns->loop, &f->ns->again, ns_now(f->ns));
+}
+
+/* A timer and not a task: tasks run until there are none, before descriptors are asked. */
+void flow_again_timer(struct loop_timer *t)
+{
+	struct netstack *ns = container_of(t, struct netstack, again);
+
+	while (!list_empty(&ns->later)) {
+		struct netstack_flow *f = container_of(ns->later.next, struct netstack_flow, work);
+
+		list_del(&f->work);
+		flow_work(f);
+	}
 }
 
 /* The link takes frames again: those that wait, in the order in which they began to. */

@@ -69,7 +69,7 @@ static void lost(struct link_vhost *v, const char *what, const char *why, bool f
 	vhost_wire_fini(&v->wire);
 	vhost_dev_reset(&v->dev);
 	vhost_net_forget_late(v);
-	v->connected = v->lent = v->msg_waiting = v->rx_wait = v->gathered = false;
+	v->connected = v->lent = v->drained = v->msg_waiting = v->rx_wait = v->gathered = false;
 	v->fault = NULL;
 	v->link.is_up = false;
 	v->link.events->down(&v->link, v->listen_fd < 0);
@@ -213,7 +213,7 @@ static void turn(struct link_vhost *v)
 	}
 	if (!tx->running || !v->link.is_up || v->msg_waiting)
 		return;
-	/* Taken back by who finds the queue empty. */
+	/* Taken back when the queue has been found empty. */
 	run_again(v);
 	if (tx->enabled)
 		v->link.events->readable(&v->link);
@@ -244,6 +244,7 @@ static void vhost_flush(struct ns_link *l)
 
 	v->lent = false;
 	publish(v);
+	vhost_net_rest(v);
 	if (v->dev.mem_broken)
 		link_vhost_fault(v, "guest memory became shorter while it was in use");
 	else if (v->fault)
@@ -268,9 +269,16 @@ static int connected(struct link_vhost *v, int fd)
 static void on_listen(struct loop_io *io, uint32_t revents)
 {
 	struct link_vhost *v = container_of(io, struct link_vhost, listen_io);
-	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+	int fd, r;
 
 	(void)revents;
+	/* The one before may be gone, and we have not been told: one round of the loop for that. */
+	if (v->connected && !v->second) {
+		v->second = true;
+		return;
+	}
+	v->second = false;
+	fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
 	if (v->connected) {

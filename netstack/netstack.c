@@ -21,6 +21,7 @@ static void destroy(struct netstack *ns)
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
 	router_stop(ns);
+	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
 	hmap_fini(&ns->flows);
 	hmap_fini(&ns->maps);
@@ -30,6 +31,7 @@ static void destroy(struct netstack *ns)
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
+	free(ns->peek_buf);
 	free(ns->dgrams);
 	free(ns->stages);
 	free(ns->up_batch);
@@ -193,6 +195,8 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
 
 	switch (kind) {
+	case NETSTACK_LINK_NONE:
+		return 0;
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_STREAM:
@@ -238,6 +242,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->dead);
 	list_init(&ns->work);
 	list_init(&ns->blocked);
+	list_init(&ns->later);
+	ns->again.cb = flow_again_timer;
 	frag_init(ns);
 	init_tcp(ns);
 	init_link_local(ns);
@@ -254,7 +260,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	if (r == 0)
 		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
-		r = fd < 0 ? 0 : link_open(ns, kind, fd);
+		r = link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
@@ -277,7 +283,7 @@ int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	ns->link_full = false;
 	if (old)
 		old->drv->free(old);
-	r = ns->dying ? -ECANCELED : fd < 0 ? 0 : link_open(ns, kind, fd);
+	r = ns->dying ? -ECANCELED : link_open(ns, kind, fd);
 	if (ns->link && ns->link->is_up)
 		on_up(ns->link);
 	ns_leave(ns);

@@ -150,6 +150,8 @@ struct netstack_config {
  * the other: link_down(last = false), and the next one starts from nothing.
  */
 enum netstack_link_kind {
+	/* None yet, fd -1: see netstack_relink(). */
+	NETSTACK_LINK_NONE = 0,
 	/* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
 	NETSTACK_LINK_TAP = 1,
 	/*
@@ -163,13 +165,12 @@ enum netstack_link_kind {
 	NETSTACK_LINK_VHOST_USER = 4,
 };
 
-/* fd -1: no link yet, see netstack_relink(). */
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 			    const struct netstack_config *cfg, const struct netstack_ops *ops,
 			    void *ctx, struct netstack **ret);
 /*
  * Another link in place of the one there is, whose guest and flows end
- * (link_down, not last). fd -1: none for now. On failure there is none, and fd
+ * (link_down, not last). NETSTACK_LINK_NONE: none for now. On failure there is none, and fd
  * stays the caller's. Not from inside a callback.
  */
 must_check int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd);

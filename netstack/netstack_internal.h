@@ -254,8 +254,21 @@ struct netstack_flow {
 	bool up_broken;		 /* the descriptor takes no more */
 	bool resetting;		 /* the descriptor failed; RST once the guest has what was read */
 	bool tcp_closed;
-	bool want_out, hup, server_first, read_any;
-	bool no_room; /* the engine owes a TCP_WRITABLE */
+	bool server_first, read_any;
+	/*
+	 * The descriptor is registered edge-triggered; these remember what the
+	 * edges said. want_out: it refused bytes, EPOLLOUT is owed. in_ready: it
+	 * may have bytes, or its end; false only after it said that it has none.
+	 */
+	bool want_out, in_ready, hup;
+	bool drain;	   /* only EAGAIN says that it has none (relay_source.c) */
+	bool no_room;	   /* the engine owes a TCP_WRITABLE */
+	bool peek;	   /* the engine's send queue is the socket's receive queue */
+	bool lost;	   /* the socket did not give again what it had shown */
+	bool consume;	   /* even little of what was acknowledged */
+	uint8_t peeks;	   /* since the last time it was */
+	uint64_t consumed; /* stream offset of the socket's first byte */
+	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;
@@ -289,7 +302,15 @@ struct netstack {
 	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */
 	struct list unanswered[4]; /* the same, UDP and ICMP that nothing came back for */
 	struct list zombies, dead, work, blocked;
+	struct list later; /* had their share of this turn; by flow.work */
+	struct loop_timer again;
 	struct loop_task task;
+	/* What was peeked last: bytes [peeked_at, peeked_at + peeked_len) of that flow. */
+	uint8_t *peek_buf;
+	const struct netstack_flow *peeked;
+	uint64_t peeked_at;
+	size_t peeked_len;
+	bool no_peek; /* this kernel has no SO_PEEK_OFF for TCP */
 	uint32_t live_n[4], zombie_n;
 
 	struct frag_table frags;
@@ -331,6 +352,9 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how);
 /* A zombie's (or failed newborn's) silent end. */
 void flow_bury(struct netstack_flow *f);
 void flow_work(struct netstack_flow *f);
+/* As flow_work(), but after the other descriptors and the link had their turn. */
+void flow_later(struct netstack_flow *f);
+void flow_again_timer(struct loop_timer *t);
 void flow_run_work(struct loop_task *t);
 /* Flows that wait for a guest that never answered. */
 void flow_fail_blocked(struct netstack *ns);
@@ -354,6 +378,19 @@ void relay_tcp_rst(struct netstack_flow *f);
 int relay_tcp_open(struct netstack_flow *f);
 
 /* ---- datagram flows --------------------------------------------------- */
+
+/* ---- the socket as the engine's send queue (relay_source.c) ----------- */
+
+/* Before the first read: true when bytes are to stay in the socket. */
+bool relay_source_begin(struct netstack_flow *f);
+/* Show the engine what there is: bytes, 0 at the end of the stream, -errno; -EBUSY: not now. */
+ssize_t relay_source_read(struct netstack_flow *f);
+/* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
+const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
+bool relay_source_due(const struct netstack_flow *f);
+/* Take acknowledged bytes out of the socket, when it is worth a call. */
+void relay_source_consume(struct netstack_flow *f);
+void relay_source_end(struct netstack_flow *f);
 
 struct dgram {
 	const uint8_t *p;

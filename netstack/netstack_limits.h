@@ -48,6 +48,15 @@
 /* One flow's turn: bytes moved per wake in each direction, datagrams per wake. */
 #define LIMIT_RELAY_READ (256u << 10)
 #define LIMIT_RELAY_WRITES 8
+#define LIMIT_RELAY_READS 4
+/*
+ * Acknowledged bytes left in a socket's receive queue: fewer calls that way, but
+ * they take from the window that the far end is given.
+ */
+#define LIMIT_UNCONSUMED (64u << 10)
+#define LIMIT_UNCONSUMED_IDLE (4u << 10) /* when nothing else is in flight */
+#define LIMIT_UNCONSUMED_READS 16	 /* small segments cost the kernel 1 KB each */
+#define LIMIT_UNCONSUMED_NS (100 * NS_PER_MS)
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536

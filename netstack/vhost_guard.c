@@ -28,7 +28,6 @@ struct guard {
 
 static struct guard guards[LIMIT_VHOST_GUARDS];
 static struct sigaction before;
-static bool installed;
 
 static bool cover(const struct guard *g, uintptr_t at)
 {
@@ -60,13 +59,25 @@ static void on_sigbus(int sig, siginfo_t *si, void *uc)
 		raise(SIGBUS);
 }
 
+/* Looked at each time: a program may have set a handler of its own since. */
+static int install(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO }, now;
+
+	if (sigaction(SIGBUS, NULL, &now) < 0)
+		return -errno;
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+		return 0;
+	before = now;
+	return sigaction(SIGBUS, &sa, NULL) < 0 ? -errno : 0;
+}
+
 int vhost_guard_add(void *p, size_t len, sig_atomic_t volatile *flag)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	int r = install();
 
-	if (!installed && sigaction(SIGBUS, &sa, &before) < 0)
-		return -errno;
-	installed = true;
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < LIMIT_VHOST_GUARDS; i++) {
 		if (guards[i].start)
 			continue;

@@ -4,11 +4,14 @@
  *
  *   link_vhost.c   the socket, one guest at a time; the link's life
  *   vhost_wire.c   messages and their descriptors off a stream socket
- *   vhost_msg.c    what each request does to the device
+ *   vhost_msg.c    requests: features, configuration, the device's life
+ *   vhost_setup.c  requests: memory and rings
  *   vhost_mem.c    guest memory: regions, addresses
  *   vhost_guard.c  memory that is taken away while we look at it
  *   vring.c        one split virtqueue
- *   vhost_net.c    virtio-net: frames in and out of the two queues
+ *   vhost_read.c   virtio-net: frames of the guest
+ *   vhost_write.c  frames to the guest, gathered and segmented as its driver needs it
+ *   vhost_iov.c    pieces of guest memory
  *
  * Three parties are hostile here: the VMM at the socket, the driver in the
  * guest, and whoever else can write to the shared memory. What any of them does
@@ -122,6 +125,20 @@ must_check bool vring_wait(struct vring *q);
 /* Shared bytes into private memory, once. */
 void vhost_copy_in(void *dst, const void *src, size_t n);
 
+/* A place in a list of pieces. */
+struct vhost_at {
+	const struct iovec *iov;
+	unsigned n, i;
+	size_t off;
+};
+void vhost_at_skip(struct vhost_at *a, size_t n);
+/* Fewer bytes than n where the pieces end. */
+void vhost_at_get(struct vhost_at *a, void *dst, size_t n);
+void vhost_at_put(struct vhost_at *a, const void *src, size_t n);
+/* What follows, as pieces: at most max of them and len bytes. Returns the bytes. */
+size_t vhost_at_pieces(struct vhost_at *a, struct iovec *ret, unsigned max, size_t len,
+		       unsigned *ret_n);
+
 /* ---- the device --------------------------------------------------------- */
 
 #define VHOST_RX 0 /* named by the driver: what it receives */
@@ -186,6 +203,45 @@ struct vhost_msg {
 #define VHOST_FLAG_REPLY 4u
 #define VHOST_FLAG_NEED_REPLY 8u
 
+/* Numbers of requests that more than one file knows. */
+#define VHOST_REQ_KICK 12
+#define VHOST_REQ_CALL 13
+
+enum vhost_outcome {
+	VHOST_DONE,   /* acknowledged when asked for */
+	VHOST_ANSWER, /* msg is the answer */
+	VHOST_REFUSE, /* not done, acknowledged as such; the link stays */
+	VHOST_FATAL,
+};
+enum vhost_outcome vhost_fatal(struct vhost_dev *d, const char *why);
+enum vhost_outcome vhost_set_mem_table(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_num(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_addr(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_base(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_get_base(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_enable(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_event(struct vhost_dev *d, struct vhost_msg *m);
+void vhost_set_kick(struct vring *q, int fd);
+/* Those that have all they need. */
+must_check int vhost_start_rings(struct vhost_dev *d);
+
+/* Payload is checked for its length before these. */
+static inline uint64_t vhost_u64(const struct vhost_msg *m, size_t at)
+{
+	uint64_t v;
+
+	memcpy(&v, m->p + at, sizeof(v));
+	return v;
+}
+
+static inline uint32_t vhost_u32(const struct vhost_msg *m, size_t at)
+{
+	uint32_t v;
+
+	memcpy(&v, m->p + at, sizeof(v));
+	return v;
+}
+
 void vhost_dev_init(struct vhost_dev *d, struct loop *loop, uint16_t mtu, const uint8_t *mac,
 		    void (*on_kick)(struct loop_io *io, uint32_t revents));
 /* Back to the beginning: the VMM is gone. */
@@ -248,6 +304,8 @@ struct link_vhost {
 	struct loop_io listen_io, conn_io;
 	struct vhost_wire wire;
 	bool connected, lent;
+	bool drained;		 /* read() found nothing; a kick is not asked for yet */
+	bool second;		 /* somebody else has knocked */
 	bool msg_waiting;	 /* a message was put off until flush() */
 	bool rx_wait;		 /* writable() is owed */
 	const char *fault;	 /* the driver's: the link is to be closed */
@@ -282,6 +340,8 @@ int vhost_net_commit(struct ns_link *l, const struct link_tx *tx, size_t len);
 bool vhost_net_late(struct link_vhost *v);
 void vhost_net_forget_late(struct link_vhost *v);
 void vhost_net_caps(struct link_vhost *v);
+/* At the end of a turn: when the queue was found empty, ask for the next kick. */
+void vhost_net_rest(struct link_vhost *v);
 /* Frames of a guest whose queue is disabled: taken and forgotten. */
 void vhost_net_discard(struct link_vhost *v);
 /* The driver broke its rules: the link is closed from the loop. Callable from anywhere. */

@@ -42,10 +42,10 @@ static int link_start(struct run *r, struct run_link *ret, struct conf_error *er
 
 	if (rc < 0)
 		return rc;
-	*ret = (struct run_link){ .kind = l->link.kind, .fd = -1 };
 	/* Datagrams reach the gateway once it is known whose they are. */
+	*ret = (struct run_link){ .kind = NETSTACK_LINK_NONE, .fd = -1 };
 	if (!is_dgram(l))
-		ret->fd = steal_fd(&l->link.fd);
+		*ret = (struct run_link){ l->link.kind, steal_fd(&l->link.fd) };
 	return 0;
 }
 
@@ -53,8 +53,9 @@ static void peer_changed(struct link_peer *p, bool there)
 {
 	struct link_run *l = container_of(p, struct link_run, peer);
 
-	if (msg_send(l->run.gateway.sock, MSG_LINK, (int32_t)NETSTACK_LINK_DGRAM, NULL, 0, &p->fd,
-		     there) < 0)
+	int32_t kind = there ? NETSTACK_LINK_DGRAM : NETSTACK_LINK_NONE;
+
+	if (msg_send(l->run.gateway.sock, MSG_LINK, kind, NULL, 0, &p->fd, there) < 0)
 		log_debug("the gateway is gone");
 }
 

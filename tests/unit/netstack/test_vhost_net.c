@@ -17,7 +17,7 @@ static void test_first_frame(void **state)
 	struct vrig v;
 
 	(void)state;
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	assert_true(vrig_up(&v));
 	drv_rx_fill(&v.d);
 	assert_true(vrig_alive(&v));
@@ -210,7 +210,7 @@ static void test_room(void **state)
 	(void)state;
 	memset(head, 'h', sizeof(head));
 	memcpy(head + 6, mac_gw, 6);
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	drv_rx_fill(&v.d);
 	rig_run(&v.r);
 	l = v.r.ns->link;
@@ -254,7 +254,7 @@ static void test_full(void **state)
 
 	(void)state;
 	memcpy(head + 6, mac_gw, 6);
-	vrig_start(&v, drv_all, false);
+	vrig_start(&v, drv_all);
 	l = v.r.ns->link;
 	assert_int_equal(l->drv->write(l, &tx), -EAGAIN);
 	assert_int_equal(l->drv->room(l, 60, 100, iov, &n), -EAGAIN);
@@ -278,13 +278,84 @@ static void test_full(void **state)
 	vrig_stop(&v);
 }
 
+/* One kick for a burst of the driver's, one call for a burst of ours. */
+static void notifications(uint64_t features, unsigned kicks)
+{
+	static struct frame f;
+	struct vrig v;
+	unsigned got = 0;
+
+	vrig_start(&v, features);
+	drv_rx_fill(&v.d);
+	rig_run(&v.r);
+	(void)drv_calls(&v.d.q[0]);
+	v.d.q[1].kicks = 0;
+	vrig_arp(&f);
+	for (unsigned i = 0; i < 10; i++)
+		assert_true(drv_tx(&v.d, f.b, f.len));
+	assert_int_equal(v.d.q[1].kicks, kicks);
+	rig_run(&v.r);
+	assert_int_equal(drv_calls(&v.d.q[0]), 1);
+	while (drv_rx(&v.d, &f))
+		got++;
+	assert_int_equal(got, 10);
+	/* An answer that nobody waits for calls nobody. */
+	if (drv_has(&v.d, VHOST_F_EVENT_IDX)) {
+		struct dq *q = &v.d.q[0];
+
+		drv_set16(&v.d, q->avail + 4 + 2 * (uint64_t)q->num, (uint16_t)(q->used_seen + 100));
+	} else {
+		drv_set16(&v.d, v.d.q[0].avail, 1);
+	}
+	vrig_arp(&f);
+	vrig_send(&v, &f);
+	assert_int_equal(drv_calls(&v.d.q[0]), 0);
+	assert_true(drv_rx(&v.d, &f));
+	vrig_stop(&v);
+}
+
+static void test_notifications(void **state)
+{
+	(void)state;
+	notifications(drv_all, 1);
+	notifications(drv_all & ~f_event, 10); /* asleep, and without a way to say "the first only" */
+}
+
+/* More than a turn's share in the ring: the rest is taken without another kick. */
+static void test_turns(void **state)
+{
+	static struct frame f;
+	struct vrig v;
+	struct dq *q;
+
+	(void)state;
+	vrig_open(&v, drv_all, false);
+	v.d.q[1].num = 1024;
+	vmm_start(&v.d, v.r.loop);
+	q = &v.d.q[1];
+	vrig_arp(&f);
+	drv_copy_to(&v.d, tx_gpa(0), f.b, f.len);
+	for (uint16_t i = 0; i < 1000; i++) {
+		drv_desc(&v.d, q->desc, i, tx_gpa(0), (uint32_t)f.len, 0, 0);
+		drv_offer(&v.d, q, i);
+	}
+	drv_publish(&v.d, q);
+	assert_int_equal(q->kicks, 1);
+	assert_int_equal(loop_step(v.r.loop, 0), 0);
+	assert_in_range(rig_stats(&v.r).frames_in, 1, 64);
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_equal(loop_step(v.r.loop, 0), 0);
+	assert_int_equal(rig_stats(&v.r).frames_in, 1000);
+	assert_int_equal(drv_get16(&v.d, q->used + 2), 1000);
+	vrig_stop(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first_frame),
-		cmocka_unit_test(test_feature_sets),
-		cmocka_unit_test(test_room),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_first_frame),   cmocka_unit_test(test_feature_sets),
+		cmocka_unit_test(test_room),	      cmocka_unit_test(test_full),
+		cmocka_unit_test(test_notifications), cmocka_unit_test(test_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

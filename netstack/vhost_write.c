@@ -1,218 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-net (virtio 1.2 5.1.6): frames in and out of the two queues.
+ * virtio-net (virtio 1.2 5.1.6.3): frames to the guest.
  *
- * From the guest: the virtio header and the first HEAD_COPY bytes go into
- * private memory once. When those hold whole headers of a TCP segment whose
- * checksum the driver leaves to us (there is none to verify), the payload
- * stays where it is and is handed up as pieces of guest memory. Everything else
- * is copied whole: it is verified and looked at, and the guest may change it
- * meanwhile. The virtio header is all claims; none becomes an index here.
- *
- * To the guest: as many of its buffers as one frame needs are gathered (more than
- * one with MRG_RXBUF only), headers and payload written across them, then all
- * given back. Nothing is visible to the driver before vring_publish(), so a
- * frame that does not fit is taken back by resetting an index: all or nothing.
- * room() is the same in two halves, the payload being written by the caller
- * (recvmsg) straight into guest memory.
+ * As many of the driver's buffers as one frame needs are gathered (more than one with
+ * MRG_RXBUF only), headers and payload written across them, then all given
+ * back. Nothing is visible to the driver before vring_publish(), so a frame
+ * that does not fit is taken back by resetting an index: all or nothing. room()
+ * is the same in two halves, the payload being written by the caller (recvmsg)
+ * straight into guest memory.
  */
 #include "netstack/vhost_int.h"
 
-#include <linux/if_ether.h>
 #include <linux/virtio_net.h>
-#include <netinet/in.h>
-
-/* Ethernet, IPv6, TCP with all options; or IPv4 with some of its own. */
-#define HEAD_COPY 128
-/* Below this a copy is cheaper than one more piece to pass along. */
-#define TAIL_MIN 512
-
-/* ---- pieces ------------------------------------------------------------- */
-
-/* A place in a list of pieces. */
-struct at {
-	const struct iovec *iov;
-	unsigned n, i;
-	size_t off;
-};
-
-static void skip(struct at *a, size_t n)
-{
-	while (n && a->i < a->n) {
-		size_t step = MIN(n, a->iov[a->i].iov_len - a->off);
-
-		a->off += step;
-		n -= step;
-		if (a->off == a->iov[a->i].iov_len) {
-			a->i++;
-			a->off = 0;
-		}
-	}
-}
-
-static void copy_out(struct at *a, void *dst, size_t n)
-{
-	for (uint8_t *p = dst; n && a->i < a->n;) {
-		size_t step = MIN(n, a->iov[a->i].iov_len - a->off);
-
-		vhost_copy_in(p, (uint8_t *)a->iov[a->i].iov_base + a->off, step);
-		p += step;
-		n -= step;
-		skip(a, step);
-	}
-}
-
-static void copy_to(struct at *a, const void *src, size_t n)
-{
-	for (const uint8_t *p = src; n && a->i < a->n;) {
-		size_t step = MIN(n, a->iov[a->i].iov_len - a->off);
-
-		memcpy((uint8_t *)a->iov[a->i].iov_base + a->off, p, step);
-		p += step;
-		n -= step;
-		skip(a, step);
-	}
-}
-
-/* The rest, as pieces: at most max of them and len bytes. Returns the bytes. */
-static size_t pieces(struct at *a, struct iovec *ret, unsigned max, size_t len, unsigned *ret_n)
-{
-	size_t total = 0;
-
-	*ret_n = 0;
-	while (total < len && a->i < a->n && *ret_n < max) {
-		size_t step = MIN(len - total, a->iov[a->i].iov_len - a->off);
-
-		ret[(*ret_n)++] = (struct iovec){ (uint8_t *)a->iov[a->i].iov_base + a->off, step };
-		total += step;
-		skip(a, step);
-	}
-	return total;
-}
-
-/* ---- from the guest ----------------------------------------------------- */
-
-/* Where the payload of a TCP segment that fills its frame begins; 0: not one, or not seen whole. */
-static size_t tcp_payload(const uint8_t *p, size_t have, size_t total)
-{
-	size_t l4, end;
-
-	if (have < ETH_HLEN + 40)
-		return 0;
-	if (get_be16(p + 12) == ETH_P_IP) {
-		l4 = ETH_HLEN + (p[ETH_HLEN] & 15u) * 4;
-		if (p[ETH_HLEN] >> 4 != 4 || p[ETH_HLEN + 9] != IPPROTO_TCP ||
-		    get_be16(p + ETH_HLEN + 2) + (size_t)ETH_HLEN != total)
-			return 0;
-	} else if (get_be16(p + 12) == ETH_P_IPV6) {
-		l4 = ETH_HLEN + 40;
-		if (p[ETH_HLEN + 6] != IPPROTO_TCP ||
-		    get_be16(p + ETH_HLEN + 4) + (size_t)ETH_HLEN + 40 != total)
-			return 0;
-	} else {
-		return 0;
-	}
-	if (l4 + 20 > have)
-		return 0;
-	end = l4 + (p[l4 + 12] >> 4) * 4u;
-	return end > have || end < l4 + 20 ? 0 : end;
-}
-
-static void fill_rx(struct link_vhost *v, const struct vring_chain *c, struct link_rx *ret)
-{
-	struct at a = { .iov = v->iov, .n = c->n };
-	struct virtio_net_hdr_v1 h = { 0 };
-	size_t head = vhost_net_head(&v->dev), total, have, payload = 0;
-
-	ret->p = v->buf;
-	ret->len = ret->tail_len = 0;
-	ret->n_tail = 0;
-	ret->vouched = false;
-	ret->gso = 0;
-	ret->gso_size = 0;
-	/* An empty frame is counted as malformed. */
-	if (c->len < head || c->len - head > sizeof(v->buf))
-		return;
-	total = c->len - head;
-	copy_out(&a, &h, head);
-	ret->vouched = h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	ret->gso = h.gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
-	ret->gso_size = h.gso_size;
-	have = MIN(total, (size_t)HEAD_COPY);
-	copy_out(&a, v->buf, have);
-	if (ret->vouched && total >= HEAD_COPY + TAIL_MIN)
-		payload = tcp_payload(v->buf, have, total);
-	if (payload) {
-		struct at t = { .iov = v->iov, .n = c->n };
-
-		skip(&t, head + payload);
-		ret->tail_len = pieces(&t, ret->tail, LINK_TAIL_MAX, total - payload, &ret->n_tail);
-		ret->len = payload;
-		if (ret->tail_len == total - payload)
-			return;
-		/* Too many pieces for one message. */
-		ret->tail_len = 0;
-		ret->n_tail = 0;
-	}
-	copy_out(&a, v->buf + have, total - have);
-	ret->len = total;
-}
-
-/*
- * 1: a chain; 0: none, and a kick has been asked for. -EAGAIN: the driver plays
- * with its index; the next round of the loop looks again. Else: broken.
- */
-static int next_frame(struct link_vhost *v, struct vring *q, struct vring_chain *c)
-{
-	for (unsigned i = 0; i < 4; i++) {
-		int r = vring_pop(q, &v->dev.mem, false, v->iov, LIMIT_VHOST_CHAIN, c);
-
-		if (r < 0) {
-			link_vhost_fault(v, q->why);
-			return r;
-		}
-		if (r == 1) {
-			vring_quiet(q);
-			return 1;
-		}
-		if (!vring_wait(q)) {
-			loop_timer_del(v->link.loop, &v->again);
-			return 0;
-		}
-	}
-	return -EAGAIN;
-}
-
-int vhost_net_read(struct ns_link *l, struct link_rx *ret)
-{
-	struct link_vhost *v = link_vhost(l);
-	struct vring *q = &v->dev.q[VHOST_TX];
-	struct vring_chain c;
-
-	if (v->fault || v->msg_waiting || !l->is_up || !q->running || !q->enabled)
-		return 0;
-	if (next_frame(v, q, &c) != 1)
-		return 0;
-	fill_rx(v, &c, ret);
-	vring_give(q, c.head, 0);
-	v->lent = true;
-	if (v->dev.mem_broken)
-		link_vhost_fault(v, "guest memory became shorter while it was in use");
-	return 1;
-}
-
-void vhost_net_discard(struct link_vhost *v)
-{
-	struct vring *q = &v->dev.q[VHOST_TX];
-	struct vring_chain c;
-
-	for (unsigned i = 0; i < LIMIT_LINK_BATCH && next_frame(v, q, &c) == 1; i++)
-		vring_give(q, c.head, 0);
-	if (vring_publish(q))
-		vring_call(q);
-}
-
-/* ---- to the guest ------------------------------------------------------- */
 
 static void ungather(struct link_vhost *v)
 {
@@ -314,7 +113,7 @@ static void fill_header(const struct link_vhost *v, const struct link_tx *tx, ui
 }
 
 /* Headers in front of the gathered buffers, used bytes of them given back, the rest kept. */
-static void deliver(struct link_vhost *v, const struct link_tx *tx, struct at *a, size_t used)
+static void deliver(struct link_vhost *v, const struct link_tx *tx, struct vhost_at *a, size_t used)
 {
 	struct vring *q = &v->dev.q[VHOST_RX];
 	struct virtio_net_hdr_v1 h;
@@ -323,8 +122,8 @@ static void deliver(struct link_vhost *v, const struct link_tx *tx, struct at *a
 	for (size_t sum = 0; sum < used; n++)
 		sum += v->g.buf[n].len;
 	fill_header(v, tx, n, &h);
-	copy_to(a, &h, vhost_net_head(&v->dev));
-	copy_to(a, tx->head, tx->head_len);
+	vhost_at_put(a, &h, vhost_net_head(&v->dev));
+	vhost_at_put(a, tx->head, tx->head_len);
 	for (unsigned i = 0; i < n; i++) {
 		size_t here = MIN(used, v->g.buf[i].len);
 
@@ -338,15 +137,15 @@ static void deliver(struct link_vhost *v, const struct link_tx *tx, struct at *a
 static int put_frame(struct link_vhost *v, const struct link_tx *tx)
 {
 	size_t need = vhost_net_head(&v->dev) + link_tx_len(tx);
-	struct at head, a;
+	struct vhost_at head, a;
 	int r = gather(v, need, need);
 
 	if (r < 0)
 		return r;
-	head = a = (struct at){ .iov = v->g.iov, .n = v->g.n_iov };
-	skip(&a, vhost_net_head(&v->dev) + tx->head_len);
+	head = a = (struct vhost_at){ .iov = v->g.iov, .n = v->g.n_iov };
+	vhost_at_skip(&a, vhost_net_head(&v->dev) + tx->head_len);
 	for (unsigned i = 0; i < tx->n_data; i++)
-		copy_to(&a, tx->data[i].iov_base, tx->data[i].iov_len);
+		vhost_at_put(&a, tx->data[i].iov_base, tx->data[i].iov_len);
 	deliver(v, tx, &head, need);
 	return 0;
 }
@@ -463,7 +262,7 @@ int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec
 {
 	struct link_vhost *v = link_vhost(l);
 	size_t head = vhost_net_head(&v->dev) + head_len;
-	struct at a;
+	struct vhost_at a;
 	int r = v->late.len ? -EAGAIN : gather(v, head + 1, head + want);
 
 	v->rx_wait |= r == -EAGAIN;
@@ -471,16 +270,16 @@ int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec
 		return r;
 	v->gathered = true;
 	v->room_head = head_len;
-	a = (struct at){ .iov = v->g.iov, .n = v->g.n_iov };
-	skip(&a, head);
-	(void)pieces(&a, iov, LINK_ROOM_MAX, want, ret_n);
+	a = (struct vhost_at){ .iov = v->g.iov, .n = v->g.n_iov };
+	vhost_at_skip(&a, head);
+	(void)vhost_at_pieces(&a, iov, LINK_ROOM_MAX, want, ret_n);
 	return 0;
 }
 
 int vhost_net_commit(struct ns_link *l, const struct link_tx *tx, size_t len)
 {
 	struct link_vhost *v = link_vhost(l);
-	struct at a = { .iov = v->g.iov, .n = v->g.n_iov };
+	struct vhost_at a = { .iov = v->g.iov, .n = v->g.n_iov };
 	size_t head = vhost_net_head(&v->dev) + v->room_head;
 
 	if (!v->gathered)
