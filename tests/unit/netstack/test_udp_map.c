@@ -298,7 +298,7 @@ static void test_offload_down(void **state)
 	stop(&r);
 }
 
-/* Larger than the guest's link: fragments, each datagram for itself. */
+/* Larger than the guest's link: fragments, each datagram for itself. (n24) */
 static void test_large_down(void **state)
 {
 	static char data[4000];
@@ -323,7 +323,7 @@ static void test_large_down(void **state)
 	stop(&r);
 }
 
-/* A shared socket's error is told to the flow it is about, and to no other. */
+/* A shared socket's error is told to the flow it is about, and to no other. (weak-28) */
 static void test_error_finds_its_flow(void **state)
 {
 	struct rig r;
@@ -546,7 +546,7 @@ static void test_lives(void **state)
 	stop(&r);
 }
 
-/* RFC 7915 4.2 and 5.2 */
+/* RFC 7915 4.2 and 5.2 (weak-28) */
 static void test_translation(void **state)
 {
 	static const struct {
