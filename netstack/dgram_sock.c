@@ -117,16 +117,20 @@ void dgram_sock_path(struct dgram_sock *s, uint8_t hops, bool df)
 	s->df_told = true;
 }
 
-/* Only once a socket is busy: the kernel patches its own code for the first of all such sockets. */
-void dgram_sock_want_gro(struct dgram_sock *s)
+/*
+ * Many datagrams at once: they may come joined, and bursts need room. Not for
+ * every socket, as the kernel patches its own code for the first with UDP_GRO.
+ */
+void dgram_sock_busy(struct dgram_sock *s)
 {
-	int on = 1, size = LIMIT_DGRAM_RCVBUF;
+	int on = 1, size = LIMIT_DGRAM_BUFFER;
 
 	if (s->gro_asked || s->icmp || (s->family != AF_INET && s->family != AF_INET6))
 		return;
 	s->gro_asked = true;
 	(void)setsockopt(s->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
 	(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	(void)setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 static void set_options(struct dgram_sock *s)
