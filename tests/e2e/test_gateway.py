@@ -21,7 +21,7 @@ class Gateway:
     """One `weir gateway` that is ready, and the machines behind it."""
 
     def __init__(self, weir):
-        self.weir, self.p = weir, None
+        self.weir, self.p, self.audit = weir, None, ""
 
     def start(self, link, policy=EXAMPLE, flags=(), env=None, fds=(), ready=True):
         weir = self.weir
@@ -52,10 +52,13 @@ class Gateway:
     def machine(self, link, *command, **kw):
         """Starts one."""
         hold = ["--hold"] if kw.pop("hold", False) else []
+        begin = self.events("run", event="begin")
+        net = "-" if kw.pop("asks", False) else begin and " ".join(
+            a for pair in zip(begin[0]["guest"], begin[0]["gateway"]) for a in pair)
         return subprocess.Popen([*self.weir.prefix, "/usr/bin/python3", "-B", self.weir.linkguest,
                                  link, *hold, "--", *command], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True,
-                                env=self.weir.environment(None), **kw)
+                                stderr=subprocess.PIPE, text=True, env=self.weir.environment(
+                                    {"LINKGUEST_NET": net} if net else None), **kw)
 
     def run(self, link, *command, **kw):
         """A machine that runs one command: its status, output, errors."""
