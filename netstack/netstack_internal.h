@@ -427,7 +427,7 @@ void dgram_sock_leave(struct netstack_flow *f);
 /* Whose is what comes from there? NULL: nobody's. */
 struct netstack_flow *dgram_sock_flow(struct dgram_sock *s, const struct endpoint *from);
 void dgram_sock_path(struct dgram_sock *s, uint8_t hops, bool df);
-void dgram_sock_want_gro(struct dgram_sock *s);
+void dgram_sock_busy(struct dgram_sock *s);
 void dgram_sock_free_dead(struct netstack *ns);
 
 /* d stands for datagrams of size bytes each, the last may be shorter. */

@@ -60,8 +60,8 @@
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536
-/* Receive buffer of a busy socket; the kernel's own limit comes first. */
-#define LIMIT_DGRAM_RCVBUF (1 << 20)
+/* Buffers of a busy socket, each way; the kernel's own limit comes first. */
+#define LIMIT_DGRAM_BUFFER (1 << 20)
 
 /* Datagrams put aside per socket while a wake's frames are read, and for how many sockets at once. */
 #define LIMIT_STAGES 4

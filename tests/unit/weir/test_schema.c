@@ -101,13 +101,9 @@ static void check_keys(const char *name, const char *before, const char *after, 
 static void test_keys(void **state)
 {
 	(void)state;
-<<<<<<< HEAD
 	check_keys(NULL, "{", "}", 11);
 	check_keys("proxy", "{\"proxy\": {", "}}", 5);
-=======
-	check_keys(NULL, "{", "}", 10);
 	check_keys("network", "{\"network\": {", "}}", 7);
->>>>>>> refs/heads/addr
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
