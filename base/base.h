@@ -464,6 +464,14 @@ must_check int port_range_parse(const char *s, size_t len, struct port_range *re
  */
 must_check int endpoint_parse(const char *s, size_t len, uint16_t default_port,
 			      struct endpoint *ret, const char **ret_why);
+/* Bytes: "64KiB", "10MB"; letters of either case, the unit is needed. At least 1. */
+must_check int size_parse(const char *s, size_t len, uint64_t *ret, const char **ret_why);
+/* Bytes a second: "10mbit", or bytes as above. */
+must_check int bandwidth_parse(const char *s, size_t len, uint64_t *ret, const char **ret_why);
+/* As the largest unit that divides it; parses to the same. */
+#define SIZE_STRLEN 32
+const char *size_format(uint64_t n, char out[static SIZE_STRLEN]);
+const char *bandwidth_format(uint64_t n, char out[static SIZE_STRLEN]);
 /* Decimal integer in [min, max]; no sign, no leading zero. */
 must_check int uint_parse(const char *s, size_t len, uint64_t min, uint64_t max, uint64_t *ret,
 			  const char **ret_why);
