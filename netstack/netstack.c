@@ -19,6 +19,8 @@ static void destroy(struct netstack *ns)
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
 	frag_fini(ns);
+	rate_fini(ns);
+	limit_fini(ns);
 	hmap_fini(&ns->flows);
 	pool_fini(&ns->pool);
 	if (ns->link)
@@ -128,7 +130,6 @@ static void init_tcp(struct netstack *ns)
 		.tso_max = LIMIT_TSO,
 		.rx_max = LIMIT_TCP_RX,
 		.tx_max = LIMIT_TCP_TX,
-		.mem_max = LIMIT_TCP_MEM,
 	};
 	hash_key_random(&ns->tcp.isn_key);
 }
@@ -174,11 +175,14 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->work);
 	list_init(&ns->blocked);
 	frag_init(ns);
+	rate_init(ns);
 	init_tcp(ns);
 	pool_init(&ns->pool, sizeof(struct netstack_flow),
 		  (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
 	ns->scratch = malloc(LIMIT_FRAME);
 	r = ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
+	if (r == 0)
+		r = limit_init(ns);
 	if (r == 0)
 		r = link_open(ns, kind, fd);
 	if (r < 0) {
@@ -206,4 +210,8 @@ void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret)
 	ret->tcp_flows = ns->live_n[NETSTACK_TCP];
 	ret->udp_flows = ns->live_n[NETSTACK_UDP];
 	ret->icmp_flows = ns->live_n[NETSTACK_ICMP];
+	ret->half_open = ns->half[0].n + ns->half[1].n;
+	ret->memory_used = ns->tcp.mem_alloc + ns->mem_other;
+	ret->memory_max = ns->cfg.memory;
+	flow_totals(ns, ret->by_proto);
 }

@@ -40,7 +40,17 @@
 /* Per connection buffers, and all of them together: a guest that opens many and reads none. */
 #define LIMIT_TCP_RX (4u << 20)
 #define LIMIT_TCP_TX (4u << 20)
-#define LIMIT_TCP_MEM (256u << 20)
+/* What a connection may hold when memory is short (TCP_RX_PRESSURE, TCP_TX_FIRST), set aside
+ * for each; and the part of the budget that may be set aside so. */
+#define LIMIT_TCP_FLOW_MEM (24u << 10)
+#define LIMIT_MEM_DEFAULT (UINT64_C(256) << 20)
+/* Half-open connections of one host that make it the first to lose its oldest: this part of all. */
+#define LIMIT_HALF_OPEN_HOG 4
+/* Fewer than so many half open would be no use. */
+#define LIMIT_HALF_OPEN_MIN 16
+/* After a flood of so many flows what malloc keeps is given back, when no more than these live. */
+#define LIMIT_TRIM_FLOWS 1024
+#define LIMIT_TRIM_NS (2 * NS_PER_S)
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

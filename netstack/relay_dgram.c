@@ -211,6 +211,7 @@ static bool deliver_down(struct netstack_flow *f, const uint8_t *p, size_t len)
 	}
 	f->c.packets_down++;
 	f->c.bytes_down += len;
+	rate_spend(f, RATE_DOWN, len, 1);
 	return true;
 }
 
@@ -242,6 +243,24 @@ static bool read_batch(struct netstack_flow *f)
 	return n == LIMIT_DGRAM_BATCH;
 }
 
+/* As much as one flow's turn and the rate allow; what waits, waits in the socket. */
+static void read_down(struct netstack_flow *f)
+{
+	for (unsigned i = 0; i < LIMIT_DGRAM_ROUNDS; i++)
+		if (!rate_allow(f, RATE_DOWN, DGRAM_SIZE) || !read_batch(f))
+			break;
+	if (flow_live(f) && f->fd >= 0 && rate_waiting(f, RATE_DOWN))
+		loop_io_set(&f->io, 0);
+}
+
+void relay_dgram_resume(struct netstack_flow *f)
+{
+	if (!flow_live(f) || f->fd < 0)
+		return;
+	loop_io_set(&f->io, EPOLLIN);
+	read_down(f);
+}
+
 static void on_io(struct loop_io *io, uint32_t revents)
 {
 	struct netstack_flow *f = container_of(io, struct netstack_flow, io);
@@ -251,8 +270,7 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	if (revents & EPOLLERR)
 		drain_errors(f);
 	if (revents & EPOLLIN)
-		for (unsigned i = 0; i < LIMIT_DGRAM_ROUNDS && read_batch(f); i++)
-			;
+		read_down(f);
 	/* Only a local socket whose peer is gone says this. */
 	if ((revents & (EPOLLHUP | EPOLLIN)) == EPOLLHUP)
 		flow_finish(f, NETSTACK_END_REMOTE_RESET);
@@ -304,15 +322,33 @@ static void send_up(struct netstack_flow *f, const struct dgram *d, unsigned n)
 	}
 }
 
+/* Runs of those that the rate lets pass. */
+static void send_admitted(struct netstack_flow *f, const struct dgram *d, unsigned n)
+{
+	unsigned from = 0;
+
+	for (unsigned i = 0; i < n && flow_live(f); i++) {
+		if (rate_admit(f, RATE_UP, d[i].len))
+			continue;
+		if (i > from)
+			send_up(f, d + from, i - from);
+		from = i + 1;
+	}
+	if (n > from && flow_live(f))
+		send_up(f, d + from, n - from);
+}
+
 void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, unsigned n)
 {
 	relay_dgram_touch(f);
 	f->echo_seq = d[n - 1].seq;
 	if (!f->local) {
-		send_up(f, d, n);
+		send_admitted(f, d, n);
 		return;
 	}
 	for (unsigned i = 0; i < n && flow_live(f); i++) {
+		if (!rate_admit(f, RATE_UP, d[i].len))
+			continue;
 		f->c.packets_up++;
 		f->c.bytes_up += d[i].len;
 		f->ns->ops->flow_datagram(f->ns->ctx, f, d[i].p, d[i].len);

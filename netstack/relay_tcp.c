@@ -76,6 +76,18 @@ static size_t rx_iov(const struct netstack_flow *f, struct iovec iov[2], int *re
 	return total;
 }
 
+/* Cut to `most` bytes; returns how many pieces are left. */
+static size_t iov_clip(struct iovec *iov, size_t n, size_t most)
+{
+	for (size_t i = 0; i < n; i++) {
+		iov[i].iov_len = MIN(iov[i].iov_len, most);
+		most -= iov[i].iov_len;
+		if (most == 0)
+			return i + 1;
+	}
+	return n;
+}
+
 /* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
 static bool write_once(struct netstack_flow *f)
 {
@@ -85,9 +97,12 @@ static bool write_once(struct netstack_flow *f)
 	size_t total = rx_iov(f, iov, &n);
 	ssize_t r;
 
+	if (total)
+		total = rate_allow(f, RATE_UP, total);
+	f->want_out = false;
 	if (!total)
 		return false;
-	m.msg_iovlen = (size_t)n;
+	m.msg_iovlen = iov_clip(iov, (size_t)n, total);
 	do
 		r = sendmsg(f->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
@@ -99,6 +114,7 @@ static bool write_once(struct netstack_flow *f)
 	}
 	if (r > 0) {
 		f->c.bytes_up += (size_t)r;
+		rate_spend(f, RATE_UP, (size_t)r, 0);
 		tcp_rx_consume(f->tcp, (size_t)r, ns_now(f->ns));
 	}
 	f->want_out = r < 0 || (size_t)r < total;
@@ -115,12 +131,15 @@ static void relay_up(struct netstack_flow *f)
 	f->want_out = false;
 	for (unsigned i = 0; i < LIMIT_RELAY_WRITES && write_once(f); i++)
 		;
-	if (f->up_broken || !tcp_rx_eof(f->tcp))
+	if (f->up_broken)
 		return;
+	/* More than a turn's worth, or more than the descriptor took: it says when to go on. */
 	if (rx_iov(f, iov, &n)) {
-		f->want_out = true;
+		f->want_out = !rate_waiting(f, RATE_UP);
 		return;
 	}
+	if (!tcp_rx_eof(f->tcp))
+		return;
 	(void)shutdown(f->fd, SHUT_WR);
 	f->up_done = true;
 }
@@ -156,19 +175,17 @@ static bool read_once(struct netstack_flow *f)
 	for (unsigned i = 0; i < 2; i++)
 		if (len[i])
 			iov[n++] = (struct iovec){ p[i], len[i] };
-	if (iov[0].iov_len >= LIMIT_RELAY_READ) {
-		iov[0].iov_len = LIMIT_RELAY_READ;
-		n = 1;
-	} else if (n == 2) {
-		iov[1].iov_len = MIN(iov[1].iov_len, LIMIT_RELAY_READ - iov[0].iov_len);
-	}
-	m.msg_iovlen = n;
+	room = rate_allow(f, RATE_DOWN, MIN(room, (size_t)LIMIT_RELAY_READ));
+	if (!room)
+		return false;
+	m.msg_iovlen = iov_clip(iov, n, room);
 	do
 		r = recvmsg(f->fd, &m, MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
 	if (r > 0) {
 		f->read_any = true;
 		f->committed += (size_t)r;
+		rate_spend(f, RATE_DOWN, (size_t)r, 0);
 		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
 		f->no_room = tcp_tx_room(f->tcp) == 0;
 		return !f->no_room;
@@ -185,7 +202,7 @@ static void drain_broken(struct netstack_flow *f)
 {
 	while (may_read(f) && read_once(f))
 		;
-	if (f->resetting || (may_read(f) && f->no_room))
+	if (f->resetting || (may_read(f) && (f->no_room || rate_waiting(f, RATE_DOWN))))
 		return;
 	remote_failed(f, f->c.error);
 }
@@ -224,7 +241,7 @@ static void set_interest(struct netstack_flow *f)
 
 	if (f->fd < 0 || f->resetting)
 		return;
-	if (may_read(f) && !f->no_room)
+	if (may_read(f) && !f->no_room && !rate_waiting(f, RATE_DOWN))
 		ev |= EPOLLIN;
 	if (f->want_out)
 		ev |= EPOLLOUT;
@@ -255,6 +272,8 @@ void relay_tcp_run(struct netstack_flow *f)
 		return;
 	if (notes & 1u << TCP_ESTABLISHED)
 		f->established = true;
+	if (f->established && f->fd >= 0)
+		limit_half_open_end(f);
 	if (notes & 1u << TCP_WRITABLE)
 		f->no_room = false;
 	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {
@@ -325,6 +344,15 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	if (flow_live(f))
 		relay_tcp_run(f);
 	ns_leave(ns);
+}
+
+void relay_tcp_resume(struct netstack_flow *f, enum rate_dir dir)
+{
+	if (!flow_live(f))
+		return;
+	if (dir == RATE_DOWN && may_read(f))
+		(void)read_once(f);
+	relay_tcp_run(f);
 }
 
 /* ---- opening ----------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "dns/dns.h"
+#include "netstack/netstack.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
 
@@ -72,6 +73,10 @@ struct weir_config {
 	size_t n_publish;
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
+	uint32_t max_udp_flows, max_icmp_flows;
+	uint32_t max_half_open;	     /* of max_connections; 0: half */
+	uint64_t memory;	     /* bytes of the relay's buffers */
+	struct netstack_rates rates; /* up: egress, down: ingress */
 
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */

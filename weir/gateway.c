@@ -15,9 +15,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define MAX_UDP_FLOWS 4096
-#define MAX_ICMP_FLOWS 256
-
 static _Noreturn void fail(const struct gateway_spec *spec, const struct conf_error *err)
 {
 	if (msg_send_text(spec->supervisor, MSG_FAILED, 0, err->text) < 0)
@@ -110,6 +107,7 @@ static int start_netstack(struct gateway *gw, int link)
 		.packet_refused = gateway_packet_refused,
 	};
 	static struct netstack_ops ops;
+	int r;
 	struct netstack_config cfg = {
 		.gateway4 = gateway_ip4,
 		.gateway6 = gateway_ip6,
@@ -117,8 +115,10 @@ static int start_netstack(struct gateway *gw, int link)
 		.guest6 = guest_ip6,
 		.mtu = SANDBOX_MTU,
 		.max_tcp = gw->cfg->max_connections,
-		.max_udp = MAX_UDP_FLOWS,
-		.max_icmp = MAX_ICMP_FLOWS,
+		.max_udp = gw->cfg->max_udp_flows,
+		.max_icmp = gw->cfg->max_icmp_flows,
+		.max_half_open = gw->cfg->max_half_open,
+		.memory = gw->cfg->memory,
 	};
 
 	ops = plain;
@@ -127,7 +127,10 @@ static int start_netstack(struct gateway *gw, int link)
 	memcpy(cfg.gateway_mac, gateway_mac, sizeof(gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
-	return netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);
+	r = netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);
+	if (r == 0)
+		netstack_set_rates(gw->ns, &gw->cfg->rates);
+	return r;
 }
 
 static int start(struct gateway *gw, const struct gateway_spec *spec, int link)

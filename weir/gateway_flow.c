@@ -64,6 +64,8 @@ void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how
 		return;
 	if (f->recorded)
 		gateway_record_end(f, how, c);
+	else if (how == NETSTACK_END_LIMIT)
+		gateway_record_evicted(f);
 	gateway_flow_free(f);
 }
 

@@ -204,6 +204,8 @@ void gateway_refusals_flush(struct gateway *gw);
 /* gateway_record.c */
 /* A flow that is refused before anything was answered. */
 void gateway_record_refusal(const struct flow *f, bool deny, const char *detail);
+/* A flow that gave way to newer ones before anybody answered it. */
+void gateway_record_evicted(const struct flow *f);
 void gateway_record_counted(struct gateway *gw, const struct refusal *r);
 void gateway_record_flow(const struct flow *f, const char *verdict, const char *denial,
 			 const char *detail);

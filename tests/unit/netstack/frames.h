@@ -153,7 +153,7 @@ static struct ip_addr addr(const char *s)
 	return a;
 }
 
-static void rig_start(struct rig *r)
+static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config *cfg))
 {
 	int sv[2], big = 1 << 20;
 
@@ -166,6 +166,8 @@ static void rig_start(struct rig *r)
 	r->cfg.guest6 = addr("fd00:9::2");
 	r->cfg.mtu = 1500;
 	r->cfg.max_tcp = r->cfg.max_udp = r->cfg.max_icmp = 8;
+	if (adjust)
+		adjust(&r->cfg);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
 	setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
@@ -173,6 +175,11 @@ static void rig_start(struct rig *r)
 	assert_int_equal(
 		netstack_new(r->loop, NETSTACK_LINK_TAP, sv[1], &r->cfg, &rig_ops, r, &r->ns), 0);
 	r->fd = sv[0];
+}
+
+static void rig_start(struct rig *r)
+{
+	rig_start_with(r, NULL);
 }
 
 static void rig_stop(struct rig *r)

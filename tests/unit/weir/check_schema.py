@@ -82,6 +82,10 @@ BAD = [
     {"secrets": [{**KEY, "at": []}]}, {"secrets": [{**KEY, "from": "hunter2hunter2"}]},
     {"secrets": [{**KEY, "from": "file:"}]}, {"secrets": [{**KEY, "on_violation": "ignore"}]},
     {"limits": {"max_connections": 0}}, {"limits": {"max_connection": 5}}, {"publish": [80]},
+    {"limits": {"memory": 1000000}}, {"limits": {"memory": "64"}}, {"limits": {"egress": "10mbit"}},
+    {"limits": {"egress": {}}}, {"limits": {"egress": {"bandwidth": 10}}},
+    {"limits": {"ingress": {"bandwidth": "10mbps"}}}, {"limits": {"egress": {"burst": "64KiB"}}},
+    {"limits": {"egress": {"packets": 0}}},
     {"publish": ["80"]}, {"publish": ["80:80/sctp"]}, {"audit": {"path": "x"}}, {"audit": {"file": ""}},
 ]
 for bad in BAD:
