@@ -44,7 +44,9 @@ static bool is_unicast(const struct ip_addr *a)
 	return a->b[0] != 0 && (a->b[0] & 0xf0) != 0xe0 && get_be32(a->b) != 0xffffffff;
 }
 
-static bool header_ok(const uint8_t *p, size_t len, size_t *ret_ihl, size_t *ret_total)
+/* The header and, for a packet whose payload goes on in a tail, a whole packet of both. */
+static bool header_ok(const uint8_t *p, size_t len, const struct link_rx *rx, size_t *ret_ihl,
+		      size_t *ret_total)
 {
 	struct csum c = { 0 };
 	size_t ihl, total;
@@ -53,7 +55,10 @@ static bool header_ok(const uint8_t *p, size_t len, size_t *ret_ihl, size_t *ret
 		return false;
 	ihl = (p[0] & 15u) * 4;
 	total = get_be16(p + 2);
-	if (ihl < 20 || total < ihl || total > len)
+	if (ihl < 20 || ihl > len || total < ihl || total > len + rx->tail_len)
+		return false;
+	/* Only TCP may come in two parts, and no fragment of it. */
+	if (total > len && (p[9] != IPPROTO_TCP || get_be16(p + 6) & 0x3fff))
 		return false;
 	csum_feed(&c, p, ihl);
 	if (!csum_good(&c))
@@ -64,7 +69,7 @@ static bool header_ok(const uint8_t *p, size_t len, size_t *ret_ihl, size_t *ret
 }
 
 /* The part of a whole packet behind its header. */
-static void deliver(struct netstack *ns, const uint8_t *p, size_t total, size_t ihl,
+static void deliver(struct netstack *ns, const uint8_t *p, size_t total, size_t ihl, size_t tail,
 		    const struct link_rx *rx)
 {
 	struct ip_pkt k = {
@@ -81,6 +86,8 @@ static void deliver(struct netstack *ns, const uint8_t *p, size_t total, size_t 
 		k.vouched = rx->vouched;
 		k.gso = rx->gso;
 		k.gso_size = rx->gso_size;
+		k.tail = rx->tail;
+		k.tail_len = tail;
 	}
 	ip_deliver(ns, &k);
 }
@@ -105,20 +112,22 @@ static void reassemble(struct netstack *ns, const uint8_t *p, size_t total, size
 
 	/* Its header is the first fragment's, as long as that one said. */
 	if (whole)
-		deliver(ns, whole, len, (whole[0] & 15u) * 4, NULL);
+		deliver(ns, whole, len, (whole[0] & 15u) * 4, 0, NULL);
 }
 
 void ip4_input(struct netstack *ns, const uint8_t *p, size_t len, const struct link_rx *rx,
 	       bool l2_multicast)
 {
 	struct ip_pkt k = { 0 };
-	size_t ihl, total;
+	size_t ihl, total, tail;
 	bool routed;
 
-	if (!header_ok(p, len, &ihl, &total) || !ns->cfg.guest4.family) {
+	if (!header_ok(p, len, rx, &ihl, &total) || !ns->cfg.guest4.family) {
 		ns->stats.dropped_malformed++;
 		return;
 	}
+	tail = total > len ? total - len : 0;
+	total -= tail;
 	k.src = ip_from_be(4, p + 12);
 	k.dst = ip_from_be(4, p + 16);
 	k.proto = p[9];
@@ -147,5 +156,5 @@ void ip4_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 	if (get_be16(p + 6) & 0x3fff)
 		reassemble(ns, p, total, ihl);
 	else
-		deliver(ns, p, total, ihl, rx);
+		deliver(ns, p, total, ihl, tail, rx);
 }

@@ -103,7 +103,7 @@ static enum chain_end walk_chain(const uint8_t *p, size_t len, struct chain *c)
 }
 
 static void upper(struct netstack *ns, const uint8_t *p, size_t len, const struct chain *c,
-		  const struct link_rx *rx)
+		  size_t tail, const struct link_rx *rx)
 {
 	struct ip_pkt k = {
 		.src = ip_from_be(6, p + 8),
@@ -119,6 +119,8 @@ static void upper(struct netstack *ns, const uint8_t *p, size_t len, const struc
 		k.vouched = rx->vouched;
 		k.gso = rx->gso;
 		k.gso_size = rx->gso_size;
+		k.tail = rx->tail;
+		k.tail_len = tail;
 	}
 	if (c->proto != NH_NONE)
 		ip_deliver(ns, &k);
@@ -147,7 +149,7 @@ static void reassemble(struct netstack *ns, const uint8_t *p, size_t len, const 
 	if (!whole)
 		return;
 	if (walk_chain(whole, len, &again) == CHAIN_UPPER)
-		upper(ns, whole, len, &again, NULL);
+		upper(ns, whole, len, &again, 0, NULL);
 	else
 		ns->stats.fragments_dropped++;
 }
@@ -178,13 +180,21 @@ void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 	struct chain c;
 	struct ip_pkt k = { 0 };
 	enum chain_end r;
+	size_t total, tail;
 
-	if (len < IP6_HEAD || p[0] >> 4 != 6 || get_be16(p + 4) > len - IP6_HEAD) {
+	if (len < IP6_HEAD || p[0] >> 4 != 6 || get_be16(p + 4) > len - IP6_HEAD + rx->tail_len) {
 		ns->stats.dropped_malformed++;
 		return;
 	}
-	len = IP6_HEAD + (size_t)get_be16(p + 4);
+	total = IP6_HEAD + (size_t)get_be16(p + 4);
+	tail = total > len ? total - len : 0;
+	len = total - tail;
 	r = walk_chain(p, len, &c);
+	/* Only TCP may come in two parts, and no fragment of it. */
+	if (tail && (r != CHAIN_UPPER || c.proto != IPPROTO_TCP)) {
+		ns->stats.dropped_malformed++;
+		return;
+	}
 	k = (struct ip_pkt){
 		.src = ip_from_be(6, p + 8),
 		.dst = ip_from_be(6, p + 24),
@@ -203,7 +213,7 @@ void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 		return;
 	eth_learn(ns, rx->p + 6);
 	if (r == CHAIN_UPPER) {
-		upper(ns, p, len, &c, rx);
+		upper(ns, p, len, &c, tail, rx);
 	} else if (r == CHAIN_FRAGMENT) {
 		reassemble(ns, p, len, &c);
 	} else {

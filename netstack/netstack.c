@@ -39,6 +39,20 @@ void ns_leave(struct netstack *ns)
 
 /* ---- what the link says --------------------------------------------------- */
 
+/* For captures; the bytes of a tail are copied, they may change while they are written out. */
+static void capture(struct netstack *ns, const struct link_rx *rx)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < rx->n_tail; i++) {
+		size_t take = MIN(rx->tail[i].iov_len, LIMIT_FRAME - n);
+
+		memcpy(ns->scratch + n, rx->tail[i].iov_base, take);
+		n += take;
+	}
+	ns->ops->frame(ns->ctx, true, rx->p, rx->len, n ? ns->scratch : NULL, n);
+}
+
 static void on_readable(struct ns_link *l)
 {
 	struct netstack *ns = l->ctx;
@@ -53,7 +67,7 @@ static void on_readable(struct ns_link *l)
 		ns->stats.frames_in++;
 		ns->stats.bytes_in += rx.len + rx.tail_len;
 		if (ns->ops->frame)
-			ns->ops->frame(ns->ctx, true, rx.p, rx.len, NULL, 0);
+			capture(ns, &rx);
 		if (!ns->dying)
 			eth_input(ns, &rx);
 	}

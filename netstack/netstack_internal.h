@@ -57,6 +57,9 @@ struct ip_pkt {
 	size_t l3_len;
 	const uint8_t *l4;
 	size_t l4_len;
+	/* TCP only: as many bytes more of payload, in memory that may change (link.h). */
+	const struct iovec *tail;
+	size_t tail_len;
 	bool vouched;
 	uint8_t gso;
 	uint16_t gso_size;
@@ -326,6 +329,8 @@ void flow_refuse_limit(struct netstack *ns, const struct netstack_tuple *t, cons
 
 extern const struct tcp_ops relay_tcp_ops;
 void relay_tcp_run(struct netstack_flow *f);
+/* tcp_ops.direct */
+size_t relay_tcp_direct(struct netstack_flow *f, const struct iovec *iov, unsigned n);
 void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold);
 void relay_tcp_accept(struct netstack_flow *f);
 /* RST as the state of the handshake asks for. */

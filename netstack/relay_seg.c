@@ -65,9 +65,15 @@ static void on_set_timer(struct tcp *t, uint64_t when)
 		loop_timer_set(f->ns->loop, &f->timer, when);
 }
 
+static size_t on_direct(struct tcp *t, const struct iovec *iov, unsigned n)
+{
+	return relay_tcp_direct(tcp_owner(t), iov, n);
+}
+
 const struct tcp_ops relay_tcp_ops = {
 	.emit = on_emit,
 	.note = on_note,
+	.direct = on_direct,
 	.set_timer = on_set_timer,
 };
 
@@ -99,7 +105,8 @@ int relay_tcp_open(struct netstack_flow *f)
 static void keep_syn(struct netstack_flow *f, const struct ip_pkt *k, const struct tcp_seg *s)
 {
 	flow_drop_pending(f);
-	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4, k->l4_len - s->len, 0);
+	(void)flow_keep(f, k->l3, (size_t)(k->l4 - k->l3), k->l4,
+			k->l4_len - (s->len - s->tail_len), 0);
 }
 
 static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k,
@@ -126,6 +133,9 @@ static bool checksum_ok(const struct ip_pkt *k)
 
 	if (k->vouched)
 		return true;
+	/* Memory that may change under us cannot be verified. */
+	if (k->tail_len)
+		return false;
 	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
 	csum_feed(&c, k->l4, k->l4_len);
 	return csum_good(&c);
@@ -144,6 +154,9 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 		ns->stats.dropped_malformed++;
 		return;
 	}
+	s.tail = k->tail;
+	s.tail_len = k->tail_len;
+	s.len += k->tail_len;
 	t.guest = (struct endpoint){ k->src, s.src_port };
 	t.remote = (struct endpoint){ k->dst, s.dst_port };
 	opening = (s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;

@@ -88,21 +88,12 @@ static size_t iov_clip(struct iovec *iov, size_t n, size_t most)
 	return n;
 }
 
-/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
-static bool write_once(struct netstack_flow *f)
+/* Bytes the descriptor took; 0: none now, or it is broken. */
+static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned n)
 {
-	struct iovec iov[2];
-	struct msghdr m = { .msg_iov = iov };
-	int n;
-	size_t total = rx_iov(f, iov, &n);
+	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n };
 	ssize_t r;
 
-	if (total)
-		total = rate_allow(f, RATE_UP, total);
-	f->want_out = false;
-	if (!total)
-		return false;
-	m.msg_iovlen = iov_clip(iov, (size_t)n, total);
 	do
 		r = sendmsg(f->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
@@ -110,15 +101,50 @@ static bool write_once(struct netstack_flow *f)
 		/* There may be an answer to read from before it broke. */
 		f->up_broken = true;
 		f->c.error = errno;
+	}
+	if (r <= 0)
+		return 0;
+	f->c.bytes_up += (size_t)r;
+	rate_spend(f, RATE_UP, (size_t)r, 0);
+	return (size_t)r;
+}
+
+/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
+static bool write_once(struct netstack_flow *f)
+{
+	struct iovec iov[2];
+	int n;
+	size_t total = rx_iov(f, iov, &n), r;
+
+	if (total)
+		total = rate_allow(f, RATE_UP, total);
+	f->want_out = false;
+	if (!total)
 		return false;
-	}
-	if (r > 0) {
-		f->c.bytes_up += (size_t)r;
-		rate_spend(f, RATE_UP, (size_t)r, 0);
-		tcp_rx_consume(f->tcp, (size_t)r, ns_now(f->ns));
-	}
-	f->want_out = r < 0 || (size_t)r < total;
+	r = send_up(f, iov, (unsigned)iov_clip(iov, (size_t)n, total));
+	if (f->up_broken)
+		return false;
+	if (r)
+		tcp_rx_consume(f->tcp, r, ns_now(f->ns));
+	f->want_out = r < total;
 	return !f->want_out;
+}
+
+static bool may_write(const struct netstack_flow *f)
+{
+	return f->fd >= 0 && !f->hold && !f->up_done && !f->up_broken && !f->resetting;
+}
+
+size_t relay_tcp_direct(struct netstack_flow *f, const struct iovec *iov, unsigned n)
+{
+	size_t total = 0;
+
+	if (!may_write(f) || f->want_out)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	/* With less than all of it in tokens the receive queue keeps the rest. */
+	return rate_allow(f, RATE_UP, total) == total ? send_up(f, iov, n) : 0;
 }
 
 static void relay_up(struct netstack_flow *f)
@@ -126,7 +152,7 @@ static void relay_up(struct netstack_flow *f)
 	struct iovec iov[2];
 	int n;
 
-	if (f->fd < 0 || f->hold || f->up_done || f->up_broken || f->resetting)
+	if (!may_write(f))
 		return;
 	f->want_out = false;
 	for (unsigned i = 0; i < LIMIT_RELAY_WRITES && write_once(f); i++)

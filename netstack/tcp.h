@@ -8,6 +8,8 @@
 #ifndef WEIR_NETSTACK_TCP_H
 #define WEIR_NETSTACK_TCP_H
 
+#include <sys/uio.h>
+
 #include "base/base.h"
 
 #define TCP_FIN 0x01
@@ -34,7 +36,9 @@ struct tcp_seg {
 		uint32_t lo, hi;
 	} sack[TCP_SACK_MAX];
 	const uint8_t *data;
-	size_t len;
+	size_t len; /* of the payload; its last tail_len bytes are in tail, the others at data */
+	const struct iovec *tail;
+	size_t tail_len;
 };
 /* From the TCP header on. -EINVAL: malformed, drop. Unknown options are skipped. */
 must_check int tcp_seg_parse(const uint8_t *p, size_t len, struct tcp_seg *ret);
@@ -66,6 +70,12 @@ struct tcp_ops {
 	/* False: the link takes no more now; the engine keeps it and waits for tcp_link_ready(). */
 	bool (*emit)(struct tcp *t, const struct tcp_out *o);
 	void (*note)(struct tcp *t, enum tcp_note n);
+	/*
+	 * May be NULL. The next bytes in order, before they are put into the
+	 * (empty) receive queue: returns how many of them the owner has taken
+	 * for good. No call into the engine from here.
+	 */
+	size_t (*direct)(struct tcp *t, const struct iovec *iov, unsigned n);
 	/* When tcp_timer() is to be called; 0: never. Called whenever it changes. */
 	void (*set_timer)(struct tcp *t, uint64_t when);
 };

@@ -50,10 +50,11 @@
 #define TCP_RTX_TRIES 12   /* about five minutes at the minimum RTO */
 #define TCP_PROBE_TRIES 10 /* unanswered zero-window probes */
 
-#define TCP_RTO_INITIAL_US 1000000u    /* RFC 6298 2.1 */
-#define TCP_RTO_MIN_US 200000u	       /* as Linux; the RFC's second is for the Internet */
-#define TCP_RTO_MAX_US 60000000u       /* RFC 6298 2.5 */
-#define TCP_DELACK (5 * NS_PER_MS)     /* short: a client that waits for it (Nagle) is right here */
+#define TCP_RTO_INITIAL_US 1000000u /* RFC 6298 2.1 */
+#define TCP_RTO_MIN_US 200000u	    /* as Linux; the RFC's second is for the Internet */
+#define TCP_RTO_MAX_US 60000000u    /* RFC 6298 2.5 */
+#define TCP_DIRECT_MIN 8192	    /* below this a copy is cheaper than a call of tcp_ops.direct */
+#define TCP_DELACK (5 * NS_PER_MS)  /* short: a client that waits for it (Nagle) is right here */
 #define TCP_ACK_STRETCH (256u << 10)   /* unacknowledged at most within a batch of the link */
 #define TCP_TIME_WAIT (2 * NS_PER_S)   /* 2 MSL, MSL 1 s: one link, nothing lingers on it */
 #define TCP_FIN_WAIT_2 (60 * NS_PER_S) /* the owner is gone, the peer never closes */
@@ -329,5 +330,9 @@ void tcp_head_write(uint8_t *p, uint16_t src, uint16_t dst, const struct tcp_hea
 /* The options of a SYN; returns their length. */
 size_t tcp_syn_opts_write(const struct tcp *t, uint8_t *p, bool syn_ack);
 size_t tcp_ts_opt_write(const struct tcp *t, uint8_t *p);
+/* Bytes [skip, skip + n) of the payload as pieces; they must be there. */
+#define TCP_SEG_PIECES 65
+unsigned tcp_seg_pieces(const struct tcp_seg *s, size_t skip, size_t n,
+			struct iovec ret[TCP_SEG_PIECES]);
 
 #endif

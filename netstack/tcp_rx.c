@@ -125,22 +125,62 @@ void tcp_batch_done(struct tcp *t, uint64_t now)
 	tcp_leave(t);
 }
 
-static bool store(struct tcp *t, uint32_t seq, const uint8_t *data, uint32_t len)
+/* Bytes of a segment's payload that go in: sequence number, where they lie in it, how many. */
+struct span {
+	uint32_t seq, skip, len;
+};
+
+static bool store(struct tcp *t, const struct tcp_seg *s, const struct span *w)
 {
+	uint32_t seq = w->seq, len = w->len;
 	uint32_t pos = t->rx.len + (seq - t->rcv_nxt);
+	struct iovec iov[TCP_SEG_PIECES];
+	unsigned n;
 
 	if (!tcp_ring_reserve(&t->rx, (size_t)pos + len))
 		return false;
 	if (seq != t->rcv_nxt && !tcp_ranges_add(&t->ooo, TCP_OOO_MAX, seq, seq + len))
 		return false;
-	tcp_ring_write(&t->rx, pos, data, len);
+	n = tcp_seg_pieces(s, w->skip, len, iov);
+	for (unsigned i = 0; i < n; pos += (uint32_t)iov[i++].iov_len)
+		tcp_ring_write(&t->rx, pos, iov[i].iov_base, iov[i].iov_len);
 	return true;
 }
 
-/* Bytes [seq, seq+len) lie within [rcv_nxt, rcv_adv). */
-static void take_data(struct tcp *t, uint32_t seq, const uint8_t *data, uint32_t len)
+/* A large segment whose bytes are the next ones: past the ring, as far as they are taken. */
+static void try_direct(struct tcp *t, const struct tcp_seg *s, struct span *w)
 {
-	bool gap = t->ooo || seq != t->rcv_nxt;
+	struct iovec iov[TCP_SEG_PIECES];
+	uint32_t took;
+
+	if (!t->stack->ops->direct || w->len < TCP_DIRECT_MIN || t->rx.len || t->ooo ||
+	    w->seq != t->rcv_nxt)
+		return;
+	took = (uint32_t)t->stack->ops->direct(t, iov, tcp_seg_pieces(s, w->skip, w->len, iov));
+	assert(took <= w->len);
+	if (!took)
+		return;
+	t->rcv_nxt += took;
+	maybe_grow(t, took);
+	tcp_note_add(t, TCP_READABLE); /* for the acknowledgement behind the batch */
+	w->seq += took;
+	w->skip += took;
+	w->len -= took;
+}
+
+/* Bytes [seq, seq+len) lie within [rcv_nxt, rcv_adv). */
+static void take_data(struct tcp *t, const struct tcp_seg *s, struct span *w)
+{
+	uint32_t seq, len;
+	bool gap = t->ooo || w->seq != t->rcv_nxt;
+
+	try_direct(t, s, w);
+	seq = w->seq;
+	len = w->len;
+	if (!len) {
+		ack_data(t);
+		return;
+	}
 
 	if (gap)
 		t->ack_now = true;
@@ -148,7 +188,7 @@ static void take_data(struct tcp *t, uint32_t seq, const uint8_t *data, uint32_t
 		t->dsack_lo = seq; /* RFC 2883 4.2: held already */
 		t->dsack_hi = seq + len;
 	}
-	if (!store(t, seq, data, len))
+	if (!store(t, s, w))
 		return;
 	if (seq != t->rcv_nxt)
 		return;
@@ -199,7 +239,7 @@ void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s)
 	uint32_t seq = s->seq + !!(s->flags & TCP_SYN);
 	uint32_t len = (uint32_t)s->len, end = seq + len;
 	uint32_t edge = t->fin_seen ? seq_min(t->rcv_adv, t->rx_fin) : t->rcv_adv;
-	const uint8_t *data = s->data;
+	uint32_t skip = 0;
 
 	if (!receiving(t)) {
 		if (len || (s->flags & TCP_FIN))
@@ -214,7 +254,7 @@ void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s)
 		t->dsack_lo = seq;
 		t->dsack_hi = seq_min(end, t->rcv_nxt);
 		t->ack_now = true;
-		data += MIN(len, t->rcv_nxt - seq);
+		skip = MIN(len, t->rcv_nxt - seq);
 		seq = t->rcv_nxt;
 	}
 	if (seq_lt(edge, end)) {
@@ -226,7 +266,7 @@ void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s)
 			tcp_kill(t, true, 0);
 			return;
 		}
-		take_data(t, seq, data, end - seq);
+		take_data(t, s, &(struct span){ seq, skip, end - seq });
 	}
 	if (s->flags & TCP_FIN)
 		t->ack_now = true;

@@ -174,3 +174,26 @@ bool tcp_refuse(const struct tcp_seg *s, struct tcp_out *ret)
 	tcp_head_write(ret->head, s->dst_port, s->src_port, &h, 20);
 	return true;
 }
+
+unsigned tcp_seg_pieces(const struct tcp_seg *s, size_t skip, size_t n,
+			struct iovec ret[TCP_SEG_PIECES])
+{
+	struct iovec piece = { (void *)(uintptr_t)s->data, s->len - s->tail_len };
+	const struct iovec *next = s->tail;
+	unsigned used = 0;
+
+	assert(skip <= s->len && n <= s->len - skip);
+	while (n) {
+		size_t off = MIN(skip, piece.iov_len), take = MIN(piece.iov_len - off, n);
+
+		if (take) {
+			assert(used < TCP_SEG_PIECES);
+			ret[used++] = (struct iovec){ (uint8_t *)piece.iov_base + off, take };
+		}
+		skip -= off;
+		n -= take;
+		if (n)
+			piece = *next++;
+	}
+	return used;
+}

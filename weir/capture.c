@@ -13,7 +13,9 @@
 
 int capture_init(struct capture *c, const struct policy *p, const struct ip_prefix *guest)
 {
-	*c = (struct capture){ .policy = p, .budget.left = CAPTURE_STREAM_BYTES };
+	*c = (struct capture){ .policy = p,
+			       .net = sandbox_net_default,
+			       .budget.left = CAPTURE_STREAM_BYTES };
 	list_init(&c->order);
 	hash_key_random(&c->key);
 	pool_init(&c->pool, sizeof(struct capture_flow), CAPTURE_FLOWS_MAX);
@@ -93,7 +95,7 @@ static bool is_guest(const struct capture *c, const struct ip_addr *a)
 {
 	if (c->has_guest)
 		return ip_in_prefix(a, &c->guest);
-	return ip_equal(a, &guest_ip4) || ip_equal(a, &guest_ip6);
+	return ip_equal(a, &c->net.guest4) || ip_equal(a, &c->net.guest6);
 }
 
 /* False: between two others. Without a known guest, whoever begins is the sandbox. */

@@ -7,6 +7,7 @@
 #define WEIR_CAPTURE_H
 
 #include "dns/dns.h"
+#include "weir/addresses.h"
 #include "weir/packet.h"
 #include "weir/replay.h"
 #include "weir/stream.h"
@@ -38,6 +39,7 @@ struct capture {
 	const struct policy *policy;
 	struct replay_report report;
 	struct replay_names *given; /* names that addresses were answered for */
+	struct sandbox_net net;	    /* the default one's addresses */
 	struct ip_prefix guest;
 	bool has_guest;
 	struct hash_key key;

@@ -27,9 +27,9 @@ struct known {
 	bool is_virtual;
 };
 
-static bool in_virtual(const struct ip_addr *a)
+static bool in_virtual(const struct capture *c, const struct ip_addr *a)
 {
-	return ip_in_prefix(a, &virtual_net4) || ip_in_prefix(a, &virtual_net6);
+	return ip_in_prefix(a, &c->net.virtual4) || ip_in_prefix(a, &c->net.virtual6);
 }
 
 static void know(struct capture *c, const struct capture_flow *f, struct known *k)
@@ -40,11 +40,11 @@ static void know(struct capture *c, const struct capture_flow *f, struct known *
 				     .dir = f->ingress ? POLICY_INGRESS : POLICY_EGRESS,
 				     .proto = f->proto,
 				     .addr = *far,
-				     .is_host = !f->ingress && is_gateway(far),
+				     .is_host = !f->ingress && is_gateway(&c->net, far),
 				     .port = f->server.port,
 			     } };
 	k->n_candidates = replay_names_of(c->given, far, k->candidates, REPLAY_CANDIDATES);
-	k->is_virtual = !f->ingress && in_virtual(far) && k->n_candidates;
+	k->is_virtual = !f->ingress && in_virtual(c, far) && k->n_candidates;
 	k->f.names = k->candidates;
 	k->f.n_names = k->n_candidates;
 	k->f.http = f->proto == POLICY_TCP && !f->ingress ? POLICY_UNKNOWN : POLICY_NONE;
@@ -420,7 +420,7 @@ static void judge_query(struct capture *c, const struct dns_peek *m)
 				    "query: not for a host name, refused by weir itself", 1);
 		return;
 	}
-	if (m->reverse.family && in_virtual(&m->reverse)) {
+	if (m->reverse.family && in_virtual(c, &m->reverse)) {
 		replay_report_apart(&c->report, "query: answered by weir itself: its own addresses",
 				    1);
 		return;
@@ -450,7 +450,7 @@ static void learn(struct capture *c, const struct dns_peek *m)
 		return;
 	}
 	for (size_t i = 0; i < m->n_addrs; i++) {
-		if (in_virtual(&m->addrs[i]) || policy_answer_ok(c->policy, &m->addrs[i])) {
+		if (in_virtual(c, &m->addrs[i]) || policy_answer_ok(c->policy, &m->addrs[i])) {
 			replay_names_add(c->given, &m->name, &m->addrs[i]);
 			continue;
 		}

@@ -231,6 +231,7 @@ int weir_config_load(int argc, char **argv, struct weir_config **ret, struct con
 	}
 	if (r == 0) {
 		config_limits_default(b.c);
+		b.c->net = sandbox_net_default;
 		b.c->dns_timeout_ms = DEFAULT_DNS_TIMEOUT_MS;
 		b.c->command = b.o.command;
 		r = build(&b);

@@ -11,6 +11,7 @@
 #include "netstack/netstack.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
+#include "weir/addresses.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
 
@@ -77,6 +78,8 @@ struct weir_config {
 	uint32_t max_half_open;	     /* of max_connections; 0: half */
 	uint64_t memory;	     /* bytes of the relay's buffers */
 	struct netstack_rates rates; /* up: egress, down: ingress */
+
+	struct sandbox_net net; /* the default until addresses_settle() */
 
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */

@@ -165,6 +165,7 @@ static void check_sandbox(void)
 		.argv = nothing,
 		.envp = nothing,
 		.hostname = "doctor",
+		.net = &sandbox_net_default,
 		.root = geteuid() == 0,
 	};
 	struct conf_error err = { { 0 } };

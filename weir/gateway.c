@@ -107,24 +107,25 @@ static int start_netstack(struct gateway *gw, int link)
 		.packet_refused = gateway_packet_refused,
 	};
 	static struct netstack_ops ops;
-	int r;
+	const struct sandbox_net *net = &gw->cfg->net;
 	struct netstack_config cfg = {
-		.gateway4 = gateway_ip4,
-		.gateway6 = gateway_ip6,
-		.guest4 = guest_ip4,
-		.guest6 = guest_ip6,
-		.mtu = SANDBOX_MTU,
+		.gateway4 = net->gateway4,
+		.gateway6 = net->gateway6,
+		.guest4 = net->guest4,
+		.guest6 = net->guest6,
+		.mtu = net->mtu,
 		.max_tcp = gw->cfg->max_connections,
 		.max_udp = gw->cfg->max_udp_flows,
 		.max_icmp = gw->cfg->max_icmp_flows,
 		.max_half_open = gw->cfg->max_half_open,
 		.memory = gw->cfg->memory,
 	};
+	int r;
 
 	ops = plain;
 	if (gw->capture)
 		ops.frame = on_frame;
-	memcpy(cfg.gateway_mac, gateway_mac, sizeof(gateway_mac));
+	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
 	r = netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);

@@ -266,8 +266,8 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.n_upstreams = spec->n_resolvers,
 		.records = gw->cfg->dns_records,
 		.n_records = gw->cfg->n_dns_records,
-		.virtual4 = virtual_net4,
-		.virtual6 = virtual_net6,
+		.virtual4 = gw->cfg->net.virtual4,
+		.virtual6 = gw->cfg->net.virtual6,
 		.timeout_ms = gw->cfg->dns_timeout_ms,
 		.stale_s = gw->cfg->dns_stale_s,
 		/* QUIC is refused where TLS is read. */

@@ -92,7 +92,7 @@ struct policy_facts gateway_facts(const struct flow *f, const struct ip_addr *ad
 		.dir = POLICY_EGRESS,
 		.proto = policy_proto_of(t),
 		.addr = *addr,
-		.is_host = is_gateway(&t->remote.addr),
+		.is_host = is_gateway(&f->gw->cfg->net, &t->remote.addr),
 		.port = t->remote.port,
 		/* Only a TCP flow can still tell a request. */
 		.http = t->proto == NETSTACK_TCP && !f->unreadable ? POLICY_UNKNOWN : POLICY_NONE,
@@ -299,7 +299,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	}
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
-	if (is_gateway(&t->remote.addr)) {
+	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {
 		bool v6 = t->remote.addr.family == 6 && t->proto != NETSTACK_UDP;
 
 		pass[v6] = (struct endpoint){ ip4(127, 0, 0, 1), t->remote.port };
@@ -414,7 +414,7 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 	bool dns = t->proto != NETSTACK_ICMP && t->remote.port == 53;
 	bool dot = t->proto == NETSTACK_TCP && t->remote.port == 853 && gw->cfg->tls_intercept &&
 		   gw->proxy >= 0;
-	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&t->remote.addr);
+	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&gw->cfg->net, &t->remote.addr);
 	struct flow *f = gateway_flow_alloc(gw,
 					    dns || dot ? FLOW_DNS
 					    : echo     ? FLOW_ECHO

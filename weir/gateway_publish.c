@@ -28,12 +28,12 @@ static bool is_loopback(const struct ip_addr *a)
 }
 
 /* Whom the sandbox sees: an address of this machine's loopback would never be answered. */
-static struct endpoint seen_peer(const struct endpoint *peer)
+static struct endpoint seen_peer(const struct sandbox_net *net, const struct endpoint *peer)
 {
 	struct endpoint e = *peer;
 
 	if (is_loopback(&peer->addr))
-		e.addr = peer->addr.family == 4 ? gateway_ip4 : gateway_ip6;
+		e.addr = peer->addr.family == 4 ? net->gateway4 : net->gateway6;
 	return e;
 }
 
@@ -91,8 +91,10 @@ static void reset_and_close(int fd)
 static struct flow *open_flow(struct published *p, const struct endpoint *peer, int fd)
 {
 	struct gateway *gw = p->gw;
-	struct endpoint from = seen_peer(peer);
-	struct endpoint guest = { peer->addr.family == 4 ? guest_ip4 : guest_ip6, p->cfg->guest_port };
+	const struct sandbox_net *net = &gw->cfg->net;
+	struct endpoint from = seen_peer(net, peer);
+	struct endpoint guest = { peer->addr.family == 4 ? net->guest4 : net->guest6,
+				  p->cfg->guest_port };
 	struct ruling ruling = judge(p, peer);
 	struct flow *f;
 	int r;

@@ -31,7 +31,8 @@ static struct ip_addr judged_address(const struct flow *f, const struct ip_addr 
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 
-	return is_gateway(&t->remote.addr) || !dialled->family ? t->remote.addr : *dialled;
+	return is_gateway(&f->gw->cfg->net, &t->remote.addr) || !dialled->family ? t->remote.addr
+										 : *dialled;
 }
 
 /* Facts of a flow whose bytes are past: what is unknown by now stays so. */
@@ -142,7 +143,7 @@ static bool rejudge_dialling(struct flow *f)
 		keep(f, &r, &addr);
 		return false;
 	}
-	if (is_gateway(&t->remote.addr))
+	if (is_gateway(&gw->cfg->net, &t->remote.addr))
 		left[n++] = t->remote;
 	else
 		for (size_t i = f->dial.at; i < f->dial.n; i++)

@@ -136,7 +136,8 @@ int policy_cmd_check(int argc, char **argv)
 	struct policy *p = NULL;
 	struct policy_findings f = { 0 };
 	struct conf_error err = { "" };
-	const struct ip_addr gateways[] = { gateway_ip4, gateway_ip6 };
+	const struct ip_addr gateways[] = { sandbox_net_default.gateway4,
+					    sandbox_net_default.gateway6 };
 	int r = parse(argc, argv, &o);
 
 	if (r)

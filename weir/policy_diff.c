@@ -216,7 +216,8 @@ static int print(const struct options *o, const struct policy_changes *c)
 
 int policy_cmd_diff(int argc, char **argv)
 {
-	const struct ip_addr gateways[] = { gateway_ip4, gateway_ip6 };
+	const struct ip_addr gateways[] = { sandbox_net_default.gateway4,
+					    sandbox_net_default.gateway6 };
 	const struct policy_gateways gw = { gateways, ARRAY_SIZE(gateways) };
 	struct options o = { 0 };
 	struct policy *old = NULL, *new = NULL;

@@ -97,7 +97,7 @@ static bool read_flow(struct replay *r, const json_t *e, struct flow_facts *ff)
 		ff->f.http = POLICY_NONE;
 		return true;
 	}
-	ff->f.is_host = is_gateway(&ff->flow.dst);
+	ff->f.is_host = ff->flow.is_host = record_net_is_gateway(&r->nets, e, &ff->flow.dst);
 	ff->flow.is_virtual = str_eq(audit_get(e, "name_from"), "virtual") &&
 			      record_get_name(e, "name", &ff->flow.name);
 	if (ff->flow.is_virtual) {
@@ -237,7 +237,7 @@ static void proxy_facts(struct replay *r, const struct record_flow *f, const str
 		.f = { .dir = POLICY_EGRESS,
 		       .proto = POLICY_TCP,
 		       .port = f->port,
-		       .is_host = is_gateway(&f->dst),
+		       .is_host = f->is_host,
 		       .name = POLICY_NONE,
 		       .names = ff->names },
 	};

@@ -177,6 +177,7 @@ static void take_event(struct replay *r, const json_t *e)
 		      { "tls", replay_take_tls },
 		      { "http", replay_take_http } };
 
+	record_net_learn(&r->nets, e);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (str_eq(audit_get(e, "kind"), kinds[i].kind))
 			kinds[i].take(r, e);

@@ -45,6 +45,7 @@ enum wanted { WANT_USED = 0, WANT_OBSERVED = 1, WANT_DENIED = 2 };
 struct suggest {
 	enum wanted wanted;
 	struct suggest_uses uses;
+	struct record_nets nets;
 	struct record_names names;
 	struct record_flows flows;
 	struct buf path;
@@ -119,13 +120,13 @@ static void target_name(const struct name *n, struct target *ret)
 	ret->dest = (struct suggest_dest){ SUGGEST_NAME, false, ret->text };
 }
 
-static void target_address(const struct ip_addr *a, struct target *ret)
+static void target_address(const struct ip_addr *a, bool host, struct target *ret)
 {
 	char ip[IP_STRLEN];
 
 	snprintf(ret->text, sizeof(ret->text), "%s", ip_format(a, ip));
-	ret->dest = (struct suggest_dest){ is_gateway(a) ? SUGGEST_HOST : SUGGEST_ADDRESS, false,
-					   is_gateway(a) ? "gateway" : ret->text };
+	ret->dest = (struct suggest_dest){ host ? SUGGEST_HOST : SUGGEST_ADDRESS, false,
+					   host ? "gateway" : ret->text };
 }
 
 /* Where an egress flow went: a name when it is proved, else the address. */
@@ -137,7 +138,7 @@ static void flow_target(struct suggest *s, const json_t *e, enum policy_proto pr
 	bool has_name = record_get_name(e, "name", &shown), answered;
 	size_t n;
 
-	target_address(&f->dst, ret);
+	target_address(&f->dst, f->is_host, ret);
 	if (f->is_virtual) {
 		target_name(&f->name, ret);
 		return;
@@ -169,8 +170,13 @@ static void take_flow(struct suggest *s, const json_t *e)
 		return;
 	}
 	f.port = ports.lo;
+	f.is_host = record_net_is_gateway(&s->nets, e, &f.dst);
 	if (str_eq(audit_get(e, "dir"), "ingress")) {
-		target_address(record_get_endpoint(e, "peer", &peer) ? &peer.addr : &f.dst, &to);
+		/* The sandbox saw its gateway where the peer is on this machine. */
+		if (record_get_endpoint(e, "peer", &peer))
+			target_address(&peer.addr, false, &to);
+		else
+			target_address(&f.dst, f.is_host, &to);
 		to.dest.ingress = true;
 		if (wanted)
 			suggest_flow(&s->uses, &to.dest, proto, ports, false, audit_count_of(e));
@@ -262,7 +268,7 @@ static void take_http(struct suggest *s, const json_t *e)
 	else if (f->is_virtual)
 		target_name(&f->name, &to);
 	else
-		target_address(&f->dst, &to);
+		target_address(&f->dst, f->is_host, &to);
 	add_request(s, &to, e, f->port);
 }
 
@@ -284,6 +290,7 @@ static void take_event(struct suggest *s, const json_t *e)
 		{ "flow", take_flow }, { "dns", take_dns }, { "tls", take_tls }, { "http", take_http }
 	};
 
+	record_net_learn(&s->nets, e);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (str_eq(audit_get(e, "kind"), kinds[i].kind))
 			kinds[i].take(s, e);

@@ -52,14 +52,15 @@ static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
 }
 
 /* What the flow is known by, for facts that outlive the call: one at a time, in one thread. */
-static struct policy_facts facts_of(const struct tlsproxy_flow *f, const struct name *name)
+static struct policy_facts facts_of(const struct proxy *px, const struct tlsproxy_flow *f,
+				    const struct name *name)
 {
 	static struct name names[1 + ARRAY_SIZE(f->candidates)];
 	struct policy_facts facts = {
 		.dir = POLICY_EGRESS,
 		.proto = POLICY_TCP,
 		.addr = f->upstream.addr,
-		.is_host = is_gateway(&f->remote.addr),
+		.is_host = is_gateway(&px->cfg->net, &f->remote.addr),
 		.port = f->remote.port,
 		.name = POLICY_NONE,
 	};
@@ -119,7 +120,7 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 		      const struct name *sni, struct tlsproxy_verdict *ret)
 {
 	struct proxy *px = ctx;
-	struct policy_facts facts = facts_of(f, has_sni ? sni : NULL);
+	struct policy_facts facts = facts_of(px, f, has_sni ? sni : NULL);
 	struct ruling r = judge_facts(&px->judge, &facts);
 
 	fill_verdict(px, &r, NULL, ret);
@@ -161,7 +162,7 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 	const struct name *name = r->has_sni		 ? &r->sni
 				  : r->authority.is_addr ? NULL
 							 : &r->authority.name;
-	struct policy_facts facts = facts_of(r->flow, name);
+	struct policy_facts facts = facts_of(px, r->flow, name);
 	const char *path, *detail = NULL;
 	struct ruling ruling;
 

@@ -9,6 +9,7 @@
 
 #include "audit/audit.h"
 #include "policy/policy.h"
+#include "weir/record_net.h"
 #include "weir/replay.h"
 
 /* False: absent, or not in canonical form. */
@@ -45,6 +46,7 @@ struct record_flow {
 	uint16_t port;
 	struct name name, sni; /* len 0: none */
 	bool is_virtual;
+	bool is_host; /* dst is the run's gateway */
 };
 struct record_flows {
 	struct hash_key key;

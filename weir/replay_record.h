@@ -8,6 +8,7 @@
 
 struct replay {
 	const struct policy *policy;
+	struct record_nets nets;
 	struct record_names names;
 	struct record_flows flows;
 	struct replay_report report;

@@ -5,6 +5,7 @@
  */
 #include "weir/run_internal.h"
 
+#include "weir/record_net.h"
 #include "weir/run_setup.h"
 #include "weir/sealed.h"
 #include "weir/state.h"
@@ -100,6 +101,8 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 	audit_str(&e, "command", r->cfg->command[0]);
 	audit_str(&e, "policy", r->policy_digest);
 	audit_u64(&e, "generation", r->generation);
+	if (str_eq(event, "begin"))
+		record_net_write(&e, &r->cfg->net);
 	if (r->cfg->observe)
 		audit_bool(&e, "observe", true);
 	if (policy_floor(r->cfg->policy))

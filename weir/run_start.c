@@ -120,6 +120,7 @@ static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
 		.argv = r->cfg->command,
 		.envp = r->envp,
 		.hostname = r->cfg->name,
+		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
 		.hidden_paths = r->hidden,
 		.foreground = r->given,

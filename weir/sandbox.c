@@ -245,7 +245,7 @@ static void init_main(const struct sandbox_spec *spec, int sock)
 	in.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0)
 		log_warn("cannot set the sandbox's host name: %s", strerror(errno));
-	r = sandbox_link_up(&tap, &err);
+	r = sandbox_link_up(spec->net, &tap, &err);
 	if (r == 0)
 		r = sandbox_mounts(spec, &err);
 	if (r == 0)

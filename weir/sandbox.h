@@ -10,11 +10,13 @@
 
 #include "base/base.h"
 #include "policy/policy.h"
+#include "weir/addresses.h"
 
 struct sandbox_spec {
 	char *const *argv;
 	char *const *envp; /* complete environment of the command */
 	const char *hostname;
+	const struct sandbox_net *net;
 	const char *ca_pem;	   /* NULL: no interception, trust stays as it is */
 	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
 	bool foreground;	   /* the command gets the terminal from the start */
@@ -41,7 +43,7 @@ must_check int sandbox_start(const struct sandbox_spec *spec, struct sandbox *re
 /* Parts of pid 1's work, each in a file of its own. */
 
 /* The tap and the addresses of this network namespace; *ret_fd is the tap. */
-must_check int sandbox_link_up(int *ret_fd, struct conf_error *err);
+must_check int sandbox_link_up(const struct sandbox_net *net, int *ret_fd, struct conf_error *err);
 /* Mounts: proc, dev, run, sys, and what must not be reachable. */
 must_check int sandbox_mounts(const struct sandbox_spec *spec, struct conf_error *err);
 /* resolv.conf, hosts, trust bundle, laid over those of the host. */

@@ -50,21 +50,21 @@ static int write_new(const char *path, const void *data, size_t len)
 	return fchmod(fd, 0644) < 0 ? -errno : fd_write_all(fd, data, len);
 }
 
-static int write_resolv_conf(struct conf_error *err)
+static int write_resolv_conf(const struct sandbox_net *net, struct conf_error *err)
 {
 	static const char path[] = SANDBOX_DIR "/resolv.conf";
 	char text[256], a4[IP_STRLEN], a6[IP_STRLEN];
 	int r;
 
-	snprintf(text, sizeof(text), "nameserver %s\nnameserver %s\n", ip_format(&gateway_ip4, a4),
-		 ip_format(&gateway_ip6, a6));
+	snprintf(text, sizeof(text), "nameserver %s\nnameserver %s\n",
+		 ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
 	r = write_new(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/resolv.conf");
 	return r < 0 ? failed(err, "/etc/resolv.conf", r) : 0;
 }
 
-static int write_hosts(const char *hostname, struct conf_error *err)
+static int write_hosts(const char *hostname, const struct sandbox_net *net, struct conf_error *err)
 {
 	static const char path[] = SANDBOX_DIR "/hosts";
 	char text[512], a4[IP_STRLEN], a6[IP_STRLEN];
@@ -72,8 +72,10 @@ static int write_hosts(const char *hostname, struct conf_error *err)
 
 	snprintf(text, sizeof(text),
 		 "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
-		 "127.0.1.1 %s\n%s host.weir.internal\n%s host.weir.internal\n",
-		 hostname, ip_format(&gateway_ip4, a4), ip_format(&gateway_ip6, a6));
+		 "127.0.1.1 %s\n"
+		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n"
+		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n",
+		 hostname, ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
 	r = write_new(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/hosts");
@@ -127,10 +129,10 @@ static int write_java_stores(const char *ca_pem, struct conf_error *err)
 
 int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 {
-	int r = write_resolv_conf(err);
+	int r = write_resolv_conf(spec->net, err);
 
 	if (r == 0)
-		r = write_hosts(spec->hostname, err);
+		r = write_hosts(spec->hostname, spec->net, err);
 	if (r == 0 && spec->ca_pem)
 		r = write_bundle(spec->ca_pem, err);
 	if (r == 0 && spec->ca_pem)

@@ -118,7 +118,8 @@ static int request_send(struct mnl_socket *nl, const struct request *q)
 	return n < 0 ? -1 : mnl_cb_run(reply, (size_t)n, 1, mnl_socket_get_portid(nl), NULL, NULL);
 }
 
-static int link_up(struct mnl_socket *nl, const char *name, bool ours)
+/* net NULL: loopback. */
+static int link_up(struct mnl_socket *nl, const char *name, const struct sandbox_net *net)
 {
 	struct request q;
 	struct ifinfomsg *ifi = request_begin(&q, RTM_NEWLINK, 0, sizeof(*ifi));
@@ -126,9 +127,9 @@ static int link_up(struct mnl_socket *nl, const char *name, bool ours)
 	ifi->ifi_family = AF_UNSPEC;
 	ifi->ifi_index = (int)if_nametoindex(name);
 	ifi->ifi_flags = ifi->ifi_change = IFF_UP;
-	if (ours) {
-		mnl_attr_put(q.head, IFLA_ADDRESS, sizeof(guest_mac), guest_mac);
-		mnl_attr_put_u32(q.head, IFLA_MTU, SANDBOX_MTU);
+	if (net) {
+		mnl_attr_put(q.head, IFLA_ADDRESS, sizeof(net->guest_mac), net->guest_mac);
+		mnl_attr_put_u32(q.head, IFLA_MTU, net->mtu);
 		mnl_attr_put_u32(q.head, IFLA_TXQLEN, TX_QUEUE_LEN);
 	}
 	return request_send(nl, &q);
@@ -164,23 +165,23 @@ static int default_route(struct mnl_socket *nl, const struct ip_addr *via)
 	return request_send(nl, &q);
 }
 
-static int configure(struct mnl_socket *nl, struct conf_error *err)
+static int configure(struct mnl_socket *nl, const struct sandbox_net *net, struct conf_error *err)
 {
-	if (link_up(nl, "lo", false) < 0)
+	if (link_up(nl, "lo", NULL) < 0)
 		return failed(err, "loopback");
-	if (link_up(nl, SANDBOX_IFNAME, true) < 0)
+	if (link_up(nl, SANDBOX_IFNAME, net) < 0)
 		return failed(err, SANDBOX_IFNAME);
-	if (addr_add(nl, &guest_ip4, SANDBOX_PREFIX4) < 0 || default_route(nl, &gateway_ip4) < 0)
+	if (addr_add(nl, &net->guest4, net->slot4.len) < 0 || default_route(nl, &net->gateway4) < 0)
 		return failed(err, "IPv4 address and route");
 	/* A kernel without IPv6 gives an IPv4 sandbox, not an error. */
 	if (access("/proc/sys/net/ipv6", F_OK) < 0)
 		return 0;
-	if (addr_add(nl, &guest_ip6, SANDBOX_PREFIX6) < 0 || default_route(nl, &gateway_ip6) < 0)
+	if (addr_add(nl, &net->guest6, net->slot6.len) < 0 || default_route(nl, &net->gateway6) < 0)
 		return failed(err, "IPv6 address and route");
 	return 0;
 }
 
-int sandbox_link_up(int *ret_fd, struct conf_error *err)
+int sandbox_link_up(const struct sandbox_net *net, int *ret_fd, struct conf_error *err)
 {
 	cleanup_close int tap = -1;
 	struct mnl_socket *nl;
@@ -193,7 +194,7 @@ int sandbox_link_up(int *ret_fd, struct conf_error *err)
 	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
 		r = failed(err, "netlink");
 	else
-		r = configure(nl, err);
+		r = configure(nl, net, err);
 	if (nl)
 		mnl_socket_close(nl);
 	if (r < 0)
