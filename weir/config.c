@@ -160,6 +160,15 @@ static int set_floor(struct config_builder *b)
 	if (!flag && !b->floor)
 		return 0;
 	r = policy_load_file_or_preset(flag ? flag : b->floor, &floor, b->err);
+	/* It would stand there and not hold: a floor says what may pass, not how much. */
+	if (r == 0 && policy_has_limits(floor)) {
+		conf_error_set(b->err,
+			       "%s: a floor cannot have a \"limit\"; use --rate, or a limit in the "
+			       "policy",
+			       flag ? flag : b->floor);
+		policy_free(floor);
+		return -EINVAL;
+	}
 	if (r == 0)
 		policy_set_floor(b->c->policy, floor);
 	return r;

@@ -141,6 +141,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	hash_key_random(&gw->key);
 	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
+	if (r == 0)
+		r = hmap_init(&gw->rule_limits, 16);
 	if (r == 0 && spec->capture >= 0)
 		r = audit_capture_open(spec->capture, &gw->capture);
 	if (r == 0)
@@ -188,6 +190,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
 	judge_listen(&gw.judge, &gw.worker, spec->supervisor);
 	list_init(&gw.all);
+	list_init(&gw.all_limits);
 	gw.proxy = spec->proxy;
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
 	snprintf(gw.record.run, sizeof(gw.record.run), "%s", spec->run);

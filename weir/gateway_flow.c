@@ -274,6 +274,24 @@ static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n
 	return n_pass;
 }
 
+/* False: the rule has as many flows as it may, and this one was refused. */
+static bool limit_allows(struct flow *f, const struct ip_addr *addr)
+{
+	struct name names[FLOW_NAMES];
+	struct policy_facts facts = gateway_flow_facts(f, addr, names);
+	const char *full;
+
+	/* It may be counted already: judged again while it is dialled. */
+	netstack_flow_set_class(f->ns, NULL);
+	full = gateway_limit_full(f->gw, &f->ruling, &facts);
+	if (full) {
+		gateway_flow_deny(f, NULL, full);
+		return false;
+	}
+	gateway_limit_join(f, &facts);
+	return true;
+}
+
 void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
@@ -297,6 +315,8 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		wait_for_name(f);
 		return;
 	}
+	if (!limit_allows(f, &pass[0].addr))
+		return;
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {

@@ -77,8 +77,10 @@ struct gateway {
 	int proxy;
 	uint64_t next_flow;
 	struct hash_key key;
-	struct hmap flows; /* by id, those that the tlsproxy has */
-	struct list all;   /* struct flow */
+	struct hmap flows;	 /* by id, those that the tlsproxy has */
+	struct hmap rule_limits; /* gateway_limits.c, of the policy in force */
+	struct list all_limits;
+	struct list all; /* struct flow */
 	struct pool flow_pool, query_pool;
 	struct published *published;
 	size_t n_published;
@@ -195,6 +197,15 @@ struct ruling gateway_publish_judge(const struct flow *f);
 /* gateway_reload.c */
 /* Another policy is in force: what it does not allow ends. Returns how many flows did. */
 size_t gateway_rejudge(void *gw);
+
+/* gateway_limits.c */
+/* Why no flow of this ruling may begin now; NULL: it may. facts may be NULL when it is allowed. */
+const char *gateway_limit_full(struct gateway *gw, const struct ruling *r,
+			       const struct policy_facts *facts);
+/* Into the class of the rule that allows it now, or none. */
+void gateway_limit_join(struct flow *f, const struct policy_facts *facts);
+/* The policy that the limits stand in goes. */
+void gateway_limits_forget(struct gateway *gw);
 
 /* gateway_refusals.c */
 /* True: part of a flood, and counted; false: it gets a line of its own. */

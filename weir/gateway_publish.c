@@ -96,11 +96,19 @@ static struct flow *open_flow(struct published *p, const struct endpoint *peer, 
 	struct endpoint guest = { peer->addr.family == 4 ? net->guest4 : net->guest6,
 				  p->cfg->guest_port };
 	struct ruling ruling = judge(p, peer);
+	const char *full;
 	struct flow *f;
 	int r;
 
 	if (ruling.answer != POLICY_ANSWER_ALLOW) {
 		record_denied(p, peer, &ruling, NULL);
+		if (fd >= 0)
+			reset_and_close(fd);
+		return NULL;
+	}
+	full = gateway_limit_full(gw, &ruling, NULL);
+	if (full) {
+		record_denied(p, peer, NULL, full);
 		if (fd >= 0)
 			reset_and_close(fd);
 		return NULL;
@@ -114,6 +122,7 @@ static struct flow *open_flow(struct published *p, const struct endpoint *peer, 
 		r = netstack_connect(gw->ns, p->cfg->udp ? NETSTACK_UDP : NETSTACK_TCP, &from,
 				     &guest, fd, f, &f->ns);
 		if (r == 0) {
+			gateway_limit_join(f, NULL);
 			gateway_record_flow(f, "allow", NULL, NULL);
 			return f;
 		}
