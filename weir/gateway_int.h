@@ -20,8 +20,8 @@
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
 #define REFUSAL_KINDS 32
-/* Beyond them: one for each protocol and family, denied or failed. */
-#define REFUSAL_KINDS_WIDE 16
+/* Beyond them: one for each protocol, family and direction, denied or failed. */
+#define REFUSAL_KINDS_WIDE 32
 /* Peers of a published UDP port, each a flow of its own. */
 #define PUBLISHED_UDP_PEERS 1024
 

@@ -60,13 +60,24 @@ struct ruling gateway_publish_judge(const struct flow *f)
 	return judge(f->listener, &f->peer);
 }
 
-/* Before there is a flow, its record is written by hand. */
+/* Before there is a flow, its record is written by hand; a flood of them is counted. */
 static void record_denied(struct published *p, const struct endpoint *peer, const struct ruling *r,
 			  const char *detail)
 {
+	const struct refusal refusal = {
+		.tuple = { .proto = p->cfg->udp ? NETSTACK_UDP : NETSTACK_TCP,
+			   .guest.port = p->cfg->guest_port,
+			   .remote = *peer,
+			   .inbound = true },
+		.deny = r != NULL,
+		.ruling = r ? *r : judge_refusal(&p->gw->judge),
+		.detail = detail,
+	};
 	char denial[DENIAL_ID_LEN];
 	struct audit_event e;
 
+	if (gateway_refusal_counted(p->gw, &refusal))
+		return;
 	record_denial_id(&p->gw->record, denial);
 	audit_event_begin(&e, "flow");
 	audit_str(&e, "dir", "ingress");

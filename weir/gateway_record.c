@@ -152,7 +152,7 @@ void gateway_record_counted(struct gateway *gw, const struct refusal *r)
 	struct audit_event e;
 
 	audit_event_begin(&e, "flow");
-	audit_str(&e, "dir", "egress");
+	audit_str(&e, "dir", r->tuple.inbound ? "ingress" : "egress");
 	audit_str(&e, "proto", proto_name(&r->tuple));
 	if (!r->wide)
 		audit_ip(&e, "dst", &r->tuple.remote.addr);

@@ -7,7 +7,7 @@
  * second stand on lines of their own, and those beyond are counted: one line a
  * second for each destination and reason, with how many and which ports. A
  * guest that also changes the destination gets one line a second for each
- * protocol. Every refusal is in exactly one line's count, and none waits
+ * protocol. So do peers of a published port that the rules refuse. Every refusal is in exactly one line's count, and none waits
  * longer than that second, or than the end of the gateway.
  *
  * The guest is told no denial id for a packet, so none is lost by counting.
@@ -20,6 +20,7 @@ static bool same(const struct refusal *a, const struct refusal *b)
 	       a->deny == b->deny && a->ruling.by.rule == b->ruling.by.rule &&
 	       a->ruling.ruled == b->ruling.ruled && a->ruling.by.floor == b->ruling.by.floor &&
 	       a->ruling.generation == b->ruling.generation && a->detail == b->detail &&
+	       a->tuple.inbound == b->tuple.inbound &&
 	       ip_equal(&a->tuple.remote.addr, &b->tuple.remote.addr) &&
 	       name_equal(&a->name, &b->name);
 }
@@ -29,6 +30,7 @@ static struct refusal widened(const struct refusal *r)
 {
 	struct refusal w = {
 		.tuple = { .proto = r->tuple.proto,
+			   .inbound = r->tuple.inbound,
 			   .remote.addr.family = r->tuple.remote.addr.family },
 		.deny = r->deny,
 		.wide = true,
@@ -50,7 +52,8 @@ static struct refusal *find(struct refusals *all, const struct refusal *r)
 static void count(struct refusals *all, const struct refusal *r)
 {
 	struct refusal w, *k = find(all, r);
-	uint16_t port = r->tuple.remote.port;
+	/* Of what comes from outside, the service's. */
+	uint16_t port = r->tuple.inbound ? r->tuple.guest.port : r->tuple.remote.port;
 
 	if (!k && all->n >= REFUSAL_KINDS) {
 		w = widened(r);
