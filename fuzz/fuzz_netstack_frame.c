@@ -65,7 +65,7 @@ static void attach(struct world *w, int i, bool hold)
 	bool tcp = netstack_flow_tuple(w->flow[i])->proto == NETSTACK_TCP;
 	int sv[2];
 
-	if (w->flow[i]->fd >= 0 || w->flow[i]->local)
+	if (w->flow[i]->fd >= 0 || w->flow[i]->sock || w->flow[i]->local)
 		return;
 	MUST(socketpair(AF_UNIX, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0, sv) == 0);
 	fd_close(w->far[i]);
@@ -97,7 +97,7 @@ static void decide(struct world *w, int i)
 	case 4:
 		if (tcp)
 			netstack_flow_accept(f);
-		else if (f->fd < 0)
+		else if (!f->sock)
 			netstack_flow_local(f);
 		break;
 	case 5:

@@ -195,16 +195,23 @@ static void count_total(struct netstack_totals *t, const struct netstack_counts 
 	t->packets_down += c->packets_down;
 }
 
+static void count_all(struct netstack_totals *t, const struct list *flows)
+{
+	list_for_each (it, flows) {
+		struct netstack_counts c =
+			netstack_flow_counts(container_of(it, struct netstack_flow, all));
+
+		count_total(t, &c);
+	}
+}
+
 void flow_totals(const struct netstack *ns, struct netstack_totals ret[static 4])
 {
 	memcpy(ret, ns->stats.by_proto, sizeof(ns->stats.by_proto));
-	for (unsigned i = NETSTACK_TCP; i <= NETSTACK_ICMP; i++)
-		list_for_each (it, &ns->live[i]) {
-			struct netstack_counts c =
-				netstack_flow_counts(container_of(it, struct netstack_flow, all));
-
-			count_total(&ret[i], &c);
-		}
+	for (unsigned i = NETSTACK_TCP; i <= NETSTACK_ICMP; i++) {
+		count_all(&ret[i], &ns->live[i]);
+		count_all(&ret[i], &ns->unanswered[i]);
+	}
 }
 
 void flow_finish(struct netstack_flow *f, enum netstack_end how)
@@ -216,9 +223,10 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 		return;
 	c = netstack_flow_counts(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
+	rate_flow_end(f);
+	dgram_sock_leave(f);
 	loop_timer_del(ns->loop, &f->aux);
 	flow_drop_pending(f);
-	rate_flow_end(f);
 	limit_half_open_end(f);
 	count_total(&ns->stats.by_proto[f->t.proto], &c);
 	ns->live_n[f->t.proto]--;
@@ -237,6 +245,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 
 void flow_free_dead(struct netstack *ns)
 {
+	dgram_sock_free_dead(ns);
 	while (!list_empty(&ns->dead)) {
 		struct netstack_flow *f = container_of(ns->dead.next, struct netstack_flow, all);
 
@@ -273,6 +282,8 @@ static void wake_blocked(struct netstack *ns)
 		list_del(&f->blocked);
 		if (ns->link_full || !ns->mac_known)
 			list_add_tail(&ns->blocked, &f->blocked);
+		else if (!f->tcp)
+			relay_dgram_link_ready(f);
 		else
 			tcp_link_ready(f->tcp, ns_now(ns));
 	}
@@ -294,8 +305,10 @@ void flow_run_work(struct loop_task *t)
 	struct netstack *ns = container_of(t, struct netstack, task);
 
 	ns_enter(ns);
-	if (!ns->link_full && ns->mac_known)
+	if (!ns->link_full && ns->mac_known) {
 		wake_blocked(ns);
+		relay_dgram_wake_socks(ns);
+	}
 	while (!list_empty(&ns->work) && !ns->dying) {
 		struct netstack_flow *f = container_of(ns->work.next, struct netstack_flow, work);
 

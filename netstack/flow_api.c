@@ -53,6 +53,39 @@ void netstack_flow_refuse(struct netstack_flow *f, enum netstack_refusal how)
 	ns_leave(ns);
 }
 
+void netstack_flow_refuse_icmp(struct netstack_flow *f, const struct netstack_icmp *e)
+{
+	struct netstack *ns = f->ns;
+	struct netstack_icmp told = *e;
+
+	if (!flow_live(f))
+		return;
+	ns_enter(ns);
+	if (f->state == FLOW_NEW && f->pending && icmp_translate(f->t.guest.addr.family, &told))
+		icmp_error_from(ns, f->pending->bytes, f->pending->len, &told);
+	flow_finish(f, NETSTACK_END_REFUSED);
+	ns_leave(ns);
+}
+
+uint8_t netstack_flow_hop_limit(const struct netstack_flow *f)
+{
+	return f->state == FLOW_NEW && f->pending ? ip_hop_limit(f->pending->bytes) : 0;
+}
+
+const uint8_t *netstack_flow_waiting(const struct netstack_flow *f, size_t i, size_t *ret_len)
+{
+	const struct flow_pending *p = f->pending;
+
+	if (f->state != FLOW_NEW || f->t.proto != NETSTACK_UDP)
+		return NULL;
+	while (p && i--)
+		p = p->next;
+	if (!p)
+		return NULL;
+	*ret_len = p->len - p->payload;
+	return p->bytes + p->payload;
+}
+
 void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold)
 {
 	struct netstack *ns = f->ns;
@@ -62,12 +95,26 @@ void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold)
 		fd_close(fd);
 		return;
 	}
-	assert(f->fd < 0 && !f->local);
+	assert(f->fd < 0 && !f->sock && !f->local);
 	ns_enter(ns);
 	if (f->t.proto == NETSTACK_TCP)
 		relay_tcp_attach(f, fd, hold);
 	else
-		relay_dgram_attach(f, fd);
+		relay_dgram_attach(f, fd, NULL);
+	ns_leave(ns);
+}
+
+void netstack_flow_attach_shared(struct netstack_flow *f, int fd, const struct endpoint *to)
+{
+	struct netstack *ns = f->ns;
+
+	if (!flow_live(f)) {
+		fd_close(fd);
+		return;
+	}
+	assert(f->t.proto == NETSTACK_UDP && !f->sock && !f->local);
+	ns_enter(ns);
+	relay_dgram_attach(f, fd, to);
 	ns_leave(ns);
 }
 
@@ -75,7 +122,7 @@ void netstack_flow_local(struct netstack_flow *f)
 {
 	struct netstack *ns = f->ns;
 
-	assert(f->t.proto != NETSTACK_TCP && f->fd < 0);
+	assert(f->t.proto != NETSTACK_TCP && !f->sock);
 	if (!flow_live(f) || f->local)
 		return;
 	ns_enter(ns);
@@ -85,21 +132,12 @@ void netstack_flow_local(struct netstack_flow *f)
 
 void netstack_flow_send(struct netstack_flow *f, const void *p, size_t len)
 {
-	bool sent;
-
 	if (!flow_live(f) || !f->local)
 		return;
 	relay_dgram_touch(f);
-	if (!rate_admit(f, RATE_DOWN, len))
+	if (!rate_admit(f, RATE_DOWN, 1))
 		return;
-	sent = f->t.proto == NETSTACK_UDP ? udp_send(f, p, len)
-					  : icmp_echo_reply(f, f->echo_seq, p, len);
-	if (!sent) {
-		f->ns->stats.dropped_link_full++;
-		return;
-	}
-	f->c.packets_down++;
-	f->c.bytes_down += len;
+	relay_dgram_down(f, p, len);
 }
 
 void netstack_flow_abort(struct netstack_flow *f)
@@ -144,6 +182,22 @@ int netstack_flow_detach(struct netstack_flow *f)
 	return steal_fd(&f->fd);
 }
 
+int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len)
+{
+	uint8_t *room[2];
+	size_t n[2];
+
+	assert(f->t.proto == NETSTACK_TCP && !f->read_any && len <= 256);
+	if (!flow_live(f) || tcp_tx_space(f->tcp, room, n) < len || n[0] < len)
+		return -ENOBUFS;
+	memcpy(room[0], p, len);
+	ns_enter(f->ns);
+	f->committed += len;
+	tcp_tx_commit(f->tcp, len, ns_now(f->ns));
+	ns_leave(f->ns);
+	return 0;
+}
+
 int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struct endpoint *from,
 		     const struct endpoint *guest, int fd, void *user, struct netstack_flow **ret)
 {
@@ -161,6 +215,8 @@ int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struc
 	if (!own->family || !ip_equal(own, &guest->addr) ||
 	    from->addr.family != guest->addr.family || !from->port || !guest->port)
 		return -EINVAL;
+	if (t.guest.addr.family == 6)
+		t.guest.addr = guest6_target(ns, &t.guest.addr);
 	f = flow_find(ns, &t);
 	if (f && f->state == FLOW_ZOMBIE) {
 		flow_bury(f);

@@ -2,10 +2,13 @@
 /*
  * ICMP and ICMPv6 (RFC 792, 1122 3.2.2, 4443). Echo requests are flows, keyed
  * by identifier; errors are made here, quoting the guest's own packet, at a
- * bounded rate. Errors that the guest sends are ignored: its word about paths
- * and ports beyond us is worth nothing. No error is ever about an error, a
- * group address or a later fragment; callers only come here with whole
- * packets to one host, and icmp_error() looks at the quoted type itself.
+ * bounded rate. No error is ever about an error, a group address or a later
+ * fragment; callers only come here with whole packets to one host, and
+ * icmp_error() looks at the quoted type itself.
+ *
+ * Of the errors that the guest sends one has an effect: that its port is
+ * closed ends the flow quoted in it, so that the host port closes as well and
+ * the host's kernel tells the remote. All are counted.
  */
 #include "netstack/netstack_internal.h"
 
@@ -15,8 +18,11 @@
 #define ECHO6_REPLY 129
 
 #define V4_UNREACHABLE 3
+#define V4_EXCEEDED 11
+#define V4_PARAMETER 12
 #define V6_UNREACHABLE 1
 #define V6_TOO_BIG 2
+#define V6_EXCEEDED 3
 #define V6_PARAMETER 4
 
 static bool take_token(struct netstack *ns)
@@ -66,16 +72,19 @@ static bool may_answer(const uint8_t *l3, size_t len)
 	return true;
 }
 
-void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type, uint8_t code,
-		uint32_t info, bool from_dst)
+/* src NULL: from the gateway. */
+static void send_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type,
+		       uint8_t code, uint32_t info, const struct ip_addr *src)
 {
 	bool four = l3[0] >> 4 == 4;
 	struct ip_addr guest = ip_from_be(four ? 4 : 6, four ? l3 + 12 : l3 + 8);
 	struct ip_addr dst = ip_from_be(four ? 4 : 6, four ? l3 + 16 : l3 + 24);
-	struct ip_addr gw = four ? ns->cfg.gateway4 : ns->cfg.gateway6;
+	const struct ip_addr *gw = four ? &ns->cfg.gateway4 : &ns->cfg.gateway6;
 	uint8_t h[ICMP_HEAD] = { type, code };
 	struct ip_out o = {
-		.src = from_dst || !gw.family ? &dst : &gw,
+		.src = src	    ? src
+		       : gw->family ? gw
+				    : &dst,
 		.dst = &guest,
 		.proto = four ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 		.head = h,
@@ -91,6 +100,69 @@ void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type
 	o.data[0] = (struct iovec){ (void *)(uintptr_t)l3, MIN(len, max) };
 	if (!ip_send(ns, &o))
 		ns->stats.dropped_link_full++;
+}
+
+void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type, uint8_t code,
+		uint32_t info, bool from_dst)
+{
+	bool four = l3[0] >> 4 == 4;
+	struct ip_addr dst = ip_from_be(four ? 4 : 6, four ? l3 + 16 : l3 + 24);
+
+	send_error(ns, l3, len, type, code, info, from_dst ? &dst : NULL);
+}
+
+static bool is_zero(const struct ip_addr *a)
+{
+	static const uint8_t none[16];
+
+	return memcmp(a->b, none, sizeof(none)) == 0;
+}
+
+/* Could this be the address of a router, seen from the guest? */
+static bool is_believable(const struct ip_addr *from, const struct ip_addr *guest)
+{
+	static const uint8_t loopback6[16] = { [15] = 1 };
+
+	if (is_zero(from) || ip_equal(from, guest))
+		return false;
+	if (from->family == 4)
+		return from->b[0] != 0 && from->b[0] != 127 && from->b[0] < 224;
+	return from->b[0] != 0xff && memcmp(from->b, loopback6, sizeof(loopback6)) != 0;
+}
+
+void icmp_error_from(struct netstack *ns, const uint8_t *l3, size_t len,
+		     const struct netstack_icmp *e)
+{
+	bool four = l3[0] >> 4 == 4;
+	struct ip_addr guest = ip_from_be(four ? 4 : 6, four ? l3 + 12 : l3 + 8);
+	struct ip_addr dst = ip_from_be(four ? 4 : 6, four ? l3 + 16 : l3 + 24);
+	bool closed =
+		e->type == (four ? V4_UNREACHABLE : V6_UNREACHABLE) && e->code == (four ? 3 : 4);
+	uint32_t info = e->info;
+
+	if (e->type == (four ? V4_UNREACHABLE : V6_TOO_BIG) && e->code == (four ? 4 : 0)) {
+		icmp_too_big(ns, l3, len, info);
+		return;
+	}
+	/* A parameter problem of IPv4 has its pointer in the first byte. */
+	if (four && e->type == V4_PARAMETER)
+		info <<= 24;
+	/* A closed port is the remote's own word, whatever it is called here. */
+	send_error(ns, l3, len, e->type, e->code, info,
+		   closed			     ? &dst
+		   : is_believable(&e->from, &guest) ? &e->from
+						     : NULL);
+}
+
+bool icmp_hops_end(struct netstack *ns, const struct ip_pkt *k)
+{
+	bool four = k->src.family == 4;
+
+	if (ip_hop_limit(k->l3) > 1 ||
+	    ip_equal(&k->dst, four ? &ns->cfg.gateway4 : &ns->cfg.gateway6))
+		return false;
+	send_error(ns, k->l3, k->l3_len, four ? V4_EXCEEDED : V6_EXCEEDED, 0, 0, NULL);
+	return true;
 }
 
 void icmp_refusal(struct netstack *ns, const uint8_t *l3, size_t len, enum netstack_refusal how)
@@ -129,10 +201,11 @@ void icmp_protocol_unreachable(struct netstack *ns, const struct ip_pkt *k)
 
 void icmp_too_big(struct netstack *ns, const uint8_t *l3, size_t len, uint32_t mtu)
 {
-	if (l3[0] >> 4 == 4)
-		icmp_error(ns, l3, len, V4_UNREACHABLE, 4, MIN(mtu, 0xffffu), false);
-	else
-		icmp_error(ns, l3, len, V6_TOO_BIG, 0, mtu, false);
+	bool four = l3[0] >> 4 == 4;
+
+	/* What no path may be narrower than, and what the link is anyway. */
+	mtu = MIN(MAX(mtu, four ? 576u : 1280u), (uint32_t)ns->cfg.mtu);
+	send_error(ns, l3, len, four ? V4_UNREACHABLE : V6_TOO_BIG, four ? 4 : 0, mtu, NULL);
 }
 
 bool icmp_echo_reply(struct netstack_flow *f, uint16_t seq, const void *p, size_t len)
@@ -166,6 +239,8 @@ static void echo_input(struct netstack *ns, const struct ip_pkt *k)
 		.p = k->l4 + ICMP_HEAD,
 		.len = k->l4_len - ICMP_HEAD,
 		.seq = get_be16(k->l4 + 6),
+		.hops = ip_hop_limit(k->l3),
+		.df = ip_dont_fragment(k->l3, k->l3_len, ns->cfg.mtu),
 	};
 	struct netstack_flow *f = flow_find(ns, &t);
 	bool fresh = !f;
@@ -181,7 +256,43 @@ static void echo_input(struct netstack *ns, const struct ip_pkt *k)
 	if (fresh)
 		ns->ops->flow_new(ns->ctx, f);
 	else if (f->state == FLOW_OPEN)
-		relay_dgram_up(f, &d, 1);
+		relay_dgram_up(f, &d, d.len);
+}
+
+/* The flow whose packet to the guest an error of the guest's quotes; NULL: none. */
+static struct netstack_flow *quoted_flow(struct netstack *ns, const uint8_t *q, size_t len, bool four)
+{
+	struct netstack_tuple t = { .proto = NETSTACK_UDP };
+	size_t off = four ? 20 : IP6_HEAD;
+
+	if (len < off + 4 || q[0] >> 4 != (four ? 4 : 6) || q[four ? 9 : 6] != IPPROTO_UDP ||
+	    (four && ((q[0] & 15) != 5 || get_be16(q + 6) & 0x1fff)))
+		return NULL;
+	t.remote = (struct endpoint){ ip_from_be(four ? 4 : 6, four ? q + 12 : q + 8),
+				      get_be16(q + off) };
+	t.guest = (struct endpoint){ ip_from_be(four ? 4 : 6, four ? q + 16 : q + 24),
+				     get_be16(q + off + 2) };
+	return flow_find(ns, &t);
+}
+
+/* An error about a packet of ours. The owner's own flows are the owner's to end. */
+static void error_input(struct netstack *ns, const struct ip_pkt *k)
+{
+	bool four = k->src.family == 4;
+	struct netstack_flow *f;
+
+	ns->stats.icmp_from_guest++;
+	if (k->l4[0] != (four ? V4_UNREACHABLE : V6_UNREACHABLE) || k->l4[1] != (four ? 3 : 4))
+		return;
+	f = quoted_flow(ns, k->l4 + ICMP_HEAD, k->l4_len - ICMP_HEAD, four);
+	if (f && f->sock)
+		flow_finish(f, NETSTACK_END_GUEST_RESET);
+}
+
+static bool is_error_type(uint8_t type, bool four)
+{
+	return four ? type == V4_UNREACHABLE || type == V4_EXCEEDED || type == V4_PARAMETER
+		    : type >= V6_UNREACHABLE && type <= V6_PARAMETER;
 }
 
 void icmp_input(struct netstack *ns, const struct ip_pkt *k)
@@ -209,7 +320,11 @@ void icmp_input(struct netstack *ns, const struct ip_pkt *k)
 			ns->stats.dropped_malformed++;
 		return;
 	}
-	/* Errors and replies are ignored; other questions are refused and said so. */
+	if (is_error_type(k->l4[0], four)) {
+		error_input(ns, k);
+		return;
+	}
+	/* Replies are ignored; other questions are refused and said so. */
 	if (four ? k->l4[0] > ECHO_REQUEST && k->l4[0] != 11 && k->l4[0] != 12
 		 : k->l4[0] > ECHO6_REPLY)
 		ip_refuse_quietly(ns, k, NETSTACK_SILENT);

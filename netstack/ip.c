@@ -6,6 +6,10 @@ void ip_deliver(struct netstack *ns, const struct ip_pkt *k)
 {
 	bool four = k->src.family == 4;
 
+	if ((k->proto == IPPROTO_TCP || k->proto == IPPROTO_UDP ||
+	     k->proto == (four ? IPPROTO_ICMP : IPPROTO_ICMPV6)) &&
+	    icmp_hops_end(ns, k))
+		return;
 	if (k->proto == IPPROTO_TCP)
 		relay_tcp_input(ns, k);
 	else if (k->proto == IPPROTO_UDP)

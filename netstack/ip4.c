@@ -2,7 +2,8 @@
 /*
  * IPv4 from the guest (RFC 791, 1122 3.2.1). A packet gets past here only if
  * version, header length, total length and header checksum agree with the
- * frame, its source is the guest's address and its destination is one host.
+ * frame, its source is the guest's address and its destination is one host;
+ * only what local.c takes for DHCP may come from no address, or go to all.
  * Options are skipped but for source routes, which are refused: the address we
  * judge must be the address it goes to. TTL is not ours to look at: we are a
  * host to every packet.
@@ -131,6 +132,14 @@ void ip4_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 	k.src = ip_from_be(4, p + 12);
 	k.dst = ip_from_be(4, p + 16);
 	k.proto = p[9];
+	/* A guest without an address may ask for one, and nothing else: no options, no fragments. */
+	if (ihl == 20 && !(get_be16(p + 6) & 0xbfff)) {
+		k.vouched = rx->vouched;
+		k.l4 = p + ihl;
+		k.l4_len = total - ihl;
+		if (local_input4(ns, &k, rx->p + 6))
+			return;
+	}
 	if (!ip_equal(&k.src, &ns->cfg.guest4)) {
 		ns->stats.dropped_spoofed++;
 		return;

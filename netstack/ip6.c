@@ -7,8 +7,8 @@
  * is a transport header; a fragment's chain must be complete in its first
  * piece (RFC 7112), which frag.c checks by size.
  *
- * Only neighbour discovery may come from an address other than the guest's
- * own; everything else is counted as spoofed.
+ * Only neighbour discovery and what local.c takes for DHCPv6 may come from an
+ * address other than the guest's own (guest6.c); the rest is counted as spoofed.
  */
 #include "netstack/netstack_internal.h"
 
@@ -159,7 +159,7 @@ static bool addresses_ok(struct netstack *ns, const struct ip_pkt *k, bool l2_mu
 {
 	static const uint8_t none[16];
 
-	if (!ns->cfg.guest6.family || !ip_equal(&k->src, &ns->cfg.guest6)) {
+	if (!guest6_is(ns, &k->src)) {
 		ns->stats.dropped_spoofed++;
 		return false;
 	}
@@ -208,10 +208,13 @@ void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 		k.l4_len = len - c.off;
 		if (k.proto == IPPROTO_ICMPV6 && ndp_input(ns, &k, p[7], rx->p + 6))
 			return;
+		if (k.proto == IPPROTO_UDP && local_input6(ns, &k, rx->p + 6))
+			return;
 	}
 	if (!addresses_ok(ns, &k, l2_multicast))
 		return;
 	eth_learn(ns, rx->p + 6);
+	guest6_seen(ns, &k.src);
 	if (r == CHAIN_UPPER) {
 		upper(ns, p, len, &c, tail, rx);
 	} else if (r == CHAIN_FRAGMENT) {

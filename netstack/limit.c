@@ -213,13 +213,19 @@ static uint32_t most_of(const struct netstack *ns, enum netstack_proto proto)
 /* Not for flows the owner opens: it would be told of an end in the middle of its call. */
 static void evict_idle(struct netstack *ns, const struct netstack_tuple *t)
 {
-	struct netstack_flow *f;
+	struct list *lists[] = { &ns->unanswered[t->proto], &ns->live[t->proto] };
+	const uint64_t idle[] = { LIMIT_EVICT_UNANSWERED_NS, LIMIT_EVICT_NS };
 
-	if (t->proto == NETSTACK_TCP || t->inbound || list_empty(&ns->live[t->proto]))
+	if (t->proto == NETSTACK_TCP || t->inbound)
 		return;
-	f = container_of(ns->live[t->proto].next, struct netstack_flow, all);
-	if (ns_now(ns) - f->active_ns >= LIMIT_EVICT_NS)
+	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
+		struct netstack_flow *f = container_of(lists[i]->next, struct netstack_flow, all);
+
+		if (list_empty(lists[i]) || ns_now(ns) - f->active_ns < idle[i])
+			continue;
 		flow_finish(f, NETSTACK_END_TIMEOUT);
+		return;
+	}
 }
 
 bool limit_admit(struct netstack *ns, const struct netstack_tuple *t)

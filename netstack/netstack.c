@@ -8,6 +8,8 @@
  */
 #include "netstack/netstack_internal.h"
 
+#define DEFAULT_LEASE_S 86400
+
 void ns_enter(struct netstack *ns)
 {
 	ns->depth++;
@@ -18,15 +20,21 @@ static void destroy(struct netstack *ns)
 	loop_task_cancel(ns->loop, &ns->task);
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
+	router_stop(ns);
 	frag_fini(ns);
 	rate_fini(ns);
 	limit_fini(ns);
 	hmap_fini(&ns->flows);
+	hmap_fini(&ns->maps);
+	hmap_fini(&ns->remotes);
 	pool_fini(&ns->pool);
+	pool_fini(&ns->socks);
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
 	free(ns->dgrams);
+	free(ns->stages);
+	free(ns->up_batch);
 	free(ns);
 }
 
@@ -72,6 +80,7 @@ static void on_readable(struct ns_link *l)
 			eth_input(ns, &rx);
 	}
 	ns->tcp.batching = false;
+	dgram_up_flush(ns, NULL);
 	ns_flush_later(ns);
 	ns_leave(ns);
 }
@@ -81,7 +90,7 @@ static void on_writable(struct ns_link *l)
 	struct netstack *ns = l->ctx;
 
 	ns->link_full = false;
-	if (!list_empty(&ns->blocked))
+	if (!list_empty(&ns->blocked) || !list_empty(&ns->blocked_socks))
 		loop_task_queue(ns->loop, &ns->task);
 }
 
@@ -93,6 +102,7 @@ static void on_up(struct ns_link *l)
 	ns->mac_known = false;
 	if (!list_empty(&ns->blocked))
 		loop_task_queue(ns->loop, &ns->task);
+	router_start(ns);
 }
 
 /* Flows are the guest's that is gone: what comes next must not inherit them. */
@@ -101,6 +111,10 @@ static void end_flows(struct netstack *ns)
 	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
 		while (!list_empty(&ns->live[i]))
 			flow_finish(container_of(ns->live[i].next, struct netstack_flow, all),
+				    NETSTACK_END_ABORTED);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->unanswered); i++)
+		while (!list_empty(&ns->unanswered[i]))
+			flow_finish(container_of(ns->unanswered[i].next, struct netstack_flow, all),
 				    NETSTACK_END_ABORTED);
 	while (!list_empty(&ns->zombies))
 		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
@@ -113,6 +127,8 @@ static void on_down(struct ns_link *l, bool last)
 	ns_enter(ns);
 	l->is_up = false;
 	ns->mac_known = false;
+	guest6_forget(ns);
+	router_stop(ns);
 	end_flows(ns);
 	if (!ns->dying && ns->ops->link_down)
 		ns->ops->link_down(ns->ctx, last);
@@ -126,9 +142,22 @@ void ns_flush_later(struct netstack *ns)
 		loop_task_queue(ns->loop, &ns->task);
 }
 
+static bool autoconf_ok(const struct netstack_config *c)
+{
+	const struct netstack_autoconf *a = &c->autoconf;
+	bool both4 = c->guest4.family && c->gateway4.family;
+	bool both6 = c->guest6.family && c->gateway6.family;
+
+	return (!a->dhcp4 || (both4 && a->prefix4 >= 8 && a->prefix4 <= 30)) &&
+	       (!a->dhcp6 || both6) &&
+	       (!a->ra || (both6 && memcmp(c->guest6.b, c->gateway6.b, 8) == 0)) &&
+	       memchr(a->domain, 0, sizeof(a->domain)) &&
+	       memchr(a->hostname, 0, sizeof(a->hostname));
+}
+
 static bool config_ok(const struct netstack_config *c)
 {
-	return c->mtu >= 1280 && c->mtu <= 65520 && !(c->gateway_mac[0] & 1) &&
+	return autoconf_ok(c) && c->mtu >= 1280 && c->mtu <= 65520 && !(c->gateway_mac[0] & 1) &&
 	       (c->guest4.family == 0 || c->guest4.family == 4) &&
 	       (c->gateway4.family == 0 || c->gateway4.family == 4) &&
 	       (c->guest6.family == 0 || c->guest6.family == 6) &&
@@ -146,6 +175,16 @@ static void init_tcp(struct netstack *ns)
 		.tx_max = LIMIT_TCP_TX,
 	};
 	hash_key_random(&ns->tcp.isn_key);
+}
+
+/* RFC 4291 appendix A: the link-local address that a MAC makes. */
+static void init_link_local(struct netstack *ns)
+{
+	const uint8_t *m = ns->cfg.gateway_mac;
+
+	ns->gateway_ll = (struct ip_addr){
+		6, { 0xfe, 0x80, [8] = m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5] }
+	};
 }
 
 static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
@@ -184,6 +223,10 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	hash_key_random(&ns->key);
 	for (unsigned i = 0; i < ARRAY_SIZE(ns->live); i++)
 		list_init(&ns->live[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(ns->unanswered); i++)
+		list_init(&ns->unanswered[i]);
+	list_init(&ns->blocked_socks);
+	list_init(&ns->dead_socks);
 	list_init(&ns->zombies);
 	list_init(&ns->dead);
 	list_init(&ns->work);
@@ -191,18 +234,29 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	frag_init(ns);
 	rate_init(ns);
 	init_tcp(ns);
+	init_link_local(ns);
+	if (!ns->cfg.autoconf.lease_s)
+		ns->cfg.autoconf.lease_s = DEFAULT_LEASE_S;
 	pool_init(&ns->pool, sizeof(struct netstack_flow),
 		  (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
+	pool_init(&ns->socks, sizeof(struct dgram_sock),
+		  (size_t)cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
 	ns->scratch = malloc(LIMIT_FRAME);
 	r = ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
 	if (r == 0)
 		r = limit_init(ns);
+	if (r == 0)
+		r = hmap_init(&ns->maps, 64);
+	if (r == 0)
+		r = hmap_init(&ns->remotes, 64);
 	if (r == 0)
 		r = link_open(ns, kind, fd);
 	if (r < 0) {
 		destroy(ns);
 		return r;
 	}
+	if (ns->link->is_up)
+		router_start(ns);
 	*ret = ns;
 	return 0;
 }

@@ -17,7 +17,7 @@
  * Bytes from the guest are hostile; nothing of the guest's can make these
  * functions fail other than by ending its own flow. TCP follows RFC 9293,
  * 7323, 5681, 6298, 6582, 5961 and 6528; IP 791/8200/815/5722; ICMP 792/4443;
- * ARP 826; NDP 4861.
+ * ARP 826; NDP 4861, 4862, 8106; DHCP 2131, 8415.
  */
 #ifndef WEIR_NETSTACK_H
 #define WEIR_NETSTACK_H
@@ -61,6 +61,13 @@ enum netstack_end {
 	NETSTACK_END_LIMIT = 7,	  /* half open, and the oldest when there were too many */
 };
 
+/* An ICMP or ICMPv6 error, as its family numbers them. */
+struct netstack_icmp {
+	struct ip_addr from; /* who says so; its family is the error's */
+	uint8_t type, code;
+	uint32_t info; /* path MTU (too big), pointer (parameter problem) */
+};
+
 /* Exact: payload bytes in order that were handed to the other side. */
 struct netstack_counts {
 	uint64_t bytes_up;   /* guest to remote */
@@ -85,6 +92,8 @@ struct netstack_ops {
 	void (*flow_server_first)(void *ctx, struct netstack_flow *f);
 	/* Local UDP/ICMP flow: one datagram (payload) from the guest. */
 	void (*flow_datagram)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len);
+	/* May be NULL. One more datagram has come for a UDP flow that is not decided yet. */
+	void (*flow_waiting)(void *ctx, struct netstack_flow *f);
 	/* The flow is over; every flow that began ends here exactly once. */
 	void (*flow_end)(void *ctx, struct netstack_flow *f, enum netstack_end how,
 			 const struct netstack_counts *c);
@@ -93,12 +102,35 @@ struct netstack_ops {
 		      const void *payload, size_t payload_len);
 	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
 	void (*link_down)(void *ctx, bool last);
-	/* May be NULL. A packet refused before a flow existed (limit, protocol). */
+	/*
+	 * May be NULL. A packet refused before a flow existed (limit, protocol). t
+	 * inbound: a datagram for a port of the guest's from where it sent none to;
+	 * remote is who really sent it.
+	 */
 	void (*packet_refused)(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
 			       enum netstack_refusal how);
 };
 
 #define NETSTACK_HOLD_MAX 65536
+
+/*
+ * What the link tells the guest of its addresses: a DHCP server with the one
+ * lease, router advertisements for the guest's /64, a DHCPv6 server. Without
+ * them the guest has to be told some other way, and asks in vain.
+ */
+struct netstack_autoconf {
+	bool dhcp4; /* needs guest4 and gateway4, and prefix4 */
+	/*
+	 * Needs guest6 and gateway6 in one /64. All addresses of it but the
+	 * gateway's are the guest's then: it makes them itself (RFC 4862).
+	 */
+	bool ra;
+	bool dhcp6;	   /* needs guest6 and gateway6 */
+	uint8_t prefix4;   /* length of the guest's IPv4 network, 8..30 */
+	uint32_t lease_s;  /* 0: a day */
+	char domain[254];  /* search domain, canonical; "": none */
+	char hostname[64]; /* for DHCPv4; "": none */
+};
 
 struct netstack_config {
 	uint8_t gateway_mac[6];
@@ -118,6 +150,7 @@ struct netstack_config {
 	 */
 	uint64_t memory;
 	uint32_t udp_timeout_s; /* idle, both directions refresh; 0: 180 */
+	struct netstack_autoconf autoconf;
 };
 
 /* Token buckets of one direction; what is 0 has no limit. Payload is counted, not headers. */
@@ -149,6 +182,12 @@ struct netstack_counts netstack_flow_counts(const struct netstack_flow *f);
 
 /* Answer the flow's first packet with a refusal; flow_end follows (also before return). */
 void netstack_flow_refuse(struct netstack_flow *f, enum netstack_refusal how);
+/* The same with the very error that a router or the remote's host sent about our packet. */
+void netstack_flow_refuse_icmp(struct netstack_flow *f, const struct netstack_icmp *e);
+/* Hop limit (TTL) of the undecided flow's first packet as the guest sent it; 0: not known. */
+uint8_t netstack_flow_hop_limit(const struct netstack_flow *f);
+/* UDP, undecided: payload of the datagram number i from the guest that waits; NULL: no such. */
+const uint8_t *netstack_flow_waiting(const struct netstack_flow *f, size_t i, size_t *ret_len);
 /* TCP: SYN-ACK now, hold what the guest sends. */
 void netstack_flow_accept(struct netstack_flow *f);
 /*
@@ -158,6 +197,16 @@ void netstack_flow_accept(struct netstack_flow *f);
  * held and reported until netstack_flow_release(); bytes to the guest flow.
  */
 void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold);
+/*
+ * UDP: relay to `to` over the host socket that all flows of this guest address
+ * and port share (one for each IP version of `to`), so that every remote sees
+ * the same host port: endpoint-independent mapping, RFC 4787. fd is a
+ * non-blocking UDP socket that is connected to `to`, with no other option set;
+ * taken over: it becomes that shared socket, is closed when there is one, or
+ * stays this flow's alone when another flow of the port talks to `to` already.
+ * Only remotes of live flows are heard.
+ */
+void netstack_flow_attach_shared(struct netstack_flow *f, int fd, const struct endpoint *to);
 /* Let held bytes go to the attached descriptor, in order, and relay from here on. */
 void netstack_flow_release(struct netstack_flow *f);
 /*
@@ -185,6 +234,13 @@ must_check int netstack_connect(struct netstack *ns, enum netstack_proto proto,
 				void *user, struct netstack_flow **ret);
 
 /*
+ * TCP, right after netstack_connect() and before the loop runs: bytes that the
+ * guest gets before any of the descriptor's. They count as bytes_down. At most
+ * 256; -ENOBUFS when they cannot be kept.
+ */
+must_check int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len);
+
+/*
  * Rates: of all flows together, and of the flows of a class, which share its
  * buckets. May be changed at any time. TCP and what goes to the guest waits for
  * its turn; datagrams of the guest beyond the rate are dropped and counted.
@@ -207,6 +263,9 @@ struct netstack_stats {
 	uint64_t dropped_malformed; /* length, checksum, header */
 	uint64_t dropped_spoofed;   /* source is not the guest's */
 	uint64_t dropped_link_full;
+	uint64_t dropped_socket_full; /* batches of datagrams that a host socket did not take */
+	uint64_t dropped_unsolicited; /* datagrams from where the guest sent none to */
+	uint64_t icmp_from_guest;     /* errors: its word about our packets */
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
 	uint64_t retransmits;  /* TCP segments sent again */

@@ -65,6 +65,17 @@ struct ip_pkt {
 	uint16_t gso_size;
 };
 
+static inline uint8_t ip_hop_limit(const uint8_t *l3)
+{
+	return l3[0] >> 4 == 4 ? l3[8] : l3[7];
+}
+
+/* May nobody fragment it? An IPv6 packet larger than the link is one its sender has cut up. */
+static inline bool ip_dont_fragment(const uint8_t *l3, size_t len, size_t mtu)
+{
+	return l3[0] >> 4 == 4 ? l3[6] & 0x40 : len <= mtu;
+}
+
 /* A packet to the guest. head is the transport header, its checksum field zero. */
 struct ip_out {
 	const struct ip_addr *src, *dst;
@@ -109,6 +120,30 @@ bool ndp_input(struct netstack *ns, const struct ip_pkt *k, uint8_t hop_limit,
 	       const uint8_t src_mac[6]);
 void ndp_solicit_guest(struct netstack *ns);
 
+/* ---- the link's own services (local.h) --------------------------------- */
+
+/* True: was for one of them (DHCP, DHCPv6), and is dealt with. Before sources are judged. */
+bool local_input4(struct netstack *ns, const struct ip_pkt *k, const uint8_t src_mac[6]);
+bool local_input6(struct netstack *ns, const struct ip_pkt *k, const uint8_t src_mac[6]);
+bool local_allowed(struct netstack *ns);
+
+void router_start(struct netstack *ns);
+void router_stop(struct netstack *ns);
+/* A valid router solicitation. */
+void router_solicited(struct netstack *ns, const struct ip_addr *src, const uint8_t mac[6],
+		      bool unspecified);
+
+/* An IPv6 address the guest may use: configured, or of its own making. */
+struct guest6 {
+	struct ip_addr addr;
+	uint64_t seen_ns;
+};
+bool guest6_is(const struct netstack *ns, const struct ip_addr *a);
+void guest6_seen(struct netstack *ns, const struct ip_addr *a);
+void guest6_forget(struct netstack *ns);
+/* Where something for the configured address really goes; others stay as they are. */
+struct ip_addr guest6_target(const struct netstack *ns, const struct ip_addr *want);
+
 /* ---- reassembly ------------------------------------------------------- */
 
 struct frag_table {
@@ -146,6 +181,13 @@ void icmp_input(struct netstack *ns, const struct ip_pkt *k);
 /* An error about the guest's packet l3 (validated, contiguous). Rate-limited. */
 void icmp_error(struct netstack *ns, const uint8_t *l3, size_t len, uint8_t type, uint8_t code,
 		uint32_t info, bool from_dst);
+/* The same with a router's word; from may be no address of the guest's: then it is ours. */
+void icmp_error_from(struct netstack *ns, const uint8_t *l3, size_t len,
+		     const struct netstack_icmp *e);
+/* As the guest's IP version says what the other one said (RFC 7915). False: it has no words for it. */
+bool icmp_translate(uint8_t guest_family, struct netstack_icmp *e);
+/* Its hop limit ends here (RFC 1812 5.3.1): answered. True: the packet is dealt with. */
+bool icmp_hops_end(struct netstack *ns, const struct ip_pkt *k);
 void icmp_refusal(struct netstack *ns, const uint8_t *l3, size_t len, enum netstack_refusal how);
 void icmp_protocol_unreachable(struct netstack *ns, const struct ip_pkt *k);
 void icmp_too_big(struct netstack *ns, const uint8_t *l3, size_t len, uint32_t mtu);
@@ -153,6 +195,10 @@ bool icmp_echo_reply(struct netstack_flow *f, uint16_t seq, const void *p, size_
 
 void udp_input(struct netstack *ns, const struct ip_pkt *k);
 bool udp_send(struct netstack_flow *f, const void *p, size_t len);
+/* Several datagrams of size bytes, the last may be shorter; they must fit the MTU. */
+bool udp_send_run(struct netstack_flow *f, const void *p, size_t len, size_t size);
+/* Does a datagram of this size fit a frame of the guest's? */
+bool udp_fits(const struct netstack_flow *f, size_t len);
 
 void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k);
 
@@ -200,11 +246,13 @@ struct netstack_flow {
 	uint8_t state;
 	bool local; /* UDP, ICMP: the owner answers */
 
-	int fd;
-	int fd_family;
+	int fd; /* TCP; datagrams have their socket in sock */
 	struct loop_io io;
-	struct loop_timer timer; /* engine's (TCP) or idle (others) */
-	uint64_t active_ns;	 /* last datagram either way */
+	struct dgram_sock *sock;
+	struct endpoint to;	    /* shared sock: who the remote really is */
+	struct hmap_node by_remote; /* shared sock: in ns->remotes */
+	struct loop_timer timer;    /* engine's (TCP) or idle (others) */
+	uint64_t active_ns;	    /* last datagram either way */
 
 	struct flow_pending *pending, **pending_tail;
 	size_t pending_n, pending_bytes;
@@ -243,14 +291,21 @@ struct netstack {
 	uint8_t guest_mac[6];
 	struct loop_timer resolve;
 	unsigned resolve_tries;
-	uint8_t *scratch; /* HOLD_MAX linearised, captures: LIMIT_FRAME */
-	uint8_t *dgrams;  /* LIMIT_DGRAM_BATCH of 64 KiB, made on first use */
+	uint8_t *scratch;	   /* HOLD_MAX linearised, captures: LIMIT_FRAME */
+	uint8_t *dgrams;	   /* LIMIT_DGRAM_BATCH of 64 KiB and one more, made on first use */
+	struct hmap maps, remotes; /* mappings by guest port; their flows by remote */
+	struct pool socks;
+	struct list blocked_socks, dead_socks;
+	struct dgram_stage *stages; /* LIMIT_STAGES, made on first use */
+	unsigned staged, next_stage;
+	struct batch *up_batch;
 
 	struct tcp_stack tcp;
 	struct hmap flows;
 	struct hash_key key;
 	struct pool pool;
-	struct list live[4]; /* by protocol; UDP and ICMP longest idle first */
+	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */
+	struct list unanswered[4]; /* the same, UDP and ICMP that nothing came back for */
 	struct list zombies, dead, work, blocked;
 	struct loop_task task;
 	uint32_t live_n[4], zombie_n;
@@ -264,6 +319,12 @@ struct netstack {
 	struct rate_gate rate[2]; /* enum rate_dir: of all flows */
 	struct list classes;
 	struct icmp_bucket icmp;
+
+	struct ip_addr gateway_ll; /* link-local, from the gateway's MAC */
+	struct guest6 guest6[LIMIT_GUEST6];
+	struct loop_timer ra_timer;
+	unsigned ra_sent;
+	uint64_t local_next; /* see local_allowed() */
 	struct netstack_stats stats;
 	uint16_t ip4_id;
 	uint32_t ip6_id;
@@ -339,17 +400,66 @@ int relay_tcp_open(struct netstack_flow *f);
 /* It waited for tokens, and has its turn. */
 void relay_tcp_resume(struct netstack_flow *f, enum rate_dir dir);
 
-void relay_dgram_attach(struct netstack_flow *f, int fd);
-void relay_dgram_local(struct netstack_flow *f);
+/* ---- datagram flows --------------------------------------------------- */
+
 struct dgram {
 	const uint8_t *p;
 	size_t len;
 	uint16_t seq; /* echo */
+	uint8_t hops; /* the guest's hop limit, 0: unknown */
+	bool df;
 };
-/* From the guest to an open flow. */
-void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, unsigned n);
+
+/* A host socket of one flow, or of all flows of a guest port (dgram_sock.c). */
+struct dgram_sock {
+	struct netstack *ns;
+	struct loop_io io;
+	struct list blocked;   /* in ns->blocked_socks: the link takes no more */
+	struct hmap_node node; /* shared: in ns->maps */
+	struct endpoint guest;
+	struct netstack_flow *last; /* its flow; shared: the one last spoken of, or NULL */
+	int fd, family;
+	uint32_t flows;
+	uint8_t hops; /* as the socket was told */
+	bool df, df_told;
+	bool shared, icmp, no_gso, gro_asked;
+};
+
+/* fd is taken over, also on failure. */
+must_check int dgram_sock_own(struct netstack_flow *f, int fd);
+must_check int dgram_sock_shared(struct netstack_flow *f, int fd, const struct endpoint *to);
+void dgram_sock_leave(struct netstack_flow *f);
+/* Whose is what comes from there? NULL: nobody's. */
+struct netstack_flow *dgram_sock_flow(struct dgram_sock *s, const struct endpoint *from);
+void dgram_sock_path(struct dgram_sock *s, uint8_t hops, bool df);
+void dgram_sock_want_gro(struct dgram_sock *s);
+void dgram_sock_free_dead(struct netstack *ns);
+
+/* d stands for datagrams of size bytes each, the last may be shorter. */
+void dgram_up(struct netstack_flow *f, const struct dgram *d, size_t size);
+/* What was put aside goes out; s NULL: for all sockets. */
+void dgram_up_flush(struct netstack *ns, const struct dgram_sock *s);
+
+/* The socket's error queue and pending error, told to the flows they are about. */
+void dgram_errors(struct dgram_sock *s);
+/* Sending d failed for good. */
+void dgram_error_sending(struct dgram_sock *s, struct netstack_flow *f, int error,
+			 const struct dgram *d);
+
+void relay_dgram_attach(struct netstack_flow *f, int fd, const struct endpoint *to);
+void relay_dgram_local(struct netstack_flow *f);
+/* From the guest to an open flow; as dgram_up(). */
+void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, size_t size);
+/* From the owner to the guest; waits when the guest's MAC is not known yet. */
+void relay_dgram_down(struct netstack_flow *f, const void *p, size_t len);
+void relay_dgram_io(struct loop_io *io, uint32_t revents);
+/* The link takes frames again. */
+void relay_dgram_link_ready(struct netstack_flow *f);
+void relay_dgram_wake_socks(struct netstack *ns);
 void relay_dgram_idle(struct loop_timer *t);
 void relay_dgram_resume(struct netstack_flow *f);
+/* It waits for tokens no more: its socket is read again. */
+void relay_dgram_unpark(struct netstack_flow *f);
 void relay_dgram_touch(struct netstack_flow *f);
 
 #endif

@@ -36,6 +36,17 @@
 #define LIMIT_RELAY_WRITES 8
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
+#define LIMIT_DGRAM_SIZE 65536
+/* Receive buffer of a busy socket; the kernel's own limit comes first. */
+#define LIMIT_DGRAM_RCVBUF (1 << 20)
+
+/* Datagrams put aside per socket while a wake's frames are read, and for how many sockets at once. */
+#define LIMIT_STAGES 4
+#define LIMIT_STAGE_DATAGRAMS 64
+#define LIMIT_STAGE_BYTES (128u << 10)
+/* One message with UDP_SEGMENT: what kernels before 6.9 take, and what fits an IP packet. */
+#define LIMIT_GSO_SEGMENTS 64
+#define LIMIT_GSO_BYTES 65000
 
 /* Per connection buffers, and all of them together: a guest that opens many and reads none. */
 #define LIMIT_TCP_RX (4u << 20)
@@ -62,13 +73,27 @@
 /* Idle life of an echo flow; its identifier is one ping process. */
 #define LIMIT_ICMP_IDLE_S 60
 #define LIMIT_UDP_IDLE_S 180
+/* A question to a service (port below 1024) and its answer, or none: RFC 4787 REQ-5 allows less
+ * than two minutes there only. */
+#define LIMIT_UDP_QUERY_IDLE_S 30
+#define LIMIT_UDP_QUERY_PACKETS 2
 
 /* When the table is full, a datagram flow idle for longer than this gives way to a new one:
  * one flow per DNS query must not lock a guest out for minutes. */
 #define LIMIT_EVICT_NS (10 * NS_PER_S)
+/* One that was never answered gives way sooner: a scan must not push out conversations. */
+#define LIMIT_EVICT_UNANSWERED_NS (2 * NS_PER_S)
 
 /* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)
 #define LIMIT_RESOLVE_TRIES 20
+
+/* Answers of DHCP and router discovery per second and in one burst: each costs a frame. */
+#define LIMIT_LOCAL_RATE 50
+#define LIMIT_LOCAL_BURST 50
+/* Identity associations of one DHCPv6 message, and addresses in each, that are looked at. */
+#define LIMIT_DHCP6_IAS 4
+/* Addresses of the guest's own making that are remembered: it may make any number. */
+#define LIMIT_GUEST6 4
 
 #endif

@@ -270,7 +270,7 @@ bool rate_waiting(const struct netstack_flow *f, enum rate_dir dir)
 	return f->rate[dir].gate != NULL;
 }
 
-bool rate_admit(struct netstack_flow *f, enum rate_dir dir, size_t len)
+bool rate_admit(struct netstack_flow *f, enum rate_dir dir, size_t packets)
 {
 	if (unrated(f))
 		return true;
@@ -278,11 +278,10 @@ bool rate_admit(struct netstack_flow *f, enum rate_dir dir, size_t len)
 		struct rate_gate *g = gate_of(f, dir, i);
 
 		if (g && !gate_open(g)) {
-			f->ns->stats.dropped_rate++;
+			f->ns->stats.dropped_rate += packets;
 			return false;
 		}
 	}
-	rate_spend(f, dir, len, 1);
 	return true;
 }
 
@@ -304,6 +303,9 @@ static void class_put(struct netstack_class *k)
 
 void rate_flow_end(struct netstack_flow *f)
 {
+	/* Other flows may have this one's socket. */
+	if (rate_waiting(f, RATE_DOWN) && f->t.proto != NETSTACK_TCP)
+		relay_dgram_unpark(f);
 	stop_waiting(&f->rate[RATE_UP]);
 	stop_waiting(&f->rate[RATE_DOWN]);
 	if (f->class)

@@ -65,7 +65,7 @@ size_t rate_allow(struct netstack_flow *f, enum rate_dir dir, size_t want);
 /* packets 0: as many segments as the bytes fill. */
 void rate_spend(struct netstack_flow *f, enum rate_dir dir, size_t bytes, size_t packets);
 bool rate_waiting(const struct netstack_flow *f, enum rate_dir dir);
-/* One datagram that cannot wait; false: no tokens, to be dropped (counted). Else it is spent. */
-bool rate_admit(struct netstack_flow *f, enum rate_dir dir, size_t len);
+/* Datagrams that cannot wait; false: no tokens, to be dropped (counted). Spends nothing. */
+bool rate_admit(struct netstack_flow *f, enum rate_dir dir, size_t packets);
 
 #endif

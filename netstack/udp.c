@@ -2,7 +2,8 @@
 /*
  * UDP (RFC 768, 8200 8.1) from and to the guest. A frame with segmentation
  * offload stands for several datagrams of gso_size bytes; it is split here and
- * relayed as one batch. Hostile: length field, checksum, gso_size.
+ * relayed as one batch; towards the guest runs of
+ * equal datagrams go out as such frames. Hostile: length field, checksum, gso_size.
  */
 #include "netstack/netstack_internal.h"
 
@@ -31,38 +32,32 @@ static bool split(const struct ip_pkt *k, size_t payload, size_t *ret_size)
 	return true;
 }
 
-static void deliver(struct netstack_flow *f, const struct ip_pkt *k, const uint8_t *p, size_t len,
-		    size_t size)
+static void deliver(struct netstack_flow *f, const struct ip_pkt *k, struct dgram *d, size_t size)
 {
-	struct dgram d[LIMIT_USO_SEGMENTS];
-	unsigned n = 0;
+	size_t head = (size_t)(k->l4 + UDP_HEAD - k->l3);
 
-	if (f->state == FLOW_NEW) {
-		do {
-			size_t one = MIN(size, len);
-
-			flow_keep(f, k->l3, (size_t)(k->l4 + UDP_HEAD - k->l3), p, one, 0);
-			p += one;
-			len -= one;
-		} while (len);
+	if (f->state == FLOW_OPEN) {
+		relay_dgram_up(f, d, size);
 		return;
 	}
+	if (f->state != FLOW_NEW)
+		return;
 	do {
-		d[n] = (struct dgram){ .p = p, .len = MIN(size, len) };
-		p += d[n].len;
-		len -= d[n].len;
-		n++;
-	} while (len && n < ARRAY_SIZE(d));
-	if (f->state == FLOW_OPEN)
-		relay_dgram_up(f, d, n);
+		size_t one = MIN(size, d->len);
+
+		flow_keep(f, k->l3, head, d->p, one, 0);
+		d->p += one;
+		d->len -= one;
+	} while (d->len);
 }
 
 void udp_input(struct netstack *ns, const struct ip_pkt *k)
 {
 	struct netstack_tuple t = { .proto = NETSTACK_UDP };
 	struct netstack_flow *f;
+	struct dgram d = { 0 };
 	size_t len, size;
-	bool fresh;
+	bool fresh, waits;
 
 	if (k->l4_len < UDP_HEAD) {
 		ns->stats.dropped_malformed++;
@@ -84,12 +79,26 @@ void udp_input(struct netstack *ns, const struct ip_pkt *k)
 		flow_refuse_limit(ns, &t, k);
 		return;
 	}
-	deliver(f, k, k->l4 + UDP_HEAD, len - UDP_HEAD, size);
+	d.p = k->l4 + UDP_HEAD;
+	d.len = len - UDP_HEAD;
+	d.hops = ip_hop_limit(k->l3);
+	d.df = ip_dont_fragment(k->l3, k->gso ? 0 : k->l3_len, ns->cfg.mtu);
+	waits = !fresh && f->state == FLOW_NEW;
+	deliver(f, k, &d, size);
 	if (fresh)
 		ns->ops->flow_new(ns->ctx, f);
+	else if (waits && ns->ops->flow_waiting)
+		ns->ops->flow_waiting(ns->ctx, f);
 }
 
-bool udp_send(struct netstack_flow *f, const void *p, size_t len)
+bool udp_fits(const struct netstack_flow *f, size_t len)
+{
+	size_t ip = f->t.guest.addr.family == 4 ? 20 : IP6_HEAD;
+
+	return ip + UDP_HEAD + len <= f->ns->cfg.mtu;
+}
+
+bool udp_send_run(struct netstack_flow *f, const void *p, size_t len, size_t size)
 {
 	uint8_t h[UDP_HEAD] = { 0 };
 	struct ip_out o = {
@@ -103,8 +112,17 @@ bool udp_send(struct netstack_flow *f, const void *p, size_t len)
 		.data[0] = { (void *)(uintptr_t)p, len },
 	};
 
+	if (len > size) {
+		o.gso = LINK_GSO_UDP;
+		o.gso_size = (uint16_t)size;
+	}
 	put_be16(h, f->t.remote.port);
 	put_be16(h + 2, f->t.guest.port);
 	put_be16(h + 4, (uint16_t)(len + UDP_HEAD));
 	return ip_send(f->ns, &o);
+}
+
+bool udp_send(struct netstack_flow *f, const void *p, size_t len)
+{
+	return udp_send_run(f, p, len, len);
 }

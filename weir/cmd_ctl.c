@@ -9,6 +9,7 @@
 #include "audit/audit.h"
 #include "policy/policy.h"
 #include "weir/ctl_socket.h"
+#include "weir/publish.h"
 #include "weir/sealed.h"
 
 #include <jansson.h>
@@ -27,6 +28,9 @@ static const char ctl_help[] =
 	"       weir ctl NAME policy show\n"
 	"       weir ctl NAME policy set FILE|PRESET [--json]\n"
 	"       weir ctl NAME policy counters [--json]\n"
+	"       weir ctl NAME ports [--json]\n"
+	"       weir ctl NAME publish PORT [--json]\n"
+	"       weir ctl NAME unpublish PORT [--end] [--json]\n"
 	"\n"
 	"NAME is a sandbox's name (weir run --name) or the id of its run.\n"
 	"\n"
@@ -38,6 +42,10 @@ static const char ctl_help[] =
 	"show      the policy in force, expanded to plain rules\n"
 	"counters  decisions and bytes per rule since it is in force; weir audit --rules\n"
 	"          counts the whole record\n"
+	"ports     the published ports and what came to them\n"
+	"publish   one more, as with weir run --publish: [IP:]HOST:GUEST[/tcp|/udp][,proxy]\n"
+	"unpublish a port as it was published, or its host port: 8080, 8080/udp. Nothing\n"
+	"          new comes in; connections go on, with --end they are reset\n"
 	"\n"
 	"Only the user who runs the sandbox, and root, may ask; nothing inside it can.\n"
 	"Exit status: 0 done, 1 refused or not found, 2 usage.\n";
@@ -55,26 +63,35 @@ static int complain(int status, const char *fmt, ...)
 	return status;
 }
 
+/* --end */
+static bool end_flows;
+
 /* ---- asking --------------------------------------------------------------------- */
 
-/* One request, one reply: *ret_reply is the caller's, *ret_fd too (-1: none). */
-static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
+/* One request (taken over), one reply: *ret_reply is the caller's, *ret_fd too (-1: none). */
+static int ask_with(const struct ctl_run *run, json_t *request, int fd, json_t **ret_reply,
+		    int *ret_fd)
 {
 	const struct timeval loading = { .tv_sec = SET_TIMEOUT_S };
 	cleanup_close int sock = -1, out = -1;
-	char text[CTL_MESSAGE_MAX], request[64];
+	cleanup_free char *words = json_dumps(request, JSON_COMPACT);
+	char text[CTL_MESSAGE_MAX];
 	json_t *o;
 	size_t n_fds = 0;
 	ssize_t n;
-	int r = ctl_connect(run, &sock), len;
+	int r;
+
+	json_decref(request);
+	if (!words)
+		return complain(EXIT_REFUSED, "the request is not text");
+	r = ctl_connect(run, &sock);
 
 	if (r < 0)
 		return complain(EXIT_REFUSED, "%s: cannot be reached: %s", run->name, strerror(-r));
 	/* A policy is loaded by three processes before there is an answer. */
 	if (fd >= 0)
 		(void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &loading, sizeof(loading));
-	len = snprintf(request, sizeof(request), "{\"verb\":\"%s\"}", verb);
-	r = ipc_send(sock, request, (size_t)len, &fd, fd >= 0);
+	r = ipc_send(sock, words, strlen(words), &fd, fd >= 0);
 	/* It may have said why it does not listen before we were done. */
 	n = r < 0 && r != -EPIPE ? r : ipc_recv(sock, text, sizeof(text), &out, 1, &n_fds);
 	if (n <= 0)
@@ -96,6 +113,11 @@ static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret
 	*ret_reply = o;
 	*ret_fd = steal_fd(&out);
 	return 0;
+}
+
+static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
+{
+	return ask_with(run, json_pack("{s:s}", "verb", verb), fd, ret_reply, ret_fd);
 }
 
 static long long number(const json_t *o, const char *key)
@@ -241,6 +263,89 @@ static int do_set(const struct ctl_run *run, const char *arg, bool json)
 	return r;
 }
 
+static void print_ports(const json_t *ports)
+{
+	json_t *o;
+	size_t i;
+
+	if (json_array_size(ports) == 0) {
+		puts("no port is published");
+		return;
+	}
+	printf("%-28s %-5s %6s  %6s %10s %8s %7s\n", "LISTEN", "PROTO", "GUEST", "NOW", "TOTAL",
+	       "REFUSED", "WAITED");
+	json_array_foreach(ports, i, o)
+	{
+		printf("%-28s %-5s %6lld%s %6lld %10lld %8lld %7lld\n", text_of(o, "listen"),
+		       text_of(o, "proto"), number(o, "port"),
+		       json_is_true(json_object_get(o, "proxy_header")) ? "p" : " ", number(o, "now"),
+		       number(o, "total"), number(o, "refused"), number(o, "waited"));
+	}
+}
+
+static int do_ports(const struct ctl_run *run, const char *arg, bool json)
+{
+	json_t *o = NULL;
+	int fd = -1, r = ask(run, "ports.show", -1, &o, &fd);
+
+	(void)arg;
+	if (r)
+		return r;
+	fd_close(fd);
+	if (json)
+		r = print_json(o);
+	else
+		print_ports(json_object_get(o, "ports"));
+	json_decref(o);
+	return r;
+}
+
+static int change_ports(const struct ctl_run *run, json_t *request, bool json, const char *done)
+{
+	json_t *reply = NULL, *o;
+	int fd = -1, r = ask_with(run, request, -1, &reply, &fd);
+	size_t i;
+
+	if (r)
+		return r;
+	fd_close(fd);
+	if (json) {
+		r = print_json(reply);
+		json_decref(reply);
+		return r;
+	}
+	json_array_foreach(json_object_get(reply, "ports"), i, o)
+	{
+		printf("%s: %s %s/%s to port %lld\n", run->name, done, text_of(o, "listen"),
+		       text_of(o, "proto"), number(o, "port"));
+	}
+	if (number(reply, "flows"))
+		printf("%s: %lld connection%s, %s\n", run->name, number(reply, "flows"),
+		       number(reply, "flows") == 1 ? "" : "s", end_flows ? "reset" : "left to end");
+	json_decref(reply);
+	return r;
+}
+
+static int do_publish(const struct ctl_run *run, const char *arg, bool json)
+{
+	struct publish_config all[PUBLISH_MAX];
+	const char *why = "";
+	size_t n = 0;
+
+	if (publish_parse(arg, all, &n, &why) < 0)
+		return complain(EXIT_USAGE, "publish %s: %s", arg, why);
+	return change_ports(run, json_pack("{s:s, s:s}", "verb", "ports.publish", "port", arg),
+			    json, "published");
+}
+
+static int do_unpublish(const struct ctl_run *run, const char *arg, bool json)
+{
+	return change_ports(run,
+			    json_pack("{s:s, s:s, s:b}", "verb", "ports.unpublish", "port", arg,
+				      "end_flows", end_flows),
+			    json, "unpublished");
+}
+
 /* ---- which sandbox ----------------------------------------------------------------- */
 
 static int list_failed(int r)
@@ -335,11 +440,14 @@ static const struct verb {
 	{ "policy", "show", false, false, do_show },
 	{ "policy", "set", true, true, do_set },
 	{ "policy", "counters", false, true, do_counters },
+	{ "ports", NULL, false, true, do_ports },
+	{ "publish", NULL, true, true, do_publish },
+	{ "unpublish", NULL, true, true, do_unpublish },
 };
 
 static int unknown(char **words, size_t n)
 {
-	static const char *const firsts[] = { "status", "policy" };
+	static const char *const firsts[] = { "status", "policy", "ports", "publish", "unpublish" };
 	static const char *const seconds[] = { "show", "set", "counters" };
 	bool second = str_eq(words[1], "policy");
 	const char *word = second ? n > 2 ? words[2] : "" : words[1];
@@ -371,7 +479,8 @@ static int one_word(const char *word)
 	r = find(word, &run);
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return r ? r
-		 : complain(EXIT_USAGE, "what of %s? status or policy; see: weir ctl --help", quoted);
+		 : complain(EXIT_USAGE, "what of %s? status, policy, ports, publish or unpublish; see: weir ctl --help",
+			    quoted);
 }
 
 /* words[0] is the sandbox. */
@@ -393,7 +502,10 @@ static int run_verb(char **words, size_t n, bool json)
 			return complain(EXIT_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
 					v->second ? v->second : "",
 					n > used + v->has_arg ? "one word too many"
-							      : "a FILE or PRESET is missing");
+					: v->second	      ? "a FILE or PRESET is missing"
+							      : "a PORT is missing");
+		if (end_flows && !str_eq(v->word, "unpublish"))
+			return complain(EXIT_USAGE, "--end is for unpublish");
 		if (json && !v->has_json)
 			return complain(EXIT_USAGE,
 					"policy show is JSON already: leave --json out");
@@ -405,7 +517,7 @@ static int run_verb(char **words, size_t n, bool json)
 
 static int unknown_option(const char *arg)
 {
-	static const char *const names[] = { "--json", "--help" };
+	static const char *const names[] = { "--json", "--help", "--end" };
 	const char *near = str_suggest(arg, names, ARRAY_SIZE(names));
 	char quoted[80];
 
@@ -430,6 +542,8 @@ int cmd_ctl(int argc, char **argv)
 			only_words = true;
 		else if (!only_words && str_eq(argv[i], "--json"))
 			json = true;
+		else if (!only_words && str_eq(argv[i], "--end"))
+			end_flows = true;
 		else if (!only_words && argv[i][0] == '-' && argv[i][1])
 			return unknown_option(argv[i]);
 		else if (n + 1 < ARRAY_SIZE(words))

@@ -12,6 +12,7 @@
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
 #include "weir/addresses.h"
+#include "weir/publish.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
 
@@ -31,12 +32,6 @@ struct secret_config {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
-};
-
-struct publish_config {
-	bool udp;
-	struct endpoint bind; /* 127.0.0.1 unless given */
-	uint16_t guest_port;
 };
 
 struct weir_config {

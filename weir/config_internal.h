@@ -24,7 +24,6 @@
 #define CONFIG_TLS_PORTS_MAX 64
 #define CONFIG_BYPASS_MAX 1024
 #define CONFIG_CAS_MAX 64
-#define CONFIG_PUBLISH_MAX 256
 #define CONFIG_CONNECTIONS_MAX 1000000
 /* Less would not carry a page; more is more than machines have. */
 #define CONFIG_MEMORY_MIN (UINT64_C(8) << 20)

@@ -231,64 +231,25 @@ int config_add_upstream_ca(struct config_builder *b, const struct where *w, cons
 
 /* ---- publish ------------------------------------------------------------------------- */
 
-/* The same host port twice, the wildcard address standing for every address. */
-static bool publish_clash(const struct publish_config *a, const struct publish_config *b)
-{
-	return a->udp == b->udp && a->bind.port == b->bind.port &&
-	       (ip_equal(&a->bind.addr, &b->bind.addr) || addr_is_zero(&a->bind.addr) ||
-		addr_is_zero(&b->bind.addr));
-}
-
-/* [IP:]HOST:GUEST, from the right. */
-static int parse_publish(const char *s, size_t len, struct publish_config *p, const char **ret_why)
-{
-	const char *colon = memrchr(s, ':', len);
-	size_t left;
-	int r;
-
-	*ret_why = "a published port is [IP:]HOST:GUEST[/tcp|/udp], an IPv6 address in brackets";
-	if (!colon)
-		return -EINVAL;
-	r = port_parse(colon + 1, len - (size_t)(colon + 1 - s), &p->guest_port, ret_why);
-	if (r < 0)
-		return r;
-	left = (size_t)(colon - s);
-	if (memchr(s, ':', left)) {
-		r = endpoint_parse(s, left, 0, &p->bind, ret_why);
-		if (r == 0 && p->bind.port == 0) {
-			*ret_why = "the host's port is missing: [IP:]HOST:GUEST, an IPv6 address "
-				   "in brackets";
-			r = -EINVAL;
-		}
-		return r;
-	}
-	p->bind.addr = ip4(127, 0, 0, 1);
-	return port_parse(s, left, &p->bind.port, ret_why);
-}
-
 int config_add_publish(struct config_builder *b, const struct where *w, const char *text)
 {
-	const char *slash = strchr(text, '/'), *why = "";
-	size_t len = slash ? (size_t)(slash - text) : strlen(text);
 	struct weir_config *c = b->c;
-	struct publish_config p = { 0 }, *slot;
+	struct publish_config *all;
+	const char *why = "";
+	size_t n = c->n_publish;
 
-	if (slash && !str_eq(slash, "/tcp") && !str_eq(slash, "/udp"))
-		return where_fail(w, b->err, "the protocol is /tcp or /udp");
-	p.udp = slash && str_eq(slash, "/udp");
-	if (parse_publish(text, len, &p, &why) < 0)
-		return where_fail(w, b->err, "%s", why);
-	if (addr_is_multicast(&p.bind.addr))
-		return where_fail(w, b->err, "not an address of this machine");
-	for (size_t i = 0; i < c->n_publish; i++)
-		if (publish_clash(&c->publish[i], &p))
-			return where_fail(w, b->err, "host port %u is published twice", p.bind.port);
-	if (c->n_publish >= CONFIG_PUBLISH_MAX)
-		return too_many(b, w, CONFIG_PUBLISH_MAX);
-	slot = config_push(&c->publish, &c->n_publish, sizeof(*slot));
-	if (!slot)
+	all = reallocarray(c->publish, PUBLISH_MAX, sizeof(*all));
+	if (!all)
 		return -ENOMEM;
-	*slot = p;
+	c->publish = all;
+	if (publish_parse(text, all, &n, &why) < 0)
+		return where_fail(w, b->err, "%s", why);
+	for (size_t i = c->n_publish; i < n; i++)
+		for (size_t k = 0; k < i; k++)
+			if (publish_clash(&all[k], &all[i]))
+				return where_fail(w, b->err, "host port %u is published twice",
+						  all[i].bind.port);
+	c->n_publish = n;
 	return 0;
 }
 

@@ -13,6 +13,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+/* After the others: it has no types of its own. */
+#include <linux/errqueue.h>
 
 #define DIAL_NEXT_AFTER (4 * NS_PER_S)
 #define DIAL_GIVE_UP (130 * NS_PER_S)
@@ -40,10 +42,64 @@ static int dial_socket(enum netstack_proto proto, const struct endpoint *to)
 	return -1;
 }
 
+/* ---- a probe: the guest's hop limit, and what routers say to it -------------- */
+
+static void set_hops(const struct dial *d, int hops, int errors)
+{
+	bool six = d->to[d->at].addr.family == 6;
+	int level = six ? IPPROTO_IPV6 : IPPROTO_IP;
+
+	(void)setsockopt(d->fd, level, six ? IPV6_UNICAST_HOPS : IP_TTL, &hops, sizeof(hops));
+	(void)setsockopt(d->fd, level, six ? IPV6_RECVERR : IP_RECVERR, &errors, sizeof(errors));
+}
+
+static void take_error(const struct cmsghdr *c, struct netstack_icmp *ret)
+{
+	struct sockaddr_storage ss = { 0 };
+	struct sock_extended_err e;
+	struct endpoint from;
+	size_t at = CMSG_LEN(sizeof(e));
+
+	if (c->cmsg_len < at)
+		return;
+	memcpy(&e, CMSG_DATA(c), sizeof(e));
+	if (e.ee_origin != SO_EE_ORIGIN_ICMP && e.ee_origin != SO_EE_ORIGIN_ICMP6)
+		return;
+	memcpy(&ss, CMSG_DATA(c) + sizeof(e), MIN(c->cmsg_len - at, sizeof(ss)));
+	*ret = (struct netstack_icmp){ .type = e.ee_type, .code = e.ee_code, .info = e.ee_info };
+	if (endpoint_from_sockaddr(&ss, &from) == 0)
+		ret->from = from.addr;
+	ret->from.family = e.ee_origin == SO_EE_ORIGIN_ICMP ? 4 : 6;
+}
+
+/* Which router or host ended it, for the guest to be told. */
+static void hear(struct dial *d)
+{
+	union {
+		char b[512];
+		struct cmsghdr align;
+	} ctl;
+	struct msghdr m = { .msg_control = ctl.b, .msg_controllen = sizeof(ctl.b) };
+
+	if (recvmsg(d->fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		return;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+		if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
+		    (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))
+			take_error(c, &d->heard);
+}
+
+static bool is_probe(const struct dial *d)
+{
+	return d->proto == NETSTACK_TCP && d->hops > 1 && d->fd >= 0;
+}
+
 static void dial_finish(struct dial *d, int fd)
 {
 	loop_io_del(&d->io);
 	loop_timer_del(d->loop, &d->timer);
+	if (fd >= 0 && is_probe(d))
+		set_hops(d, -1, 0);
 	d->fd = -1;
 	d->n = 0;
 	d->done(d->user, fd, d->error, &d->to[d->at]);
@@ -52,6 +108,8 @@ static void dial_finish(struct dial *d, int fd)
 static void dial_drop(struct dial *d, int error)
 {
 	d->error = error;
+	if (is_probe(d))
+		hear(d);
 	loop_io_del(&d->io);
 	loop_timer_del(d->loop, &d->timer);
 	fd_close(d->fd);
@@ -75,8 +133,10 @@ static void on_writable(struct loop_io *io, uint32_t revents)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	(void)revents;
-	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+	/* Without either it is connected, and nothing needs to be asked. */
+	if (!(revents & (EPOLLERR | EPOLLHUP)))
+		error = 0;
+	else if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
 	if (error)
 		dial_failed(d, error);
@@ -100,6 +160,9 @@ static void dial_next(struct dial *d)
 		dial_failed(d, errno);
 		return;
 	}
+	d->heard = (struct netstack_icmp){ 0 };
+	if (is_probe(d))
+		set_hops(d, d->hops - 1, 1);
 	if (connect(d->fd, (struct sockaddr *)&ss, len) == 0) {
 		dial_finish(d, d->fd);
 		return;
@@ -117,7 +180,9 @@ void dial_start(struct dial *d, struct loop *loop, enum netstack_proto proto,
 		const struct endpoint *to, size_t n, dial_done_fn *done, void *user)
 {
 	assert(n >= 1 && n <= DIAL_MAX_ADDRS);
-	*d = (struct dial){ .loop = loop, .proto = proto, .n = n, .fd = -1, .done = done, .user = user };
+	*d = (struct dial){
+		.loop = loop, .proto = proto, .n = n, .fd = -1, .done = done, .user = user, .hops = d->hops
+	};
 	memcpy(d->to, to, n * sizeof(*to));
 	dial_next(d);
 }

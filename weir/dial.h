@@ -21,6 +21,13 @@ struct dial {
 	size_t n, at;
 	int fd;
 	int error;
+	/*
+	 * TCP: set before dial_start() when the guest's own SYN is a probe with
+	 * this hop limit (traceroute -T); the socket has its usual one once
+	 * connected. heard: who stopped it and why; family 0: nobody did.
+	 */
+	uint8_t hops;
+	struct netstack_icmp heard;
 	struct loop_io io;
 	struct loop_timer timer;
 	dial_done_fn *done;

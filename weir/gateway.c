@@ -91,6 +91,8 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
+	if (gateway_publish_message(gw, &m, (size_t)n, fd))
+		return;
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
 		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
@@ -140,6 +142,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 	hash_key_random(&gw->key);
 	if (r == 0)
+		record_batch(&gw->record, gw->loop);
+	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
 	if (r == 0)
 		r = hmap_init(&gw->rule_limits, 16);
@@ -163,7 +167,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 static void keep_only_ours(const struct gateway_spec *spec, int link)
 {
-	cleanup_free int *keep = calloc(spec->cfg->n_publish + 4, sizeof(*keep));
+	cleanup_free int *keep = calloc(spec->n_ports + 4, sizeof(*keep));
 	size_t n = 0;
 
 	if (!keep)
@@ -172,8 +176,8 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = link;
 	keep[n++] = spec->proxy;
 	keep[n++] = spec->capture;
-	for (size_t i = 0; i < spec->cfg->n_publish; i++)
-		keep[n++] = spec->published[i];
+	for (size_t i = 0; i < spec->n_ports; i++)
+		keep[n++] = spec->ports[i].fd;
 	harden_close_others(keep, n);
 }
 
@@ -188,7 +192,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	keep_only_ours(spec, link);
 	gw.cfg = spec->cfg;
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
-	judge_listen(&gw.judge, &gw.worker, spec->supervisor);
+	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	list_init(&gw.all_limits);
 	gw.proxy = spec->proxy;
@@ -210,6 +214,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	gateway_dns_repeats_flush(&gw);
+	record_flush(&gw.record);
 	audit_capture_close(gw.capture);
 	_exit(r < 0 ? 1 : r);
 }

@@ -16,7 +16,8 @@ struct gateway_spec {
 	int supervisor;	      /* events out; its end is our end */
 	int proxy;	      /* flows to the tlsproxy; -1 without interception */
 	int capture;	      /* pcapng file, or -1 */
-	const int *published; /* bound sockets, one per cfg->publish; TCP ones listen */
+	const struct publish_port *ports; /* published ones, their descriptors too */
+	size_t n_ports;
 	const struct endpoint *resolvers;
 	size_t n_resolvers;
 };

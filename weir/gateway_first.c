@@ -62,7 +62,8 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 	};
 	int fds[] = { guest_fd, upstream_fd };
 
-	memcpy(tf.candidates, f->candidates, sizeof(tf.candidates));
+	if (f->n_candidates)
+		memcpy(tf.candidates, f->candidates, f->n_candidates * sizeof(*f->candidates));
 	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, 2);
 }
 

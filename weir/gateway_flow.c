@@ -51,6 +51,7 @@ void gateway_flow_free(struct flow *f)
 	if (f->held_names)
 		dns_release(gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
 	list_del(&f->in_all);
+	free(f->candidates);
 	pool_put(&gw->flow_pool, f);
 }
 
@@ -208,6 +209,12 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 {
 	struct flow *f = user;
 
+	if (fd < 0 && f->dial.heard.from.family && !f->early) {
+		gateway_record_refusal(f, false, strerror(error));
+		f->recorded = true;
+		netstack_flow_refuse_icmp(f->ns, &f->dial.heard);
+		return;
+	}
 	if (fd < 0) {
 		gateway_flow_fail(f, error, NULL);
 		return;
@@ -215,6 +222,11 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 	f->upstream = *to;
 	if (f->want_proxy) {
 		gateway_to_proxy(f, fd);
+		return;
+	}
+	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
+		gateway_flow_allowed(f);
+		netstack_flow_attach_shared(f->ns, fd, to);
 		return;
 	}
 	/* With early handshakes the looking is behind us. */
@@ -326,6 +338,9 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
 		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
 	}
+	f->dial.hops = netstack_flow_hop_limit(f->ns);
+	if (f->dial.hops > PROBE_HOPS)
+		f->dial.hops = 0;
 	dial_start(&f->dial, f->gw->loop, t->proto, pass, n_pass, on_dialled, f);
 }
 
@@ -373,12 +388,31 @@ static const char *other_resolution(const struct netstack_tuple *t)
 	return NULL;
 }
 
+/* Most addresses have no name; idle flows are not to carry room for eight. */
+static bool learn_candidates(struct flow *f, const struct ip_addr *a)
+{
+	struct name names[FLOW_CANDIDATES];
+	size_t n = dns_names_of(f->gw->dns, a, names, FLOW_CANDIDATES);
+
+	if (n == 0)
+		return true;
+	f->candidates = malloc(n * sizeof(*names));
+	if (!f->candidates)
+		return false;
+	memcpy(f->candidates, names, n * sizeof(*names));
+	f->n_candidates = n;
+	return true;
+}
+
 static void new_real(struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	bool tcp = t->proto == NETSTACK_TCP;
 
-	f->n_candidates = dns_names_of(f->gw->dns, &t->remote.addr, f->candidates, FLOW_CANDIDATES);
+	if (!learn_candidates(f, &t->remote.addr)) {
+		gateway_flow_fail(f, ENOMEM, "no memory for the names of an address");
+		return;
+	}
 	/* A datagram tells no name; what the address was given out for is all there will be. */
 	f->fact = tcp ? POLICY_UNKNOWN : f->n_candidates ? POLICY_KNOWN : POLICY_NONE;
 	gateway_flow_judge(f, &t->remote, 1);

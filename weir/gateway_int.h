@@ -16,6 +16,9 @@
 #define FIRST_BYTES_WAIT (10 * NS_PER_S)
 /* A client that sent a few bytes which could begin a request, and then waits. */
 #define UNDECIDED_WAIT (NS_PER_S / 2)
+/* A connection whose first packet may pass no more routers than this is a probe of the path;
+ * no system's own default is as low. */
+#define PROBE_HOPS 31
 /* Refusals with a line of their own on the record; the rest of a flood is counted. */
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
@@ -82,8 +85,8 @@ struct gateway {
 	struct list all_limits;
 	struct list all; /* struct flow */
 	struct pool flow_pool, query_pool;
-	struct published *published;
-	size_t n_published;
+	struct list ports; /* struct published */
+	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
@@ -101,11 +104,11 @@ struct flow {
 	bool recorded; /* its decision is on the record; an end will be too */
 	bool has_name; /* the destination is a virtual address: the name is certain */
 	struct name name;
-	const char *name_from; /* "virtual", "answer", "sni", "http" */
-	enum policy_fact fact; /* how far its name was known when it was judged */
-	bool unproven;	       /* KNOWN: the client's word only */
-	bool sealed;	       /* NONE: its server name is encrypted */
-	struct name candidates[FLOW_CANDIDATES];
+	const char *name_from;	 /* "virtual", "answer", "sni", "http" */
+	enum policy_fact fact;	 /* how far its name was known when it was judged */
+	bool unproven;		 /* KNOWN: the client's word only */
+	bool sealed;		 /* NONE: its server name is encrypted */
+	struct name *candidates; /* of a real address; most flows have none */
 	size_t n_candidates;
 	bool name_rests;   /* the verdict would differ if the name were another */
 	bool name_agrees;  /* nothing that it shows speaks of another name */
@@ -127,7 +130,12 @@ struct flow {
 	struct list queries; /* FLOW_DNS: asked and not answered */
 	struct published *listener;
 	struct endpoint peer; /* FLOW_PUBLISHED*: who really is there */
+	bool is_peer;	      /* UDP: what follows is in use */
 	struct hmap_node by_peer;
+	struct list by_use;
+	uint64_t used;	      /* when either side last spoke */
+	struct ip_addr local; /* the address that the peer wrote to */
+	unsigned local_link;
 };
 
 /* gateway_flow.c: new flows to a verdict */
@@ -190,6 +198,9 @@ void gateway_dns_line(struct gateway *gw, const struct dns_said *s, const char *
 must_check int gateway_publish_start(struct gateway *gw, const struct gateway_spec *spec);
 void gateway_publish_datagram(struct flow *f, const uint8_t *p, size_t len);
 void gateway_publish_forget(struct flow *f);
+struct msg;
+/* The supervisor's word on published ports; fd is taken over when true is returned. */
+bool gateway_publish_message(struct gateway *gw, const struct msg *m, size_t len, int fd);
 
 /* Another peer's word on one that is connected: as when it came. */
 struct ruling gateway_publish_judge(const struct flow *f);

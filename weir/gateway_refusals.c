@@ -16,11 +16,11 @@
 
 static bool same(const struct refusal *a, const struct refusal *b)
 {
-	return a->tuple.proto == b->tuple.proto && a->ip_proto == b->ip_proto &&
-	       a->deny == b->deny && a->ruling.by.rule == b->ruling.by.rule &&
-	       a->ruling.ruled == b->ruling.ruled && a->ruling.by.floor == b->ruling.by.floor &&
+	return a->tuple.proto == b->tuple.proto && a->tuple.inbound == b->tuple.inbound &&
+	       a->ip_proto == b->ip_proto && a->deny == b->deny &&
+	       a->ruling.by.rule == b->ruling.by.rule && a->ruling.ruled == b->ruling.ruled &&
+	       a->ruling.by.floor == b->ruling.by.floor &&
 	       a->ruling.generation == b->ruling.generation && a->detail == b->detail &&
-	       a->tuple.inbound == b->tuple.inbound &&
 	       ip_equal(&a->tuple.remote.addr, &b->tuple.remote.addr) &&
 	       name_equal(&a->name, &b->name);
 }
@@ -30,8 +30,8 @@ static struct refusal widened(const struct refusal *r)
 {
 	struct refusal w = {
 		.tuple = { .proto = r->tuple.proto,
-			   .inbound = r->tuple.inbound,
-			   .remote.addr.family = r->tuple.remote.addr.family },
+			   .remote.addr.family = r->tuple.remote.addr.family,
+			   .inbound = r->tuple.inbound },
 		.deny = r->deny,
 		.wide = true,
 		.ruling = { .generation = r->ruling.generation },
@@ -52,8 +52,7 @@ static struct refusal *find(struct refusals *all, const struct refusal *r)
 static void count(struct refusals *all, const struct refusal *r)
 {
 	struct refusal w, *k = find(all, r);
-	/* Of what comes from outside, the service's. */
-	uint16_t port = r->tuple.inbound ? r->tuple.guest.port : r->tuple.remote.port;
+	uint16_t port = r->tuple.remote.port;
 
 	if (!k && all->n >= REFUSAL_KINDS) {
 		w = widened(r);

@@ -3,6 +3,7 @@
 #include "weir/judge.h"
 
 #include "weir/message.h"
+#include "weir/record.h"
 #include "weir/sealed.h"
 
 #include <unistd.h>
@@ -151,13 +152,15 @@ static void tell(const struct judge *j, enum msg_type type, uint64_t generation,
 {
 	struct msg m = { .policy = { .generation = generation, .reset = reset } };
 
-	if (msg_send(j->sock, type, 0, &m.policy, sizeof(m.policy), NULL, 0) < 0)
+	record_flush(j->record);
+	if (msg_send(j->record->sock, type, 0, &m.policy, sizeof(m.policy), NULL, 0) < 0)
 		_exit(1);
 }
 
 static void refuse(const struct judge *j, const char *why)
 {
-	if (msg_send_text(j->sock, MSG_POLICY_REFUSED, 0, why) < 0)
+	record_flush(j->record);
+	if (msg_send_text(j->record->sock, MSG_POLICY_REFUSED, 0, why) < 0)
 		_exit(1);
 }
 
@@ -189,10 +192,10 @@ static void loaded(struct worker_job *job)
 	free(l);
 }
 
-void judge_listen(struct judge *j, struct worker *w, int sock)
+void judge_listen(struct judge *j, struct worker *w, struct record *r)
 {
 	j->worker = w;
-	j->sock = sock;
+	j->record = r;
 }
 
 void judge_prepare(struct judge *j, int fd, uint64_t generation)

@@ -20,6 +20,8 @@
 #include "policy/policy.h"
 #include "weir/worker.h"
 
+struct record;
+
 struct judge_load;
 
 struct judge {
@@ -30,7 +32,7 @@ struct judge {
 	uint64_t next_generation;
 	struct judge_load *loading; /* the worker's; NULL: none that still counts */
 	struct worker *worker;
-	int sock; /* the supervisor, who is told */
+	struct record *record; /* its socket leads to the supervisor, who is told */
 };
 
 struct ruling {
@@ -43,8 +45,8 @@ struct ruling {
 
 /* policy is the caller's until the first commit, which frees it. */
 void judge_init(struct judge *j, struct policy *policy, bool observe);
-/* From now on it hears of other policies (judge_message). sock is the supervisor's; both outlive j. */
-void judge_listen(struct judge *j, struct worker *w, int sock);
+/* From now on it hears of other policies (judge_message). All outlive j. */
+void judge_listen(struct judge *j, struct worker *w, struct record *r);
 /* Frees what was prepared. A worker it listened with must have been stopped. */
 void judge_fini(struct judge *j);
 

@@ -5,10 +5,11 @@
 int msg_send(int sock, enum msg_type type, int32_t value, const void *body, size_t len,
 	     const int *fds, size_t n_fds)
 {
-	struct msg m = { .head = { .type = type, .value = value } };
+	struct msg m; /* 8 KiB that are not worth clearing */
 
 	if (len > sizeof(m) - sizeof(m.head))
 		return -EMSGSIZE;
+	m.head = (struct msg_head){ .type = type, .value = value };
 	if (len)
 		memcpy(m.text, body, len);
 	return ipc_send(sock, &m, offsetof(struct msg, text) + len, fds, n_fds);

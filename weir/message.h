@@ -11,6 +11,8 @@
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
  *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
+ *   supervisor ──► gateway  MSG_PUBLISH + socket, MSG_UNPUBLISH, MSG_PORTS
+ *   gateway ──► supervisor  MSG_PUBLISHED, MSG_PORTS_COUNTED
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
@@ -21,11 +23,12 @@
 #include "audit/audit.h"
 #include "base/base.h"
 #include "tlsproxy/tlsproxy.h"
+#include "weir/publish.h"
 
 enum msg_type {
 	MSG_READY = 1,
 	MSG_FAILED = 2,	     /* text: why; the sender exits */
-	MSG_EVENT = 3,	     /* text: one audit event */
+	MSG_EVENT = 3,	     /* text: audit events, a line each */
 	MSG_FLOW = 4,	     /* flow; descriptors: guest, upstream */
 	MSG_FLOW_DONE = 5,   /* done */
 	MSG_KEYLOG = 6,	     /* text: one NSS key log line */
@@ -45,6 +48,11 @@ enum msg_type {
 	MSG_POLICY_ABORT = 24,	 /* policy.generation: forget it */
 	MSG_POLICY_DONE = 25,	 /* policy: in force; reset: flows that it ended here */
 	MSG_RESOLVERS = 26,	 /* resolvers, value of them */
+	MSG_PUBLISH = 27,	 /* publish: another port; descriptor: its socket */
+	MSG_UNPUBLISH = 28,	 /* publish: ask, port.id and end_flows only */
+	MSG_PUBLISHED = 29,	 /* publish: done; value: 0 or why not (-errno) */
+	MSG_PORTS = 30,		 /* publish: ask only */
+	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
 };
 
 struct msg_head {
@@ -54,6 +62,21 @@ struct msg_head {
 
 #define MSG_RESOLVERS_MAX 8
 #define MSG_TEXT_MAX (AUDIT_EVENT_MAX + 64)
+
+struct msg_publish {
+	uint32_t ask;	/* whose answer it is */
+	bool end_flows; /* MSG_UNPUBLISH: its connections, too */
+	struct publish_port port;
+	uint64_t flows; /* answer: that it had */
+};
+
+struct msg_ports {
+	uint32_t ask, n;
+	struct {
+		uint32_t id;
+		struct publish_counts counts;
+	} port[PUBLISH_MAX];
+};
 
 /* head, then at most one of these, cut to its used length. */
 struct msg {
@@ -70,6 +93,8 @@ struct msg {
 			uint64_t reset;
 		} policy;
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
+		struct msg_publish publish;
+		struct msg_ports ports;
 	};
 };
 

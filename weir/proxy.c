@@ -555,7 +555,7 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	log_setup("tlsproxy", log_level_get());
 	px.cfg = spec->cfg;
 	judge_init(&px.judge, spec->cfg->policy, spec->cfg->observe);
-	judge_listen(&px.judge, &px.worker, spec->supervisor);
+	judge_listen(&px.judge, &px.worker, &px.record);
 	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
 	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	buf_init(&px.path, 1 << 17);

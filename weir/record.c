@@ -2,8 +2,6 @@
 /* Events and ids of a helper process. */
 #include "weir/record.h"
 
-#include "weir/message.h"
-
 #include <unistd.h>
 
 void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN])
@@ -22,9 +20,35 @@ void record_send(struct record *r, struct audit_event *e)
 	size_t len;
 	const char *text = audit_event_end(e, &len);
 
+	if (r->pending + 1 + len > sizeof(r->text))
+		record_flush(r);
+	if (r->pending)
+		r->text[r->pending++] = '\n';
+	memcpy(r->text + r->pending, text, len);
+	r->pending += len;
+	if (r->loop)
+		loop_task_queue(r->loop, &r->task);
+	else
+		record_flush(r);
+}
+
+void record_flush(struct record *r)
+{
 	/* Nothing may happen that is not on the record. */
-	if (msg_send(r->sock, MSG_EVENT, 0, text, len, NULL, 0) < 0)
+	if (r->pending && msg_send(r->sock, MSG_EVENT, 0, r->text, r->pending, NULL, 0) < 0)
 		_exit(1);
+	r->pending = 0;
+}
+
+static void on_turn_over(struct loop_task *t)
+{
+	record_flush(container_of(t, struct record, task));
+}
+
+void record_batch(struct record *r, struct loop *loop)
+{
+	r->loop = loop;
+	r->task.cb = on_turn_over;
 }
 
 const char *record_rule_name(const struct policy_verdict *v, char out[static 24])

@@ -9,12 +9,17 @@
 #include "audit/audit.h"
 #include "policy/policy.h"
 #include "weir/judge.h"
+#include "weir/message.h"
 
 #define RUN_ID_LEN 8
 #define DENIAL_ID_LEN 40
 
 struct record {
-	int sock; /* to the supervisor; blocking, so that nothing is lost */
+	int sock;	   /* to the supervisor; blocking, so that nothing is lost */
+	struct loop *loop; /* NULL: every event goes at once */
+	struct loop_task task;
+	size_t pending;		 /* bytes of text: events that go together, */
+	char text[MSG_TEXT_MAX]; /* each but the last with its newline */
 	char run[RUN_ID_LEN + 1];
 	char tag; /* 'g' gateway, 't' tlsproxy: keeps their ids apart */
 	uint64_t next_denial;
@@ -40,8 +45,16 @@ static inline void line_allowance_take(struct line_allowance *a)
 void record_denial_id(struct record *r, char ret[static DENIAL_ID_LEN]);
 /* "RUN-f7": a flow, as it is named in events of both processes. */
 void record_flow_id(const struct record *r, uint64_t flow, char ret[static DENIAL_ID_LEN]);
-/* Sends; a supervisor that is gone means this process has to go too. */
+/*
+ * The event is on its way before the loop sleeps; those of one turn go
+ * together, because a message and a wake-up for each would cost more than the
+ * flow it tells of. A supervisor that is gone means this process has to go too.
+ */
 void record_send(struct record *r, struct audit_event *e);
+/* Before anything else is said to the supervisor, or the process ends. */
+void record_flush(struct record *r);
+/* From now on the events of a turn go together. */
+void record_batch(struct record *r, struct loop *loop);
 /*
  * The members of a decision: verdict, whether it was only observed, rule, reason,
  * floor, generation. r may be NULL where nothing was judged.

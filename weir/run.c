@@ -100,6 +100,20 @@ static void channel_closed(struct child *c)
 	check_end(c->run);
 }
 
+/* Whether each is an event is checked where it is taken up. */
+static void record_lines(struct child *c, const char *text, size_t len)
+{
+	for (const char *end; len; text = end + 1) {
+		end = memchr(text, '\n', len);
+		if (!end)
+			end = text + len;
+		run_record_append(c->run, c->name, text, (size_t)(end - text));
+		if (end == text + len)
+			return;
+		len -= (size_t)(end - text) + 1;
+	}
+}
+
 static void on_helper(struct loop_io *io, uint32_t revents)
 {
 	struct child *c = container_of(io, struct child, io);
@@ -114,7 +128,7 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 		return;
 	}
 	if (m.head.type == MSG_EVENT)
-		run_record_append(c->run, c->name, m.text, (size_t)n);
+		record_lines(c, m.text, (size_t)n);
 	else if (m.head.type == MSG_TERMINATE)
 		run_fail(c->run, "secret %.100s was about to leave for the wrong place; the sandbox was stopped",
 			 m.text);
@@ -123,6 +137,8 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
 		run_policy_word(c, &m, (size_t)n);
+	else if (c == &c->run->gateway)
+		run_ports_word(c->run, &m, (size_t)n);
 }
 
 /* ---- job control ---------------------------------------------------------------- */
@@ -323,7 +339,7 @@ static void finish(struct run *r)
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
 		free(r->placeholders[i]);
 	free(r->placeholders);
-	free(r->published);
+	run_ports_end(r);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);

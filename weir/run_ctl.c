@@ -28,6 +28,7 @@ static void close_client(struct ctl_client *c)
 	fd_close(c->fd);
 	c->fd = -1;
 	run_policy_forget(c->run, c);
+	run_ports_forget(c->run, c);
 }
 
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd)
@@ -61,12 +62,13 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...)
 
 /* ---- verbs ---------------------------------------------------------------------- */
 
-static void do_status(struct run *r, struct ctl_client *c, int fd)
+static void do_status(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	const struct policy *floor = policy_floor(r->cfg->policy);
 	struct audit_totals t;
 	json_t *o;
 
+	(void)request;
 	(void)fd;
 	audit_log_totals(r->log, &t);
 	o = json_pack(
@@ -81,8 +83,9 @@ static void do_status(struct run *r, struct ctl_client *c, int fd)
 	run_ctl_reply(c, o, -1);
 }
 
-static void do_show(struct run *r, struct ctl_client *c, int fd)
+static void do_show(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
+	(void)request;
 	(void)fd;
 	run_ctl_reply(c,
 		      json_pack("{s:b, s:I, s:s}", "ok", 1, "generation", (json_int_t)r->generation,
@@ -90,12 +93,13 @@ static void do_show(struct run *r, struct ctl_client *c, int fd)
 		      r->policy_fd);
 }
 
-static void do_counters(struct run *r, struct ctl_client *c, int fd)
+static void do_counters(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	json_t *rules = audit_log_rules(r->log);
 	char *text = rules ? json_dumps(rules, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 	cleanup_close int out = -1;
 
+	(void)request;
 	(void)fd;
 	json_decref(rules);
 	if (!text || sealed_new(text, strlen(text), &out) < 0)
@@ -107,29 +111,56 @@ static void do_counters(struct run *r, struct ctl_client *c, int fd)
 	free(text);
 }
 
-static void do_set(struct run *r, struct ctl_client *c, int fd)
+static void do_set(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
+	(void)request;
 	if (fd < 0)
 		run_ctl_refuse(c, "policy.set: the policy is missing beside the request");
 	else
 		run_policy_set(r, c, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
-static void dispatch(struct run *r, struct ctl_client *c, const char *verb, int fd)
+static const char *spec_of(const json_t *request)
+{
+	return json_string_value(json_object_get(request, "port"));
+}
+
+static void do_publish(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)fd;
+	run_ports_publish(r, c, spec_of(request));
+}
+
+static void do_unpublish(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)fd;
+	run_ports_unpublish(r, c, spec_of(request),
+			    json_is_true(json_object_get(request, "end_flows")));
+}
+
+static void do_ports(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_ports_show(r, c);
+}
+
+static void dispatch(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	static const struct {
 		const char *verb;
-		void (*fn)(struct run *r, struct ctl_client *c, int fd);
+		void (*fn)(struct run *r, struct ctl_client *c, const json_t *request, int fd);
 	} verbs[] = {
-		{ "status", do_status },
-		{ "policy.set", do_set },
-		{ "policy.show", do_show },
-		{ "counters", do_counters },
+		{ "status", do_status },	 { "policy.set", do_set },
+		{ "policy.show", do_show },	 { "counters", do_counters },
+		{ "ports.publish", do_publish }, { "ports.unpublish", do_unpublish },
+		{ "ports.show", do_ports },
 	};
+	const char *verb = json_string_value(json_object_get(request, "verb"));
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (str_eq(verb, verbs[i].verb)) {
-			verbs[i].fn(r, c, fd);
+			verbs[i].fn(r, c, request, fd);
 			return;
 		}
 	run_ctl_refuse(c, "this run (weir " WEIR_VERSION ") does not know what was asked for");
@@ -143,7 +174,6 @@ static void on_client(struct loop_io *io, uint32_t revents)
 	char text[CTL_MESSAGE_MAX];
 	cleanup_close int fd = -1;
 	size_t n_fds = 0;
-	const char *verb;
 	json_t *o;
 	ssize_t n;
 
@@ -167,9 +197,8 @@ static void on_client(struct loop_io *io, uint32_t revents)
 	loop_io_set(io, 0);
 	loop_timer_del(c->run->loop, &c->deadline);
 	o = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
-	verb = json_string_value(json_object_get(o, "verb"));
-	if (verb)
-		dispatch(c->run, c, verb, fd);
+	if (json_is_string(json_object_get(o, "verb")))
+		dispatch(c->run, c, o, fd);
 	else
 		run_ctl_refuse(c, "a request is a JSON object with a \"verb\"");
 	json_decref(o);

@@ -6,6 +6,7 @@
  *   run.c         what they say, who may die when, how it ends
  *   run_ctl.c     the control socket
  *   run_policy.c  another policy while it runs
+ *   run_ports.c   published ports, from the start and while it goes on
  *   run_resolvers.c  /etc/resolv.conf, when it changes
  *   run_report.c  the record that it owns, and what it tells the person
  */
@@ -47,6 +48,22 @@ struct ctl_client {
 
 struct policy_swap;
 
+struct run_port {
+	struct publish_port port; /* fd: until the gateway has it */
+	bool open;		  /* the gateway listens on it */
+};
+
+/* What a client asked about ports and the gateway has not answered yet. */
+struct ports_ask {
+	uint32_t id; /* 0: free */
+	struct ctl_client *client;
+	uid_t uid;
+	unsigned waits; /* for so many answers */
+	int error;
+	json_t *ports; /* as they will be told */
+	uint64_t flows;
+};
+
 struct run {
 	struct weir_config *cfg;
 	char id[RUN_ID_LEN + 1];
@@ -74,7 +91,10 @@ struct run {
 	char **placeholders, **envp, **hidden;
 	char *ca_pem;
 	int capture;
-	int *published;
+	struct run_port *ports; /* room for PUBLISH_MAX */
+	size_t n_ports;
+	uint32_t last_port, last_ask;
+	struct ports_ask port_asks[CTL_CLIENTS];
 	int tty;	 /* the controlling terminal or -1 */
 	bool foreground; /* we were started in its foreground */
 	bool given;	 /* the command's group is its foreground now */
@@ -112,6 +132,23 @@ void run_policy_end(struct run *r);
 /* Tells the gateway when /etc/resolv.conf names others; nothing when servers were given. */
 must_check int run_resolvers_follow(struct run *r);
 void run_resolvers_end(struct run *r);
+
+/* ---- run_ports.c --------------------------------------------------------------------- */
+
+/* All of the configuration's, bound; what fails is told in err, and the rest is run_ports_end()'s. */
+must_check int run_ports_bind(struct run *r, struct conf_error *err);
+/* For the gateway's start: ret has room for PUBLISH_MAX. */
+size_t run_ports_list(const struct run *r, struct publish_port *ret);
+/* The gateway has them: they are closed here, and ports of the kernel's choice are told. */
+void run_ports_handed_over(struct run *r);
+void run_ports_publish(struct run *r, struct ctl_client *c, const char *spec);
+void run_ports_unpublish(struct run *r, struct ctl_client *c, const char *spec, bool end_flows);
+void run_ports_show(struct run *r, struct ctl_client *c);
+/* The gateway's word. */
+void run_ports_word(struct run *r, const struct msg *m, size_t body);
+/* The client has left; what it asked for goes on. */
+void run_ports_forget(struct run *r, const struct ctl_client *c);
+void run_ports_end(struct run *r);
 
 /* ---- run_start.c -------------------------------------------------------------------- */
 

@@ -53,17 +53,16 @@ int run_record_open(struct run *r, struct conf_error *err)
 			return rc;
 		}
 	}
-	r->published = calloc(cfg->n_publish + 1, sizeof(*r->published));
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
 	/* Two runs with the same digest were judged by the same rules. */
-	rc = r->published && r->placeholders
+	rc = r->placeholders
 		     ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
 		     : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	return run_publish(cfg, r->published, err);
+	return run_ports_bind(r, err);
 }
 
 /* ---- events -------------------------------------------------------------------- */

@@ -8,7 +8,6 @@
 #include "weir/state.h"
 
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,7 +16,6 @@ extern char **environ;
 
 /* Bind-mounts cost time; a host with more sockets than this hides the first ones. */
 #define HIDDEN_MAX 4096
-#define LISTEN_BACKLOG 4096
 
 /* ---- growing string vectors ------------------------------------------------ */
 
@@ -87,50 +85,6 @@ size_t run_resolvers(const struct weir_config *cfg, struct endpoint ret[static R
 		return resolv_conf(ret);
 	memcpy(ret, cfg->dns_servers, n * sizeof(*ret));
 	return n;
-}
-
-/* ---- published ports ----------------------------------------------------------- */
-
-static int publish_one(const struct publish_config *p, int *ret_fd)
-{
-	cleanup_close int fd =
-		socket(p->bind.addr.family == 4 ? AF_INET : AF_INET6,
-		       (p->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_storage ss;
-	socklen_t len = endpoint_to_sockaddr(&p->bind, &ss);
-	int one = 1;
-
-	if (fd < 0)
-		return -errno;
-	if (!p->udp)
-		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (p->bind.addr.family == 6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&ss, len) < 0 || (!p->udp && listen(fd, LISTEN_BACKLOG) < 0))
-		return -errno;
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-int run_publish(const struct weir_config *cfg, int *ret, struct conf_error *err)
-{
-	for (size_t i = 0; i < cfg->n_publish; i++) {
-		int r = publish_one(&cfg->publish[i], &ret[i]);
-		char text[ENDPOINT_STRLEN];
-
-		if (r < 0) {
-			conf_error_set(err, "--publish: cannot listen on %s/%s: %s%s",
-				       endpoint_format(&cfg->publish[i].bind, text),
-				       cfg->publish[i].udp ? "udp" : "tcp", strerror(-r),
-				       r == -EACCES ? "; low ports are root's, take one above 1023"
-				       : r == -EADDRINUSE ? "; take another port"
-				       : r == -EADDRNOTAVAIL
-					       ? "; this machine does not have that address"
-					       : "");
-			return r;
-		}
-	}
-	return 0;
 }
 
 /* ---- environment ---------------------------------------------------------------- */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a run needs before its processes exist: resolvers, published sockets,
- * the command's environment, the paths it must not see.
+ * What a run needs before its processes exist: resolvers, the command's environment, the paths it must not see.
  */
 #ifndef WEIR_RUN_SETUP_H
 #define WEIR_RUN_SETUP_H
@@ -12,9 +11,6 @@
 
 /* From the configuration, else /etc/resolv.conf. May be none. */
 size_t run_resolvers(const struct weir_config *cfg, struct endpoint ret[static RUN_MAX_RESOLVERS]);
-
-/* One bound socket per cfg->publish, TCP ones listening; ret has room for all. */
-must_check int run_publish(const struct weir_config *cfg, int *ret, struct conf_error *err);
 
 /*
  * Our environment without the secrets' sources, with placeholders and, when

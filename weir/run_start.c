@@ -136,13 +136,15 @@ static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
 
 static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_error *err)
 {
+	struct publish_port ports[PUBLISH_MAX];
 	struct gateway_spec spec = {
 		.parent = getpid(),
 		.cfg = r->cfg,
 		.run = r->id,
 		.proxy = proxy_end,
 		.capture = r->capture,
-		.published = r->published,
+		.ports = ports,
+		.n_ports = run_ports_list(r, ports),
 		.resolvers = r->resolvers,
 		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
@@ -161,7 +163,10 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 	}
 	fd_close(sup[1]);
 	r->gateway.sock = sup[0];
-	return first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	rc = first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	if (rc == 0)
+		run_ports_handed_over(r);
+	return rc;
 }
 
 int run_start(struct run *r, struct conf_error *err)

@@ -55,7 +55,7 @@ FLAGS = [
     (["--dns-record", "=1.2.3.4"], "--dns-record"), (["--dns-record", "a.b=1.2.3"], "1.2.3"),
     (["--dns-record", "a..b=1.2.3.4"], "a..b"), (["--dns-record", "a.b="], "a.b"),
     (["--publish", "80"], "80"), (["--publish", "80:"], "80:"), (["--publish", ":80"], ":80"),
-    (["--publish", "0:80"], "0:80"), (["--publish", "80:70000"], "70000"),
+    (["--publish", "*:0:80"], "*:0:80"), (["--publish", "80:70000"], "70000"),
     (["--publish", "80:80/sctp"], "sctp"), (["--publish", "1.2.3:80:80"], "1.2.3"),
     (["--publish", "8080:80", "--publish", "8080:81"], "8080"),
     (["--audit", "/no/such/dir/a.jsonl"], "/no/such/dir"), (["--audit", "/etc"], "/etc"),

@@ -153,7 +153,8 @@ static struct ip_addr addr(const char *s)
 	return a;
 }
 
-static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config *cfg))
+static void rig_start_config(struct rig *r, const struct netstack_autoconf *a,
+			     void (*adjust)(struct netstack_config *cfg))
 {
 	int sv[2], big = 1 << 20;
 
@@ -165,6 +166,8 @@ static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config 
 	r->cfg.guest4 = ip4(10, 9, 0, 2);
 	r->cfg.guest6 = addr("fd00:9::2");
 	r->cfg.mtu = 1500;
+	if (a)
+		r->cfg.autoconf = *a;
 	r->cfg.max_tcp = r->cfg.max_udp = r->cfg.max_icmp = 8;
 	if (adjust)
 		adjust(&r->cfg);
@@ -177,9 +180,19 @@ static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config 
 	r->fd = sv[0];
 }
 
+static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config *cfg))
+{
+	rig_start_config(r, NULL, adjust);
+}
+
+static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
+{
+	rig_start_config(r, a, NULL);
+}
+
 static void rig_start(struct rig *r)
 {
-	rig_start_with(r, NULL);
+	rig_start_config(r, NULL, NULL);
 }
 
 static void rig_stop(struct rig *r)

@@ -3,6 +3,7 @@
 #include "weir/judge.h"
 
 #include "weir/message.h"
+#include "weir/record.h"
 #include "weir/sealed.h"
 
 #include <setjmp.h>
@@ -166,6 +167,7 @@ static int text_fd(const char *text)
 static void test_two_steps(void **state)
 {
 	struct worker w;
+	struct record r;
 	struct judge j;
 	int sv[2];
 
@@ -174,7 +176,8 @@ static void test_two_steps(void **state)
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(worker_start(&w, loop), 0);
 	judge_init(&j, load(low), false);
-	judge_listen(&j, &w, sv[0]);
+	r = (struct record){ .sock = sv[0] };
+	judge_listen(&j, &w, &r);
 	policy_set_floor(j.policy, load(low));
 	rejudged = 0;
 	hear(&j, MSG_POLICY, 7, text_fd(narrow));
