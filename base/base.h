@@ -217,17 +217,19 @@ const char *buf_str(struct buf *b);
 /* ---- fixed-size object pool ------------------------------------------- */
 
 /*
- * Objects of one size, at most `limit` of them, recycled without malloc.
+ * Objects of one size, at most `limit` of them, recycled without malloc. What a
+ * flood of them needed is given back slab by slab when they are put back.
  * pool_get returns zeroed memory, or NULL at the limit or out of memory;
  * the caller counts that as a refusal.
  */
+struct pool_slab;
 struct pool {
 	size_t obj_size;
 	size_t limit;
 	size_t used;
-	size_t total;
-	void *free_list;
-	void *slabs;
+	size_t slab_size; /* a power of two, and what slabs are aligned to */
+	struct pool_slab *roomy, *full;
+	size_t n_empty;
 };
 
 void pool_init(struct pool *p, size_t obj_size, size_t limit);

@@ -214,14 +214,13 @@ static uint32_t most_of(const struct netstack *ns, enum netstack_proto proto)
 static void evict_idle(struct netstack *ns, const struct netstack_tuple *t)
 {
 	struct list *lists[] = { &ns->unanswered[t->proto], &ns->live[t->proto] };
-	const uint64_t idle[] = { LIMIT_EVICT_UNANSWERED_NS, LIMIT_EVICT_NS };
 
 	if (t->proto == NETSTACK_TCP || t->inbound)
 		return;
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
 		struct netstack_flow *f = container_of(lists[i]->next, struct netstack_flow, all);
 
-		if (list_empty(lists[i]) || ns_now(ns) - f->active_ns < idle[i])
+		if (list_empty(lists[i]) || ns_now(ns) - f->active_ns < LIMIT_EVICT_NS)
 			continue;
 		flow_finish(f, NETSTACK_END_TIMEOUT);
 		return;

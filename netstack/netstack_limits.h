@@ -78,11 +78,10 @@
 #define LIMIT_UDP_QUERY_IDLE_S 30
 #define LIMIT_UDP_QUERY_PACKETS 2
 
-/* When the table is full, a datagram flow idle for longer than this gives way to a new one:
- * one flow per DNS query must not lock a guest out for minutes. */
-#define LIMIT_EVICT_NS (10 * NS_PER_S)
-/* One that was never answered gives way sooner: a scan must not push out conversations. */
-#define LIMIT_EVICT_UNANSWERED_NS (2 * NS_PER_S)
+/* When the table is full, the datagram flow that is idle for longest, and for longer than this,
+ * gives way to a new one, those that were never answered before the others: one flow per query
+ * must not lock a guest out, not even for the second that a flood of them needs to fill the table. */
+#define LIMIT_EVICT_NS (100 * NS_PER_MS)
 
 /* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)

@@ -88,6 +88,9 @@ struct weir_config {
  */
 must_check int weir_config_load(int argc, char **argv, struct weir_config **ret,
 				struct conf_error *err);
+/* text as behind --rate, or "egress=none": changes that direction of *rates. */
+must_check int config_rate_change(const char *text, struct netstack_rates *rates,
+				  struct conf_error *err);
 void weir_config_free(struct weir_config *c);
 /* The text of `weir run --help`. */
 extern const char weir_run_help[];

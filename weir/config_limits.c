@@ -11,6 +11,7 @@
 #define DEFAULT_CONNECTIONS 4096
 #define DEFAULT_UDP_FLOWS 4096
 #define DEFAULT_ICMP_FLOWS 256
+#define RATE_FORM "egress|ingress=BANDWIDTH[,burst=SIZE][,packets=N]"
 #define DEFAULT_MEMORY (UINT64_C(256) << 20)
 
 void config_limits_default(struct weir_config *c)
@@ -111,8 +112,7 @@ static int rate_item(struct config_builder *b, const struct where *w, const char
 	size_t key = eq ? (size_t)(eq - item) : len, n = eq ? len - key - 1 : 0;
 
 	if (!eq)
-		return where_fail(w, b->err,
-				  "write egress|ingress=BANDWIDTH[,burst=SIZE][,packets=N]");
+		return where_fail(w, b->err, "write " RATE_FORM);
 	if (key == 5 && memcmp(item, "burst", 5) == 0 && !r->burst)
 		return parse_burst(b, w, value, n, &r->burst);
 	if (key == 7 && memcmp(item, "packets", 7) == 0 && !r->packets) {
@@ -127,36 +127,65 @@ static int rate_item(struct config_builder *b, const struct where *w, const char
 			  (int)MIN(len, (size_t)32), item);
 }
 
+static int parse_rate(struct config_builder *b, const struct where *w, const char *text,
+		      struct netstack_rate *ret)
+{
+	struct netstack_rate r = { 0 };
+	size_t len = strcspn(text, ",");
+	/* "egress=packets=100": packets alone */
+	int e = memchr(text, '=', len) ? rate_item(b, w, text, len, &r)
+				       : parse_bandwidth(b, w, text, len, &r.bytes);
+
+	for (text += len; e == 0 && *text; text += len) {
+		len = strcspn(++text, ",");
+		e = rate_item(b, w, text, len, &r);
+	}
+	if (e == 0)
+		e = check_rate(b, w, &r);
+	if (e == 0)
+		*ret = r;
+	return e;
+}
+
+static int rate_direction(struct config_builder *b, const struct where *w, const char *text,
+			  struct netstack_rates *rates, struct netstack_rate **ret)
+{
+	if (str_starts(text, "egress="))
+		*ret = &rates->up;
+	else if (str_starts(text, "ingress="))
+		*ret = &rates->down;
+	else
+		return where_fail(w, b->err, "write " RATE_FORM);
+	return 0;
+}
+
 static int rate_flag(struct config_builder *b, const char *text)
 {
 	struct where w = { .flag = option_name(OPTION_RATE), .value = text };
-	struct netstack_rate r = { 0 }, *to;
-	const char *rest;
-	size_t len;
-	int e;
+	struct netstack_rate *to = NULL;
+	int e = rate_direction(b, &w, text, &b->c->rates, &to);
 
-	if (str_starts(text, "egress="))
-		to = &b->c->rates.up;
-	else if (str_starts(text, "ingress="))
-		to = &b->c->rates.down;
-	else
-		return where_fail(&w, b->err,
-				  "write egress|ingress=BANDWIDTH[,burst=SIZE][,packets=N]");
+	if (e < 0)
+		return e;
 	if (to->bytes || to->packets)
 		return where_fail(&w, b->err, "this direction has a rate already");
-	rest = strchr(text, '=') + 1;
-	len = strcspn(rest, ",");
-	/* "egress=packets=100": packets alone */
-	e = memchr(rest, '=', len) ? rate_item(b, &w, rest, len, &r)
-				   : parse_bandwidth(b, &w, rest, len, &r.bytes);
-	for (rest += len; e == 0 && *rest; rest += len) {
-		len = strcspn(++rest, ",");
-		e = rate_item(b, &w, rest, len, &r);
-	}
-	if (e == 0)
-		e = check_rate(b, &w, &r);
-	if (e == 0)
-		*to = r;
+	return parse_rate(b, &w, strchr(text, '=') + 1, to);
+}
+
+int config_rate_change(const char *text, struct netstack_rates *rates, struct conf_error *err)
+{
+	struct config_builder b = { .err = err };
+	struct where w = { .flag = "rate", .value = text };
+	struct netstack_rate *to = NULL;
+	int e = rate_direction(&b, &w, text, rates, &to);
+
+	if (e < 0)
+		return e;
+	text = strchr(text, '=') + 1;
+	if (str_eq(text, "none"))
+		*to = (struct netstack_rate){ 0 };
+	else
+		e = parse_rate(&b, &w, text, to);
 	return e;
 }
 

@@ -76,6 +76,15 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		audit_capture_keys(gw->capture, m.text, (size_t)n);
 }
 
+static void send_stats(struct gateway *gw, int32_t number)
+{
+	struct netstack_stats s;
+
+	netstack_stats_get(gw->ns, &s);
+	if (msg_send(gw->record.sock, MSG_STATS, number, &s, sizeof(s), NULL, 0) < 0)
+		log_debug("the supervisor is gone");
+}
+
 static void on_supervisor(struct loop_io *io, uint32_t revents)
 {
 	struct gateway *gw = container_of(io, struct gateway, supervisor_io);
@@ -96,6 +105,10 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
 		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
+	else if (m.head.type == MSG_STATS)
+		send_stats(gw, m.head.value);
+	else if (m.head.type == MSG_RATES && (size_t)n >= sizeof(m.rates))
+		netstack_set_rates(gw->ns, &m.rates);
 }
 
 static int start_netstack(struct gateway *gw, int link)
@@ -210,6 +223,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	if (msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) < 0)
 		_exit(1);
 	r = loop_run(gw.loop);
+	send_stats(&gw, 0);
 	netstack_free(gw.ns);
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);

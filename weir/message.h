@@ -13,6 +13,8 @@
  *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
  *   supervisor ──► gateway  MSG_PUBLISH + socket, MSG_UNPUBLISH, MSG_PORTS
  *   gateway ──► supervisor  MSG_PUBLISHED, MSG_PORTS_COUNTED
+ *   supervisor ──► gateway  MSG_STATS (a number, which comes back with them), MSG_RATES
+ *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
@@ -22,6 +24,7 @@
 
 #include "audit/audit.h"
 #include "base/base.h"
+#include "netstack/netstack.h"
 #include "tlsproxy/tlsproxy.h"
 #include "weir/publish.h"
 
@@ -53,6 +56,8 @@ enum msg_type {
 	MSG_PUBLISHED = 29,	 /* publish: done; value: 0 or why not (-errno) */
 	MSG_PORTS = 30,		 /* publish: ask only */
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
+	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
+	MSG_RATES = 33,		 /* rates: from now on */
 };
 
 struct msg_head {
@@ -95,6 +100,8 @@ struct msg {
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 		struct msg_publish publish;
 		struct msg_ports ports;
+		struct netstack_stats stats;
+		struct netstack_rates rates;
 	};
 };
 

@@ -55,9 +55,8 @@ int run_record_open(struct run *r, struct conf_error *err)
 	}
 	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
 	/* Two runs with the same digest were judged by the same rules. */
-	rc = r->placeholders
-		     ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
-		     : -ENOMEM;
+	rc = r->placeholders ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
+			     : -ENOMEM;
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
@@ -108,6 +107,8 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 		audit_bool(&e, "floor", true);
 	if (str_eq(event, "end"))
 		audit_u64(&e, "status", (uint64_t)r->status);
+	if (str_eq(event, "end"))
+		run_stats_record(r, &e);
 	audit_str(&e, "detail", detail);
 	text = audit_event_end(&e, &len);
 	run_record_append(r, "weir", text, len);
