@@ -833,12 +833,12 @@ def cmd_transfer(url, count):
 def cmd_counted(host, port, size):
     """TCP, UDP and ping conversations of known size; what the interface counted; then stays."""
     s = dial(host, int(port), 20, socket.AF_INET)
+    at = s.getpeername()
     payload = os.urandom(int(size))
     t = threading.Thread(target=lambda: (s.sendall(payload), s.shutdown(socket.SHUT_WR)))
     t.start()
     back = len(read_all(s))
     t.join()
-    at = (s.getpeername()[0], int(port))
     s.close()
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.settimeout(5)
@@ -855,9 +855,12 @@ def cmd_counted(host, port, size):
     print(json.dumps({"up": len(payload), "down": back}), flush=True)
 
     def counters():
-        path = "/sys/class/net/eth0/statistics/"
-        return {k: int(open(path + k).read()) for k in
-                ("tx_packets", "tx_bytes", "rx_packets", "rx_bytes", "tx_dropped", "rx_dropped")}
+        """Of this network namespace; what /sys shows may be another's."""
+        with open("/proc/net/dev", encoding="ascii") as f:
+            v = next(x for x in f if x.strip().startswith("eth0:")).split(":")[1].split()
+        names = {"rx_bytes": 0, "rx_packets": 1, "rx_dropped": 3,
+                 "tx_bytes": 8, "tx_packets": 9, "tx_dropped": 11}
+        return {k: int(v[i]) for k, i in names.items()}
 
     for _ in sys.stdin:
         print(json.dumps(counters()), flush=True)

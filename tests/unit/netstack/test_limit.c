@@ -33,6 +33,7 @@ static void many(struct netstack_config *c)
 }
 
 /* A scan of silent hosts: the oldest gives way, is answered, and nothing is refused. */
+/* Parity: lesson-18. */
 static void test_oldest_gives_way(void **state)
 {
 	struct rig r;
@@ -117,6 +118,7 @@ static void attach(struct rig *r, struct netstack_flow *f)
 }
 
 /* Established connections are never anybody's victims. */
+/* Parity: n25. */
 static void test_established_stay(void **state)
 {
 	struct ip_addr d = addr("10.1.0.1");
@@ -185,6 +187,7 @@ static void little(struct netstack_config *c)
 }
 
 /* What connections may need is set aside: at the budget new ones are refused with its reason. */
+/* Parity: lesson-23. */
 static void test_memory(void **state)
 {
 	unsigned most = (4u << 20) / 4 * 3 / LIMIT_TCP_FLOW_MEM;
@@ -227,6 +230,7 @@ static void test_memory_is_given_back(void **state)
 	rig_stop(&r);
 }
 
+/* Parity: n34. */
 static void test_totals(void **state)
 {
 	struct ip_addr d = addr("10.1.0.1");

@@ -208,6 +208,7 @@ static void end_fill(struct end *e, uint64_t *left)
 }
 
 /* Two flows share the bucket evenly, all of it arrives, and never more than the rate lets. */
+/* Parity: n26. */
 static void test_tcp_down_is_shared(void **state)
 {
 	struct netstack_rates rates = { .down = { .bytes = 1000000, .burst = 20000 } };
