@@ -189,6 +189,7 @@ static void what_run(const json_t *e, char *out, size_t size)
 	cell_member(out, size, e, has(e, "name") ? "name" : "sandbox");
 	cell_after(out, size, " on ", e, "backend");
 	cell_after(out, size, ": ", e, "command");
+	cell_after(out, size, " on ", e, "link");
 	cell_after(out, size, ", exit status ", e, "status");
 	if (json_array_size(json_object_get(e, "servers"))) {
 		cell_str(out, size, ": ");

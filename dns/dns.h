@@ -42,6 +42,8 @@ struct dns_budget {
 	uint32_t refill_s; /* 0: 600 */
 };
 
+#define DNS_OWN_MAX 16
+
 struct dns_config {
 	enum dns_mode mode;
 	const struct endpoint *upstreams; /* copied; in order of preference, at most 16 */
@@ -53,8 +55,17 @@ struct dns_config {
 	const struct dns_record *records;
 	size_t n_records;
 	struct ip_prefix virtual4, virtual6;
-	uint32_t timeout_ms; /* per upstream attempt; 0: 5000 */
-	uint32_t max_names;  /* names remembered; 0: 65536 */
+	/*
+	 * Names of the sandbox's own network, its gateway's and its own: copied, at most
+	 * DNS_OWN_MAX (-E2BIG). Whoever asks may know them, so nobody is asked about
+	 * them, and the reverse of all of own_nets is answered from here. An operator's
+	 * record of the same name comes first.
+	 */
+	const struct dns_record *own;
+	size_t n_own;
+	struct ip_prefix own_nets[2]; /* family 0: none */
+	uint32_t timeout_ms;	      /* per upstream attempt; 0: 5000 */
+	uint32_t max_names;	      /* names remembered; 0: 65536 */
 	/* Queries that wait for upstream; 0: 512. Of UDP or of TCP and TLS three quarters at most. */
 	uint32_t max_pending;
 	uint32_t pin_grace_s; /* real mode, beyond the TTL; 0: 300 */
@@ -99,6 +110,9 @@ struct dns_denial {
 	char id[40];	/* denial id */
 	char text[160]; /* short, printable: "denied by rule no-evil" */
 };
+
+/* The detail of what was answered from dns_config.own: no rule had a say. */
+extern const char dns_own_detail[];
 
 struct dns_ops {
 	/*

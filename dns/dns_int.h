@@ -532,6 +532,9 @@ struct dns_names {
 
 	struct dns_record *records; /* sorted by name */
 	size_t n_records;
+	struct dns_record own[DNS_OWN_MAX];
+	size_t n_own;
+	struct ip_prefix own_nets[2];
 };
 
 must_check int dns_names_init(struct dns *d, const struct dns_config *cfg);
@@ -640,6 +643,8 @@ void dns_query_put(struct dns_query *q);
 
 /* ---- local.c: answers that nobody else need be asked for ------------------- */
 
+/* False: neither a name of the sandbox's own network nor the reverse of an address of it. */
+bool dns_finish_own(struct dns_query *q);
 /* False: not the reverse of an address that was given out. */
 bool dns_finish_reverse(struct dns_query *q);
 void dns_finish_records(struct dns_query *q, const struct dns_record *rec, size_t n);

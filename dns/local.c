@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers that nobody else need be asked for: the operator's records, names
+ * Answers that nobody else need be asked for: the operator's records, the names
+ * of the sandbox's own network, names
  * that are nobody's upstream, the names of addresses that were given out from
  * here, and ANY. What such a name does not have is "no data" here too: its
  * other types are not upstream's business.
@@ -90,6 +91,81 @@ static void finish_names(struct dns_query *q, const struct name *names, size_t n
 	e.reply.ttl = DNS_VIRTUAL_TTL_S;
 	e.detail = detail;
 	dns_finish(q, &e);
+}
+
+/* ---- the sandbox's own network ------------------------------------------------ */
+
+const char dns_own_detail[] = "a name of the sandbox's own network";
+
+static bool in_own_nets(const struct dns *d, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(d->names.own_nets); i++) {
+		const struct ip_prefix *p = &d->names.own_nets[i];
+
+		if (p->addr.family == a->family && ip_in_prefix(a, p))
+			return true;
+	}
+	return false;
+}
+
+static bool finish_own_reverse(struct dns_query *q)
+{
+	const struct dns_names *t = &q->d->names;
+	struct name names[DNS_OWN_MAX];
+	struct ip_addr a;
+	size_t n = 0;
+
+	if (q->q.type != DNS_TYPE_PTR || !dns_arpa_addr(&q->q.name, &a) || !in_own_nets(q->d, &a))
+		return false;
+	for (size_t i = 0; i < t->n_own && n < DNS_MAX_REVERSE; i++)
+		if (ip_equal(&t->own[i].addr, &a))
+			names[n++] = t->own[i].name;
+	if (n)
+		finish_names(q, names, n, dns_own_detail);
+	else
+		dns_finish_nxdomain(q, DNS_LOCAL_EMPTY_TTL_S, DNS_EDE_NONE, dns_own_detail);
+	return true;
+}
+
+static void finish_own(struct dns_query *q, const struct ip_addr *addrs, size_t n)
+{
+	struct dns_ending e = dns_ending(DNS_ANSWERED, DNS_RCODE_NOERROR, DNS_EDE_NONE, NULL);
+
+	if (!n) {
+		dns_finish_empty(q, DNS_RECORD_TTL_S, DNS_EDE_NONE, dns_own_detail);
+		return;
+	}
+	/* Known as this name's from now on: rules may go by it. */
+	for (size_t i = 0; i < n; i++)
+		dns_pin(q->d, &q->q.name, &addrs[i], DNS_RECORD_TTL_S);
+	e.reply.addrs = e.answers = addrs;
+	e.reply.n_addrs = e.n_answers = n;
+	e.reply.ttl = DNS_RECORD_TTL_S;
+	e.detail = dns_own_detail;
+	dns_finish(q, &e);
+}
+
+bool dns_finish_own(struct dns_query *q)
+{
+	const struct dns_names *t = &q->d->names;
+	const struct dns_record *rec;
+	struct ip_addr addrs[DNS_OWN_MAX];
+	size_t n = 0;
+	bool known = false;
+
+	if (finish_own_reverse(q))
+		return true;
+	for (size_t i = 0; i < t->n_own; i++) {
+		if (!name_equal(&t->own[i].name, &q->q.name))
+			continue;
+		known = true;
+		if (is_address_type(q) && t->own[i].addr.family == (q->q.type == DNS_TYPE_A ? 4 : 6))
+			addrs[n++] = t->own[i].addr;
+	}
+	if (!known || dns_records_of(q->d, &q->q.name, &rec))
+		return false;
+	finish_own(q, addrs, n);
+	return true;
 }
 
 /* The names of addresses given out here: known here, of no interest to anyone else. */

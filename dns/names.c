@@ -223,6 +223,12 @@ int dns_names_init(struct dns *d, const struct dns_config *cfg)
 		limit = MIN(limit, range_names(&t->virt4));
 		t->virt_limit = MIN(limit, range_names(&t->virt6));
 	}
+	if (cfg->n_own > ARRAY_SIZE(t->own))
+		return -E2BIG;
+	if (cfg->n_own)
+		memcpy(t->own, cfg->own, cfg->n_own * sizeof(*t->own));
+	t->n_own = cfg->n_own;
+	memcpy(t->own_nets, cfg->own_nets, sizeof(t->own_nets));
 	r = hmap_init(&t->virt_by_name, 64);
 	if (r == 0)
 		r = records_init(d, cfg);

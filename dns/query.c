@@ -2,6 +2,7 @@
 /*
  * The interceptor: from one query message to one reply and one event.
  *
+ *	read -> own network (local.c)
  *	read -> judge -> local answer (local.c: record, PTR, type not served)
  *		      -> gather (cache, upstream) -> judge answers -> reply
  *
@@ -209,7 +210,7 @@ static void answer(struct dns_query *q)
 	size_t n_rec;
 	bool exact;
 
-	if (dns_finish_reverse(q) || !permitted(q, &exact))
+	if (dns_finish_own(q) || dns_finish_reverse(q) || !permitted(q, &exact))
 		return;
 	n_rec = dns_records_of(q->d, &q->q.name, &rec);
 	special = dns_special_of(&q->q.name);

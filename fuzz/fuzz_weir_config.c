@@ -16,7 +16,7 @@ static void load(int argc, char **argv)
 {
 	struct weir_config *c = NULL;
 	struct conf_error err = { "" };
-	int r = weir_config_load(argc, argv, &c, &err);
+	int r = weir_config_load(CONFIG_RUN, argc, argv, &c, &err);
 
 	if (r < 0 && (c || (r != -ECANCELED && !err.text[0])))
 		abort();

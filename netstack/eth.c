@@ -48,7 +48,7 @@ bool eth_send(struct netstack *ns, struct link_tx *tx)
 	size_t len = tx->head_len;
 	int r;
 
-	if (!ns->link->is_up)
+	if (!ns->link || !ns->link->is_up)
 		return true;
 	if (ns->link_full)
 		return false;

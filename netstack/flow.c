@@ -43,11 +43,16 @@ static bool tuple_equal(const struct netstack_tuple *a, const struct netstack_tu
 
 struct netstack_flow *flow_find(struct netstack *ns, const struct netstack_tuple *t)
 {
+	/* A batch of the link is mostly one flow's. */
+	if (ns->found_last && tuple_equal(&ns->found_last->t, t))
+		return ns->found_last;
 	hmap_for_hash (it, &ns->flows, tuple_hash(ns, t)) {
 		struct netstack_flow *f = container_of(it, struct netstack_flow, node);
 
-		if (tuple_equal(&f->t, t))
+		if (tuple_equal(&f->t, t)) {
+			ns->found_last = f;
 			return f;
+		}
 	}
 	return NULL;
 }
@@ -171,6 +176,8 @@ static void to_dead(struct netstack_flow *f)
 	struct netstack *ns = f->ns;
 
 	hmap_remove(&ns->flows, &f->node);
+	if (ns->found_last == f)
+		ns->found_last = NULL;
 	loop_timer_del(ns->loop, &f->timer);
 	list_del(&f->work);
 	list_del(&f->blocked);
@@ -222,6 +229,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 	if (!flow_live(f))
 		return;
 	c = netstack_flow_counts(f);
+	relay_source_end(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
 	rate_flow_end(f);
 	dgram_sock_leave(f);
@@ -264,6 +272,28 @@ void flow_work(struct netstack_flow *f)
 	if (list_empty(&f->work))
 		list_add_tail(&f->ns->work, &f->work);
 	loop_task_queue(f->ns->loop, &f->ns->task);
+}
+
+void flow_later(struct netstack_flow *f)
+{
+	if (f->state == FLOW_DEAD || !list_empty(&f->work))
+		return;
+	list_add_tail(&f->ns->later, &f->work);
+	if (!loop_timer_armed(&f->ns->again))
+		loop_timer_set(f->ns->loop, &f->ns->again, ns_now(f->ns));
+}
+
+/* A timer and not a task: tasks run until there are none, before descriptors are asked. */
+void flow_again_timer(struct loop_timer *t)
+{
+	struct netstack *ns = container_of(t, struct netstack, again);
+
+	while (!list_empty(&ns->later)) {
+		struct netstack_flow *f = container_of(ns->later.next, struct netstack_flow, work);
+
+		list_del(&f->work);
+		flow_work(f);
+	}
 }
 
 /* The link takes frames again: those that wait, in the order in which they began to. */

@@ -22,6 +22,24 @@ void ip_deliver(struct netstack *ns, const struct ip_pkt *k)
 	}
 }
 
+bool ip_checksum_ok(const struct ip_pkt *k, size_t len, size_t field)
+{
+	struct csum c = { 0 };
+	uint8_t partial[2];
+
+	if (k->vouched)
+		return true;
+	/* Memory that may change under us cannot be verified. */
+	if (k->tail_len || len > k->l4_len || field + 2 > len)
+		return false;
+	csum_feed_pseudo(&c, &k->src, &k->dst, k->proto, len);
+	csum_store_partial(&c, partial);
+	if (k->maybe_partial && memcmp(partial, k->l4 + field, 2) == 0)
+		return true;
+	csum_feed(&c, k->l4, len);
+	return csum_good(&c);
+}
+
 /* The ports of a packet that has some, for the record only. */
 static void read_ports(const struct ip_pkt *k, struct netstack_tuple *t)
 {

@@ -85,6 +85,7 @@ static void deliver(struct netstack *ns, const uint8_t *p, size_t total, size_t 
 
 	if (rx) {
 		k.vouched = rx->vouched;
+		k.maybe_partial = rx->maybe_partial;
 		k.gso = rx->gso;
 		k.gso_size = rx->gso_size;
 		k.tail = rx->tail;

@@ -117,6 +117,7 @@ static void upper(struct netstack *ns, const uint8_t *p, size_t len, const struc
 
 	if (rx) {
 		k.vouched = rx->vouched;
+		k.maybe_partial = rx->maybe_partial;
 		k.gso = rx->gso;
 		k.gso_size = rx->gso_size;
 		k.tail = rx->tail;

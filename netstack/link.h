@@ -48,9 +48,27 @@ struct link_rx {
 	unsigned n_tail;
 	size_t tail_len;
 	bool vouched; /* checksum need not be verified */
+	/*
+	 * Nothing on the way can have damaged the frame, and no header says who
+	 * completes its checksum: one that holds the pseudo header's sum alone
+	 * (libkrun's offloads without a virtio header) is as good as a right one.
+	 */
+	bool maybe_partial;
 	uint8_t gso;
 	uint16_t gso_size;
 };
+
+/* A frame that lies in one piece and about which nothing is said. (The tail is not zeroed: 1 KiB.) */
+static inline void link_rx_set(struct link_rx *rx, const uint8_t *p, size_t len)
+{
+	rx->p = p;
+	rx->len = len;
+	rx->n_tail = 0;
+	rx->tail_len = 0;
+	rx->vouched = rx->maybe_partial = false;
+	rx->gso = LINK_GSO_NONE;
+	rx->gso_size = 0;
+}
 
 /* A frame to send; head holds Ethernet, IP and transport header. */
 struct link_tx {
@@ -113,6 +131,7 @@ struct ns_link {
 	struct loop *loop;
 	struct link_caps caps;
 	bool is_up;
+	uint64_t faults; /* links lost because the other side broke the rules */
 };
 
 /*
@@ -122,6 +141,17 @@ struct ns_link {
  */
 must_check int link_tap_new(struct loop *loop, int fd, const struct link_events *e, void *ctx,
 			    struct ns_link **ret);
+must_check int link_stream_new(struct loop *loop, int fd, const struct link_events *e, void *ctx,
+			       struct ns_link **ret);
+must_check int link_dgram_new(struct loop *loop, int fd, const struct link_events *e, void *ctx,
+			      struct ns_link **ret);
+
+/*
+ * vhost-user-net back end. mtu and mac (NULL: the VMM's choice) are what the
+ * guest is told where the VMM asks us.
+ */
+must_check int link_vhost_new(struct loop *loop, int fd, uint16_t mtu, const uint8_t *mac,
+			      const struct link_events *e, void *ctx, struct ns_link **ret);
 
 /*
  * Cut tx (at most 64 KiB of payload) into frames that need neither
@@ -130,5 +160,25 @@ must_check int link_tap_new(struct loop *loop, int fd, const struct link_events 
  */
 int link_segment(const struct link_tx *tx, const struct link_caps *caps,
 		 int (*put)(void *ctx, const struct link_tx *one), void *ctx);
+
+/*
+ * A frame that needs no segmentation as one piece at dst, which has room for
+ * all of it; a partial checksum is completed on the way. Returns its length.
+ */
+size_t link_copy(const struct link_tx *tx, uint8_t *dst);
+
+/* Where frames of a segmented super-segment are gathered: the payload stays where it is. */
+#define LINK_GATHER 128
+#define LINK_GATHER_HEAD 160
+
+/* Bytes of a frame. */
+static inline size_t link_tx_len(const struct link_tx *tx)
+{
+	size_t n = tx->head_len;
+
+	for (unsigned i = 0; i < tx->n_data; i++)
+		n += tx->data[i].iov_len;
+	return n;
+}
 
 #endif

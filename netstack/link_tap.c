@@ -50,9 +50,7 @@ static int tap_read(struct ns_link *l, struct link_rx *ret)
 		l->events->down(l, true);
 		return 0;
 	}
-	ret->p = t->buf;
-	ret->len = ret->tail_len = 0;
-	ret->n_tail = 0;
+	link_rx_set(ret, t->buf, 0);
 	/* Too short for its header: an empty frame, which is counted as malformed. */
 	if ((size_t)n < VNET_HEAD)
 		return 1;

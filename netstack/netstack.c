@@ -21,6 +21,7 @@ static void destroy(struct netstack *ns)
 	flow_free_dead(ns);
 	loop_timer_del(ns->loop, &ns->resolve);
 	router_stop(ns);
+	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
 	rate_fini(ns);
 	limit_fini(ns);
@@ -32,6 +33,7 @@ static void destroy(struct netstack *ns)
 	if (ns->link)
 		ns->link->drv->free(ns->link);
 	free(ns->scratch);
+	free(ns->peek_buf);
 	free(ns->dgrams);
 	free(ns->stages);
 	free(ns->up_batch);
@@ -103,6 +105,8 @@ static void on_up(struct ns_link *l)
 	if (!list_empty(&ns->blocked))
 		loop_task_queue(ns->loop, &ns->task);
 	router_start(ns);
+	if (!ns->dying && ns->ops->link_up)
+		ns->ops->link_up(ns->ctx);
 }
 
 /* Flows are the guest's that is gone: what comes next must not inherit them. */
@@ -192,8 +196,16 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
 
 	switch (kind) {
+	case NETSTACK_LINK_NONE:
+		return 0;
 	case NETSTACK_LINK_TAP:
 		return link_tap_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_STREAM:
+		return link_stream_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_DGRAM:
+		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
+	case NETSTACK_LINK_VHOST_USER:
+		return link_vhost_new(ns->loop, fd, ns->cfg.mtu, NULL, &events, ns, &ns->link);
 	}
 	return -EINVAL;
 }
@@ -231,6 +243,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->dead);
 	list_init(&ns->work);
 	list_init(&ns->blocked);
+	list_init(&ns->later);
+	ns->again.cb = flow_again_timer;
 	frag_init(ns);
 	rate_init(ns);
 	init_tcp(ns);
@@ -255,10 +269,29 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 		destroy(ns);
 		return r;
 	}
-	if (ns->link->is_up)
+	if (ns->link && ns->link->is_up)
 		router_start(ns);
 	*ret = ns;
 	return 0;
+}
+
+int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
+{
+	struct ns_link *old = ns->link;
+	int r;
+
+	ns_enter(ns);
+	if (old && old->is_up)
+		on_down(old, false);
+	ns->link = NULL;
+	ns->link_full = false;
+	if (old)
+		old->drv->free(old);
+	r = ns->dying ? -ECANCELED : link_open(ns, kind, fd);
+	if (ns->link && ns->link->is_up)
+		on_up(ns->link);
+	ns_leave(ns);
+	return r;
 }
 
 void netstack_free(struct netstack *ns)
@@ -274,6 +307,7 @@ void netstack_free(struct netstack *ns)
 void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret)
 {
 	*ret = ns->stats;
+	ret->link_faults = ns->link ? ns->link->faults : 0;
 	ret->retransmits = ns->tcp.retransmits;
 	ret->tcp_flows = ns->live_n[NETSTACK_TCP];
 	ret->udp_flows = ns->live_n[NETSTACK_UDP];

@@ -100,6 +100,8 @@ struct netstack_ops {
 	/* May be NULL. Every frame on the link, without virtio header, for captures. */
 	void (*frame)(void *ctx, bool from_guest, const void *head, size_t head_len,
 		      const void *payload, size_t payload_len);
+	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
+	void (*link_up)(void *ctx);
 	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
 	void (*link_down)(void *ctx, bool last);
 	/*
@@ -163,15 +165,37 @@ struct netstack_rates {
 	struct netstack_rate up, down; /* from the guest, to the guest */
 };
 
-/* Links. The descriptor is taken over and closed by netstack_free(). */
+/*
+ * Links. The descriptor is taken over and closed by netstack_free(). One that
+ * is connected is one guest's and over with it (link_down, last); one that
+ * listens, or is a datagram socket that is only bound, serves one guest after
+ * the other: link_down(last = false), and the next one starts from nothing.
+ */
 enum netstack_link_kind {
-	NETSTACK_LINK_TAP =
-		1, /* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	/* None yet, fd -1: see netstack_relink(). */
+	NETSTACK_LINK_NONE = 0,
+	/* /dev/net/tun, IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, 12-byte header (TUNSETVNETHDRSZ) */
+	NETSTACK_LINK_TAP = 1,
+	/*
+	 * Stream socket, connected or listening: 4 bytes of length (big-endian),
+	 * then the frame. QEMU -netdev stream, passt's and libkrun's format.
+	 */
+	NETSTACK_LINK_STREAM = 2,
+	/* Datagram socket, connected or bound: a datagram is a frame. QEMU -netdev dgram, vfkit. */
+	NETSTACK_LINK_DGRAM = 3,
+	/* vhost-user-net back end: Unix stream socket, connected to a VMM or listening. */
+	NETSTACK_LINK_VHOST_USER = 4,
 };
 
 must_check int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 			    const struct netstack_config *cfg, const struct netstack_ops *ops,
 			    void *ctx, struct netstack **ret);
+/*
+ * Another link in place of the one there is, whose guest and flows end
+ * (link_down, not last). NETSTACK_LINK_NONE: none for now. On failure there is none, and fd
+ * stays the caller's. Not from inside a callback.
+ */
+must_check int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd);
 /* Ends every flow (flow_end is called) and closes the link. */
 void netstack_free(struct netstack *ns);
 
@@ -268,6 +292,7 @@ struct netstack_stats {
 	uint64_t icmp_from_guest;     /* errors: its word about our packets */
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
+	uint64_t link_faults;  /* links lost because VMM or driver broke their rules */
 	uint64_t retransmits;  /* TCP segments sent again */
 	uint64_t dropped_rate; /* datagrams beyond the rate */
 	uint64_t delayed_rate; /* times that a flow waited for its turn */

@@ -39,6 +39,8 @@ struct csum {
 	bool odd;
 };
 void csum_feed(struct csum *c, const void *p, size_t n);
+/* The same, and the bytes are copied to dst on the way. */
+void csum_feed_copy(struct csum *c, void *dst, const void *p, size_t n);
 void csum_feed_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst,
 		      uint8_t proto, size_t len);
 /* Folded sum, stored as it stands (partial) or complemented (final). */
@@ -60,7 +62,7 @@ struct ip_pkt {
 	/* TCP only: as many bytes more of payload, in memory that may change (link.h). */
 	const struct iovec *tail;
 	size_t tail_len;
-	bool vouched;
+	bool vouched, maybe_partial; /* as in struct link_rx */
 	uint8_t gso;
 	uint16_t gso_size;
 };
@@ -112,6 +114,8 @@ void ip6_input(struct netstack *ns, const uint8_t *p, size_t len, const struct l
 	       bool l2_multicast);
 /* The upper protocols, by number. */
 void ip_deliver(struct netstack *ns, const struct ip_pkt *k);
+/* Of TCP and UDP; len bytes from the transport header on, the checksum's place in it. */
+bool ip_checksum_ok(const struct ip_pkt *k, size_t len, size_t field);
 /* Counted, reported, not answered. ports 0 when they are not known. */
 void ip_refuse_quietly(struct netstack *ns, const struct ip_pkt *k, enum netstack_refusal how);
 
@@ -273,8 +277,21 @@ struct netstack_flow {
 	bool up_broken;		 /* the descriptor takes no more */
 	bool resetting;		 /* the descriptor failed; RST once the guest has what was read */
 	bool tcp_closed;
-	bool want_out, hup, server_first, read_any;
-	bool no_room; /* the engine owes a TCP_WRITABLE */
+	bool server_first, read_any;
+	/*
+	 * The descriptor is registered edge-triggered; these remember what the
+	 * edges said. want_out: it refused bytes, EPOLLOUT is owed. in_ready: it
+	 * may have bytes, or its end; false only after it said that it has none.
+	 */
+	bool want_out, in_ready, hup;
+	bool drain;	   /* only EAGAIN says that it has none (relay_source.c) */
+	bool no_room;	   /* the engine owes a TCP_WRITABLE */
+	bool peek;	   /* the engine's send queue is the socket's receive queue */
+	bool lost;	   /* the socket did not give again what it had shown */
+	bool consume;	   /* even little of what was acknowledged */
+	uint8_t peeks;	   /* since the last time it was */
+	uint64_t consumed; /* stream offset of the socket's first byte */
+	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;
@@ -302,12 +319,21 @@ struct netstack {
 
 	struct tcp_stack tcp;
 	struct hmap flows;
+	struct netstack_flow *found_last; /* in flows, or NULL */
 	struct hash_key key;
 	struct pool pool;
 	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */
 	struct list unanswered[4]; /* the same, UDP and ICMP that nothing came back for */
 	struct list zombies, dead, work, blocked;
+	struct list later; /* had their share of this turn; by flow.work */
+	struct loop_timer again;
 	struct loop_task task;
+	/* What was peeked last: bytes [peeked_at, peeked_at + peeked_len) of that flow. */
+	uint8_t *peek_buf;
+	const struct netstack_flow *peeked;
+	uint64_t peeked_at;
+	size_t peeked_len;
+	bool no_peek; /* this kernel has no SO_PEEK_OFF for TCP */
 	uint32_t live_n[4], zombie_n;
 
 	struct frag_table frags;
@@ -376,6 +402,9 @@ void flow_totals(const struct netstack *ns, struct netstack_totals ret[static 4]
 /* A zombie's (or failed newborn's) silent end. */
 void flow_bury(struct netstack_flow *f);
 void flow_work(struct netstack_flow *f);
+/* As flow_work(), but after the other descriptors and the link had their turn. */
+void flow_later(struct netstack_flow *f);
+void flow_again_timer(struct loop_timer *t);
 void flow_run_work(struct loop_task *t);
 /* Flows that wait for a guest that never answered. */
 void flow_fail_blocked(struct netstack *ns);
@@ -397,10 +426,21 @@ void relay_tcp_accept(struct netstack_flow *f);
 /* RST as the state of the handshake asks for. */
 void relay_tcp_rst(struct netstack_flow *f);
 int relay_tcp_open(struct netstack_flow *f);
-/* It waited for tokens, and has its turn. */
-void relay_tcp_resume(struct netstack_flow *f, enum rate_dir dir);
 
 /* ---- datagram flows --------------------------------------------------- */
+
+/* ---- the socket as the engine's send queue (relay_source.c) ----------- */
+
+/* Before the first read: true when bytes are to stay in the socket. */
+bool relay_source_begin(struct netstack_flow *f);
+/* Show the engine what there is: bytes, 0 at the end of the stream, -errno; -EBUSY: not now. */
+ssize_t relay_source_read(struct netstack_flow *f);
+/* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
+const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
+bool relay_source_due(const struct netstack_flow *f);
+/* Take acknowledged bytes out of the socket, when it is worth a call. */
+void relay_source_consume(struct netstack_flow *f);
+void relay_source_end(struct netstack_flow *f);
 
 struct dgram {
 	const uint8_t *p;

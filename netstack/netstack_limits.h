@@ -8,6 +8,20 @@
 /* Virtio and Ethernet header + the largest IP packet; longer reads are malformed. */
 #define LIMIT_FRAME (12 + 14 + 40 + 65535)
 
+/* Largest frame on a stream link, QEMU's own bound; a longer length is not a frame's. */
+#define LIMIT_STREAM_FRAME ((4u << 10) + (64u << 10))
+
+/* vhost-user: regions of guest memory (the protocol's own limit), all of them in this process. */
+#define LIMIT_VHOST_REGIONS 8
+#define LIMIT_VHOST_GUARDS 64
+/* Entries of a ring (virtio 1.2 2.7), descriptors of one chain, buffers merged for one frame: a
+ * driver that cuts its memory into single bytes costs us a bounded time, then its link. */
+#define LIMIT_VHOST_RING 32768
+#define LIMIT_VHOST_CHAIN 1024
+#define LIMIT_VHOST_MERGE 256
+/* Messages of the VMM per turn. */
+#define LIMIT_VHOST_MESSAGES 32
+
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
 /* Bytes of IPv6 header chain, base header included; also what reassembly keeps of it. */
@@ -34,6 +48,15 @@
 /* One flow's turn: bytes moved per wake in each direction, datagrams per wake. */
 #define LIMIT_RELAY_READ (256u << 10)
 #define LIMIT_RELAY_WRITES 8
+#define LIMIT_RELAY_READS 4
+/*
+ * Acknowledged bytes left in a socket's receive queue: fewer calls that way, but
+ * they take from the window that the far end is given.
+ */
+#define LIMIT_UNCONSUMED (64u << 10)
+#define LIMIT_UNCONSUMED_IDLE (4u << 10) /* when nothing else is in flight */
+#define LIMIT_UNCONSUMED_READS 16	 /* small segments cost the kernel 1 KB each */
+#define LIMIT_UNCONSUMED_NS (100 * NS_PER_MS)
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536

@@ -6,7 +6,7 @@
  * milliseconds' worth, so that many flows share evenly and none starves.
  *
  *     relay ─► rate_allow ─► bytes that may go ─► relay moves them ─► rate_spend
- *                   └► 0: queued ─► timer ─► relay_*_resume ─► rate_allow ...
+ *                   └► 0: queued ─► timer ─► relay's turn ─► rate_allow ...
  *
  * Counted are payload bytes, and packets of at most one segment's size. Bare
  * acknowledgments, handshakes and ICMP errors cost nothing: starving them
@@ -124,10 +124,10 @@ static void start_waiting(struct rate_gate *g, struct rate_wait *w)
 	arm(g);
 }
 
-static void resume(struct netstack_flow *f, enum rate_dir dir)
+static void resume(struct netstack_flow *f)
 {
 	if (f->t.proto == NETSTACK_TCP)
-		relay_tcp_resume(f, dir);
+		relay_tcp_run(f);
 	else
 		relay_dgram_resume(f);
 }
@@ -148,7 +148,7 @@ static void on_timer(struct loop_timer *t)
 
 		stop_waiting(w);
 		w->turn = true;
-		resume(f, g->dir);
+		resume(f);
 		w->turn = false;
 	}
 	if (!ns->dying)

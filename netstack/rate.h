@@ -59,7 +59,7 @@ void rate_flow_end(struct netstack_flow *f);
 
 /*
  * How many of `want` bytes may go now. 0: none, and the flow waits; when its turn
- * comes relay_tcp_resume() or relay_dgram_resume() is called. Then rate_spend().
+ * comes relay_tcp_run() or relay_dgram_resume() is called. Then rate_spend().
  */
 size_t rate_allow(struct netstack_flow *f, enum rate_dir dir, size_t want);
 /* packets 0: as many segments as the bytes fill. */

@@ -11,7 +11,8 @@
 
 /* ---- the engine's side ------------------------------------------------ */
 
-static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, const struct tcp_out *s)
+static bool send_segment(struct netstack *ns, const struct netstack_tuple *t,
+			 const struct tcp_out *s, const uint8_t *payload)
 {
 	struct ip_out o = {
 		.src = &t->remote.addr,
@@ -23,10 +24,14 @@ static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, co
 		.gso_size = s->gso_size,
 	};
 
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2 && !s->external; i++)
 		if (s->data[i].len)
 			o.data[o.n_data++] =
 				(struct iovec){ (void *)(uintptr_t)s->data[i].p, s->data[i].len };
+	if (s->external) {
+		o.n_data = 1;
+		o.data[0] = (struct iovec){ (void *)(uintptr_t)payload, s->data_len };
+	}
 	if (s->gso_size)
 		o.gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
 	return ip_send(ns, &o);
@@ -35,10 +40,19 @@ static bool send_segment(struct netstack *ns, const struct netstack_tuple *t, co
 static bool on_emit(struct tcp *t, const struct tcp_out *s)
 {
 	struct netstack_flow *f = tcp_owner(t);
+	const uint8_t *payload = NULL;
 
 	if (f->state == FLOW_DEAD)
 		return true;
-	if (send_segment(f->ns, &f->t, s)) {
+	if (s->external && !f->ns->link_full) {
+		payload = relay_source_fetch(f, s->offset, s->data_len);
+		if (!payload) { /* the connection cannot go on; relay_tcp_run() ends it */
+			f->lost = true;
+			flow_work(f);
+			return true;
+		}
+	}
+	if (!(s->external && !payload) && send_segment(f->ns, &f->t, s, payload)) {
 		f->c.packets_down++;
 		return true;
 	}
@@ -89,7 +103,10 @@ static void on_timer(struct loop_timer *t)
 
 static void on_aux_timer(struct loop_timer *t)
 {
-	flow_work(container_of(t, struct netstack_flow, aux));
+	struct netstack_flow *f = container_of(t, struct netstack_flow, aux);
+
+	f->consume = true;
+	flow_work(f);
 }
 
 int relay_tcp_open(struct netstack_flow *f)
@@ -117,7 +134,7 @@ static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const
 
 	if (!f) {
 		if (tcp_refuse(s, &rst))
-			(void)send_segment(ns, t, &rst);
+			(void)send_segment(ns, t, &rst, NULL);
 		flow_refuse_limit(ns, t, k);
 		return;
 	}
@@ -125,20 +142,6 @@ static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const
 	keep_syn(f, k, s);
 	tcp_syn_received(f->tcp, s, ns_now(ns));
 	ns->ops->flow_new(ns->ctx, f);
-}
-
-static bool checksum_ok(const struct ip_pkt *k)
-{
-	struct csum c = { 0 };
-
-	if (k->vouched)
-		return true;
-	/* Memory that may change under us cannot be verified. */
-	if (k->tail_len)
-		return false;
-	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_TCP, k->l4_len);
-	csum_feed(&c, k->l4, k->l4_len);
-	return csum_good(&c);
 }
 
 void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
@@ -149,8 +152,8 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 	struct tcp_out rst;
 	bool opening;
 
-	if (!checksum_ok(k) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 || s.src_port == 0 ||
-	    s.dst_port == 0) {
+	if (!ip_checksum_ok(k, k->l4_len, 16) || tcp_seg_parse(k->l4, k->l4_len, &s) < 0 ||
+	    s.src_port == 0 || s.dst_port == 0) {
 		ns->stats.dropped_malformed++;
 		return;
 	}
@@ -170,7 +173,7 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 		if (opening)
 			open_flow(ns, &t, k, &s);
 		else if (tcp_refuse(&s, &rst))
-			(void)send_segment(ns, &t, &rst);
+			(void)send_segment(ns, &t, &rst, NULL);
 		return;
 	}
 	f->c.packets_up++;
@@ -179,7 +182,7 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 		keep_syn(f, k, &s);
 	tcp_input(f->tcp, &s, ns_now(ns));
 	/* An acknowledgement may be all that a finished direction waits for. */
-	if (f->down_done || f->resetting)
+	if (f->down_done || f->resetting || relay_source_due(f))
 		flow_work(f);
 }
 
@@ -197,5 +200,5 @@ void relay_tcp_rst(struct netstack_flow *f)
 	/* The SYN was never answered: refuse it as a closed port would. */
 	syn = f->pending->bytes + f->pending->payload;
 	if (tcp_seg_parse(syn, f->pending->len - f->pending->payload, &s) == 0 && tcp_refuse(&s, &rst))
-		(void)send_segment(ns, &f->t, &rst);
+		(void)send_segment(ns, &f->t, &rst, NULL);
 }

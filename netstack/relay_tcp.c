@@ -109,27 +109,6 @@ static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned
 	return (size_t)r;
 }
 
-/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
-static bool write_once(struct netstack_flow *f)
-{
-	struct iovec iov[2];
-	int n;
-	size_t total = rx_iov(f, iov, &n), r;
-
-	if (total)
-		total = rate_allow(f, RATE_UP, total);
-	f->want_out = false;
-	if (!total)
-		return false;
-	r = send_up(f, iov, (unsigned)iov_clip(iov, (size_t)n, total));
-	if (f->up_broken)
-		return false;
-	if (r)
-		tcp_rx_consume(f->tcp, r, ns_now(f->ns));
-	f->want_out = r < total;
-	return !f->want_out;
-}
-
 static bool may_write(const struct netstack_flow *f)
 {
 	return f->fd >= 0 && !f->hold && !f->up_done && !f->up_broken && !f->resetting;
@@ -147,21 +126,41 @@ size_t relay_tcp_direct(struct netstack_flow *f, const struct iovec *iov, unsign
 	return rate_allow(f, RATE_UP, total) == total ? send_up(f, iov, n) : 0;
 }
 
+/* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
+static bool write_once(struct netstack_flow *f)
+{
+	struct iovec iov[2];
+	int n;
+	size_t total = rx_iov(f, iov, &n), r;
+
+	if (total)
+		total = rate_allow(f, RATE_UP, total);
+	if (!total)
+		return false;
+	r = send_up(f, iov, (unsigned)iov_clip(iov, (size_t)n, total));
+	if (f->up_broken)
+		return false;
+	if (r)
+		tcp_rx_consume(f->tcp, r, ns_now(f->ns));
+	else
+		f->want_out = true; /* EAGAIN, and only that, makes the edge come */
+	return r != 0;
+}
+
 static void relay_up(struct netstack_flow *f)
 {
 	struct iovec iov[2];
 	int n;
 
-	if (!may_write(f))
+	if (!may_write(f) || f->want_out)
 		return;
-	f->want_out = false;
 	for (unsigned i = 0; i < LIMIT_RELAY_WRITES && write_once(f); i++)
 		;
-	if (f->up_broken)
+	if (f->up_broken || f->want_out)
 		return;
-	/* More than a turn's worth, or more than the descriptor took: it says when to go on. */
 	if (rx_iov(f, iov, &n)) {
-		f->want_out = !rate_waiting(f, RATE_UP);
+		if (!rate_waiting(f, RATE_UP))
+			flow_later(f);
 		return;
 	}
 	if (!tcp_rx_eof(f->tcp))
@@ -184,49 +183,100 @@ static void down_end(struct netstack_flow *f)
 	tcp_shutdown(f->tcp, ns_now(f->ns));
 }
 
-/* One read into the engine's queue; false: nothing there, no room, or the end. */
-static bool read_once(struct netstack_flow *f)
+/* Into the engine's ring: bytes, 0 at the end, -errno; -EBUSY: no room, -EDQUOT: waits its turn. */
+static ssize_t read_ring(struct netstack_flow *f)
 {
 	uint8_t *p[2] = { NULL, NULL };
 	size_t len[2] = { 0, 0 }, room = tcp_tx_space(f->tcp, p, len);
 	struct iovec iov[2];
 	struct msghdr m = { .msg_iov = iov };
-	size_t n = 0;
+	size_t n = 0, asked;
 	ssize_t r;
 
-	if (!room) {
-		f->no_room = true;
-		return false;
-	}
+	if (!room)
+		return -EBUSY;
 	for (unsigned i = 0; i < 2; i++)
 		if (len[i])
 			iov[n++] = (struct iovec){ p[i], len[i] };
 	room = rate_allow(f, RATE_DOWN, MIN(room, (size_t)LIMIT_RELAY_READ));
 	if (!room)
-		return false;
-	m.msg_iovlen = iov_clip(iov, n, room);
+		return -EDQUOT;
+	n = iov_clip(iov, n, room);
+	m.msg_iovlen = n;
+	asked = iov[0].iov_len + (n == 2 ? iov[1].iov_len : 0);
 	do
 		r = recvmsg(f->fd, &m, MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
 	if (r > 0) {
-		f->read_any = true;
 		f->committed += (size_t)r;
 		rate_spend(f, RATE_DOWN, (size_t)r, 0);
 		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
 		f->no_room = tcp_tx_room(f->tcp) == 0;
-		return !f->no_room;
+		if ((size_t)r < asked && !f->drain)
+			f->in_ready = false;
 	}
-	if (r == 0)
+	return r;
+}
+
+/* One read, either way; false: nothing there, no room, or the end. */
+static bool read_once(struct netstack_flow *f)
+{
+	ssize_t r;
+
+	if (!f->read_any)
+		f->peek = relay_source_begin(f);
+	r = f->peek ? relay_source_read(f) : read_ring(f);
+	if (r > 0) {
+		f->read_any = true;
+		return f->in_ready && !f->no_room;
+	}
+	if (r == 0) {
 		down_end(f);
-	else if (errno != EAGAIN)
-		remote_failed(f, errno);
+	} else if (r == -EBUSY) {
+		f->no_room = true;
+	} else if (r != -EDQUOT) {
+		f->in_ready = false;
+		if (r != -EAGAIN)
+			remote_failed(f, (int)-r);
+	}
 	return false;
+}
+
+/* The descriptor speaks first, and nobody has decided yet. */
+static bool server_speaks_first(const struct netstack_flow *f)
+{
+	const uint8_t *p[2];
+	size_t len[2];
+
+	return f->hold && !f->server_first && tcp_rx_peek(f->tcp, p, len) == 0 && !tcp_rx_eof(f->tcp);
+}
+
+/* Edges come once: who stops before the descriptor is empty must come back by himself. */
+static void relay_down(struct netstack_flow *f)
+{
+	unsigned i = 0;
+
+	if (!f->in_ready || f->no_room || !may_read(f) || rate_waiting(f, RATE_DOWN))
+		return;
+	if (server_speaks_first(f)) {
+		f->server_first = true;
+		f->ns->ops->flow_server_first(f->ns->ctx, f);
+		if (!flow_live(f) || !may_read(f))
+			return;
+	}
+	while (i++ < LIMIT_RELAY_READS && read_once(f))
+		;
+	if (f->in_ready && !f->no_room && may_read(f) && !rate_waiting(f, RATE_DOWN))
+		flow_later(f);
 }
 
 /* Up is broken: read what is left, then reset. */
 static void drain_broken(struct netstack_flow *f)
 {
-	while (may_read(f) && read_once(f))
+	f->in_ready = f->drain = true;
+	while (may_read(f) && !f->no_room && read_once(f))
 		;
 	if (f->resetting || (may_read(f) && (f->no_room || rate_waiting(f, RATE_DOWN))))
 		return;
@@ -259,27 +309,43 @@ static void report_held(struct netstack_flow *f)
 
 static void on_io(struct loop_io *io, uint32_t revents);
 
-/* Interest only where there is something to do; hang-ups must not call us for ever. */
+/*
+ * Edge-triggered, and registered once: bytes may stay in the socket (relay_source.c)
+ * without waking us for ever, and no call is made to change what is waited for.
+ * No edge is lost: every arrival, end and error after an event makes a new one,
+ * in_ready stays true until a read has found nothing, and want_out becomes true
+ * only by EAGAIN. EPOLLOUT is asked for by the first of those, which checks anew.
+ */
 static void set_interest(struct netstack_flow *f)
 {
-	uint32_t ev = 0;
+	uint32_t ev = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET | (f->want_out ? EPOLLOUT : 0);
 	int r;
 
 	if (f->fd < 0 || f->resetting)
 		return;
-	if (may_read(f) && !f->no_room && !rate_waiting(f, RATE_DOWN))
-		ev |= EPOLLIN;
-	if (f->want_out)
-		ev |= EPOLLOUT;
-	if (!ev && f->hup) {
-		loop_io_del(&f->io);
-	} else if (f->io.loop) {
-		loop_io_set(&f->io, ev);
-	} else {
-		r = loop_io_add(f->ns->loop, &f->io, f->fd, ev, on_io);
-		if (r < 0)
-			remote_failed(f, -r);
+	if (f->io.loop) {
+		if (f->want_out)
+			loop_io_set(&f->io, ev);
+		return;
 	}
+	r = loop_io_add(f->ns->loop, &f->io, f->fd, ev, on_io);
+	if (r < 0)
+		remote_failed(f, -r);
+}
+
+/* The descriptor is gone, and reading will not show it: there was its end already. */
+static void check_error(struct netstack_flow *f)
+{
+	int err = 0;
+	socklen_t n = sizeof(err);
+
+	if (!f->hup || !f->down_done || f->resetting || f->fd < 0)
+		return;
+	f->hup = false;
+	if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err)
+		remote_failed(f, err);
+	else if (!f->up_done && !f->hold)
+		tcp_close(f->tcp, ns_now(f->ns)); /* nobody is there who would read */
 }
 
 void relay_tcp_run(struct netstack_flow *f)
@@ -313,12 +379,21 @@ void relay_tcp_run(struct netstack_flow *f)
 		report_held(f);
 	if (!flow_live(f))
 		return;
+	relay_down(f);
+	if (!flow_live(f))
+		return;
 	relay_up(f);
 	/* Behind the writing, so that the ACK carries the window it opened. */
 	if (notes & 1u << TCP_READABLE)
 		tcp_batch_done(f->tcp, ns_now(f->ns));
 	if (f->up_broken && !f->resetting)
 		drain_broken(f);
+	check_error(f);
+	if (f->lost && !f->resetting) {
+		remote_failed(f, EIO);
+		loop_timer_del(f->ns->loop, &f->aux);
+	}
+	relay_source_consume(f);
 	if (check_end(f))
 		return;
 	set_interest(f);
@@ -326,59 +401,23 @@ void relay_tcp_run(struct netstack_flow *f)
 		(void)check_end(f);
 }
 
-/* The descriptor speaks first, and nobody has decided yet. */
-static bool server_speaks_first(const struct netstack_flow *f)
-{
-	const uint8_t *p[2];
-	size_t len[2];
-
-	return f->hold && !f->server_first && tcp_rx_peek(f->tcp, p, len) == 0 && !tcp_rx_eof(f->tcp);
-}
-
-/* An error that neither reading nor writing would show us now. */
-static void check_error(struct netstack_flow *f)
-{
-	int err = 0;
-	socklen_t n = sizeof(err);
-
-	f->hup = true;
-	if (!f->down_done)
-		return; /* reading will tell, when there is room */
-	if (getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err)
-		remote_failed(f, err);
-	else if (!f->up_done && !f->hold)
-		tcp_close(f->tcp, ns_now(f->ns)); /* nobody is there who would read */
-}
-
 static void on_io(struct loop_io *io, uint32_t revents)
 {
 	struct netstack_flow *f = container_of(io, struct netstack_flow, io);
 	struct netstack *ns = f->ns;
-	bool reading = io->events & EPOLLIN;
 
 	ns_enter(ns);
-	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && reading) {
-		if (server_speaks_first(f)) {
-			f->server_first = true;
-			ns->ops->flow_server_first(ns->ctx, f);
-		}
-		if (flow_live(f) && may_read(f))
-			(void)read_once(f);
-	}
-	if (flow_live(f) && f->fd >= 0 && revents & (EPOLLHUP | EPOLLERR) && !reading)
-		check_error(f);
-	if (flow_live(f))
-		relay_tcp_run(f);
-	ns_leave(ns);
-}
-
-void relay_tcp_resume(struct netstack_flow *f, enum rate_dir dir)
-{
-	if (!flow_live(f))
-		return;
-	if (dir == RATE_DOWN && may_read(f))
-		(void)read_once(f);
+	if (revents & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+		f->in_ready = true;
+	/* Behind those a read that gives less than was asked for says nothing. */
+	if (revents & (EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR))
+		f->drain = true;
+	if (revents & (EPOLLHUP | EPOLLERR))
+		f->hup = true;
+	if (revents & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		f->want_out = false;
 	relay_tcp_run(f);
+	ns_leave(ns);
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -397,7 +436,7 @@ void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold)
 {
 	f->fd = fd;
 	f->hold = hold;
-	f->server_first = f->read_any = f->hup = f->want_out = false;
+	f->server_first = f->read_any = f->hup = f->want_out = f->in_ready = f->drain = false;
 	/* Held bytes that were reported before are not news to whoever attaches. */
 	relay_tcp_accept(f);
 	flow_work(f);

@@ -116,7 +116,7 @@ void *tcp_owner(const struct tcp *t)
 static void stop(struct tcp *t)
 {
 	t->state = TCP_S_CLOSED;
-	t->t_rtx = t->t_ack = t->t_close = t->t_idle = 0;
+	t->t_rtx = t->t_probe = t->t_ack = t->t_close = t->t_idle = 0;
 	t->ack_now = t->syn_pending = t->probe_pending = false;
 	t->tx.len = 0;
 	tcp_ring_free(&t->tx);
@@ -172,6 +172,7 @@ static void choose_isn(struct tcp *t)
 	t->iss = (uint32_t)h + (uint32_t)(t->now / 4000);
 	t->ts_offset = (uint32_t)(h >> 32);
 	t->snd_una = t->snd_nxt = t->recover = t->rtx_nxt = t->iss;
+	t->redo_nxt = t->redo_end = t->mark_seq = t->iss;
 	t->tx_seq = t->iss + 1;
 }
 
@@ -287,6 +288,8 @@ static uint32_t tx_next_size(const struct tcp *t)
 
 size_t tcp_tx_room(const struct tcp *t)
 {
+	if (t->external)
+		return 0;
 	return tx_open(t) ? tx_next_size(t) - t->tx.len : 0;
 }
 
@@ -297,7 +300,7 @@ size_t tcp_tx_space(struct tcp *t, uint8_t *ret_p[2], size_t ret_len[2])
 
 	ret_p[0] = ret_p[1] = NULL;
 	ret_len[0] = ret_len[1] = 0;
-	if (!tx_open(t))
+	if (!tx_open(t) || t->external)
 		return 0;
 	if (r->size - r->len <= r->size / 2 && tcp_ring_reserve(r, tx_next_size(t)))
 		tcp_mem_update(t);
@@ -325,13 +328,39 @@ void tcp_tx_commit(struct tcp *t, size_t n, uint64_t now)
 {
 	if (!tx_open(t))
 		return;
-	assert(n <= t->tx.size - t->tx.len);
+	assert(!t->external && n <= t->tx.size - t->tx.len);
 	tcp_enter(t, now);
 	t->tx.len += (uint32_t)n;
 	t->active_at = now;
 	tcp_leave(t);
 	if (tcp_tx_room(t) == 0)
 		t->tx_waiting = true;
+}
+
+int tcp_tx_external(struct tcp *t)
+{
+	if (t->tx.len || t->acked || t->fin_queued)
+		return -EBUSY;
+	tcp_ring_free(&t->tx);
+	t->external = true;
+	return 0;
+}
+
+size_t tcp_tx_unsent(const struct tcp *t)
+{
+	return seq_gap(t->snd_nxt, tcp_data_end(t));
+}
+
+void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now)
+{
+	if (!tx_open(t))
+		return;
+	assert(t->external && n < (1u << 30) && t->tx.len < (1u << 30));
+	tcp_enter(t, now);
+	t->tx.len += (uint32_t)n;
+	t->active_at = now;
+	tcp_leave(t);
+	t->tx_waiting = tcp_tx_unsent(t) != 0;
 }
 
 /* ---- closing ------------------------------------------------------------------ */

@@ -51,7 +51,13 @@ struct tcp_out {
 		const uint8_t *p;
 		size_t len;
 	} data[2];
-	size_t data_len;   /* may exceed mss: then segment by gso_size */
+	size_t data_len; /* may exceed mss: then segment by gso_size */
+	/*
+	 * The payload is in the owner's external queue (tcp_tx_external), not in
+	 * data[]: bytes [offset, offset + data_len) of the stream.
+	 */
+	bool external;
+	uint64_t offset;
 	uint16_t gso_size; /* payload bytes per segment, 0 when data_len fits one */
 };
 
@@ -122,6 +128,22 @@ void tcp_batch_done(struct tcp *t, uint64_t now);
 size_t tcp_tx_room(const struct tcp *t);
 size_t tcp_tx_space(struct tcp *t, uint8_t *ret_p[2], size_t ret_len[2]);
 void tcp_tx_commit(struct tcp *t, size_t n, uint64_t now);
+/*
+ * External send queue: the owner keeps the bytes (in a socket's receive queue,
+ * say) until tcp_acked_bytes() is past them, and brings them at each emit();
+ * the engine knows only how many there are. To be called before the first byte
+ * is queued; -EBUSY afterwards. Offsets count from the stream's first byte.
+ */
+must_check int tcp_tx_external(struct tcp *t);
+/* How many bytes more could be sent at once: a number of full segments, or 0. */
+size_t tcp_tx_wanted(const struct tcp *t);
+/*
+ * n bytes more can be had. Those that cannot be sent yet stay counted;
+ * TCP_WRITABLE says when all of them have been sent for the first time.
+ */
+void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now);
+/* Supplied, and never sent yet. */
+size_t tcp_tx_unsent(const struct tcp *t);
 void tcp_shutdown(struct tcp *t, uint64_t now); /* FIN behind what is queued */
 void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
 /* Bytes of ours that the peer has acknowledged. */

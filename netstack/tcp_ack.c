@@ -38,10 +38,34 @@ static void enter_fast(struct tcp *t)
 {
 	tcp_cc_fast_loss(t);
 	t->recovery = TCP_R_FAST;
+	t->lossy = true;
 	t->recover = t->snd_nxt;
-	t->rtx_nxt = t->snd_una;
+	t->rtx_nxt = t->redo_nxt = t->redo_end = t->mark_seq = t->snd_una;
+	t->mark_at = t->now;
 	t->rtx_force = true;
 	t->t_rtx = 0;
+}
+
+/*
+ * What was sent again and is still missing more than a round trip later, while
+ * other bytes arrive, was lost again. That is the idea of RFC 8985 with one time
+ * for each round trip instead of one for each segment: all that was resent and
+ * lies below mark_seq had been resent by mark_at.
+ */
+static void find_lost_again(struct tcp *t)
+{
+	uint64_t wait = (uint64_t)MAX(t->srtt_us + t->srtt_us / 4, TCP_REDO_MIN_US) * 1000;
+
+	if (t->recovery == TCP_R_OPEN || !t->sack_on || t->now < t->mark_at + wait)
+		return;
+	t->mark_at = t->now;
+	if (seq_lt(seq_max(t->redo_nxt, t->snd_una), t->redo_end))
+		return; /* not even sent yet */
+	if (seq_lt(t->snd_una, t->mark_seq)) {
+		t->redo_nxt = t->snd_una;
+		t->redo_end = t->mark_seq;
+	}
+	t->mark_seq = t->rtx_nxt;
 }
 
 static void on_duplicate(struct tcp *t, uint32_t newly_sacked)
@@ -85,6 +109,7 @@ static void detect_spurious_timeout(struct tcp *t, const struct tcp_seg *s)
 	if (t->eifel && t->recovery == TCP_R_LOSS && s->has_ts && s->ts_ecr &&
 	    seq_lt(s->ts_ecr, t->rtx_ts)) {
 		tcp_cc_undo(t);
+		t->lossy = false;
 		t->recovery = TCP_R_OPEN;
 		t->rtx_force = false;
 	}
@@ -110,6 +135,8 @@ static void on_advance(struct tcp *t, const struct tcp_seg *s)
 		tcp_ranges_drop(&t->score);
 	t->attempts = 0;
 	t->dupacks = 0;
+	t->probes = 0;
+	t->t_probe = 0;
 	t->t_rtx = 0; /* RFC 6298 5.3: armed anew when something is still out */
 	tcp_cc_acked(t, n);
 	if (t->recovery == TCP_R_OPEN) {
@@ -175,13 +202,17 @@ bool tcp_ack_process(struct tcp *t, const struct tcp_seg *s)
 	window_update(t, s);
 	if (seq_lt(t->snd_una, s->ack)) {
 		on_advance(t, s);
-		newly_sacked = tcp_sack_update(t, s);
+		(void)tcp_sack_update(t, s);
+		find_lost_again(t);
 		if (t->fin_sent && t->snd_una == tcp_data_end(t) + 1)
 			on_fin_acked(t);
 		tell_writable(t);
 		return true;
 	}
 	newly_sacked = tcp_sack_update(t, s);
+	if (newly_sacked)
+		t->t_probe = 0;
+	find_lost_again(t);
 	if (t->snd_una != t->snd_nxt && (newly_sacked || (s->len == 0 && same_window)) &&
 	    !(s->flags & (TCP_SYN | TCP_FIN)))
 		on_duplicate(t, newly_sacked);

@@ -52,8 +52,8 @@ static void halve(struct tcp *t)
 {
 	uint32_t flight = t->snd_nxt - t->snd_una;
 
-	/* Four segments: fewer could not make three duplicate ACKs. */
-	t->ssthresh = MAX(flight / 2, 4 * t->mss);
+	/* Fewer could hardly make three duplicate ACKs, and there is no router to spare. */
+	t->ssthresh = MAX(flight / 2, TCP_SSTHRESH_MIN * t->mss);
 	t->cwnd_acc = 0;
 }
 
@@ -74,6 +74,18 @@ void tcp_cc_timeout(struct tcp *t)
 		halve(t);
 	}
 	t->cwnd = t->mss;
+}
+
+void tcp_loss(struct tcp *t)
+{
+	tcp_cc_timeout(t);
+	t->recovery = TCP_R_LOSS;
+	t->lossy = true;
+	t->recover = t->snd_nxt;
+	t->rtx_nxt = t->redo_nxt = t->redo_end = t->mark_seq = t->snd_una;
+	t->mark_at = t->now;
+	t->rtx_force = true;
+	t->dupacks = 0;
 }
 
 void tcp_cc_undo(struct tcp *t)
@@ -100,6 +112,9 @@ uint32_t tcp_cc_pipe(const struct tcp *t)
 	if (t->recovery != TCP_R_OPEN && (t->sack_on || t->recovery == TCP_R_LOSS)) {
 		from = seq_max(t->rtx_nxt, t->snd_una);
 		end = tcp_rtx_end(t);
+		gone += seq_gap(from, end) - tcp_ranges_bytes(t->score, from, seq_max(from, end));
+		from = seq_max(t->redo_nxt, t->snd_una);
+		end = t->redo_end;
 		gone += seq_gap(from, end) - tcp_ranges_bytes(t->score, from, seq_max(from, end));
 	}
 	return gone < flight ? flight - gone : 0;

@@ -65,6 +65,18 @@
 #define TCP_CHALLENGE_PER_S 10
 
 #define TCP_DUPTHRESH 3
+#define TCP_SSTHRESH_MIN 8 /* segments */
+
+/*
+ * Loss found by time (after RFC 8985), once a connection has seen loss at all: on a
+ * link that loses nothing, a guest that is slow to answer is never sent anything twice.
+ */
+#define TCP_PROBES 3
+#define TCP_PROBE_MIN (3 * NS_PER_MS)	  /* after the last sign of life */
+#define TCP_PROBE_DELACK (40 * NS_PER_MS) /* more when one segment is out: its ACK may be delayed */
+#define TCP_LOSSY_PIECES 4		  /* per cwnd, so that the rest shows that one is lost */
+#define TCP_PROBE_CWND 10		  /* segments: RFC 6928 */
+#define TCP_REDO_MIN_US 500u		  /* no retransmission is lost sooner than this */
 
 /* ---- state ---------------------------------------------------------------- */
 
@@ -117,6 +129,7 @@ struct tcp {
 	/* deadlines, 0: none */
 	uint64_t t_rtx;	    /* retransmission or persist */
 	uint64_t t_ack;	    /* delayed ACK */
+	uint64_t t_probe;   /* an answer is late, on a link that has lost before */
 	uint64_t t_close;   /* TIME-WAIT, FIN-WAIT-2 */
 	uint64_t t_idle;    /* give empty rings back; retry after malloc failed */
 	uint64_t active_at; /* last payload in either direction */
@@ -129,6 +142,7 @@ struct tcp {
 	uint8_t backoff;
 	uint8_t attempts; /* of the timer since the peer last gave reason to hope */
 	uint8_t dupacks;
+	uint8_t probes;	    /* of t_probe, since the last acknowledgment of anything */
 	uint8_t challenges; /* in the current second */
 
 	bool ts_on : 1, sack_on : 1, wscale_on : 1;
@@ -145,6 +159,8 @@ struct tcp {
 	bool eof : 1;
 	bool rx_closed : 1;  /* tcp_close(): nobody reads any more */
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
+	bool lossy : 1;	     /* the link is known to lose */
+	bool external : 1;   /* tx.len bytes are in the owner's queue; the ring has no memory */
 	bool rtt_timing : 1;
 	bool eifel : 1;	      /* the next ACK may show that the timeout was spurious */
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */
@@ -157,8 +173,11 @@ struct tcp {
 	uint32_t tx_seq;
 	uint32_t mss; /* payload of one segment, options taken off */
 	uint32_t cwnd, ssthresh, cwnd_acc;
-	uint32_t recover;			     /* snd_nxt when loss was found */
-	uint32_t rtx_nxt;			     /* next to look at for retransmission */
+	uint32_t recover;	     /* snd_nxt when loss was found */
+	uint32_t rtx_nxt;	     /* next to look at for retransmission */
+	uint32_t redo_nxt, redo_end; /* retransmissions that were lost, too */
+	uint32_t mark_seq;	     /* rtx_nxt at mark_at */
+	uint64_t mark_at;
 	uint32_t prior_cwnd, prior_ssthresh, rtx_ts; /* for eifel */
 	uint32_t srtt_us, rttvar_us, rto_us;
 	uint32_t rtt_seq;
@@ -275,6 +294,8 @@ void tcp_cc_init(struct tcp *t);
 void tcp_cc_acked(struct tcp *t, uint32_t n);
 void tcp_cc_fast_loss(struct tcp *t);
 void tcp_cc_timeout(struct tcp *t);
+/* Everything that is out and not SACKed is lost, or so it seems. */
+void tcp_loss(struct tcp *t);
 void tcp_cc_undo(struct tcp *t); /* that timeout was none */
 void tcp_cc_recovered(struct tcp *t);
 uint32_t tcp_cc_pipe(const struct tcp *t);

@@ -118,10 +118,15 @@ static bool emit_data(struct tcp *t, uint32_t seq, uint32_t n, bool fin)
 	size_t len[2], opt = 0;
 	uint8_t flags = TCP_ACK | (fin ? TCP_FIN : 0);
 
-	tcp_ring_pieces(&t->tx, seq - t->tx_seq, n, p, len);
-	for (int i = 0; i < 2; i++) {
-		o.data[i].p = p[i];
-		o.data[i].len = len[i];
+	if (t->external && n) {
+		o.external = true;
+		o.offset = t->acked + (seq - t->tx_seq);
+	} else {
+		tcp_ring_pieces(&t->tx, seq - t->tx_seq, n, p, len);
+		for (int i = 0; i < 2; i++) {
+			o.data[i].p = p[i];
+			o.data[i].len = len[i];
+		}
 	}
 	if (n && seq + n == tcp_data_end(t))
 		flags |= TCP_PSH;
@@ -151,10 +156,20 @@ uint32_t tcp_rtx_end(const struct tcp *t)
 	}
 }
 
+/* A frame that is lost must not be all there was, or only a timer tells. */
+static uint32_t tso_max(const struct tcp *t)
+{
+	uint32_t n = (uint32_t)MIN(t->stack->tso_max, (size_t)65535);
+
+	if (t->lossy)
+		n = MIN(n, t->cwnd / TCP_LOSSY_PIECES);
+	return MAX(n, t->mss);
+}
+
 /* At most what one tcp_out takes; a part segment only at the end of what there is. */
 static uint32_t whole_segments(const struct tcp *t, uint32_t n, uint32_t all)
 {
-	uint32_t tso = (uint32_t)MAX(MIN(t->stack->tso_max, (size_t)65535), (size_t)t->mss);
+	uint32_t tso = tso_max(t);
 
 	if (n == all && n <= tso)
 		return n;
@@ -165,10 +180,14 @@ static uint32_t whole_segments(const struct tcp *t, uint32_t n, uint32_t all)
 /* One retransmission; false when there is nothing to do or no room for it. */
 static bool retransmit_one(struct tcp *t)
 {
-	uint32_t limit = tcp_rtx_end(t), end, n, all, data_end = tcp_data_end(t), pipe;
-	uint32_t seq = tcp_sack_hole(t, seq_max(t->rtx_nxt, t->snd_una), limit, &end);
-	bool fin;
+	uint32_t end, n, all, data_end = tcp_data_end(t), pipe, seq;
+	bool fin, redo = t->recovery != TCP_R_OPEN;
 
+	seq = tcp_sack_hole(t, seq_max(t->redo_nxt, t->snd_una), t->redo_end, &end);
+	if (!redo || !seq_lt(seq, end)) {
+		redo = false;
+		seq = tcp_sack_hole(t, seq_max(t->rtx_nxt, t->snd_una), tcp_rtx_end(t), &end);
+	}
 	if (!seq_lt(seq, end))
 		return false;
 	pipe = tcp_cc_pipe(t);
@@ -185,7 +204,10 @@ static bool retransmit_one(struct tcp *t)
 	t->stack->retransmits += n > t->mss ? (n + t->mss - 1) / t->mss : 1;
 	t->rtx_force = false;
 	t->rtt_timing = false; /* Karn */
-	t->rtx_nxt = seq + n + fin;
+	if (redo)
+		t->redo_nxt = seq + n + fin;
+	else
+		t->rtx_nxt = seq + n + fin;
 	return true;
 }
 
@@ -207,6 +229,19 @@ static uint32_t sendable(struct tcp *t, uint32_t avail)
 	return whole_segments(t, n, avail);
 }
 
+size_t tcp_tx_wanted(const struct tcp *t)
+{
+	uint32_t wnd = seq_gap(t->snd_nxt, t->snd_una + t->snd_wnd);
+	uint32_t pipe = tcp_cc_pipe(t);
+	uint32_t n = MIN(wnd, pipe < t->cwnd ? t->cwnd - pipe : 0);
+	uint32_t tso = tso_max(t);
+
+	if (t->link_full || tcp_tx_unsent(t) || !tcp_synchronized(t))
+		return 0;
+	n = MIN(n, tso);
+	return n - n % t->mss;
+}
+
 static void sent_new(struct tcp *t, uint32_t n)
 {
 	if (t->snd_una == t->snd_nxt) {
@@ -215,6 +250,10 @@ static void sent_new(struct tcp *t, uint32_t n)
 	}
 	t->snd_nxt += n;
 	t->sws_override = false;
+	if (t->external && t->tx_waiting && t->snd_nxt == tcp_data_end(t)) {
+		t->tx_waiting = false;
+		tcp_note_add(t, TCP_WRITABLE);
+	}
 	if (!t->rtt_timing && t->recovery == TCP_R_OPEN) {
 		t->rtt_timing = true;
 		t->rtt_seq = t->snd_nxt;

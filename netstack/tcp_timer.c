@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Deadlines. A connection has four and shows its owner one: the earliest.
+ * Deadlines. A connection has a few and shows its owner one: the earliest.
  *
  *   t_rtx    retransmission (RFC 6298), or persist when nothing is out and the
  *            window keeps us from sending (RFC 9293 3.8.6.1)
+ *   t_probe  loss found early (RFC 8985's idea), on links that have lost before
  *   t_ack    delayed ACK
  *   t_close  TIME-WAIT; FIN-WAIT-2 after tcp_close()
  *   t_idle   empty rings go back to the heap
@@ -35,6 +36,33 @@ static void arm_rtx(struct tcp *t)
 		t->persist = stuck;
 		t->t_rtx = t->now + tcp_rto(t);
 	}
+}
+
+/*
+ * An answer that is late by a round trip or two: the tail of what was sent, or all
+ * of it again, was lost. Without this, each of those costs a retransmission timeout.
+ */
+static void arm_probe(struct tcp *t)
+{
+	uint32_t out = t->snd_nxt - t->snd_una;
+	uint64_t wait = (uint64_t)(2 * t->srtt_us + 4 * t->rttvar_us) * 1000;
+
+	/* A timeout that was not answered either: from there on RFC 6298 alone. */
+	if (!t->lossy || !out || t->attempts || t->backoff || t->persist ||
+	    t->probes >= TCP_PROBES || !tcp_synchronized(t)) {
+		t->t_probe = 0;
+	} else if (!t->t_probe) {
+		wait = MAX(wait, TCP_PROBE_MIN) + (out <= t->mss ? TCP_PROBE_DELACK : 0);
+		t->t_probe = t->now + wait;
+	}
+}
+
+static void on_probe(struct tcp *t)
+{
+	t->probes++;
+	t->rtt_timing = false;
+	tcp_loss(t);
+	t->cwnd = MIN(t->ssthresh, TCP_PROBE_CWND * t->mss);
 }
 
 static bool rings_empty(const struct tcp *t)
@@ -77,9 +105,11 @@ void tcp_timers_arm(struct tcp *t)
 	uint64_t when = 0;
 
 	arm_rtx(t);
+	arm_probe(t);
 	if (!t->t_idle && t->state != TCP_S_CLOSED && rings_empty(t))
 		t->t_idle = t->now + TCP_IDLE_RELEASE;
 	earliest(&when, t->t_rtx);
+	earliest(&when, t->t_probe);
 	earliest(&when, t->t_ack);
 	earliest(&when, t->t_close);
 	earliest(&when, t->t_idle);
@@ -117,12 +147,7 @@ static void on_rto(struct tcp *t)
 		/* RFC 2018 8: a peer may take SACKed bytes back; a second silence says it did. */
 		if (t->backoff)
 			tcp_ranges_drop(&t->score);
-		tcp_cc_timeout(t);
-		t->recovery = TCP_R_LOSS;
-		t->recover = t->snd_nxt;
-		t->rtx_nxt = t->snd_una;
-		t->rtx_force = true;
-		t->dupacks = 0;
+		tcp_loss(t);
 	}
 	t->backoff += t->backoff < 16;
 }
@@ -173,6 +198,8 @@ void tcp_timer(struct tcp *t, uint64_t now)
 		else
 			on_rto(t);
 	}
+	if (due(t, &t->t_probe) && !t->link_full && t->snd_una != t->snd_nxt)
+		on_probe(t);
 	if (due(t, &t->t_idle))
 		on_idle(t);
 	if (due(t, &t->t_close))

@@ -9,15 +9,9 @@
 
 static bool checksum_ok(const struct ip_pkt *k, size_t len)
 {
-	struct csum c = { 0 };
-
-	if (k->vouched)
-		return true;
-	if (get_be16(k->l4 + 6) == 0)
+	if (!k->vouched && get_be16(k->l4 + 6) == 0)
 		return k->src.family == 4;
-	csum_feed_pseudo(&c, &k->src, &k->dst, IPPROTO_UDP, len);
-	csum_feed(&c, k->l4, len);
-	return csum_good(&c);
+	return ip_checksum_ok(k, len, 6);
 }
 
 /* How many datagrams of what size this packet stands for; false: not believable. */

@@ -127,8 +127,7 @@ static bool read_extensions(struct rd all, struct tlsproxy_sniff *s)
 	return true;
 }
 
-/* The message without its 4-byte header. */
-static bool read_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff *s)
+bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff *s)
 {
 	struct rd r = rd_init(p, len), session, ciphers, compressions, extensions;
 	uint16_t version;
@@ -196,7 +195,7 @@ static void sniff_tls(const uint8_t *p, size_t len, struct tlsproxy_sniff *s)
 			return set_kind(s, TLSPROXY_SNIFF_MORE);
 		if (have == want) {
 			set_kind(s, TLSPROXY_SNIFF_TLS);
-			if (!read_hello(msg + 4, want - 4, s))
+			if (!sniff_hello(msg + 4, want - 4, s))
 				goto bad;
 			return;
 		}

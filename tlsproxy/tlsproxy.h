@@ -14,6 +14,8 @@
 #ifndef WEIR_TLSPROXY_H
 #define WEIR_TLSPROXY_H
 
+#include <sys/uio.h>
+
 #include "base/base.h"
 
 /* ---- first bytes ----------------------------------------------------------- */
@@ -40,6 +42,19 @@ struct tlsproxy_sniff {
 	char alpn[64];	  /* comma-separated, printable, may be cut */
 };
 void tlsproxy_sniff(const uint8_t *p, size_t len, bool eof, struct tlsproxy_sniff *ret);
+
+/*
+ * The same for QUIC, versions 1 and 2 (RFC 9001, 9369): datagrams are all that
+ * came so far, in order. MORE: a hello has begun; TLS: here it is; BAD_TLS: a
+ * connection's beginning that cannot be read, or can be in two ways; OTHER: no
+ * Initial packet among them. The algorithms are fetched once, which reads
+ * files; nothing else does. NULL: out of memory, or OpenSSL lacks them.
+ */
+struct tlsproxy_quic;
+struct tlsproxy_quic *tlsproxy_quic_new(void);
+void tlsproxy_quic_free(struct tlsproxy_quic *q);
+void tlsproxy_sniff_quic(struct tlsproxy_quic *q, const struct iovec *datagrams, size_t n,
+			 struct tlsproxy_sniff *ret);
 
 /* ---- secrets ------------------------------------------------------------------ */
 

@@ -30,6 +30,12 @@
 #define TLSPROXY_SNIFF_EMPTY_LINES 4
 /* A method; the longest registered one has 17 bytes. Stops an endless token. */
 #define TLSPROXY_SNIFF_METHOD_MAX 32
+/* The body of a ClientHello message, without its 4-byte header. False: none that can be read. */
+must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff *s);
+/* Largest datagram an Initial packet is looked for in, and packets in one datagram. */
+#define TLSPROXY_QUIC_DATAGRAM 2048
+#define TLSPROXY_QUIC_PACKETS 4
+
 /* Flows at a time. Stops a guest from using up descriptors and memory. */
 #define TLSPROXY_MAX_FLOWS 4096
 /* A flow on which nothing moves. Stops flows that are opened and left. */

@@ -19,8 +19,9 @@
 #define SANDBOX_MTU 1500
 #define SANDBOX_MTU_MIN 1280
 #define SANDBOX_MTU_MAX 65520
-/* The names that stand for the gateway, which is the host to the sandbox. */
+/* The names that stand for the gateway, which is the host to the sandbox, and for the sandbox. */
 #define SANDBOX_HOST_NAME "host.weir.internal"
+#define SANDBOX_OWN_NAME "sandbox.weir.internal"
 #define SANDBOX_HOST_NAME_MSB "host.microsandbox.internal"
 
 /* The gateway is the first address of a slot, the guest the second. */

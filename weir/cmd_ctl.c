@@ -154,14 +154,21 @@ static int print_json(json_t *o)
 	return EXIT_DONE;
 }
 
+/* What is run: a command, or a link to somebody else's machine. */
+static const char *subject_of(const json_t *o)
+{
+	return text_of(o, json_object_get(o, "link") ? "link" : "command");
+}
+
 static void print_status(const json_t *o)
 {
 	long long s = number(o, "uptime_ms") / 1000;
 	const json_t *net;
 
 	printf("%s (%s)\n", text_of(o, "name"), text_of(o, "id"));
-	printf("  command  %s, for %lld:%02lld:%02lld, supervised by process %lld\n",
-	       text_of(o, "command"), s / 3600, s / 60 % 60, s % 60, number(o, "pid"));
+	printf("  %-8s %s, for %lld:%02lld:%02lld, supervised by process %lld\n",
+	       json_object_get(o, "link") ? "link" : "command", subject_of(o), s / 3600,
+	       s / 60 % 60, s % 60, number(o, "pid"));
 	printf("  policy   generation %lld, %lld rule%s, %s%s%s\n", number(o, "generation"),
 	       number(o, "rules"), number(o, "rules") == 1 ? "" : "s", text_of(o, "policy"),
 	       json_is_true(json_object_get(o, "floor")) ? ", above the operator's floor" : "",
@@ -444,7 +451,7 @@ static int list(bool json)
 				       "COMMAND");
 			printf("%-20s %-8s %9llds  %-4lld %s\n", text_of(o, "name"),
 			       text_of(o, "id"), number(o, "uptime_ms") / 1000,
-			       number(o, "generation"), text_of(o, "command"));
+			       number(o, "generation"), subject_of(o));
 		}
 		json_decref(o);
 	}

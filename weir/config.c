@@ -63,6 +63,16 @@ static int set_capture(struct config_builder *b, const struct where *w, const ch
 	return config_set_path(b, w, &b->c->capture_path, text);
 }
 
+static int set_ca_out(struct config_builder *b, const struct where *w, const char *text)
+{
+	return config_set_path(b, w, &b->c->ca_out, text);
+}
+
+static int set_env_out(struct config_builder *b, const struct where *w, const char *text)
+{
+	return config_set_path(b, w, &b->c->env_out, text);
+}
+
 static int add_port(struct config_builder *b, const struct where *w, const char *text)
 {
 	const char *why;
@@ -115,8 +125,16 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_SERVE_STALE, config_set_stale },
 		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
+		{ OPTION_IPV4_POOL, config_set_ipv4_pool },
+		{ OPTION_IPV6_POOL, config_set_ipv6_pool },
+		{ OPTION_DNS_POOL, config_add_dns_pool },
+		{ OPTION_MTU, config_set_mtu },
+		{ OPTION_MAC, config_set_mac },
 		{ OPTION_AUDIT, set_audit },
 		{ OPTION_CAPTURE, set_capture },
+		{ OPTION_LINK, config_set_link },
+		{ OPTION_CA_OUT, set_ca_out },
+		{ OPTION_ENV_OUT, set_env_out },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(setters); i++)
@@ -229,10 +247,13 @@ static int build(struct config_builder *b)
 	return r;
 }
 
-int weir_config_load(int argc, char **argv, struct weir_config **ret, struct conf_error *err)
+int weir_config_load(enum config_command command, int argc, char **argv, struct weir_config **ret,
+		     struct conf_error *err)
 {
-	struct config_builder b = { .err = err, .on_violation = TLSPROXY_BLOCK_AND_LOG };
-	int r = options_parse(argc, argv, &b.o, err);
+	struct config_builder b = { .command = command,
+				    .err = err,
+				    .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	int r = options_parse(command, argc, argv, &b.o, err);
 
 	if (r == 0) {
 		b.c = calloc(1, sizeof(*b.c));
@@ -284,6 +305,11 @@ void weir_config_free(struct weir_config *c)
 	free(c->name);
 	free(c->audit_path);
 	free(c->capture_path);
+	free(c->link.text);
+	free(c->link.path);
+	free(c->link.peer);
+	free(c->ca_out);
+	free(c->env_out);
 	policy_free(c->policy);
 	free(c);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `weir run` was asked to do: the configuration file and the flags on top
- * of it, fully checked before anything starts. Internal to weir/.
+ * What `weir run` or `weir gateway` was asked to do: the configuration file and
+ * the flags on top of it, fully checked before anything starts. Internal to weir/.
  */
 #ifndef WEIR_CONFIG_H
 #define WEIR_CONFIG_H
@@ -11,7 +11,7 @@
 #include "netstack/netstack.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
-#include "weir/addresses.h"
+#include "weir/address_pick.h"
 #include "weir/publish.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
@@ -32,6 +32,29 @@ struct secret_config {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+};
+
+/* Which command a configuration is for: what is run differs, nothing else. */
+enum config_command { CONFIG_RUN = 0, CONFIG_GATEWAY = 1 };
+
+enum link_kind {
+	LINK_TAP = 1,	     /* path: the interface's name */
+	LINK_FD = 2,	     /* fd: tells itself what it is */
+	LINK_STREAM = 3,     /* a Unix socket, frames behind their length */
+	LINK_DGRAM = 4,	     /* a Unix socket, a frame per datagram */
+	LINK_VHOST_USER = 5, /* a Unix socket of the vhost-user protocol */
+};
+
+/* Where the machine is that `weir gateway` serves. */
+struct link_config {
+	enum link_kind kind; /* 0: none */
+	char *text;	     /* as it was given, for messages and the record */
+	char *path;
+	char *peer;	 /* dgram: the only socket that is taken as the machine's; NULL: any */
+	int fd;		 /* LINK_FD */
+	bool vhost_user; /* LINK_FD: not to be told from a stream */
+	bool connect;	 /* the machine's side listens */
+	unsigned mode;	 /* of the socket we make */
 };
 
 struct weir_config {
@@ -74,25 +97,32 @@ struct weir_config {
 	uint64_t memory;	     /* bytes of the relay's buffers */
 	struct netstack_rates rates; /* up: egress, down: ingress */
 
+	struct net_wish wish;	/* of addresses */
 	struct sandbox_net net; /* the default until addresses_settle() */
 
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */
 
-	char **command; /* NULL-terminated, points into argv */
+	char **command; /* NULL-terminated, points into argv; NULL for a gateway */
+
+	struct link_config link; /* a gateway's */
+	char *ca_out;		 /* where the CA's certificate is written, or NULL */
+	char *env_out;		 /* where the placeholders are written, or NULL */
 };
 
 /*
- * argv: what follows `run`. On failure err says which flag or FILE:LINE:COL,
- * what is wrong and what to do; *ret is untouched. -ECANCELED: --help was asked for.
+ * argv: what follows `run` or `gateway`. On failure err says which flag or
+ * FILE:LINE:COL, what is wrong and what to do; *ret is untouched. -ECANCELED:
+ * --help was asked for.
  */
-must_check int weir_config_load(int argc, char **argv, struct weir_config **ret,
-				struct conf_error *err);
+must_check int weir_config_load(enum config_command command, int argc, char **argv,
+				struct weir_config **ret, struct conf_error *err);
 /* text as behind --rate, or "egress=none": changes that direction of *rates. */
 must_check int config_rate_change(const char *text, struct netstack_rates *rates,
 				  struct conf_error *err);
 void weir_config_free(struct weir_config *c);
-/* The text of `weir run --help`. */
-extern const char weir_run_help[];
+/* The texts of `weir run --help` and `weir gateway --help`, in parts; NULL ends them. */
+extern const char *const weir_help[][4];
+void weir_help_print(enum config_command c);
 
 #endif

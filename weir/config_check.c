@@ -7,6 +7,8 @@
  */
 #include "weir/config_internal.h"
 
+#include <stdio.h>
+
 static bool has_flag(const struct config_builder *b, enum option o)
 {
 	return b->o.of[o].n > 0;
@@ -71,6 +73,71 @@ static int check_intercept_off(struct config_builder *b)
 	return 0;
 }
 
+static int file_missing(struct config_builder *b, const char *what, enum option flag, const char *why)
+{
+	conf_error_set(b->err, "%s: %s; add %s FILE", what, why, option_name(flag));
+	return -EINVAL;
+}
+
+/*
+ * Nobody else brings into the machine what is made here at the start. Without
+ * it a secret could never be used, and every intercepted connection would fail.
+ */
+static int check_gateway(struct config_builder *b)
+{
+	const struct weir_config *c = b->c;
+	char fd[16];
+
+	if (!c->link.kind) {
+		conf_error_set(b->err, "--link is missing: tap:NAME, fd:N, stream:PATH, "
+				       "dgram:PATH or vhost-user:PATH");
+		return -EINVAL;
+	}
+	snprintf(fd, sizeof(fd), "%d", c->link.fd);
+	for (size_t i = 0; i < c->n_secrets; i++)
+		if (c->link.kind == LINK_FD && c->secrets[i].source == SECRET_FROM_FD &&
+		    str_eq(c->secrets[i].arg, fd)) {
+			conf_error_set(b->err, "%s: descriptor %s is the link", b->secret_places[i],
+				       fd);
+			return -EINVAL;
+		}
+	if (c->n_secrets && !c->env_out)
+		return file_missing(b, b->secret_places[0], OPTION_ENV_OUT,
+				    "the machine needs its placeholder");
+	if (c->tls_intercept && !c->ca_out)
+		return file_missing(b, "TLS interception", OPTION_CA_OUT,
+				    "the machine must trust weir's certificates");
+	if (!c->tls_intercept && c->ca_out) {
+		conf_error_set(b->err, "--ca-out: nothing is intercepted; add --tls-intercept");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Files that we write, each to one end. */
+static int check_distinct(struct config_builder *b)
+{
+	const struct weir_config *c = b->c;
+	const struct {
+		const char *what, *path;
+	} files[] = {
+		{ "record", c->audit_path },
+		{ "capture", c->capture_path },
+		{ "--ca-out", c->ca_out },
+		{ "--env-out", c->env_out },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		for (size_t k = i + 1; k < ARRAY_SIZE(files); k++)
+			if (files[i].path && files[k].path && str_eq(files[i].path, files[k].path) &&
+			    !str_eq(files[i].path, "/dev/null")) {
+				conf_error_set(b->err, "%s: %s and %s cannot be the same file",
+					       files[i].path, files[i].what, files[k].what);
+				return -EINVAL;
+			}
+	return 0;
+}
+
 int config_check(struct config_builder *b)
 {
 	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
@@ -96,10 +163,8 @@ int config_check(struct config_builder *b)
 				       option_name(tls_only[i]));
 			return -EINVAL;
 		}
-	if (c->audit_path && c->capture_path && str_eq(c->audit_path, c->capture_path)) {
-		conf_error_set(b->err, "%s: record and capture cannot be the same file",
-			       c->audit_path);
-		return -EINVAL;
-	}
-	return 0;
+	r = check_distinct(b);
+	if (r == 0 && b->command == CONFIG_GATEWAY)
+		r = check_gateway(b);
+	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
- * secrets, limits, publish and audit. Every key is known or refused, every
+ * secrets, limits, publish, network and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
  */
@@ -52,7 +52,7 @@ static int add_each(struct config_builder *b, const struct conf *list,
 }
 
 /* Paths in the file are meant from where the file is. */
-static int from_dir(const struct config_builder *b, const char *path, char **ret)
+int config_from_dir(const struct config_builder *b, const char *path, char **ret)
 {
 	return asprintf(ret, "%s%s", path[0] == '/' ? "" : b->dir, path) < 0 ? -ENOMEM : 0;
 }
@@ -184,7 +184,7 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 static int add_ca(struct config_builder *b, const struct where *w, const char *path)
 {
 	cleanup_free char *full = NULL;
-	int r = from_dir(b, path, &full);
+	int r = config_from_dir(b, path, &full);
 
 	return r < 0 ? r : config_add_upstream_ca(b, w, full);
 }
@@ -260,7 +260,7 @@ static int read_source(struct config_builder *b, const struct conf *c, struct se
 		if (!arg[0])
 			return conf_fail(c, b->err, "nothing behind \"%s\"", sources[i].prefix);
 		if (d->source == SECRET_FROM_FILE)
-			return from_dir(b, arg, &d->arg);
+			return config_from_dir(b, arg, &d->arg);
 		d->arg = strdup(arg);
 		return d->arg ? 0 : -ENOMEM;
 	}
@@ -373,7 +373,7 @@ static int read_path(struct config_builder *b, const struct conf *c, enum option
 		return conf_fail(c, b->err, "an empty path");
 	if (option_value(&b->o, flag))
 		return 0;
-	r = from_dir(b, text, &full);
+	r = config_from_dir(b, text, &full);
 	return r < 0 ? r : config_set_path(b, &w, path, full);
 }
 
@@ -410,7 +410,30 @@ static int read_floor(struct config_builder *b, const struct conf *c)
 		return r;
 	if (!text[0])
 		return conf_fail(c, b->err, "an empty path");
-	return from_dir(b, text, &b->floor);
+	return config_from_dir(b, text, &b->floor);
+}
+
+/* What only a gateway has: whoever runs a command with such a file means another one. */
+static int read_gateway(struct config_builder *b, const struct conf *c)
+{
+	static const char *const keys[] = { "link", "ca_out", "env_out" };
+	struct conf link = conf_member(c, "link"), ca = conf_member(c, "ca_out");
+	struct conf env = conf_member(c, "env_out");
+	struct where w = { .conf = &link };
+	const char *text = NULL;
+	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
+
+	if (r == 0 && b->command != CONFIG_GATEWAY)
+		return conf_fail(c, b->err, "a section of weir gateway, not of weir run");
+	if (r == 0)
+		r = conf_str(&link, &text, b->err);
+	if (r == 0 && text && !option_value(&b->o, OPTION_LINK))
+		r = config_set_link(b, &w, text);
+	if (r == 0)
+		r = read_path(b, &ca, OPTION_CA_OUT, &b->c->ca_out);
+	if (r == 0)
+		r = read_path(b, &env, OPTION_ENV_OUT, &b->c->env_out);
+	return r;
 }
 
 int config_read_file(struct config_builder *b)
@@ -423,6 +446,7 @@ int config_read_file(struct config_builder *b)
 		{ "dns", read_dns },	     { "tls", read_tls },
 		{ "secrets", read_secrets }, { "limits", config_read_limits },
 		{ "publish", read_publish }, { "audit", read_audit },
+		{ "gateway", read_gateway }, { "network", config_read_network },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text of `weir run --help`: 80 columns, grouped as a person looks for it. */
+/*
+ * The texts of `weir run --help` and `weir gateway --help`: 80 columns, grouped
+ * as a person looks for it. What both have stands once.
+ */
 #include "weir/config.h"
 
-const char weir_run_help[] =
+#include <stdio.h>
+
+static const char run_sandbox[] =
 	"Usage: weir run [OPTIONS] -- COMMAND [ARGUMENT...]\n"
 	"\n"
 	"Run a command in a sandbox whose network goes through a policy. Every decision\n"
@@ -15,9 +20,47 @@ const char weir_run_help[] =
 	"  --name NAME                    name of the sandbox (default: made up)\n"
 	"  --config FILE                  JSON (or YAML, TOML: .yaml, .toml) with the\n"
 	"                                 sections policy, dns, tls, secrets, limits,\n"
-	"                                 publish, audit and the key policy_floor;\n"
-	"                                 flags win\n"
+	"                                 publish, network, audit and the key\n"
+	"                                 policy_floor; flags win\n"
+	"\n";
+
+static const char gateway_link[] =
+	"Usage: weir gateway --link LINK [OPTIONS]\n"
 	"\n"
+	"Serve the network of a machine that somebody else runs (QEMU, Cloud Hypervisor,\n"
+	"libkrun, Firecracker, a network namespace): all it sends goes through a policy,\n"
+	"every decision is recorded. Says when it is ready, ends on SIGTERM or SIGINT.\n"
+	"\n"
+	"Link\n"
+	"  --link stream:PATH[,connect]   a Unix socket, frames behind their length:\n"
+	"                                 QEMU's -netdev stream, libkrun's passt mode.\n"
+	"                                 weir listens, one machine at a time; with\n"
+	"                                 connect the machine does (server=on)\n"
+	"  --link vhost-user:PATH[,connect]\n"
+	"                                 a Unix socket of a vhost-user device, weir\n"
+	"                                 being its back end: QEMU, Cloud Hypervisor\n"
+	"  --link dgram:PATH[,peer=PATH]  a Unix socket, a frame per datagram: QEMU's\n"
+	"                                 -netdev dgram, libkrun's unixgram. The machine\n"
+	"                                 is whoever sends first, until it leaves; with\n"
+	"                                 peer= only whoever sends from there\n"
+	"  --link tap:NAME                a tap of this network namespace, made when\n"
+	"                                 there is none\n"
+	"  --link fd:N[,vhost-user]       a descriptor that weir is started with: a tap\n"
+	"                                 (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR) or a Unix\n"
+	"                                 socket, connected or listening\n"
+	"                                 ,mode=0660 behind a PATH: who may connect;\n"
+	"                                 0600, only the user, when it is missing\n"
+	"  --ca-out FILE                  write the certificate authority's certificate,\n"
+	"                                 for the machine to trust; TLS interception\n"
+	"                                 needs it\n"
+	"  --env-out FILE                 write the secrets' placeholders as NAME=VALUE,\n"
+	"                                 for the machine's environment; secrets need it\n"
+	"  --name NAME                    name of the sandbox (default: made up)\n"
+	"  --config FILE                  as that of weir run, with a section gateway:\n"
+	"                                 link, ca_out, env_out\n"
+	"\n";
+
+static const char both[] =
 	"Policy (default: public addresses only)\n"
 	"  --policy FILE|PRESET           a file (JSON, .yaml, .toml), or none,\n"
 	"                                 public_only, non_local, allow_all\n"
@@ -92,6 +135,18 @@ const char weir_run_help[] =
 	"                                 sandbox: 10mbit, 2MB; TCP waits, what UDP\n"
 	"                                 sends too much is dropped; once each way\n"
 	"\n"
+	"Addresses\n"
+	"  --ipv4-pool CIDR               sandbox and gateway get a /30 of it that the\n"
+	"                                 host has no route to (default: 192.0.0.0/29, or\n"
+	"                                 a free /30 of the private networks)\n"
+	"  --ipv6-pool CIDR               the same, a /64 (default: fd77:6569:7200::/64)\n"
+	"  --dns-pool CIDR                where the addresses of names come from (default\n"
+	"                                 198.18.0.0/15 and fd77:6569:7200:1::/64);\n"
+	"                                 once for each family\n"
+	"  --mtu N                        of the sandbox's link, 1280 to 65520 (default\n"
+	"                                 1500)\n"
+	"  --mac ADDR                     the sandbox's, as 02:00:00:00:00:05\n"
+	"\n"
 	"Record\n"
 	"  --audit FILE                   append the record here (default: in\n"
 	"                                 ~/.local/state/weir/audit, see weir audit)\n"
@@ -100,7 +155,9 @@ const char weir_run_help[] =
 	"  -v, --verbose                  say more; twice: say everything\n"
 	"  -q, --quiet                    only errors\n"
 	"  -h, --help                     this text\n"
-	"\n"
+	"\n";
+
+static const char run_end[] =
 	"Exit status: the command's own; 125 weir failed, 126 the command cannot be\n"
 	"executed, 127 it was not found.\n"
 	"\n"
@@ -112,3 +169,29 @@ const char weir_run_help[] =
 	"           -- pip install requests\n"
 	"  weir run --backend netns --policy agent.json --audit agent.jsonl -- ./agent\n"
 	"  weir why ID        explain a refusal        weir audit    show the last record\n";
+
+static const char gateway_end[] =
+	"When ready, weir prints a line that begins with \"weir: ready\" (with --json an\n"
+	"object on standard output), and tells the service manager (NOTIFY_SOCKET).\n"
+	"\n"
+	"Exit status: 0 told to end, or the machine closed the only connection there can\n"
+	"be; 125 weir failed or the tap is gone.\n"
+	"\n"
+	"Examples\n"
+	"  weir gateway --link stream:/run/vm.sock --policy agent.json &\n"
+	"  qemu-system-x86_64 ... -device virtio-net-pci,netdev=n \\\n"
+	"      -netdev stream,id=n,server=off,addr.type=unix,addr.path=/run/vm.sock\n"
+	"  weir gateway --link vhost-user:/run/vm.sock --tls-intercept --ca-out ca.pem \\\n"
+	"      --secret API_KEY@api.example.com --env-out guest.env\n"
+	"  weir ctl NAME status     what it serves     weir audit    show the last record\n";
+
+const char *const weir_help[][4] = {
+	[CONFIG_RUN] = { run_sandbox, both, run_end },
+	[CONFIG_GATEWAY] = { gateway_link, both, gateway_end },
+};
+
+void weir_help_print(enum config_command c)
+{
+	for (const char *const *p = weir_help[c]; *p; p++)
+		fputs(*p, stdout);
+}

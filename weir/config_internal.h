@@ -6,7 +6,7 @@
  *   FILE ──► config_file.c (sections, keys, types)
  *                 │ one item at a time, with its place
  *                 ▼
- *            config_item.c (the one parser of each kind of item)
+ *            config_item.c, config_link.c (the one parser of each kind of item)
  *                 ▼
  *            config_check.c (what only the whole can show) ──► struct weir_config
  */
@@ -44,6 +44,7 @@
 /* A bundle of all public authorities is some 250 KiB. */
 #define CONFIG_CA_FILE_MAX ((size_t)8 << 20)
 #define CONFIG_ENV_NAME_MAX 128
+#define CONFIG_LINK_MAX 1024
 
 /* ---- the command line -------------------------------------------------------------- */
 
@@ -73,6 +74,11 @@ enum option {
 	OPTION_DNS_SERVE_STALE,
 	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
+	OPTION_IPV4_POOL,
+	OPTION_IPV6_POOL,
+	OPTION_DNS_POOL,
+	OPTION_MTU,
+	OPTION_MAC,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
 	OPTION_MAX_CONNECTIONS,
@@ -82,6 +88,9 @@ enum option {
 	OPTION_MEMORY_BUDGET,
 	OPTION_RATE,
 	OPTION_NAME,
+	OPTION_LINK,
+	OPTION_CA_OUT,
+	OPTION_ENV_OUT,
 	OPTION_JSON,
 	OPTION_VERBOSE,
 	OPTION_QUIET,
@@ -95,9 +104,10 @@ struct options {
 		const char **v;
 		size_t n;
 	} of[OPTIONS];
-	char **command;
+	char **command; /* of `weir run` */
 };
-must_check int options_parse(int argc, char **argv, struct options *ret, struct conf_error *err);
+must_check int options_parse(enum config_command command, int argc, char **argv,
+			     struct options *ret, struct conf_error *err);
 void options_fini(struct options *o);
 const char *option_name(enum option o); /* "--backend" */
 /* The only value, or NULL. */
@@ -118,6 +128,7 @@ struct where {
 int where_fail(const struct where *w, struct conf_error *err, const char *fmt, ...) printf_like(3, 4);
 
 struct config_builder {
+	enum config_command command;
 	struct weir_config *c;
 	struct options o;
 	struct conf_doc *doc; /* NULL: no --config */
@@ -144,9 +155,20 @@ must_check int config_set_answers(struct config_builder *b, const struct where *
 must_check int config_set_budget(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_stale(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_set_doh(struct config_builder *b, const struct where *w, const char *text);
+/* config_network.c */
+must_check int config_set_ipv4_pool(struct config_builder *b, const struct where *w,
+				    const char *text);
+must_check int config_set_ipv6_pool(struct config_builder *b, const struct where *w,
+				    const char *text);
+must_check int config_add_dns_pool(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_mtu(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_mac(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_read_network(struct config_builder *b, const struct conf *c);
 /* Replaces what was there. */
 must_check int config_set_path(struct config_builder *b, const struct where *w, char **path,
 			       const char *text);
+/* KIND:WHERE[,OPTION...]; a relative path of the file starts at its folder. */
+must_check int config_set_link(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_parse_violation(struct config_builder *b, const struct where *w,
 				      const char *text, enum tlsproxy_violation *ret);
 
@@ -182,6 +204,8 @@ must_check int config_read_limits(struct config_builder *b, const struct conf *c
 /* What only the whole can show. */
 must_check int config_check_limits(struct config_builder *b);
 
+/* A path of the file, which starts at the file's folder unless it is absolute. */
+must_check int config_from_dir(const struct config_builder *b, const char *text, char **ret);
 must_check int config_read_file(struct config_builder *b);
 must_check int config_check(struct config_builder *b);
 

@@ -8,6 +8,7 @@
 #include "policy/policy.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/run_addresses.h"
 #include "weir/sandbox.h"
 
 #include <fcntl.h>
@@ -233,6 +234,48 @@ static void check_bundle(void)
 	    has ? "" : "apt-get install ca-certificates, or give --upstream-ca");
 }
 
+/* Those that a sandbox would get now, and what of the host's is in the way. */
+static void check_addresses(void)
+{
+	struct sandbox_net net = sandbox_net_default;
+	struct host_routes routes = { 0 };
+	const struct host_route *in_way;
+	struct conf_error err = { { 0 } };
+	char text[512], slot[PREFIX_STRLEN], route[HOST_ROUTE_STRLEN], a[IP_STRLEN];
+	int r = host_routes_read(&routes);
+
+	if (r < 0)
+		say(OPTIONAL, "the host's routes", strerror(-r));
+	r = addresses_settle(&(struct net_wish){ .mtu = 0 }, &routes, SLOTS_LOOK, &net, NULL, &err);
+	if (r < 0) {
+		say(MISSING, "sandbox addresses", err.text);
+		host_routes_fini(&routes);
+		return;
+	}
+	for (int four = 1; four >= 0; four--) {
+		const struct ip_prefix *now = four ? &net.slot4 : &net.slot6;
+		const struct ip_prefix *usual =
+			four ? &sandbox_net_default.slot4 : &sandbox_net_default.slot6;
+
+		snprintf(text, sizeof(text), "%s", ip_format(four ? &net.guest4 : &net.guest6, a));
+		in_way = host_routes_overlap(&routes, usual);
+		if (in_way)
+			snprintf(text + strlen(text), sizeof(text) - strlen(text),
+				 ", of %s: the host has a route to %s", prefix_text(now, slot),
+				 host_route_text(in_way, route));
+		say(GOOD, four ? "IPv4 of a sandbox" : "IPv6 of a sandbox", text);
+	}
+	if (addresses_hidden(&net, &routes, NULL, text, sizeof(text))) {
+		say(OPTIONAL, "addresses of names", text);
+	} else {
+		snprintf(text, sizeof(text), "%s, ", prefix_text(&net.virtual4, slot));
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s",
+			 prefix_text(&net.virtual6, slot));
+		say(GOOD, "addresses of names", text);
+	}
+	host_routes_fini(&routes);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	struct utsname u;
@@ -249,6 +292,8 @@ int cmd_doctor(int argc, char **argv)
 		       geteuid() == 0 ? "as root" : "as an ordinary user");
 	printf("backend netns:\n");
 	check_netns();
+	printf("addresses:\n");
+	check_addresses();
 	printf("on the way out:\n");
 	check_resolver();
 	check_bundle();

@@ -2,8 +2,8 @@
 /*
  * The gateway process: start, isolation, loop, end.
  *
- * It ends when its supervisor does, when the link is closed, or with the
- * signal that ends everything. Ending closes every flow first, so that each
+ * It ends when its supervisor does, or with the signal that ends everything. A
+ * link that is lost ends the flows; what that means is the supervisor's to say. Ending closes every flow first, so that each
  * has its end on the record.
  */
 #include "weir/gateway_int.h"
@@ -98,6 +98,12 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 		loop_stop(gw->loop, 0);
 		return;
 	}
+	if (n >= 0 && m.head.type == MSG_LINK && gw->cfg->link.kind) {
+		/* Another machine, or none: what the one before had ends. */
+		if (netstack_relink(gw->ns, (enum netstack_link_kind)m.head.value, fd) < 0)
+			loop_stop(gw->loop, 1);
+		return;
+	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
 		return;
 	if (gateway_publish_message(gw, &m, (size_t)n, fd))
@@ -111,13 +117,31 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 		netstack_set_rates(gw->ns, &m.rates);
 }
 
-static int start_netstack(struct gateway *gw, int link)
+/* Its flows have ended, each with its own line. */
+static void on_link_down(void *ctx, bool last)
+{
+	struct gateway *gw = ctx;
+
+	record_run_event(&gw->record, "link_down");
+	if (last && msg_send(gw->record.sock, MSG_LINK_LOST, 0, NULL, 0, NULL, 0) < 0)
+		loop_stop(gw->loop, 0);
+}
+
+static void on_link_up(void *ctx)
+{
+	struct gateway *gw = ctx;
+
+	record_run_event(&gw->record, "link_up");
+}
+
+static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int link)
 {
 	static const struct netstack_ops plain = {
 		.flow_new = gateway_flow_new,
 		.flow_bytes = gateway_flow_bytes,
 		.flow_server_first = gateway_flow_server_first,
 		.flow_datagram = on_datagram,
+		.flow_waiting = gateway_flow_waiting,
 		.flow_end = gateway_flow_end,
 		.packet_refused = gateway_packet_refused,
 	};
@@ -138,12 +162,17 @@ static int start_netstack(struct gateway *gw, int link)
 	int r;
 
 	ops = plain;
+	/* In a sandbox the link goes with the command, whose end is told. */
+	if (gw->cfg->link.kind) {
+		ops.link_up = on_link_up;
+		ops.link_down = on_link_down;
+	}
 	if (gw->capture)
 		ops.frame = on_frame;
 	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
-	r = netstack_new(gw->loop, NETSTACK_LINK_TAP, link, &cfg, &ops, gw, &gw->ns);
+	r = netstack_new(gw->loop, kind, link, &cfg, &ops, gw, &gw->ns);
 	if (r == 0)
 		netstack_set_rates(gw->ns, &gw->cfg->rates);
 	return r;
@@ -154,6 +183,9 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	int r = loop_new(&gw->loop);
 
 	hash_key_random(&gw->key);
+	gw->quic = tlsproxy_quic_new();
+	if (r == 0 && !gw->quic)
+		r = -ENOMEM;
 	if (r == 0)
 		record_batch(&gw->record, gw->loop);
 	if (r == 0)
@@ -165,7 +197,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	if (r == 0)
 		r = gateway_dns_start(gw, spec);
 	if (r == 0)
-		r = start_netstack(gw, link);
+		r = start_netstack(gw, spec->link_kind, link);
 	if (r == 0)
 		r = gateway_publish_start(gw, spec);
 	if (r == 0)
@@ -225,6 +257,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	r = loop_run(gw.loop);
 	send_stats(&gw, 0);
 	netstack_free(gw.ns);
+	tlsproxy_quic_free(gw.quic);
 	gateway_refusals_flush(&gw);
 	dns_free(gw.dns);
 	gateway_dns_repeats_flush(&gw);

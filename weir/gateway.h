@@ -7,22 +7,24 @@
 #ifndef WEIR_GATEWAY_H
 #define WEIR_GATEWAY_H
 
+#include "netstack/netstack.h"
 #include "weir/config.h"
 
 struct gateway_spec {
 	pid_t parent; /* the supervisor */
 	const struct weir_config *cfg;
 	const char *run;
-	int supervisor;			  /* events out; its end is our end */
-	int proxy;			  /* flows to the tlsproxy; -1 without interception */
-	int capture;			  /* pcapng file, or -1 */
+	enum netstack_link_kind link_kind;
+	int supervisor;	      /* events out; its end is our end */
+	int proxy;	      /* flows to the tlsproxy; -1 without interception */
+	int capture;	      /* pcapng file, or -1 */
 	const struct publish_port *ports; /* published ones, their descriptors too */
 	size_t n_ports;
 	const struct endpoint *resolvers;
 	size_t n_resolvers;
 };
 
-/* In the forked child; link is the tap. Never returns. */
+/* In the forked child; link is of spec->link_kind. Never returns. */
 _Noreturn void gateway_main(const struct gateway_spec *spec, int link);
 
 #endif

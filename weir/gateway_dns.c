@@ -250,6 +250,28 @@ void gateway_dns_resolvers(struct gateway *gw, const struct endpoint *servers, s
 		log_warn("the new resolvers cannot be used, the old ones stay: %s", strerror(-r));
 }
 
+/* What the sandbox may call its gateway and itself. */
+static size_t own_names(const struct sandbox_net *net, struct dns_record ret[static DNS_OWN_MAX])
+{
+	static const char *const host[] = { SANDBOX_HOST_NAME, SANDBOX_HOST_NAME_MSB };
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(host); i++) {
+		struct name name;
+
+		if (name_parse(host[i], strlen(host[i]), &name, NULL) < 0)
+			continue;
+		ret[n++] = (struct dns_record){ name, net->gateway4 };
+		ret[n++] = (struct dns_record){ name, net->gateway6 };
+	}
+	if (name_parse(SANDBOX_OWN_NAME, strlen(SANDBOX_OWN_NAME), &ret[n].name, NULL) == 0) {
+		ret[n + 1].name = ret[n].name;
+		ret[n++].addr = net->guest4;
+		ret[n++].addr = net->guest6;
+	}
+	return n;
+}
+
 int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 {
 	static const struct dns_ops ops = {
@@ -260,6 +282,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.judge_type = judge_type,
 		.new_denial_id = new_denial_id,
 	};
+	struct dns_record own[DNS_OWN_MAX];
 	struct dns_config cfg = {
 		.mode = gw->cfg->dns_mode,
 		.upstreams = spec->resolvers,
@@ -268,6 +291,9 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.n_records = gw->cfg->n_dns_records,
 		.virtual4 = gw->cfg->net.virtual4,
 		.virtual6 = gw->cfg->net.virtual6,
+		.own = own,
+		.n_own = own_names(&gw->cfg->net, own),
+		.own_nets = { gw->cfg->net.slot4, gw->cfg->net.slot6 },
 		.timeout_ms = gw->cfg->dns_timeout_ms,
 		.stale_s = gw->cfg->dns_stale_s,
 		/* QUIC is refused where TLS is read. */

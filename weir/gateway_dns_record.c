@@ -151,11 +151,14 @@ void gateway_dns_event(void *ctx, const struct dns_event *d)
 	/* A rule is named where it decided: not for what is answered or refused without one. */
 	r->ruled = d->q->name.len && s.denied == (r->answer != POLICY_ANSWER_ALLOW) &&
 		   d->result != DNS_REBIND && d->result != DNS_REFUSED && d->result != DNS_BUDGET;
-	if (s.denied || !d->q->name.len)
+	if (d->detail == dns_own_detail)
+		r->ruled = false;
+	if (s.denied || !d->q->name.len || d->detail == dns_own_detail)
 		r->observed = false;
 	if (d->result == DNS_REBIND)
 		r->by.floor = false;
-	s.own_denial = (!s.denied && d->q->name.len && was_observed(gw, d, r, &s.detail, text)) ||
+	s.own_denial = (!s.denied && d->q->name.len && d->detail != dns_own_detail &&
+			was_observed(gw, d, r, &s.detail, text)) ||
 		       (d->result == DNS_REFUSED && !denial);
 	if (gateway_dns_counted(gw, &s))
 		return;

@@ -14,6 +14,8 @@
  */
 #include "weir/gateway_int.h"
 
+#include "weir/flow_name.h"
+
 static const char *const no_name = "no name was given out for this address";
 
 /* ---- life ---------------------------------------------------------------- */
@@ -304,6 +306,20 @@ static bool limit_allows(struct flow *f, const struct ip_addr *addr)
 	return true;
 }
 
+/* As with TLS over TCP: denied, or while only observing let through and recorded so. */
+static bool allow_disagreement(struct flow *f)
+{
+	static const char why[] = "the QUIC server name is not the name of the address";
+
+	if (judge_enforces(&f->gw->judge)) {
+		gateway_flow_deny(f, NULL, why);
+		return false;
+	}
+	f->ruling = judge_own_refusal(&f->gw->judge);
+	f->doubt = why;
+	return true;
+}
+
 void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
@@ -330,6 +346,8 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	if (!limit_allows(f, &pass[0].addr))
 		return;
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
+	if (f->quic_disagrees && f->name_rests && !allow_disagreement(f))
+		return;
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {
 		bool v6 = t->remote.addr.family == 6 && t->proto != NETSTACK_UDP;
@@ -413,21 +431,32 @@ static void new_real(struct flow *f)
 		gateway_flow_fail(f, ENOMEM, "no memory for the names of an address");
 		return;
 	}
-	/* A datagram tells no name; what the address was given out for is all there will be. */
-	f->fact = tcp ? POLICY_UNKNOWN : f->n_candidates ? POLICY_KNOWN : POLICY_NONE;
+	/* A datagram of anything but QUIC tells no name; what the address was given out for is all there will be. */
+	f->fact = tcp			     ? POLICY_UNKNOWN
+		  : f->quic == QUIC_NAMED    ? POLICY_KNOWN
+		  : f->quic == QUIC_NAMELESS ? POLICY_NONE
+		  : f->n_candidates	     ? POLICY_KNOWN
+					     : POLICY_NONE;
+	f->unproven = f->quic == QUIC_NAMED &&
+		      !flow_name_given(&f->name, NULL, f->candidates, f->n_candidates);
+	if (f->unproven)
+		f->doubt = "the client names a host that this address was not given out for";
 	gateway_flow_judge(f, &t->remote, 1);
 }
 
 static void new_virtual(struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct name shown = f->name;
 	struct ruling r;
 
 	if (!dns_virtual_name(f->gw->dns, &t->remote.addr, &f->name)) {
 		gateway_flow_fail(f, EHOSTUNREACH, no_name);
 		return;
 	}
+	f->quic_disagrees = f->quic == QUIC_NAMED && !name_equal(&shown, &f->name);
 	f->has_name = true;
+	f->doubt = NULL;
 	f->fact = POLICY_KNOWN;
 	f->name_from = "virtual";
 	/* Denied since it was given out: not even its resolution may leave. */
@@ -489,7 +518,15 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		new_gateway_echo(f);
 	else if (t->proto != NETSTACK_ICMP && other_resolution(t))
 		gateway_flow_deny(f, NULL, other_resolution(t));
-	else if (dns_is_virtual(gw->dns, &t->remote.addr))
+	else if (t->proto == NETSTACK_UDP)
+		gateway_quic_look(f);
+	else
+		gateway_flow_begin(f);
+}
+
+void gateway_flow_begin(struct flow *f)
+{
+	if (dns_is_virtual(f->gw->dns, &netstack_flow_tuple(f->ns)->remote.addr))
 		new_virtual(f);
 	else
 		new_real(f);

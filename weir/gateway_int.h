@@ -74,6 +74,7 @@ struct gateway {
 	struct loop *loop;
 	struct netstack *ns;
 	struct dns *dns;
+	struct tlsproxy_quic *quic;
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
@@ -91,6 +92,13 @@ struct gateway {
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
 	size_t next_observed;
+};
+
+/* What a UDP flow's first datagrams are. */
+enum flow_quic {
+	QUIC_NONE = 0, /* no QUIC that could be read, or not looked at */
+	QUIC_NAMED,
+	QUIC_NAMELESS, /* QUIC whose name cannot be known */
 };
 
 struct flow {
@@ -116,8 +124,10 @@ struct flow {
 	bool unpoliced;	   /* a later policy ended it: told in its end */
 	bool unreadable;   /* no request will ever be read from it */
 	const char *doubt; /* why its name is missing, for the record */
-	bool early;	   /* handshake done before dialling: the name comes first */
-	bool want_proxy;   /* for after a dial */
+	enum flow_quic quic;
+	bool quic_disagrees; /* it asks for another name than that of its address */
+	bool early;	     /* handshake done before dialling: the name comes first */
+	bool want_proxy;     /* for after a dial */
 	bool proxy_tls;
 	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
@@ -142,6 +152,8 @@ struct flow {
 void gateway_flow_new(void *ctx, struct netstack_flow *ns);
 void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how,
 		      const struct netstack_counts *c);
+/* What it is has been looked at: to a verdict. */
+void gateway_flow_begin(struct flow *f);
 struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct netstack_flow *ns);
 void gateway_flow_free(struct flow *f);
 /* Facts of this flow for one real address; name and http are still to be filled in. */
@@ -170,6 +182,11 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns);
 void gateway_first_timeout(struct loop_timer *t);
 /* Hands guest and upstream to the tlsproxy. */
 void gateway_to_proxy(struct flow *f, int upstream_fd);
+
+/* gateway_quic.c */
+/* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */
+void gateway_quic_look(struct flow *f);
+void gateway_flow_waiting(void *ctx, struct netstack_flow *ns);
 
 /* gateway_dns.c */
 must_check int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec);

@@ -187,8 +187,10 @@ void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t i
 		.ip_proto = ip_proto,
 		.deny = true,
 		.ruling = judge_refusal(&gw->judge),
-		.detail = how == NETSTACK_LIMIT	   ? "the limit of concurrent flows is reached"
+		.detail = t->inbound
+				  ? "the sandbox has sent none there, so none is taken from there"
 			  : how == NETSTACK_MEMORY ? "the memory budget is used up"
+			  : how == NETSTACK_LIMIT  ? "the limit of concurrent flows is reached"
 						   : "this kind of packet is not carried",
 	};
 	char denial[DENIAL_ID_LEN];

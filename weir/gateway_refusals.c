@@ -52,7 +52,7 @@ static struct refusal *find(struct refusals *all, const struct refusal *r)
 static void count(struct refusals *all, const struct refusal *r)
 {
 	struct refusal w, *k = find(all, r);
-	uint16_t port = r->tuple.remote.port;
+	uint16_t port = r->tuple.inbound ? r->tuple.guest.port : r->tuple.remote.port;
 
 	if (!k && all->n >= REFUSAL_KINDS) {
 		w = widened(r);

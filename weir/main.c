@@ -16,6 +16,7 @@ static const char usage[] =
 	"weir - run a command behind a network policy, with secrets it never sees\n"
 	"\n"
 	"  weir run [OPTIONS] -- COMMAND...  run a command in a sandbox; exits as it does\n"
+	"  weir gateway --link LINK          serve the link of a machine that others run\n"
 	"  weir audit [FILE]                 the record of a run, as a table\n"
 	"  weir why ID                       what was denied, and what would change it\n"
 	"  weir ctl [NAME ...]               sandboxes that run: status, another policy\n"
@@ -43,10 +44,10 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	    { "policy", cmd_policy },	  { "audit", cmd_audit },
-	{ "ctl", cmd_ctl },	    { "why", cmd_why },		  { "doctor", cmd_doctor },
-	{ "version", cmd_version }, { "--version", cmd_version }, { "help", cmd_help },
-	{ "--help", cmd_help },	    { "-h", cmd_help },
+	{ "run", cmd_run },	  { "gateway", cmd_gateway }, { "policy", cmd_policy },
+	{ "audit", cmd_audit },	  { "ctl", cmd_ctl },	      { "why", cmd_why },
+	{ "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },
+	{ "help", cmd_help },	  { "--help", cmd_help },     { "-h", cmd_help },
 };
 
 /*
@@ -61,21 +62,11 @@ static int open_standard_descriptors(void)
 	return 0;
 }
 
-/* Words of the design that a person may know and this version does not have. */
-static bool is_of_a_later_version(const char *word)
-{
-	return str_eq(word, "gateway");
-}
-
 static int unknown(const char *word)
 {
 	const char *names[ARRAY_SIZE(commands)], *near;
 	char quoted[80];
 
-	if (is_of_a_later_version(word)) {
-		log_error("%s is not in this version (" WEIR_VERSION "); see: weir --help", word);
-		return 2;
-	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		names[i] = commands[i].name;
 	near = str_suggest(word, names, ARRAY_SIZE(names));

@@ -16,6 +16,7 @@
  *   supervisor ──► gateway  MSG_STATS (a number, which comes back with them), MSG_RATES
  *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
+ *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
  */
@@ -38,7 +39,7 @@ enum msg_type {
 	MSG_CA = 7,	     /* text: PEM */
 	MSG_PLACEHOLDER = 8, /* text, value = index */
 	MSG_TERMINATE = 9,   /* text: name of the secret */
-	MSG_LINK = 10,	     /* descriptor: tap */
+	MSG_LINK = 10,	     /* descriptor: the link; to a gateway: value its kind, or no link */
 	MSG_GO = 11,
 	MSG_SIGNAL = 12,       /* value: signal number for the command */
 	MSG_STOPPED = 13,      /* the command stopped (job control); value: by which signal */
@@ -58,6 +59,7 @@ enum msg_type {
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
+	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 };
 
 struct msg_head {

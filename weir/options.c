@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line of `weir run`: which flags, which values, where the command
+ * The command line of `weir run` and `weir gateway`: which flags, which values, where the command
  * starts. "--flag value" and "--flag=value" are the same; a value that begins
  * with '-' needs the second form, so that a forgotten value is noticed. What a value
  * means is not judged here.
  */
 #include "weir/config_internal.h"
 
-enum { FLAG_VALUE = 1, FLAG_REPEAT = 2 };
+enum { FLAG_VALUE = 1, FLAG_REPEAT = 2, FLAG_RUN = 4, FLAG_GATEWAY = 8 };
 
 static const struct {
 	const char *name;
 	unsigned how;
 } flags[OPTIONS] = {
-	[OPTION_BACKEND] = { "--backend", FLAG_VALUE },
+	[OPTION_BACKEND] = { "--backend", FLAG_VALUE | FLAG_RUN },
 	[OPTION_CONFIG] = { "--config", FLAG_VALUE },
 	[OPTION_POLICY] = { "--policy", FLAG_VALUE },
 	[OPTION_NET] = { "--net", FLAG_VALUE },
@@ -38,6 +38,11 @@ static const struct {
 	[OPTION_DNS_SERVE_STALE] = { "--dns-serve-stale", FLAG_VALUE },
 	[OPTION_DNS_DOH] = { "--dns-doh", FLAG_VALUE },
 	[OPTION_PUBLISH] = { "--publish", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_IPV4_POOL] = { "--ipv4-pool", FLAG_VALUE },
+	[OPTION_IPV6_POOL] = { "--ipv6-pool", FLAG_VALUE },
+	[OPTION_DNS_POOL] = { "--dns-pool", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_MTU] = { "--mtu", FLAG_VALUE },
+	[OPTION_MAC] = { "--mac", FLAG_VALUE },
 	[OPTION_AUDIT] = { "--audit", FLAG_VALUE },
 	[OPTION_CAPTURE] = { "--capture", FLAG_VALUE },
 	[OPTION_MAX_CONNECTIONS] = { "--max-connections", FLAG_VALUE },
@@ -47,6 +52,9 @@ static const struct {
 	[OPTION_MEMORY_BUDGET] = { "--memory-budget", FLAG_VALUE },
 	[OPTION_RATE] = { "--rate", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_NAME] = { "--name", FLAG_VALUE },
+	[OPTION_LINK] = { "--link", FLAG_VALUE | FLAG_GATEWAY },
+	[OPTION_CA_OUT] = { "--ca-out", FLAG_VALUE | FLAG_GATEWAY },
+	[OPTION_ENV_OUT] = { "--env-out", FLAG_VALUE | FLAG_GATEWAY },
 	[OPTION_JSON] = { "--json", 0 },
 	[OPTION_VERBOSE] = { "--verbose", FLAG_REPEAT },
 	[OPTION_QUIET] = { "--quiet", 0 },
@@ -65,21 +73,35 @@ void options_fini(struct options *o)
 	*o = (struct options){ 0 };
 }
 
-static int unknown(const char *arg, size_t len, struct conf_error *err)
+static const char *command_name(enum config_command c)
+{
+	return c == CONFIG_GATEWAY ? "gateway" : "run";
+}
+
+static bool belongs(enum option o, enum config_command c)
+{
+	unsigned only = flags[o].how & (FLAG_RUN | FLAG_GATEWAY);
+
+	return !only || only == (c == CONFIG_GATEWAY ? FLAG_GATEWAY : FLAG_RUN);
+}
+
+static int unknown(enum config_command c, const char *arg, size_t len, struct conf_error *err)
 {
 	const char *names[OPTIONS], *near;
 	char word[64], quoted[128];
+	size_t n = 0;
 
 	for (size_t i = 0; i < OPTIONS; i++)
-		names[i] = flags[i].name;
+		if (belongs((enum option)i, c))
+			names[n++] = flags[i].name;
 	log_quote(arg, len, quoted, sizeof(quoted));
 	memcpy(word, arg, MIN(len, sizeof(word) - 1));
 	word[MIN(len, sizeof(word) - 1)] = 0;
-	near = str_suggest(word, names, OPTIONS);
+	near = str_suggest(word, names, n);
 	if (near)
 		conf_error_set(err, "%s: unknown flag; did you mean %s?", quoted, near);
 	else
-		conf_error_set(err, "%s: unknown flag; see weir run --help", quoted);
+		conf_error_set(err, "%s: unknown flag; see weir %s --help", quoted, command_name(c));
 	return -EINVAL;
 }
 
@@ -127,14 +149,21 @@ static int looks_like_flag(const char *flag, const char *value, struct conf_erro
 }
 
 /* One flag at argv[*at]; leaves *at on its last word. */
-static int parse_one(struct options *o, int argc, char **argv, int *at, struct conf_error *err)
+static int parse_one(struct options *o, enum config_command c, int argc, char **argv, int *at,
+		     struct conf_error *err)
 {
 	const char *arg = argv[*at], *value = "";
 	size_t len = strcspn(arg, "=");
 	enum option i = find(arg, len);
 
 	if (i == OPTIONS)
-		return unknown(arg, len, err);
+		return unknown(c, arg, len, err);
+	if (!belongs(i, c)) {
+		conf_error_set(err, "%s: a flag of weir %s, not of weir %s", flags[i].name,
+			       command_name(c == CONFIG_RUN ? CONFIG_GATEWAY : CONFIG_RUN),
+			       command_name(c));
+		return -EINVAL;
+	}
 	if (!(flags[i].how & FLAG_VALUE)) {
 		if (arg[len] == '=') {
 			conf_error_set(err, "%s: takes no value", flags[i].name);
@@ -155,7 +184,30 @@ static int parse_one(struct options *o, int argc, char **argv, int *at, struct c
 	return add(o, i, value, err);
 }
 
-int options_parse(int argc, char **argv, struct options *ret, struct conf_error *err)
+/* What stands behind the flags: a command for `run`, nothing for `gateway`. */
+static int check_rest(enum config_command c, int argc, char **argv, int at, struct conf_error *err)
+{
+	char quoted[80];
+
+	if (c == CONFIG_RUN && (at >= argc || !argv[at][0])) {
+		conf_error_set(
+			err,
+			"there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
+		return -EINVAL;
+	}
+	if (c == CONFIG_GATEWAY && at < argc) {
+		log_quote(argv[at], strlen(argv[at]), quoted, sizeof(quoted));
+		conf_error_set(err,
+			       "\"%s\": nothing belongs behind the flags: weir gateway --link LINK "
+			       "[OPTIONS]; weir run is for commands",
+			       quoted);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int options_parse(enum config_command command, int argc, char **argv, struct options *ret,
+		  struct conf_error *err)
 {
 	struct options o = { 0 };
 	int r = 0, i;
@@ -167,22 +219,18 @@ int options_parse(int argc, char **argv, struct options *ret, struct conf_error 
 		}
 		if (argv[i][0] != '-' || !argv[i][1])
 			break;
-		r = parse_one(&o, argc, argv, &i, err);
+		r = parse_one(&o, command, argc, argv, &i, err);
 		/* Whoever asks for help may not know the rest of the line either. */
 		if (r == 0 && o.of[OPTION_HELP].n)
 			r = -ECANCELED;
 	}
-	if (r == 0 && (i >= argc || !argv[i][0])) {
-		conf_error_set(
-			err,
-			"there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
-		r = -EINVAL;
-	}
+	if (r == 0)
+		r = check_rest(command, argc, argv, i, err);
 	if (r < 0) {
 		options_fini(&o);
 		return r;
 	}
-	o.command = argv + i;
+	o.command = command == CONFIG_RUN ? argv + i : NULL;
 	*ret = o;
 	return 0;
 }

@@ -129,14 +129,14 @@ static void judge_rebind(struct replay *r, const json_t *e, struct replay_item *
 static void take_dns(struct replay *r, const json_t *e)
 {
 	bool rebind = str_eq(audit_get(e, "result"), "rebind");
-	bool reverse = str_eq(audit_get(e, "detail"), "virtual address");
+	bool own = record_is_own_network(e);
 	const char *type = audit_get(e, "qtype");
 	struct replay_item item = { 0 };
 	struct policy_verdict v;
 	struct name name, subject;
 	uint16_t number;
 
-	if (reverse) {
+	if (own) {
 		replay_apart(r, "query", "answered by weir itself: its own addresses", e);
 		return;
 	}

@@ -99,7 +99,7 @@ static void take_dns(struct suggest *s, const json_t *e)
 		return;
 	if (record_verdict_of(e) == AUDIT_V_ALLOW)
 		record_names_learn(&s->names, e, &name);
-	if (!is_wanted(s, e) || str_eq(audit_get(e, "detail"), "virtual address"))
+	if (!is_wanted(s, e) || record_is_own_network(e))
 		return;
 	suggest_query(&s->uses, &name, answered ? type : NULL);
 	if (!record_is_own_answer(e))

@@ -51,6 +51,15 @@ void record_batch(struct record *r, struct loop *loop)
 	r->task.cb = on_turn_over;
 }
 
+void record_run_event(struct record *r, const char *event)
+{
+	struct audit_event e;
+
+	audit_event_begin(&e, "run");
+	audit_str(&e, "event", event);
+	record_send(r, &e);
+}
+
 const char *record_rule_name(const struct policy_verdict *v, char out[static 24])
 {
 	if (v->rule_id)

@@ -3,6 +3,7 @@
 #include "weir/record_read.h"
 
 #include "base/base.h"
+#include "dns/dns.h"
 
 #include <stdio.h>
 
@@ -106,6 +107,13 @@ bool record_is_own_answer(const json_t *e)
 	const char *detail = audit_get(e, "detail");
 
 	return str_eq(detail, "static record") || str_eq(detail, "special-use name");
+}
+
+bool record_is_own_network(const json_t *e)
+{
+	const char *detail = audit_get(e, "detail");
+
+	return str_eq(detail, "virtual address") || str_eq(detail, dns_own_detail);
 }
 
 int record_names_init(struct record_names *n)

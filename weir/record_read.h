@@ -30,6 +30,8 @@ bool record_is_observed(const json_t *e);
 
 /* A dns event of what weir knows by itself: no rule had a say in the addresses. */
 bool record_is_own_answer(const json_t *e);
+/* About an address of the sandbox's own network, by weir alone: nothing to be judged. */
+bool record_is_own_network(const json_t *e);
 /* What a dns event teaches: who was given which address, and what stood behind it. */
 struct record_names {
 	struct replay_names *given, *real;

@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The supervisor of one sandbox.
+ * The supervisor of one run, whatever is run: a sandboxed command
+ * (run_command.c) or a link to somebody else's machine (run_link.c).
  *
  *   tlsproxy forked ─► its placeholders and CA arrive ─► our copy of the
- *   secrets is wiped ─► sandbox made, its tap arrives ─► gateway forked ─►
- *   command started ─► ... ─► command ends ─► gateway and tlsproxy say their
- *   last words ─► record closed ─► exit with the command's status
+ *   secrets is wiped ─► the link is there ─► gateway forked ─► go ─► ... ─►
+ *   what is run ends ─► gateway and tlsproxy say their last words ─► record
+ *   closed ─► exit
  *
  * It owns the record: the other processes send events, it alone numbers and
  * writes them. It never waits for a child with a blocking call while another
  * could be blocked on it. Whatever dies out of turn ends the run: fail closed.
  */
-#include "weir/run.h"
-
 #include "weir/message.h"
+#include "weir/run_addresses.h"
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -25,7 +24,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXIT_WEIR_FAILED 125
 /* How long the helpers may take to say their last words. */
 #define LAST_WORDS (5 * NS_PER_S)
 
@@ -37,14 +35,15 @@ static void kill_child(struct child *c)
 		kill(c->pid, SIGKILL);
 }
 
-/* The command is over, one way or another: let the helpers finish. */
-static void begin_end(struct run *r)
+void run_end(struct run *r)
 {
 	struct child *helpers[] = { &r->gateway, &r->proxy };
 
-	if (r->command_ended)
+	if (r->ending)
 		return;
-	r->command_ended = true;
+	r->ending = true;
+	if (r->subject->ending)
+		r->subject->ending(r);
 	kill_child(&r->sandbox);
 	for (size_t i = 0; i < 2; i++)
 		if (helpers[i]->pid)
@@ -57,7 +56,7 @@ void run_fail(struct run *r, const char *fmt, ...)
 	char text[512];
 	va_list ap;
 
-	if (r->failed || r->command_ended)
+	if (r->failed || r->ending)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
@@ -67,7 +66,7 @@ void run_fail(struct run *r, const char *fmt, ...)
 	r->status = EXIT_WEIR_FAILED;
 	if (r->log)
 		run_record_event(r, "failed", text);
-	begin_end(r);
+	run_end(r);
 }
 
 static void on_deadline(struct loop_timer *t)
@@ -84,9 +83,9 @@ static bool all_gone(const struct run *r)
 	       !r->sandbox.pid;
 }
 
-static void check_end(struct run *r)
+void run_check_end(struct run *r)
 {
-	if (r->command_ended && all_gone(r))
+	if (r->ending && all_gone(r))
 		loop_stop(r->loop, 0);
 }
 
@@ -94,10 +93,12 @@ static void check_end(struct run *r)
 
 static void channel_closed(struct child *c)
 {
+	const struct run *r = c->run;
+
 	loop_io_del(&c->io);
-	if (!c->run->command_ended)
-		run_fail(c->run, "the %s ended unexpectedly; the sandbox was stopped", c->name);
-	check_end(c->run);
+	if (!c->run->ending)
+		run_fail(c->run, "the %s ended unexpectedly; %s", c->name, r->subject->stopped);
+	run_check_end(c->run);
 }
 
 /* Whether each is an event is checked where it is taken up. */
@@ -130,8 +131,8 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 	if (m.head.type == MSG_EVENT)
 		record_lines(c, m.text, (size_t)n);
 	else if (m.head.type == MSG_TERMINATE)
-		run_fail(c->run, "secret %.100s was about to leave for the wrong place; the sandbox was stopped",
-			 m.text);
+		run_fail(c->run, "secret %.100s was about to leave for the wrong place; %s", m.text,
+			 c->run->subject->stopped);
 	else if (m.head.type == MSG_FAILED)
 		run_fail(c->run, "%s", m.text);
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
@@ -139,89 +140,10 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 		run_policy_word(c, &m, (size_t)n);
 	else if (m.head.type == MSG_STATS && c == &c->run->gateway)
 		run_stats_word(c->run, &m, (size_t)n);
+	else if (m.head.type == MSG_LINK_LOST && c->run->subject->link_lost)
+		c->run->subject->link_lost(c->run);
 	else if (c == &c->run->gateway)
 		run_ports_word(c->run, &m, (size_t)n);
-}
-
-/* ---- job control ---------------------------------------------------------------- */
-
-static bool in_foreground(const struct run *r)
-{
-	return r->tty >= 0 && tcgetpgrp(r->tty) == getpgrp();
-}
-
-static void resume(struct run *r, bool give)
-{
-	r->given = r->given || give;
-	if (msg_send(r->sandbox.sock, MSG_RESUME, r->given, NULL, 0, NULL, 0) < 0)
-		begin_end(r);
-}
-
-/*
- * The command stopped. What asks for the terminal gets it if it is ours to
- * give. Otherwise our whole job stops, as the shell expects of ^Z; going on
- * arrives as SIGCONT. In a group that no shell watches SIGTSTP has no effect:
- * the command then goes on at once, or, where it wants a terminal it can never
- * have, is hung up as the kernel does with orphans.
- */
-static void on_stopped(struct run *r, int sig)
-{
-	bool wants_terminal = sig == SIGTTIN || sig == SIGTTOU;
-	sigset_t pending;
-
-	if (r->tty < 0)
-		return;
-	if (wants_terminal && in_foreground(r)) {
-		resume(r, true);
-		return;
-	}
-	if (r->given)
-		tcsetpgrp(r->tty, getpgrp());
-	kill(0, SIGTSTP);
-	sigpending(&pending);
-	if (sigismember(&pending, SIGCONT)) {
-		r->given = false;
-		return;
-	}
-	if (wants_terminal && msg_send(r->sandbox.sock, MSG_SIGNAL, SIGHUP, NULL, 0, NULL, 0) < 0)
-		begin_end(r);
-	else
-		resume(r, false);
-}
-
-/* A terminal whose foreground has gone is taken back; one that somebody else has by now is not. */
-static void take_terminal(struct run *r)
-{
-	pid_t group = r->given ? tcgetpgrp(r->tty) : -1;
-
-	if (group > 0 && kill(-group, 0) < 0 && errno == ESRCH)
-		tcsetpgrp(r->tty, getpgrp());
-}
-
-static void on_sandbox(struct loop_io *io, uint32_t revents)
-{
-	struct child *c = container_of(io, struct child, io);
-	struct run *r = c->run;
-	struct msg m;
-	ssize_t n = msg_recv(io->fd, &m, NULL, 0, NULL);
-
-	(void)revents;
-	if (n < 0) {
-		loop_io_del(io);
-		if (!r->command_ended)
-			run_fail(r, "the sandbox was killed");
-		check_end(r);
-	} else if (m.head.type == MSG_STOPPED) {
-		on_stopped(r, m.head.value);
-	} else if (m.head.type == MSG_FAILED) {
-		run_fail(r, "%s", m.text);
-	} else if (m.head.type == MSG_EXIT) {
-		if (n > 0)
-			log_error("%s", m.text);
-		r->status = WIFEXITED(m.head.value) ? WEXITSTATUS(m.head.value)
-						    : 128 + WTERMSIG(m.head.value);
-		begin_end(r);
-	}
 }
 
 /* ---- signals --------------------------------------------------------------------- */
@@ -238,7 +160,7 @@ static void reap(struct run *r)
 				all[i]->pid = 0;
 				all[i]->status = status;
 			}
-	check_end(r);
+	run_check_end(r);
 }
 
 static void on_signal(struct loop_io *io, uint32_t revents)
@@ -251,11 +173,8 @@ static void on_signal(struct loop_io *io, uint32_t revents)
 		return;
 	if (si.ssi_signo == SIGCHLD)
 		reap(r);
-	else if (si.ssi_signo == SIGCONT && !r->command_ended)
-		resume(r, in_foreground(r) && isatty(STDOUT_FILENO));
-	else if (!r->command_ended &&
-		 msg_send(r->sandbox.sock, MSG_SIGNAL, (int32_t)si.ssi_signo, NULL, 0, NULL, 0) < 0)
-		begin_end(r);
+	else if (!r->ending)
+		r->subject->signal(r, (int)si.ssi_signo);
 }
 
 static int start_signals(struct run *r)
@@ -275,7 +194,7 @@ static int start_signals(struct run *r)
 	return fd < 0 ? -errno : loop_io_add(r->loop, &r->signals, fd, EPOLLIN, on_signal);
 }
 
-static int listen_to(struct run *r, struct child *c, void (*cb)(struct loop_io *io, uint32_t revents))
+int run_listen_to(struct run *r, struct child *c, void (*cb)(struct loop_io *io, uint32_t revents))
 {
 	return c->pid ? loop_io_add(r->loop, &c->io, c->sock, EPOLLIN, cb) : 0;
 }
@@ -286,11 +205,11 @@ static int listen_to_all(struct run *r, struct conf_error *err)
 	int rc = start_signals(r);
 
 	if (rc == 0)
-		rc = listen_to(r, &r->gateway, on_helper);
+		rc = run_listen_to(r, &r->gateway, on_helper);
 	if (rc == 0)
-		rc = listen_to(r, &r->proxy, on_helper);
+		rc = run_listen_to(r, &r->proxy, on_helper);
 	if (rc == 0)
-		rc = listen_to(r, &r->sandbox, on_sandbox);
+		rc = r->subject->listen(r);
 	if (rc < 0)
 		conf_error_set(err, "%s", strerror(-rc));
 	return rc;
@@ -309,19 +228,6 @@ static void make_id(struct run *r)
 	r->id[0] = alphabet[10 + b[0] % 22];
 }
 
-static int check_backend(const struct weir_config *cfg, struct conf_error *err)
-{
-	if (cfg->backend == BACKEND_NETNS)
-		return 0;
-	conf_error_set(err,
-		       cfg->backend == BACKEND_AUTO
-			       ? "auto takes only a microVM, which this version does not have; "
-				 "to isolate with namespaces, say so: --backend netns"
-			       : "the microVM backends kvm and qemu are not in this version; use "
-				 "--backend netns");
-	return -ENOTSUP;
-}
-
 static void finish(struct run *r)
 {
 	struct child *all[] = { &r->sandbox, &r->gateway, &r->proxy };
@@ -332,10 +238,12 @@ static void finish(struct run *r)
 			waitpid(all[i]->pid, NULL, 0);
 		fd_close(all[i]->sock);
 	}
-	take_terminal(r);
+	if (r->subject->finish)
+		r->subject->finish(r);
 	run_ctl_end(r);
 	run_policy_end(r);
 	run_resolvers_end(r);
+	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
@@ -345,7 +253,6 @@ static void finish(struct run *r)
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
-	fd_close(r->tty);
 	loop_free(r->loop);
 	weir_config_free(r->cfg);
 }
@@ -362,27 +269,6 @@ static void record_start_failure(struct run *r, const char *text)
 		log_debug("the record %s has no word of it", r->audit_path);
 }
 
-/*
- * An open directory is a way around every cover: its parents can be walked in
- * the host's mounts.
- */
-static int check_descriptors(struct conf_error *err)
-{
-	struct stat st;
-
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-			conf_error_set(
-				err,
-				"standard %s is a directory, which would lead out of the sandbox",
-				fd == 0	  ? "input"
-				: fd == 1 ? "output"
-					  : "error");
-			return -EINVAL;
-		}
-	return 0;
-}
-
 static int supervise(struct run *r, struct conf_error *err)
 {
 	int rc = loop_new(&r->loop);
@@ -391,7 +277,9 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = run_record_open(r, err);
+	rc = run_addresses(r->cfg, SLOTS_ALONE, &r->slots, err);
+	if (rc == 0)
+		rc = run_record_open(r, err);
 	if (rc == 0)
 		rc = run_start(r, err);
 	if (rc == 0)
@@ -407,8 +295,8 @@ static int supervise(struct run *r, struct conf_error *err)
 		return rc;
 	}
 	run_record_event(r, "begin", NULL);
-	if (!r->command_ended && msg_send(r->sandbox.sock, MSG_GO, 0, NULL, 0, NULL, 0) < 0)
-		run_fail(r, "the sandbox ended before it began");
+	if (!r->ending)
+		r->subject->go(r);
 	rc = loop_run(r->loop);
 	if (rc < 0)
 		return rc;
@@ -423,55 +311,31 @@ static int supervise(struct run *r, struct conf_error *err)
 	return 0;
 }
 
-int cmd_run(int argc, char **argv)
+int run_main(struct run *r)
 {
-	struct run r = {
-		.capture = -1,
-		.tty = -1,
-		.policy_fd = -1,
-		.generation = 1,
-		.last_generation = 1,
-		.ctl = { .fd = -1, .dir = -1 },
-	};
 	struct conf_error err = { { 0 } };
-	int rc = weir_config_load(argc - 1, argv + 1, &r.cfg, &err);
+	int rc;
 
-	if (rc == -ECANCELED) {
-		fputs(weir_run_help, stdout);
-		return 0;
-	}
-	if (rc == 0) {
-		log_setup("", r.cfg->log_level);
-		rc = check_backend(r.cfg, &err);
-	}
-	if (rc == 0)
-		rc = check_descriptors(&err);
-	if (rc < 0) {
-		log_error("%s", err.text);
-		weir_config_free(r.cfg);
-		return EXIT_WEIR_FAILED;
-	}
-	run_warn_useless_secrets(r.cfg);
+	run_warn_useless_secrets(r->cfg);
 	for (size_t i = 0; i < CTL_CLIENTS; i++)
-		r.clients[i].fd = -1;
-	r.began = time_mono_ns();
-	make_id(&r);
-	if (!r.cfg->name)
-		r.cfg->name = strdup(r.id);
-	r.gateway = (struct child){ .run = &r, .name = "gateway", .sock = -1 };
-	r.proxy = (struct child){ .run = &r, .name = "tlsproxy", .sock = -1 };
-	r.sandbox = (struct child){ .run = &r, .name = "sandbox", .sock = -1 };
-	r.deadline.cb = on_deadline;
-	r.flush.cb = run_record_flush;
-	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	r.foreground = in_foreground(&r);
-	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
-	r.given = r.foreground && isatty(STDOUT_FILENO);
-	rc = supervise(&r, &err);
+		r->clients[i].fd = -1;
+	r->began = time_mono_ns();
+	make_id(r);
+	if (!r->cfg->name)
+		r->cfg->name = strdup(r->id);
+	r->capture = r->policy_fd = -1;
+	r->generation = r->last_generation = 1;
+	r->ctl = (struct ctl_listener){ .fd = -1, .dir = -1 };
+	r->gateway = (struct child){ .run = r, .name = "gateway", .sock = -1 };
+	r->proxy = (struct child){ .run = r, .name = "tlsproxy", .sock = -1 };
+	r->sandbox = (struct child){ .run = r, .name = "sandbox", .sock = -1 };
+	r->deadline.cb = on_deadline;
+	r->flush.cb = run_record_flush;
+	rc = supervise(r, &err);
 	if (rc < 0) {
 		log_error("%s", err.text[0] ? err.text : strerror(-rc));
-		r.status = EXIT_WEIR_FAILED;
+		r->status = EXIT_WEIR_FAILED;
 	}
-	finish(&r);
-	return r.status;
+	finish(r);
+	return r->status;
 }

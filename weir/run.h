@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `weir run`: the supervisor of one sandbox. */
+/* `weir run`: the supervisor of one sandbox. `weir gateway`: that of one link. */
 #ifndef WEIR_RUN_H
 #define WEIR_RUN_H
 
-/* argv[0] is "run". Returns the exit status of the program. */
+/* argv[0] is "run" or "gateway". Each returns the exit status of the program. */
 int cmd_run(int argc, char **argv);
+int cmd_gateway(int argc, char **argv);
 
 #endif

@@ -69,13 +69,13 @@ static void tell_status(struct run *r, struct ctl_client *c)
 	json_t *o;
 
 	audit_log_totals(r->log, &t);
-	o = json_pack(
-		"{s:b, s:s, s:s, s:i, s:s?, s:I, s:I, s:s, s:I, s:b, s:b, s:s, s:b}", "ok", 1, "id",
-		r->id, "name", r->cfg->name, "pid", (int)getpid(), "command", r->cfg->command[0],
-		"uptime_ms", (json_int_t)((loop_now(r->loop) - r->began) / NS_PER_MS), "generation",
-		(json_int_t)r->generation, "policy", r->policy_digest, "rules",
-		(json_int_t)policy_rule_count(r->cfg->policy), "observe", r->cfg->observe, "floor",
-		floor != NULL, "record", r->audit_path, "tls_intercept", r->cfg->tls_intercept);
+	o = json_pack("{s:b, s:s, s:s, s:i, s:s?, s:I, s:I, s:s, s:I, s:b, s:b, s:s, s:b}", "ok", 1,
+		      "id", r->id, "name", r->cfg->name, "pid", (int)getpid(), r->subject->key,
+		      r->what, "uptime_ms", (json_int_t)((loop_now(r->loop) - r->began) / NS_PER_MS),
+		      "generation", (json_int_t)r->generation, "policy", r->policy_digest, "rules",
+		      (json_int_t)policy_rule_count(r->cfg->policy), "observe", r->cfg->observe,
+		      "floor", floor != NULL, "record", r->audit_path, "tls_intercept",
+		      r->cfg->tls_intercept);
 	if (o) {
 		run_totals_json(o, &t);
 		run_stats_json(r, o);

@@ -4,6 +4,7 @@
  *
  *   run_start.c   the processes, one after the other, until each is ready
  *   run.c         what they say, who may die when, how it ends
+ *   run_command.c, run_link.c  what is run: a sandboxed command, or a link
  *   run_ctl.c     the control socket
  *   run_policy.c  another policy while it runs
  *   run_ports.c   published ports, from the start and while it goes on
@@ -14,6 +15,7 @@
 #define WEIR_RUN_INTERNAL_H
 
 #include "audit/audit.h"
+#include "netstack/netstack.h"
 #include "weir/config.h"
 #include "weir/ctl_socket.h"
 #include "weir/record.h"
@@ -23,6 +25,8 @@
 #include <jansson.h>
 
 #include <sys/stat.h>
+
+#define EXIT_WEIR_FAILED 125
 
 struct child {
 	struct run *run;
@@ -50,6 +54,34 @@ struct ctl_client {
 };
 
 struct policy_swap;
+struct msg;
+
+/* The link that the gateway serves; fd is taken over. */
+struct run_link {
+	enum netstack_link_kind kind;
+	int fd;
+};
+
+/* What is run, and all that depends on it. Members without a word may be NULL. */
+struct run_subject {
+	const char *key;     /* what the record calls it: "command", "link" */
+	const char *backend; /* how it is isolated, or NULL where that is somebody else's */
+	const char *stopped; /* "the sandbox was stopped" */
+	/* The tlsproxy is ready, secrets are wiped: the link. Never NULL. */
+	int (*start)(struct run *r, struct run_link *ret, struct conf_error *err);
+	/* The loop is there. Never NULL. */
+	int (*listen)(struct run *r);
+	/* Everything is ready and the record begun. Never NULL. */
+	void (*go)(struct run *r);
+	/* A signal to us, and the run is not ending. Never NULL. */
+	void (*signal)(struct run *r, int sig);
+	/* The gateway says that its link is gone for good. */
+	void (*link_lost)(struct run *r);
+	/* From here on nothing new begins. */
+	void (*ending)(struct run *r);
+	/* Nothing of the run is left. */
+	void (*finish)(struct run *r);
+};
 
 struct run_port {
 	struct publish_port port; /* fd: until the gateway has it */
@@ -68,6 +100,8 @@ struct ports_ask {
 };
 
 struct run {
+	const struct run_subject *subject;
+	const char *what; /* the command's first word, the link's text */
 	struct weir_config *cfg;
 	char id[RUN_ID_LEN + 1];
 	struct loop *loop;
@@ -86,6 +120,7 @@ struct run {
 	size_t n_resolvers;
 	struct loop_io resolvers_io;
 	struct loop_timer resolvers_settle;
+	struct slots_held slots;
 	struct ctl_listener ctl;
 	struct loop_io ctl_io;
 	struct ctl_client clients[CTL_CLIENTS];
@@ -103,12 +138,20 @@ struct run {
 	int tty;	 /* the controlling terminal or -1 */
 	bool foreground; /* we were started in its foreground */
 	bool given;	 /* the command's group is its foreground now */
-	bool command_ended, failed;
+	bool ending, failed;
 	int status; /* exit status */
 };
 
 /* ---- run.c ------------------------------------------------------------------------- */
 
+/* The life of a run; subject, what and cfg (taken over) are set. Returns the exit status. */
+int run_main(struct run *r);
+/* What is run is over, one way or another: the helpers may finish. */
+void run_end(struct run *r);
+/* A child of the subject's own is gone. */
+void run_check_end(struct run *r);
+must_check int run_listen_to(struct run *r, struct child *c,
+			     void (*cb)(struct loop_io *io, uint32_t revents));
 /* Ends the run: the message is shown and recorded; the status becomes 125. */
 void run_fail(struct run *r, const char *fmt, ...) printf_like(2, 3);
 
@@ -123,7 +166,6 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3
 
 /* ---- run_policy.c ------------------------------------------------------------------ */
 
-struct msg;
 /* Replies when the policy is in force in every process, or why it is not. fd is taken over. */
 void run_policy_set(struct run *r, struct ctl_client *c, int fd);
 /* A helper's word about the policy under way. */
@@ -158,11 +200,14 @@ void run_ports_end(struct run *r);
 /* ---- run_start.c -------------------------------------------------------------------- */
 
 /*
- * tlsproxy, sandbox and gateway, each until it is ready; the command waits for
+ * tlsproxy, what is run and gateway, each until it is ready; a command waits for
  * MSG_GO. Wipes the secrets' values from this process. What was started when
  * it fails is the caller's to end.
  */
 must_check int run_start(struct run *r, struct conf_error *err);
+/* Waits for a child's message of this type; one that dies ends the stream. */
+must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd,
+			       struct conf_error *err);
 
 /* ---- run_stats.c -------------------------------------------------------------------- */
 

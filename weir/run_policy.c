@@ -127,7 +127,8 @@ static void on_deadline(struct loop_timer *t)
 	struct policy_swap *p = container_of(t, struct policy_swap, deadline);
 
 	if (p->committed)
-		run_fail(p->run, "a process did not take over the policy; the sandbox was stopped");
+		run_fail(p->run, "a process did not take over the policy; %s",
+			 p->run->subject->stopped);
 	else
 		give_up(p, "a process did not load the policy in time; the old one stays in force");
 }
@@ -239,7 +240,7 @@ static void on_loaded(struct worker_job *job)
 	struct policy_swap *p = container_of(job, struct policy_swap, loading);
 	struct run *r = p->run;
 
-	if (p->loaded == 0 && r->command_ended) {
+	if (p->loaded == 0 && r->ending) {
 		p->loaded = -ECANCELED;
 		conf_error_set(&p->err, "%s", ending);
 	} else if (p->loaded == 0) {
@@ -262,7 +263,7 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 	cleanup_close int request = fd;
 	struct policy_swap *p;
 
-	if (r->command_ended) {
+	if (r->ending) {
 		run_ctl_refuse(c, "%s", ending);
 		return;
 	}

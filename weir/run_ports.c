@@ -160,7 +160,7 @@ static int tell(struct run *r, enum msg_type type, const struct msg_publish *m, 
 
 static bool is_over(struct run *r, struct ctl_client *c)
 {
-	if (!r->command_ended)
+	if (!r->ending)
 		return false;
 	run_ctl_refuse(c, "the sandbox is ending");
 	return true;

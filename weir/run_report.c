@@ -95,8 +95,8 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 	audit_event_begin(&e, "run");
 	audit_str(&e, "event", event);
 	audit_str(&e, "name", r->cfg->name);
-	audit_str(&e, "backend", "netns");
-	audit_str(&e, "command", r->cfg->command[0]);
+	audit_str(&e, "backend", r->subject->backend);
+	audit_str(&e, r->subject->key, r->what);
 	audit_str(&e, "policy", r->policy_digest);
 	audit_u64(&e, "generation", r->generation);
 	if (str_eq(event, "begin"))

@@ -108,7 +108,7 @@ static void on_settled(struct loop_timer *t)
 
 	watch_all(r->resolvers_io.fd);
 	/* None: being written, or the network is down. The old ones are better than nothing. */
-	if (n == 0 || same(r, list, n) || r->command_ended)
+	if (n == 0 || same(r, list, n) || r->ending)
 		return;
 	memcpy(r->resolvers, list, n * sizeof(*list));
 	r->n_resolvers = n;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starting the processes of a run, in the order in which they need each other:
- * the tlsproxy takes the secrets before anything else exists, the sandbox makes
- * the tap, the gateway gets it. Nothing of the command runs before all are ready.
+ * the tlsproxy takes the secrets before anything else exists, what is run brings
+ * the link, the gateway gets it. Nothing of a command runs before all are ready.
  */
 #include "weir/run_internal.h"
 
@@ -10,7 +10,6 @@
 #include "weir/message.h"
 #include "weir/proxy.h"
 #include "weir/run_setup.h"
-#include "weir/sandbox.h"
 #include "weir/secret_source.h"
 
 #include <stdlib.h>
@@ -32,12 +31,8 @@ static int channel(int sv[2], struct conf_error *err)
 	return 0;
 }
 
-/*
- * Waits for a child's first words. Blocking is fine here: nothing runs yet
- * that could wait for us, and a child that dies ends the stream.
- */
-static int first_words(struct child *c, struct msg *m, enum msg_type want, int *ret_fd,
-		       struct conf_error *err)
+/* Blocking is fine here: nothing runs yet that could wait for us. */
+int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd, struct conf_error *err)
 {
 	size_t n_fds = 0;
 	ssize_t n;
@@ -48,7 +43,7 @@ static int first_words(struct child *c, struct msg *m, enum msg_type want, int *
 		conf_error_set(err, "%s", m->text);
 		return -EIO;
 	}
-	if (n >= 0 && m->head.type == (uint32_t)want) {
+	if (n >= 0 && m->head.type == want) {
 		if (ret_fd)
 			*ret_fd = fd;
 		else
@@ -91,56 +86,27 @@ static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *e
 	r->proxy.sock = sup[0];
 	*ret_gateway_end = flows[0];
 	for (size_t i = 0; i < cfg->n_secrets; i++) {
-		rc = first_words(&r->proxy, &m, MSG_PLACEHOLDER, NULL, err);
+		rc = run_first_words(&r->proxy, &m, MSG_PLACEHOLDER, NULL, err);
 		if (rc < 0)
 			return rc;
 		r->placeholders[i] = strdup(m.text);
 	}
-	rc = first_words(&r->proxy, &m, MSG_CA, NULL, err);
+	rc = run_first_words(&r->proxy, &m, MSG_CA, NULL, err);
 	if (rc < 0)
 		return rc;
 	r->ca_pem = strdup(m.text);
-	return first_words(&r->proxy, &m, MSG_READY, NULL, err);
+	return run_first_words(&r->proxy, &m, MSG_READY, NULL, err);
 }
 
-static int start_sandbox(struct run *r, int *ret_tap, struct conf_error *err)
-{
-	struct sandbox_spec spec;
-	struct sandbox sb;
-	struct msg m;
-	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem != NULL, &r->envp);
-
-	if (rc == 0)
-		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
-	if (rc < 0) {
-		conf_error_set(err, "%s", strerror(-rc));
-		return rc;
-	}
-	spec = (struct sandbox_spec){
-		.argv = r->cfg->command,
-		.envp = r->envp,
-		.hostname = r->cfg->name,
-		.net = &r->cfg->net,
-		.ca_pem = r->ca_pem,
-		.hidden_paths = r->hidden,
-		.foreground = r->given,
-		.root = geteuid() == 0,
-	};
-	rc = sandbox_start(&spec, &sb, err);
-	if (rc < 0)
-		return rc;
-	r->sandbox.pid = sb.pid;
-	r->sandbox.sock = sb.sock;
-	return first_words(&r->sandbox, &m, MSG_LINK, ret_tap, err);
-}
-
-static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_error *err)
+static int start_gateway(struct run *r, const struct run_link *link, int proxy_end,
+			 struct conf_error *err)
 {
 	struct publish_port ports[PUBLISH_MAX];
 	struct gateway_spec spec = {
 		.parent = getpid(),
 		.cfg = r->cfg,
 		.run = r->id,
+		.link_kind = link->kind,
 		.proxy = proxy_end,
 		.capture = r->capture,
 		.ports = ports,
@@ -159,11 +125,11 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 	r->gateway.pid = fork();
 	if (r->gateway.pid == 0) {
 		spec.supervisor = sup[1];
-		gateway_main(&spec, tap);
+		gateway_main(&spec, link->fd);
 	}
 	fd_close(sup[1]);
 	r->gateway.sock = sup[0];
-	rc = first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	rc = run_first_words(&r->gateway, &m, MSG_READY, NULL, err);
 	if (rc == 0)
 		run_ports_handed_over(r);
 	return rc;
@@ -171,7 +137,8 @@ static int start_gateway(struct run *r, int tap, int proxy_end, struct conf_erro
 
 int run_start(struct run *r, struct conf_error *err)
 {
-	int tap = -1, proxy_end = -1, rc = 0;
+	struct run_link link = { .fd = -1 };
+	int proxy_end = -1, rc = 0;
 
 	/*
 	 * Requests are read where TLS is intercepted, and on plain HTTP where rules
@@ -186,10 +153,10 @@ int run_start(struct run *r, struct conf_error *err)
 	/* From here on no process but the tlsproxy has a value. */
 	secret_wipe_environment(r->cfg);
 	if (rc == 0)
-		rc = start_sandbox(r, &tap, err);
+		rc = r->subject->start(r, &link, err);
 	if (rc == 0)
-		rc = start_gateway(r, tap, proxy_end, err);
-	fd_close(tap);
+		rc = start_gateway(r, &link, proxy_end, err);
+	fd_close(link.fd);
 	fd_close(proxy_end);
 	return rc;
 }

@@ -46,7 +46,7 @@ static bool ask(struct run *r, struct ctl_client *c, run_stats_fn *then)
 {
 	int32_t number = (int32_t)(++r->stats_asked & INT32_MAX);
 
-	if (r->command_ended || !r->gateway.pid ||
+	if (r->ending || !r->gateway.pid ||
 	    msg_send(r->gateway.sock, MSG_STATS, number, NULL, 0, NULL, 0) < 0)
 		return false;
 	c->stats_number = r->stats_asked;
@@ -97,7 +97,7 @@ void run_rates_set(struct run *r, struct ctl_client *c, const char *text)
 		run_ctl_refuse(c, "%s", text ? err.text : "the rate is missing");
 		return;
 	}
-	if (r->command_ended ||
+	if (r->ending ||
 	    msg_send(r->gateway.sock, MSG_RATES, 0, &rates, sizeof(rates), NULL, 0) < 0) {
 		run_ctl_refuse(c, "the sandbox is ending");
 		return;

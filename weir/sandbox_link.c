@@ -7,25 +7,16 @@
 #include "weir/sandbox.h"
 
 #include "weir/addresses.h"
+#include "weir/tap.h"
 
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
-#include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-#define VNET_HDR_SIZE 12
-/* What the ring can hold before it drops; the default of 1000 loses bulk uploads. */
-#define TX_QUEUE_LEN 20000
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
 
 static int failed(struct conf_error *err, const char *what)
 {
@@ -33,35 +24,6 @@ static int failed(struct conf_error *err, const char *what)
 
 	conf_error_set(err, "cannot set up the sandbox's network: %s: %s", what, strerror(errno));
 	return r;
-}
-
-static int tap_open(struct conf_error *err, int *ret_fd)
-{
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-	unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-	int hdr = VNET_HDR_SIZE;
-	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0) {
-		int r = -errno;
-
-		conf_error_set(err, "cannot open /dev/net/tun: %s; %s", strerror(errno),
-			       errno == EACCES
-				       ? "as root: chmod 0666 /dev/net/tun (the default on Debian)"
-				       : "is the tun module loaded?");
-		return r;
-	}
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", SANDBOX_IFNAME);
-	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-		return failed(err, "TUNSETIFF");
-	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
-		return failed(err, "TUNSETVNETHDRSZ");
-	/* UDP segmentation came with Linux 6.2. */
-	if (ioctl(fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) < 0 &&
-	    ioctl(fd, TUNSETOFFLOAD, offloads) < 0)
-		return failed(err, "TUNSETOFFLOAD");
-	*ret_fd = steal_fd(&fd);
-	return 0;
 }
 
 static void sysctl_set(const char *path, const char *value)
@@ -130,7 +92,7 @@ static int link_up(struct mnl_socket *nl, const char *name, const struct sandbox
 	if (net) {
 		mnl_attr_put(q.head, IFLA_ADDRESS, sizeof(net->guest_mac), net->guest_mac);
 		mnl_attr_put_u32(q.head, IFLA_MTU, net->mtu);
-		mnl_attr_put_u32(q.head, IFLA_TXQLEN, TX_QUEUE_LEN);
+		mnl_attr_put_u32(q.head, IFLA_TXQLEN, TAP_QUEUE_LEN);
 	}
 	return request_send(nl, &q);
 }
@@ -185,7 +147,7 @@ int sandbox_link_up(const struct sandbox_net *net, int *ret_fd, struct conf_erro
 {
 	cleanup_close int tap = -1;
 	struct mnl_socket *nl;
-	int r = tap_open(err, &tap);
+	int r = tap_open(SANDBOX_IFNAME, &tap, err);
 
 	if (r < 0)
 		return r;

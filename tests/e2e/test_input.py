@@ -96,7 +96,6 @@ def test_published_port_that_cannot_be_had(weir):
 
 
 @pytest.mark.parametrize("args,says", [
-    (["gateway", "--link", "tap0"], "gateway is not in this version"),
     (["run", "--backend", "kvm", "--", "true"], "kvm and qemu are not in this version"),
     (["run", "--", "true"], "--backend netns"),
 ])
@@ -105,7 +104,7 @@ def test_of_a_later_version(weir, args, says):
     assert p.returncode in (2, 125) and says in p.stderr, p
 
 
-COMMANDS = ["run", "policy", "audit", "why", "ctl", "doctor"] + [
+COMMANDS = ["run", "gateway", "policy", "audit", "why", "ctl", "doctor"] + [
     "policy " + x for x in ("check", "show", "explain", "test", "replay", "suggest", "diff", "nft")]
 
 

@@ -51,6 +51,8 @@ struct rig {
 	size_t got_len;
 	bool got_eof;
 	uint64_t frames_in, frames_out, bytes; /* as captured */
+	unsigned downs;			       /* of the link */
+	bool down_last;
 };
 
 static const uint8_t mac_gw[6] = { 2, 0, 0, 0, 0, 1 };
@@ -135,7 +137,16 @@ static void rig_frame_cb(void *ctx, bool from_guest, const void *head, size_t he
 	assert_true((head || !head_len) && (payload || !payload_len));
 }
 
+static void rig_down_cb(void *ctx, bool last)
+{
+	struct rig *r = ctx;
+
+	r->downs++;
+	r->down_last = last;
+}
+
 static const struct netstack_ops rig_ops = {
+	.link_down = rig_down_cb,
 	.flow_new = rig_new_cb,
 	.flow_bytes = rig_bytes_cb,
 	.flow_server_first = rig_first_cb,
@@ -153,11 +164,11 @@ static struct ip_addr addr(const char *s)
 	return a;
 }
 
-static void rig_start_config(struct rig *r, const struct netstack_autoconf *a,
-			     void (*adjust)(struct netstack_config *cfg))
+/* A stack over this link; fd becomes the stack's, guest is what r->fd will be. */
+static void rig_start_on(struct rig *r, enum netstack_link_kind kind, int fd, int guest,
+			 const struct netstack_autoconf *a,
+			 void (*adjust)(struct netstack_config *cfg))
 {
-	int sv[2], big = 1 << 20;
-
 	signal(SIGPIPE, SIG_IGN);
 	memset(r, 0, sizeof(*r));
 	memcpy(r->cfg.gateway_mac, mac_gw, 6);
@@ -171,13 +182,25 @@ static void rig_start_config(struct rig *r, const struct netstack_autoconf *a,
 	r->cfg.max_tcp = r->cfg.max_udp = r->cfg.max_icmp = 8;
 	if (adjust)
 		adjust(&r->cfg);
+	assert_int_equal(loop_new(&r->loop), 0);
+	assert_int_equal(netstack_new(r->loop, kind, fd, &r->cfg, &rig_ops, r, &r->ns), 0);
+	r->fd = guest;
+}
+
+static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, int guest)
+{
+	rig_start_on(r, kind, fd, guest, NULL, NULL);
+}
+
+static void rig_start_config(struct rig *r, const struct netstack_autoconf *a,
+			     void (*adjust)(struct netstack_config *cfg))
+{
+	int sv[2], big = 1 << 20;
+
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
 	setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-	assert_int_equal(loop_new(&r->loop), 0);
-	assert_int_equal(
-		netstack_new(r->loop, NETSTACK_LINK_TAP, sv[1], &r->cfg, &rig_ops, r, &r->ns), 0);
-	r->fd = sv[0];
+	rig_start_on(r, NETSTACK_LINK_TAP, sv[1], sv[0], a, adjust);
 }
 
 static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config *cfg))

@@ -29,6 +29,7 @@ struct sim_config {
 	uint64_t delay;		     /* one way, ns */
 	bool slow_reader;	     /* reads little and seldom, lets the window close */
 	bool gro;		     /* deliver what one emit sent as one segment */
+	bool external;		     /* the send queues are the owner's (tcp_tx_external) */
 	bool no_opts;		     /* peer's SYN shows no options but MSS */
 	bool simultaneous_open;
 	int abort_at; /* event number after which end 0 aborts; -1 never */
@@ -185,7 +186,15 @@ static void sim_check_out(struct sim_end *e, const struct tcp_out *o, struct tcp
 
 	SIM_CHECK(s, tcp_seg_parse(o->head, o->head_len, g) == 0, "unparsable header");
 	end = g->seq + (uint32_t)o->data_len;
-	SIM_CHECK(s, o->data_len == o->data[0].len + o->data[1].len, "pieces");
+	if (o->external)
+		SIM_CHECK(s,
+			  s->c.external && o->data_len && o->offset >= tcp_acked_bytes(e->t) &&
+				  o->offset + o->data_len <= e->sent,
+			  "offset %llu + %zu, acked %llu, supplied %llu",
+			  (unsigned long long)o->offset, o->data_len,
+			  (unsigned long long)tcp_acked_bytes(e->t), (unsigned long long)e->sent);
+	else
+		SIM_CHECK(s, o->data_len == o->data[0].len + o->data[1].len, "pieces");
 	SIM_CHECK(s, o->data_len <= MAX(s->stack.tso_max, (size_t)s->stack.mss4), "%zu too large",
 		  o->data_len);
 	if (o->data_len)
@@ -218,6 +227,8 @@ static bool sim_emit(struct tcp *t, const struct tcp_out *o)
 			      get_be16(o->head + 14), o->head[13]);
 	sim_check_out(e, o, &g);
 	data = malloc(o->data_len + 1);
+	for (size_t i = 0; o->external && i < o->data_len; i++)
+		data[i] = sim_byte(s, e->idx, o->offset + i);
 	if (o->data[0].len)
 		memcpy(data, o->data[0].p, o->data[0].len);
 	if (o->data[1].len)
@@ -270,6 +281,27 @@ static void sim_read(struct sim_end *e, size_t max)
 	}
 }
 
+/* As the relay does: not before the last supply is out, and not much more than can go. */
+static void sim_supply(struct sim_end *e, size_t max)
+{
+	struct sim *s = e->sim;
+	size_t n = tcp_tx_wanted(e->t);
+
+	if (tcp_tx_unsent(e->t))
+		return;
+	if (!n)
+		n = 1 + sim_rand(s) % 3000;
+	n = MIN(MIN(n, max), s->c.bytes_of[e->idx] - e->sent);
+	if (n) {
+		e->sent += n;
+		tcp_tx_supply(e->t, n, s->now);
+	}
+	if (e->sent == s->c.bytes_of[e->idx]) {
+		e->shut = true;
+		tcp_shutdown(e->t, s->now);
+	}
+}
+
 static void sim_write(struct sim_end *e, size_t max)
 {
 	struct sim *s = e->sim;
@@ -278,6 +310,10 @@ static void sim_write(struct sim_end *e, size_t max)
 
 	if (e->closed || e->shut || !strcmp(tcp_state_name(e->t), "NEW"))
 		return;
+	if (s->c.external) {
+		sim_supply(e, max);
+		return;
+	}
 	n = MIN(tcp_tx_space(e->t, p, len), max);
 	n = MIN(n, s->c.bytes_of[e->idx] - e->sent);
 	for (size_t i = 0; i < n; i++)
@@ -461,6 +497,8 @@ static void sim_init(struct sim *s, const struct sim_config *c)
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(tcp_new(&s->stack, &s->e[i].ep, &s->e[!i].ep, &s->e[i], &s->e[i].t),
 				 0);
+	for (int i = 0; i < 2 && c->external; i++)
+		assert_int_equal(tcp_tx_external(s->e[i].t), 0);
 }
 
 static void sim_fini(struct sim *s)

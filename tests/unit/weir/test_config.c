@@ -76,7 +76,7 @@ static int load(const char *const *args, struct weir_config **c, struct conf_err
 	for (; args[argc]; argc++)
 		argv[argc] = (char *)(uintptr_t)args[argc];
 	err->text[0] = 0;
-	return weir_config_load(argc, argv, c, err);
+	return weir_config_load(CONFIG_RUN, argc, argv, c, err);
 }
 
 static struct weir_config *good(const char *const *args)
@@ -810,6 +810,18 @@ static void test_fd_source(void **state)
 	close(fd);
 }
 
+static void check_columns(enum config_command command)
+{
+	for (const char *const *part = weir_help[command]; *part; part++)
+		for (const char *p = *part; *p;) {
+			size_t n = strcspn(p, "\n");
+
+			if (n > 80)
+				fail_msg("%zu columns: %.*s", n, (int)n, p);
+			p += n + (p[n] == '\n');
+		}
+}
+
 static void test_help(void **state)
 {
 	static const char *const args[] = { "--help", NULL };
@@ -825,13 +837,8 @@ static void test_help(void **state)
 	c = good(after);
 	assert_string_equal(c->command[1], "--help");
 	weir_config_free(c);
-	for (const char *p = weir_run_help; *p;) {
-		size_t n = strcspn(p, "\n");
-
-		if (n > 80)
-			fail_msg("%zu columns: %.*s", n, (int)n, p);
-		p += n + (p[n] == '\n');
-	}
+	check_columns(CONFIG_RUN);
+	check_columns(CONFIG_GATEWAY);
 }
 
 int main(void)

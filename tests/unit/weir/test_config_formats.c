@@ -52,7 +52,7 @@ static int load(const char *flag, const char *file, struct weir_config **c, stru
 	for (size_t i = 0; i < 3; i++)
 		argv[i] = words[i];
 	err->text[0] = 0;
-	return weir_config_load(3, argv, c, err);
+	return weir_config_load(CONFIG_RUN, 3, argv, c, err);
 }
 
 static const char json[] =

@@ -59,7 +59,7 @@ static const char *complaint(const char *text)
 
 	put(file, text);
 	err.text[0] = 0;
-	if (weir_config_load(3, argv, &c, &err) == 0) {
+	if (weir_config_load(CONFIG_RUN, 3, argv, &c, &err) == 0) {
 		weir_config_free(c);
 		return "";
 	}
@@ -100,7 +100,9 @@ static void check_keys(const char *name, const char *before, const char *after, 
 static void test_keys(void **state)
 {
 	(void)state;
-	check_keys(NULL, "{", "}", 8);
+	check_keys(NULL, "{", "}", 10);
+	check_keys("gateway", "{\"gateway\": {", "}}", 3);
+	check_keys("network", "{\"network\": {", "}}", 6);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
 	check_keys("secret", "{\"secrets\": [{", "}]}", 5);

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host TCP socket's receive queue as the send queue of a guest flow.
+ *
+ *      consumed          acked            sent         committed
+ *         │ taken out soon │  in flight     │ known, unsent │ not looked at yet
+ *    ─────┴────────────────┴────────────────┴───────────────┴──────► stream
+ *
+ * Bytes are read with MSG_PEEK at SO_PEEK_OFF (Linux 6.9 for TCP) into one
+ * buffer shared by all flows, just before they become a frame; they leave the
+ * socket only after the guest has acknowledged them. So a flow has no payload
+ * in our memory, the copy is made in a warm cache, and a guest that does not
+ * read stops the far end by TCP's own window.
+ *
+ * The kernel keeps a copy of our position. peek_at mirrors it, and this file
+ * alone moves it: forwards by what was peeked, never below `consumed`.
+ *
+ * MSG_TRUNC takes bytes out without copying them; the window that the far end
+ * is given grows by it as by a read. Urgent bytes stay in line (RFC 6093), or
+ * offsets would not match. Everything else (AF_UNIX, older kernels) is read
+ * into the engine's ring.
+ */
+#include "netstack/netstack_internal.h"
+
+#include <sys/ioctl.h>
+
+bool relay_source_begin(struct netstack_flow *f)
+{
+	struct netstack *ns = f->ns;
+	int domain = 0, zero = 0, one = 1;
+	socklen_t n = sizeof(domain);
+
+	if (ns->no_peek || getsockopt(f->fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 ||
+	    (domain != AF_INET && domain != AF_INET6))
+		return false;
+	if (!ns->peek_buf)
+		ns->peek_buf = malloc(LIMIT_FRAME);
+	if (!ns->peek_buf)
+		return false;
+	if (setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0) {
+		ns->no_peek = true;
+		return false;
+	}
+	if (setsockopt(f->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) == 0 &&
+	    tcp_tx_external(f->tcp) == 0)
+		return true;
+	zero = -1;
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
+	return false;
+}
+
+static int seek(struct netstack_flow *f, uint64_t off)
+{
+	int rel;
+
+	assert(off >= f->consumed && off - f->consumed <= INT32_MAX);
+	if (off == f->peek_at)
+		return 0;
+	rel = (int)(off - f->consumed);
+	if (setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &rel, sizeof(rel)) < 0)
+		return -errno;
+	f->peek_at = off;
+	return 0;
+}
+
+static ssize_t peek(struct netstack_flow *f, uint8_t *p, size_t n)
+{
+	ssize_t r;
+
+	do
+		r = recv(f->fd, p, n, MSG_PEEK | MSG_DONTWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	f->peek_at += (size_t)r;
+	return r;
+}
+
+/* The window is closed: how much waits is all that matters now (the persist timer). */
+static ssize_t count(struct netstack_flow *f)
+{
+	int queued = 0;
+	size_t known = (size_t)(f->committed - f->consumed);
+
+	if (ioctl(f->fd, FIONREAD, &queued) < 0 || queued < 0 || (size_t)queued <= known)
+		return 0;
+	return (ssize_t)MIN((size_t)queued - known, (size_t)LIMIT_TSO);
+}
+
+static ssize_t supply(struct netstack_flow *f, size_t n)
+{
+	f->committed += n;
+	rate_spend(f, RATE_DOWN, n, 0);
+	tcp_tx_supply(f->tcp, n, ns_now(f->ns));
+	f->no_room = tcp_tx_unsent(f->tcp) != 0;
+	return (ssize_t)n;
+}
+
+ssize_t relay_source_read(struct netstack_flow *f)
+{
+	struct netstack *ns = f->ns;
+	size_t want, may;
+	ssize_t r;
+
+	if (tcp_tx_unsent(f->tcp))
+		return -EBUSY;
+	may = rate_allow(f, RATE_DOWN, LIMIT_TSO);
+	if (!may)
+		return -EDQUOT;
+	want = MIN(tcp_tx_wanted(f->tcp), may);
+	if (!want) {
+		r = count(f);
+		if (r > 0)
+			return supply(f, MIN((size_t)r, may));
+		want = 1; /* nothing, an error, or the end */
+	}
+	r = seek(f, f->committed);
+	if (r == 0)
+		r = peek(f, ns->peek_buf, want);
+	else
+		return r;
+	if (r <= 0)
+		return r;
+	f->peeks += f->peeks < UINT8_MAX;
+	if ((size_t)r < want && !f->drain)
+		f->in_ready = false;
+	ns->peeked = f;
+	ns->peeked_at = f->committed;
+	ns->peeked_len = (size_t)r;
+	r = supply(f, (size_t)r);
+	ns->peeked = NULL;
+	return r;
+}
+
+const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n)
+{
+	struct netstack *ns = f->ns;
+	size_t got = 0;
+	ssize_t r;
+
+	if (ns->peeked == f && off >= ns->peeked_at && off + n <= ns->peeked_at + ns->peeked_len)
+		return ns->peek_buf + (off - ns->peeked_at);
+	if (f->fd < 0 || off < f->consumed || off + n > f->committed || n > LIMIT_FRAME)
+		return NULL;
+	ns->peeked = NULL;
+	if (seek(f, off) < 0)
+		return NULL;
+	while (got < n) { /* an urgent mark ends a read early */
+		r = peek(f, ns->peek_buf + got, n - got);
+		if (r <= 0)
+			return NULL;
+		got += (size_t)r;
+	}
+	return ns->peek_buf;
+}
+
+static uint64_t consumable(const struct netstack_flow *f)
+{
+	uint64_t acked = tcp_acked_bytes(f->tcp);
+
+	assert(f->consumed <= acked && acked <= f->committed);
+	return acked - f->consumed;
+}
+
+bool relay_source_due(const struct netstack_flow *f)
+{
+	uint64_t n;
+
+	if (!f->peek)
+		return false;
+	n = consumable(f);
+	if (n >= LIMIT_UNCONSUMED || (n && f->peeks >= LIMIT_UNCONSUMED_READS))
+		return true;
+	return n >= LIMIT_UNCONSUMED_IDLE && f->consumed + n == f->committed;
+}
+
+static void take_out(struct netstack_flow *f)
+{
+	uint64_t n;
+	ssize_t r;
+
+	while ((n = consumable(f)) && f->fd >= 0) {
+		do
+			r = recv(f->fd, NULL, (size_t)MIN(n, (uint64_t)INT32_MAX),
+				 MSG_TRUNC | MSG_DONTWAIT);
+		while (r < 0 && errno == EINTR);
+		if (r <= 0)
+			break;
+		f->consumed += (size_t)r;
+		f->peek_at = MAX(f->peek_at, f->consumed);
+	}
+	f->peeks = 0;
+}
+
+void relay_source_consume(struct netstack_flow *f)
+{
+	if (!f->peek)
+		return;
+	if (f->consume || relay_source_due(f))
+		take_out(f);
+	f->consume = false;
+	/* The rest leaves soon: it is the far end's window, and a silent flow keeps nothing. */
+	if (consumable(f) && !f->resetting && !loop_timer_armed(&f->aux))
+		loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_UNCONSUMED_NS);
+}
+
+/* A socket closed with bytes in it resets its peer: nothing acknowledged may stay. */
+void relay_source_end(struct netstack_flow *f)
+{
+	if (f->peek && f->fd >= 0)
+		take_out(f);
+	if (f->ns->peeked == f)
+		f->ns->peeked = NULL;
+	f->peek = false;
+}

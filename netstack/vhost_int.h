@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the vhost-user link share.
+ *
+ *   link_vhost.c   the socket, one guest at a time; the link's life
+ *   vhost_wire.c   messages and their descriptors off a stream socket
+ *   vhost_msg.c    requests: features, configuration, the device's life
+ *   vhost_setup.c  requests: memory and rings
+ *   vhost_mem.c    guest memory: regions, addresses
+ *   vhost_guard.c  memory that is taken away while we look at it
+ *   vring.c        one split virtqueue
+ *   vhost_read.c   virtio-net: frames of the guest
+ *   vhost_write.c  frames to the guest, gathered and segmented as its driver needs it
+ *   vhost_iov.c    pieces of guest memory
+ *
+ * Three parties are hostile here: the VMM at the socket, the driver in the
+ * guest, and whoever else can write to the shared memory. What any of them does
+ * wrong ends this link and nothing else. Rules: whatever lies in shared memory
+ * is read once, into private memory, before it is looked at; no length, index
+ * or address of theirs is used unchecked; every loop has a bound that is ours.
+ */
+#ifndef WEIR_NETSTACK_VHOST_INT_H
+#define WEIR_NETSTACK_VHOST_INT_H
+
+#include <signal.h>
+
+#include "netstack/link.h"
+#include "netstack/netstack_limits.h"
+
+/* ---- guest memory ------------------------------------------------------- */
+
+struct vhost_region {
+	uint64_t gpa, uva, size; /* as the guest and as the VMM count */
+	uint8_t *host;		 /* where gpa is here */
+	void *map;
+	size_t map_len;
+	unsigned guard;
+};
+
+struct vhost_mem {
+	unsigned n, last; /* last: the region found last, tried first */
+	struct vhost_region r[LIMIT_VHOST_REGIONS];
+	sig_atomic_t volatile *broken; /* set when memory of ours was taken away */
+};
+
+/* One line of SET_MEM_TABLE. */
+struct vhost_region_in {
+	uint64_t gpa, size, uva, offset;
+};
+
+/*
+ * Map what in describes; fds stay the caller's. All or nothing; -errno, and *ret_why says
+ * what was wrong.
+ */
+must_check int vhost_mem_map(struct vhost_mem *m, const struct vhost_region_in *in, const int *fds,
+			     unsigned n, const char **ret_why);
+void vhost_mem_unmap(struct vhost_mem *m);
+/* Guest-physical: NULL, or where it is and how much of len follows there without a gap. */
+uint8_t *vhost_mem_gpa(struct vhost_mem *m, uint64_t gpa, uint64_t len, uint64_t *ret_len);
+/* The VMM's address: len bytes in one piece, or NULL. */
+uint8_t *vhost_mem_uva(const struct vhost_mem *m, uint64_t uva, uint64_t len);
+
+/*
+ * Watch [p, p + len): when an access faults because the file behind it became
+ * too short (SIGBUS), zeros take its place and *flag is set. Negative: no slot
+ * left. For any thread; the handler of whoever had one before is called for
+ * other addresses.
+ */
+must_check int vhost_guard_add(void *p, size_t len, sig_atomic_t volatile *flag);
+void vhost_guard_del(unsigned slot);
+
+/* ---- one virtqueue ------------------------------------------------------ */
+
+struct vring_chain {
+	uint16_t head;
+	unsigned n;
+	size_t len;
+};
+
+/* virtio 1.2 2.7; all in the guest's memory. */
+struct vring {
+	/* What the VMM said. */
+	uint32_t num;
+	uint64_t uva_desc, uva_avail, uva_used;
+	uint16_t base;
+	bool has_addr, enabled;
+	int kick, call, err; /* eventfds, owned, -1 */
+	struct loop_io io;   /* of kick */
+	struct vhost_dev *dev;
+
+	/* While it runs. */
+	bool running, event_idx, indirect, quiet;
+	uint8_t *desc, *avail, *used;
+	uint16_t next;	    /* of the available ring: to be taken next */
+	uint16_t seen;	    /* its idx as read last */
+	uint16_t used_next; /* where the next used element goes */
+	uint16_t used_idx;  /* what the driver has been told */
+	const char *why;    /* of the last -EPROTO */
+};
+
+must_check int vring_start(struct vring *q, const struct vhost_mem *m, bool event_idx,
+			   bool indirect, const char **ret_why);
+/* The queue's three areas in our memory, for the search for overlaps. */
+void vring_areas(const struct vring *q, struct iovec ret[3]);
+/* After SET_MEM_TABLE: the same ring elsewhere. */
+must_check int vring_remap(struct vring *q, const struct vhost_mem *m);
+void vring_stop(struct vring *q);
+/*
+ * Take the next chain the driver has made available: its descriptors as
+ * pieces of our memory, all readable or all writable by the device. 1, 0: none,
+ * -EPROTO: the driver broke the rules (q->why).
+ */
+int vring_pop(struct vring *q, struct vhost_mem *m, bool writable, struct iovec *iov, unsigned max,
+	      struct vring_chain *ret);
+/* Give a chain back; told to the driver by vring_publish(). */
+void vring_give(struct vring *q, uint16_t head, uint32_t len);
+/* True: the driver wants to be called. */
+must_check bool vring_publish(struct vring *q);
+void vring_call(struct vring *q);
+/* No kicks, please. */
+void vring_quiet(struct vring *q);
+/* A kick for what comes next, please. True: something has come already. */
+must_check bool vring_wait(struct vring *q);
+
+/* Shared bytes into private memory, once. */
+void vhost_copy_in(void *dst, const void *src, size_t n);
+
+/* A place in a list of pieces. */
+struct vhost_at {
+	const struct iovec *iov;
+	unsigned n, i;
+	size_t off;
+};
+void vhost_at_skip(struct vhost_at *a, size_t n);
+/* Fewer bytes than n where the pieces end. */
+void vhost_at_get(struct vhost_at *a, void *dst, size_t n);
+void vhost_at_put(struct vhost_at *a, const void *src, size_t n);
+/* What follows, as pieces: at most max of them and len bytes. Returns the bytes. */
+size_t vhost_at_pieces(struct vhost_at *a, struct iovec *ret, unsigned max, size_t len,
+		       unsigned *ret_n);
+
+/* ---- the device --------------------------------------------------------- */
+
+#define VHOST_RX 0 /* named by the driver: what it receives */
+#define VHOST_TX 1
+#define VHOST_QUEUES 2
+
+struct vhost_dev {
+	struct loop *loop;
+	void (*on_kick)(struct loop_io *io, uint32_t revents);
+	uint16_t mtu;
+	bool has_mac;
+	uint8_t mac[6];
+
+	uint64_t features, proto;
+	bool features_set;
+	bool fresh; /* another driver than the one that ran before, or the first */
+	struct vhost_mem mem;
+	sig_atomic_t volatile mem_broken;
+	struct vring q[VHOST_QUEUES];
+	char why[160]; /* of the refusal that ends the link */
+};
+
+/* virtio 1.2 5.1.3 and 6; vhost-user's own. */
+#define VHOST_F(bit) (UINT64_C(1) << (bit))
+enum {
+	VHOST_F_CSUM = 0,
+	VHOST_F_GUEST_CSUM = 1,
+	VHOST_F_MTU = 3,
+	VHOST_F_MAC = 5,
+	VHOST_F_GUEST_TSO4 = 7,
+	VHOST_F_GUEST_TSO6 = 8,
+	VHOST_F_HOST_TSO4 = 11,
+	VHOST_F_HOST_TSO6 = 12,
+	VHOST_F_HOST_ECN = 13,
+	VHOST_F_MRG_RXBUF = 15,
+	VHOST_F_STATUS = 16,
+	VHOST_F_ANY_LAYOUT = 27,
+	VHOST_F_INDIRECT_DESC = 28,
+	VHOST_F_EVENT_IDX = 29,
+	VHOST_F_PROTOCOL_FEATURES = 30,
+	VHOST_F_VERSION_1 = 32,
+	VHOST_F_GUEST_USO4 = 54,
+	VHOST_F_GUEST_USO6 = 55,
+	VHOST_F_HOST_USO = 56,
+
+	VHOST_PROTO_REPLY_ACK = 3,
+	VHOST_PROTO_MTU = 4,
+	VHOST_PROTO_CONFIG = 9,
+};
+
+#define VHOST_PAYLOAD_MAX 512
+#define VHOST_CONFIG_MAX 256
+
+struct vhost_msg {
+	uint32_t request, flags, size;
+	uint8_t p[VHOST_PAYLOAD_MAX];
+	int fds[LIMIT_VHOST_REGIONS]; /* owned; -1 when taken */
+	unsigned n_fds;
+};
+#define VHOST_HEAD 12
+#define VHOST_VERSION 1u
+#define VHOST_FLAG_REPLY 4u
+#define VHOST_FLAG_NEED_REPLY 8u
+
+/* Numbers of requests that more than one file knows. */
+#define VHOST_REQ_KICK 12
+#define VHOST_REQ_CALL 13
+
+enum vhost_outcome {
+	VHOST_DONE,   /* acknowledged when asked for */
+	VHOST_ANSWER, /* msg is the answer */
+	VHOST_REFUSE, /* not done, acknowledged as such; the link stays */
+	VHOST_FATAL,
+};
+enum vhost_outcome vhost_fatal(struct vhost_dev *d, const char *why);
+enum vhost_outcome vhost_set_mem_table(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_num(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_addr(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_base(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_get_base(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_enable(struct vhost_dev *d, struct vhost_msg *m);
+enum vhost_outcome vhost_set_event(struct vhost_dev *d, struct vhost_msg *m);
+void vhost_set_kick(struct vring *q, int fd);
+/* Those that have all they need. */
+must_check int vhost_start_rings(struct vhost_dev *d);
+
+/* Payload is checked for its length before these. */
+static inline uint64_t vhost_u64(const struct vhost_msg *m, size_t at)
+{
+	uint64_t v;
+
+	memcpy(&v, m->p + at, sizeof(v));
+	return v;
+}
+
+static inline uint32_t vhost_u32(const struct vhost_msg *m, size_t at)
+{
+	uint32_t v;
+
+	memcpy(&v, m->p + at, sizeof(v));
+	return v;
+}
+
+void vhost_dev_init(struct vhost_dev *d, struct loop *loop, uint16_t mtu, const uint8_t *mac,
+		    void (*on_kick)(struct loop_io *io, uint32_t revents));
+/* Back to the beginning: the VMM is gone. */
+void vhost_dev_reset(struct vhost_dev *d);
+/*
+ * Do what a message asks; takes its descriptors, all of them, always. 0, and
+ * *ret_reply says whether msg has become the answer; -EPROTO: the link is to be
+ * closed, d->why says why (and there may be an answer all the same).
+ */
+must_check int vhost_dev_request(struct vhost_dev *d, struct vhost_msg *msg, bool *ret_reply);
+uint64_t vhost_dev_offers(const struct vhost_dev *d);
+const char *vhost_request_name(uint32_t request);
+
+static inline bool vhost_has(const struct vhost_dev *d, unsigned bit)
+{
+	return d->features >> bit & 1;
+}
+
+/* ---- messages off the socket -------------------------------------------- */
+
+struct vhost_wire {
+	int fd;
+	size_t got; /* of head and payload together */
+	struct vhost_msg msg;
+};
+void vhost_wire_init(struct vhost_wire *w, int fd);
+void vhost_wire_fini(struct vhost_wire *w); /* closes what has been received and fd */
+/* 1: w->msg is complete. 0: not yet. Negative errno: -EPIPE at the peer's end, -EPROTO malformed. */
+int vhost_wire_recv(struct vhost_wire *w, const char **ret_why);
+must_check int vhost_wire_reply(struct vhost_wire *w);
+void vhost_msg_close_fds(struct vhost_msg *m);
+
+/* ---- frames ------------------------------------------------------------- */
+
+/* Buffers of the driver's gathered for one frame, not yet given back. */
+struct vhost_gather {
+	unsigned n, n_iov;
+	size_t len;
+	uint16_t from; /* q->next before the first of them */
+	struct {
+		uint16_t head;
+		size_t len;
+	} buf[LIMIT_VHOST_MERGE];
+	struct iovec iov[LIMIT_VHOST_CHAIN];
+};
+
+/*
+ * Segments of one large frame that found no buffer when the first had one. Each: length (size_t),
+ * bytes. All or nothing would wait for ever where the driver has few buffers.
+ */
+struct vhost_late {
+	uint8_t *p;
+	size_t size, len, off;
+};
+
+struct link_vhost {
+	struct ns_link link;
+	struct vhost_dev dev;
+	int listen_fd;
+	struct loop_io listen_io, conn_io;
+	struct vhost_wire wire;
+	bool connected, lent;
+	bool drained;		 /* read() found nothing; a kick is not asked for yet */
+	bool second;		 /* somebody else has knocked */
+	bool msg_waiting;	 /* a message was put off until flush() */
+	bool rx_wait;		 /* writable() is owed */
+	const char *fault;	 /* the driver's: the link is to be closed */
+	struct loop_timer again; /* frames were left, or the link is to be closed */
+	bool *gone;		 /* set when freed while messages are worked off */
+	struct vhost_gather g;
+	bool gathered; /* between room() and commit() */
+	struct vhost_late late;
+	bool placed;	  /* a segment of the frame being written is in its buffer */
+	size_t room_head; /* between room() and commit() */
+	uint8_t buf[LIMIT_FRAME];
+	struct iovec iov[LIMIT_VHOST_CHAIN];
+};
+
+static inline struct link_vhost *link_vhost(struct ns_link *l)
+{
+	return container_of(l, struct link_vhost, link);
+}
+
+static inline size_t vhost_net_head(const struct vhost_dev *d)
+{
+	return vhost_has(d, VHOST_F_VERSION_1) || vhost_has(d, VHOST_F_MRG_RXBUF) ? 12 : 10;
+}
+
+/* The driver's calls of link.h. */
+int vhost_net_read(struct ns_link *l, struct link_rx *ret);
+int vhost_net_write(struct ns_link *l, const struct link_tx *tx);
+int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec iov[LINK_ROOM_MAX],
+		   unsigned *ret_n);
+int vhost_net_commit(struct ns_link *l, const struct link_tx *tx, size_t len);
+/* What is late goes first. True: nothing is left. */
+bool vhost_net_late(struct link_vhost *v);
+void vhost_net_forget_late(struct link_vhost *v);
+void vhost_net_caps(struct link_vhost *v);
+/* At the end of a turn: when the queue was found empty, ask for the next kick. */
+void vhost_net_rest(struct link_vhost *v);
+/* Frames of a guest whose queue is disabled: taken and forgotten. */
+void vhost_net_discard(struct link_vhost *v);
+/* The driver broke its rules: the link is closed from the loop. Callable from anywhere. */
+void link_vhost_fault(struct link_vhost *v, const char *why);
+
+#endif

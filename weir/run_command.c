@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `weir run` runs: a command in a sandbox of namespaces. Its pid 1 is ours
+ * (sandbox.c) and hands us the tap; the command's end is the run's, its status
+ * ours. Signals and the terminal are passed on to it.
+ */
+#include "weir/run.h"
+
+#include "weir/message.h"
+#include "weir/run_internal.h"
+#include "weir/run_setup.h"
+#include "weir/sandbox.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- the sandbox ------------------------------------------------------------------ */
+
+static int command_start(struct run *r, struct run_link *ret, struct conf_error *err)
+{
+	struct sandbox_spec spec;
+	struct sandbox sb;
+	struct msg m;
+	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem != NULL, &r->envp);
+
+	if (rc == 0)
+		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
+	if (rc < 0) {
+		conf_error_set(err, "%s", strerror(-rc));
+		return rc;
+	}
+	spec = (struct sandbox_spec){
+		.argv = r->cfg->command,
+		.envp = r->envp,
+		.hostname = r->cfg->name,
+		.net = &r->cfg->net,
+		.ca_pem = r->ca_pem,
+		.hidden_paths = r->hidden,
+		.foreground = r->given,
+		.root = geteuid() == 0,
+	};
+	rc = sandbox_start(&spec, &sb, err);
+	if (rc < 0)
+		return rc;
+	r->sandbox.pid = sb.pid;
+	r->sandbox.sock = sb.sock;
+	ret->kind = NETSTACK_LINK_TAP;
+	return run_first_words(&r->sandbox, &m, MSG_LINK, &ret->fd, err);
+}
+
+/* ---- job control ---------------------------------------------------------------- */
+
+static bool in_foreground(const struct run *r)
+{
+	return r->tty >= 0 && tcgetpgrp(r->tty) == getpgrp();
+}
+
+static void resume(struct run *r, bool give)
+{
+	r->given = r->given || give;
+	if (msg_send(r->sandbox.sock, MSG_RESUME, r->given, NULL, 0, NULL, 0) < 0)
+		run_end(r);
+}
+
+/*
+ * The command stopped. What asks for the terminal gets it if it is ours to
+ * give. Otherwise our whole job stops, as the shell expects of ^Z; going on
+ * arrives as SIGCONT. In a group that no shell watches SIGTSTP has no effect:
+ * the command then goes on at once, or, where it wants a terminal it can never
+ * have, is hung up as the kernel does with orphans.
+ */
+static void on_stopped(struct run *r, int sig)
+{
+	bool wants_terminal = sig == SIGTTIN || sig == SIGTTOU;
+	sigset_t pending;
+
+	if (r->tty < 0)
+		return;
+	if (wants_terminal && in_foreground(r)) {
+		resume(r, true);
+		return;
+	}
+	if (r->given)
+		tcsetpgrp(r->tty, getpgrp());
+	kill(0, SIGTSTP);
+	sigpending(&pending);
+	if (sigismember(&pending, SIGCONT)) {
+		r->given = false;
+		return;
+	}
+	if (wants_terminal && msg_send(r->sandbox.sock, MSG_SIGNAL, SIGHUP, NULL, 0, NULL, 0) < 0)
+		run_end(r);
+	else
+		resume(r, false);
+}
+
+/* A terminal whose foreground has gone is taken back; one that somebody else has by now is not. */
+static void take_terminal(struct run *r)
+{
+	pid_t group = r->given ? tcgetpgrp(r->tty) : -1;
+
+	if (group > 0 && kill(-group, 0) < 0 && errno == ESRCH)
+		tcsetpgrp(r->tty, getpgrp());
+}
+
+static void on_sandbox(struct loop_io *io, uint32_t revents)
+{
+	struct child *c = container_of(io, struct child, io);
+	struct run *r = c->run;
+	struct msg m;
+	ssize_t n = msg_recv(io->fd, &m, NULL, 0, NULL);
+
+	(void)revents;
+	if (n < 0) {
+		loop_io_del(io);
+		if (!r->ending)
+			run_fail(r, "the sandbox was killed");
+		run_check_end(r);
+	} else if (m.head.type == MSG_STOPPED) {
+		on_stopped(r, m.head.value);
+	} else if (m.head.type == MSG_FAILED) {
+		run_fail(r, "%s", m.text);
+	} else if (m.head.type == MSG_EXIT) {
+		if (n > 0)
+			log_error("%s", m.text);
+		r->status = WIFEXITED(m.head.value) ? WEXITSTATUS(m.head.value)
+						    : 128 + WTERMSIG(m.head.value);
+		run_end(r);
+	}
+}
+
+/* ---- what the supervisor asks ------------------------------------------------------- */
+
+static int command_listen(struct run *r)
+{
+	return run_listen_to(r, &r->sandbox, on_sandbox);
+}
+
+static void command_go(struct run *r)
+{
+	if (msg_send(r->sandbox.sock, MSG_GO, 0, NULL, 0, NULL, 0) < 0)
+		run_fail(r, "the sandbox ended before it began");
+}
+
+static void command_signal(struct run *r, int sig)
+{
+	if (sig == SIGCONT)
+		resume(r, in_foreground(r) && isatty(STDOUT_FILENO));
+	else if (msg_send(r->sandbox.sock, MSG_SIGNAL, sig, NULL, 0, NULL, 0) < 0)
+		run_end(r);
+}
+
+static void command_finish(struct run *r)
+{
+	take_terminal(r);
+	fd_close(r->tty);
+}
+
+static const struct run_subject command = {
+	.key = "command",
+	.backend = "netns",
+	.stopped = "the sandbox was stopped",
+	.start = command_start,
+	.listen = command_listen,
+	.go = command_go,
+	.signal = command_signal,
+	.finish = command_finish,
+};
+
+/* ---- the command line ---------------------------------------------------------------- */
+
+static int check_backend(const struct weir_config *cfg, struct conf_error *err)
+{
+	if (cfg->backend == BACKEND_NETNS)
+		return 0;
+	conf_error_set(err,
+		       cfg->backend == BACKEND_AUTO
+			       ? "auto takes only a microVM, which this version does not have; "
+				 "to isolate with namespaces, say so: --backend netns"
+			       : "the microVM backends kvm and qemu are not in this version; use "
+				 "--backend netns");
+	return -ENOTSUP;
+}
+
+/*
+ * An open directory is a way around every cover: its parents can be walked in
+ * the host's mounts.
+ */
+static int check_descriptors(struct conf_error *err)
+{
+	struct stat st;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+			conf_error_set(
+				err,
+				"standard %s is a directory, which would lead out of the sandbox",
+				fd == 0	  ? "input"
+				: fd == 1 ? "output"
+					  : "error");
+			return -EINVAL;
+		}
+	return 0;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run r = { .subject = &command, .tty = -1 };
+	struct conf_error err = { { 0 } };
+	int rc = weir_config_load(CONFIG_RUN, argc - 1, argv + 1, &r.cfg, &err);
+
+	if (rc == -ECANCELED) {
+		weir_help_print(CONFIG_RUN);
+		return 0;
+	}
+	if (rc == 0) {
+		log_setup("", r.cfg->log_level);
+		rc = check_backend(r.cfg, &err);
+	}
+	if (rc == 0)
+		rc = check_descriptors(&err);
+	if (rc < 0) {
+		log_error("%s", err.text);
+		weir_config_free(r.cfg);
+		return EXIT_WEIR_FAILED;
+	}
+	r.what = r.cfg->command[0];
+	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	r.foreground = in_foreground(&r);
+	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
+	r.given = r.foreground && isatty(STDOUT_FILENO);
+	return run_main(&r);
+}
