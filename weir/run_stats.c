@@ -97,8 +97,7 @@ void run_rates_set(struct run *r, struct ctl_client *c, const char *text)
 		run_ctl_refuse(c, "%s", text ? err.text : "the rate is missing");
 		return;
 	}
-	if (r->ending ||
-	    msg_send(r->gateway.sock, MSG_RATES, 0, &rates, sizeof(rates), NULL, 0) < 0) {
+	if (r->ending || msg_send(r->gateway.sock, MSG_RATES, 0, &rates, sizeof(rates), NULL, 0) < 0) {
 		run_ctl_refuse(c, "the sandbox is ending");
 		return;
 	}
