@@ -125,7 +125,8 @@ bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,
 	p->len = head_len + len;
 	p->payload = head_len;
 	p->seq = seq;
-	memcpy(p->bytes, head, head_len);
+	if (head_len)
+		memcpy(p->bytes, head, head_len);
 	if (len)
 		memcpy(p->bytes + head_len, payload, len);
 	*f->pending_tail = p;
@@ -228,11 +229,12 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 
 	if (!flow_live(f))
 		return;
+	rate_flow_end(f);
+	/* What was put aside for its socket still goes out, and counts. */
+	dgram_sock_leave(f);
 	c = netstack_flow_counts(f);
 	relay_source_end(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
-	rate_flow_end(f);
-	dgram_sock_leave(f);
 	loop_timer_del(ns->loop, &f->aux);
 	flow_drop_pending(f);
 	limit_half_open_end(f);

@@ -177,6 +177,7 @@ static void init_tcp(struct netstack *ns)
 		.tso_max = LIMIT_TSO,
 		.rx_max = LIMIT_TCP_RX,
 		.tx_max = LIMIT_TCP_TX,
+		.keep_idle = LIMIT_TCP_KEEP_IDLE_NS,
 	};
 	hash_key_random(&ns->tcp.isn_key);
 }

@@ -20,6 +20,8 @@ struct gateway_spec {
 	int capture;			  /* pcapng file, or -1 */
 	const struct publish_port *ports; /* published ones, their descriptors too */
 	size_t n_ports;
+	struct upstream *upstream; /* its credentials are still in proxy_auth; NULL: none */
+	int proxy_auth;		   /* a file that is read and closed, or -1 */
 	const struct endpoint *resolvers;
 	size_t n_resolvers;
 };

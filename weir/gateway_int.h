@@ -86,7 +86,8 @@ struct gateway {
 	struct list all_limits;
 	struct list all; /* struct flow */
 	struct pool flow_pool, query_pool;
-	struct list ports; /* struct published */
+	struct upstream *upstream; /* NULL: everything is dialled directly */
+	struct list ports;	   /* struct published */
 	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;

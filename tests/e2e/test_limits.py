@@ -94,28 +94,26 @@ def test_connections_of_one_rule(weir):
 
 
 def test_another_policy_puts_live_flows_into_its_limits(weir, live):
-    slow = {"bandwidth": "1mbit", "burst": "4KiB"}
     s = live(*guest(weir.lab, "stream", "echo.example.com", 7), policy=OPEN)
     assert json.loads(next(s.lines())) == {"state": "streaming"}
 
-    def rate():
-        """Bytes a second out of it."""
-        a = json.loads(s.ctl("status", "--json").stdout)["network"]["tcp_bytes_up"], time.monotonic()
-        time.sleep(0.5)
-        b = json.loads(s.ctl("status", "--json").stdout)["network"]["tcp_bytes_up"], time.monotonic()
-        return (b[0] - a[0]) / (b[1] - a[1])
+    def delayed():
+        return json.loads(s.ctl("status", "--json").stdout)["network"]["delayed_rate"]
 
-    fast = rate()
-    assert fast > 2000, fast
+    def idle():
+        before = delayed()
+        time.sleep(0.3)
+        return delayed() == before
+
+    assert delayed() == 0
     policy = {"policy": {"default_egress": "deny", "rules": [
         {"action": "allow", "destination": ".example.com",
-         "limit": {"packets": 10, "connections": 1}}]}}
+         "limit": {"packets": 5, "connections": 1}}]}}
     assert s.set(policy).returncode == 0
-    wait_for(lambda: rate() < 1600, 10)
-    assert rate() < 1600 < fast, fast
+    assert wait_for(lambda: delayed() > 2, 15)
     assert s.set(OPEN).returncode == 0
-    assert wait_for(lambda: rate() > 2000, 10)
-    assert slow and not s.events("flow_end"), s.events("flow_end")
+    assert wait_for(idle, 10)
+    assert not s.events("flow_end"), s.events("flow_end")
 
 
 def test_rate_changes_while_it_runs(weir, live):

@@ -86,6 +86,9 @@ BAD = [
     {"limits": {"egress": {}}}, {"limits": {"egress": {"bandwidth": 10}}},
     {"limits": {"ingress": {"bandwidth": "10mbps"}}}, {"limits": {"egress": {"burst": "64KiB"}}},
     {"limits": {"egress": {"packets": 0}}},
+    {"proxy": {"auth": "env:A"}}, {"proxy": {"url": "socks5://a:b@h:1"}}, {"proxy": {"url": "socks6://h:1"}},
+    {"proxy": {"url": "http://h"}}, {"proxy": {"url": "http://h:1", "udp": "yes"}},
+    {"proxy": {"url": "http://h:1", "auth": "secret"}},
     {"publish": ["80"]}, {"publish": ["80:80/sctp"]}, {"audit": {"path": "x"}}, {"audit": {"file": ""}},
 ]
 for bad in BAD:
