@@ -217,17 +217,19 @@ const char *buf_str(struct buf *b);
 /* ---- fixed-size object pool ------------------------------------------- */
 
 /*
- * Objects of one size, at most `limit` of them, recycled without malloc.
+ * Objects of one size, at most `limit` of them, recycled without malloc. What a
+ * flood of them needed is given back slab by slab when they are put back.
  * pool_get returns zeroed memory, or NULL at the limit or out of memory;
  * the caller counts that as a refusal.
  */
+struct pool_slab;
 struct pool {
 	size_t obj_size;
 	size_t limit;
 	size_t used;
-	size_t total;
-	void *free_list;
-	void *slabs;
+	size_t slab_size; /* a power of two, and what slabs are aligned to */
+	struct pool_slab *roomy, *full;
+	size_t n_empty;
 };
 
 void pool_init(struct pool *p, size_t obj_size, size_t limit);
@@ -464,6 +466,14 @@ must_check int port_range_parse(const char *s, size_t len, struct port_range *re
  */
 must_check int endpoint_parse(const char *s, size_t len, uint16_t default_port,
 			      struct endpoint *ret, const char **ret_why);
+/* Bytes: "64KiB", "10MB"; letters of either case, the unit is needed. At least 1. */
+must_check int size_parse(const char *s, size_t len, uint64_t *ret, const char **ret_why);
+/* Bytes a second: "10mbit", or bytes as above. */
+must_check int bandwidth_parse(const char *s, size_t len, uint64_t *ret, const char **ret_why);
+/* As the largest unit that divides it; parses to the same. */
+#define SIZE_STRLEN 32
+const char *size_format(uint64_t n, char out[static SIZE_STRLEN]);
+const char *bandwidth_format(uint64_t n, char out[static SIZE_STRLEN]);
 /* Decimal integer in [min, max]; no sign, no leading zero. */
 must_check int uint_parse(const char *s, size_t len, uint64_t min, uint64_t max, uint64_t *ret,
 			  const char **ret_why);

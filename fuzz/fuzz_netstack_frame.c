@@ -317,7 +317,7 @@ static void step(struct world *w, bool drain)
 	while (drain && (n = read(w->link, b, sizeof(b))) > 0)
 		check_frame(w, b, (size_t)n);
 	MUST(w->ns->frags.bytes <= LIMIT_FRAG_BYTES && w->ns->frags.n <= LIMIT_FRAG_SETS);
-	MUST(w->ns->tcp.mem_used <= LIMIT_TCP_MEM + 64u * 131072u);
+	MUST(w->ns->tcp.mem_used <= LIMIT_MEM_DEFAULT + 64u * 131072u);
 }
 
 static void put_eth(uint8_t *b, uint16_t type)

@@ -7,10 +7,8 @@
  *                      OPEN ──end──► ZOMBIE (TCP: the engine is not done yet)
  *
  * Lookups hash the tuple with a random key (SipHash), so a guest cannot aim
- * collisions; nothing here walks flows per packet. The limit per protocol
- * counts live flows and TIME-WAIT remains together; at the limit the oldest
- * remains go first, and a datagram flow that has long been idle; then new
- * flows are refused, reported and answered.
+ * collisions; nothing here walks flows per packet. limit.c says whether a new
+ * flow has room; without, it is refused, reported and answered.
  *
  * A flow ends exactly once (flow_finish). Its memory stays until the loop's
  * next task run, so whoever is on the stack above may still look at its state.
@@ -59,55 +57,25 @@ struct netstack_flow *flow_find(struct netstack *ns, const struct netstack_tuple
 	return NULL;
 }
 
-static uint32_t limit_of(const struct netstack *ns, enum netstack_proto proto)
+static struct netstack_flow *no_room(struct netstack *ns, enum netstack_refusal why)
 {
-	if (proto == NETSTACK_TCP)
-		return ns->cfg.max_tcp;
-	return proto == NETSTACK_UDP ? ns->cfg.max_udp : ns->cfg.max_icmp;
-}
-
-/* Not for flows the owner opens: it would be told of an end in the middle of its call. */
-static void evict_idle(struct netstack *ns, const struct netstack_tuple *t)
-{
-	struct list *lists[] = { &ns->unanswered[t->proto], &ns->live[t->proto] };
-	const uint64_t idle[] = { LIMIT_EVICT_UNANSWERED_NS, LIMIT_EVICT_NS };
-
-	if (t->proto == NETSTACK_TCP || t->inbound)
-		return;
-	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
-		struct netstack_flow *f = container_of(lists[i]->next, struct netstack_flow, all);
-
-		if (list_empty(lists[i]) || ns_now(ns) - f->active_ns < idle[i])
-			continue;
-		flow_finish(f, NETSTACK_END_TIMEOUT);
-		return;
-	}
-}
-
-static bool make_room(struct netstack *ns, const struct netstack_tuple *t)
-{
-	enum netstack_proto proto = t->proto;
-	uint32_t limit = limit_of(ns, proto);
-
-	if (ns->live_n[proto] >= limit)
-		evict_idle(ns, t);
-	if (ns->live_n[proto] >= limit)
-		return false;
-	if (proto == NETSTACK_TCP && ns->live_n[proto] + ns->zombie_n >= limit)
-		flow_bury(container_of(ns->zombies.next, struct netstack_flow, all));
-	return true;
+	ns->why_full = why;
+	if (why == NETSTACK_MEMORY)
+		ns->stats.refused_memory++;
+	else
+		ns->stats.refused_limit++;
+	return NULL;
 }
 
 struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tuple *t)
 {
-	struct netstack_flow *f = NULL;
+	struct netstack_flow *f;
 
-	if (!ns->dying && make_room(ns, t))
-		f = pool_get(&ns->pool);
-	if (!f) {
-		ns->stats.refused_limit++;
-		return NULL;
-	}
+	if (ns->dying || !limit_admit(ns, t))
+		return no_room(ns, ns->why_full);
+	f = pool_get(&ns->pool);
+	if (!f)
+		return no_room(ns, NETSTACK_MEMORY);
 	f->ns = ns;
 	f->t = *t;
 	f->fd = -1;
@@ -117,16 +85,21 @@ struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tup
 	list_init(&f->all);
 	list_init(&f->work);
 	list_init(&f->blocked);
-	if (t->proto == NETSTACK_TCP && relay_tcp_open(f) < 0) {
+	rate_flow_init(f);
+	list_init(&f->half_all);
+	list_init(&f->half_dest);
+	if (t->proto == NETSTACK_TCP && (relay_tcp_open(f) < 0 || !limit_half_open(f))) {
+		tcp_free(f->tcp);
 		pool_put(&ns->pool, f);
-		ns->stats.refused_limit++;
-		return NULL;
+		return no_room(ns, NETSTACK_MEMORY);
 	}
 	if (t->proto == NETSTACK_TCP)
 		list_add_tail(&ns->live[t->proto], &f->all);
 	else
 		relay_dgram_touch(f);
 	ns->live_n[t->proto]++;
+	ns->stats.by_proto[t->proto].flows++;
+	limit_flows_changed(ns);
 	hmap_insert(&ns->flows, &f->node, tuple_hash(ns, t));
 	return f;
 }
@@ -141,9 +114,13 @@ bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,
 	if (f->pending_n >= LIMIT_PENDING_PACKETS ||
 	    f->pending_bytes + head_len + len > LIMIT_PENDING_BYTES + LIMIT_IP6_CHAIN)
 		return false;
-	p = malloc(sizeof(*p) + head_len + len);
-	if (!p)
+	if (!limit_mem_take(f->ns, head_len + len))
 		return false;
+	p = malloc(sizeof(*p) + head_len + len);
+	if (!p) {
+		limit_mem_give(f->ns, head_len + len);
+		return false;
+	}
 	p->next = NULL;
 	p->len = head_len + len;
 	p->payload = head_len;
@@ -170,6 +147,7 @@ struct flow_pending *flow_take_pending(struct netstack_flow *f)
 		f->pending_tail = &f->pending;
 	f->pending_n--;
 	f->pending_bytes -= p->len;
+	limit_mem_give(f->ns, p->len);
 	return p;
 }
 
@@ -217,6 +195,33 @@ void flow_bury(struct netstack_flow *f)
 	to_dead(f);
 }
 
+static void count_total(struct netstack_totals *t, const struct netstack_counts *c)
+{
+	t->bytes_up += c->bytes_up;
+	t->bytes_down += c->bytes_down;
+	t->packets_up += c->packets_up;
+	t->packets_down += c->packets_down;
+}
+
+static void count_all(struct netstack_totals *t, const struct list *flows)
+{
+	list_for_each (it, flows) {
+		struct netstack_counts c =
+			netstack_flow_counts(container_of(it, struct netstack_flow, all));
+
+		count_total(t, &c);
+	}
+}
+
+void flow_totals(const struct netstack *ns, struct netstack_totals ret[static 4])
+{
+	memcpy(ret, ns->stats.by_proto, sizeof(ns->stats.by_proto));
+	for (unsigned i = NETSTACK_TCP; i <= NETSTACK_ICMP; i++) {
+		count_all(&ret[i], &ns->live[i]);
+		count_all(&ret[i], &ns->unanswered[i]);
+	}
+}
+
 void flow_finish(struct netstack_flow *f, enum netstack_end how)
 {
 	struct netstack *ns = f->ns;
@@ -224,6 +229,7 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 
 	if (!flow_live(f))
 		return;
+	rate_flow_end(f);
 	/* What was put aside for its socket still goes out, and counts. */
 	dgram_sock_leave(f);
 	c = netstack_flow_counts(f);
@@ -231,7 +237,11 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 	close_fd(f, how != NETSTACK_END_CLOSED);
 	loop_timer_del(ns->loop, &f->aux);
 	flow_drop_pending(f);
+	limit_half_open_end(f);
+	count_total(&ns->stats.by_proto[f->t.proto], &c);
 	ns->live_n[f->t.proto]--;
+	ns->ended++;
+	limit_flows_changed(ns);
 	if (how == NETSTACK_END_CLOSED && f->tcp && !f->tcp_closed) {
 		list_del(&f->all);
 		f->state = FLOW_ZOMBIE;
@@ -346,7 +356,7 @@ void flow_run_work(struct loop_task *t)
 void flow_refuse_limit(struct netstack *ns, const struct netstack_tuple *t, const struct ip_pkt *k)
 {
 	if (t->proto != NETSTACK_TCP)
-		icmp_refusal(ns, k->l3, k->l3_len, NETSTACK_LIMIT);
+		icmp_refusal(ns, k->l3, k->l3_len, ns->why_full);
 	if (ns->ops->packet_refused)
-		ns->ops->packet_refused(ns->ctx, t, k->proto, NETSTACK_LIMIT);
+		ns->ops->packet_refused(ns->ctx, t, k->proto, ns->why_full);
 }

@@ -48,7 +48,8 @@ void netstack_flow_refuse(struct netstack_flow *f, enum netstack_refusal how)
 		icmp_refusal(ns, f->pending->bytes, f->pending->len, how);
 	else if (f->t.proto == NETSTACK_TCP && how != NETSTACK_SILENT)
 		relay_tcp_rst(f);
-	flow_finish(f, how == NETSTACK_LIMIT ? NETSTACK_END_LIMIT : NETSTACK_END_REFUSED);
+	flow_finish(f, how == NETSTACK_LIMIT || how == NETSTACK_MEMORY ? NETSTACK_END_LIMIT
+								       : NETSTACK_END_REFUSED);
 	ns_leave(ns);
 }
 
@@ -134,6 +135,8 @@ void netstack_flow_send(struct netstack_flow *f, const void *p, size_t len)
 	if (!flow_live(f) || !f->local)
 		return;
 	relay_dgram_touch(f);
+	if (!rate_admit(f, RATE_DOWN, 1))
+		return;
 	relay_dgram_down(f, p, len);
 }
 
@@ -223,7 +226,7 @@ int netstack_connect(struct netstack *ns, enum netstack_proto proto, const struc
 		return -EADDRINUSE;
 	f = flow_create(ns, &t);
 	if (!f)
-		return -ENOBUFS;
+		return ns->why_full == NETSTACK_MEMORY ? -ENOMEM : -ENOBUFS;
 	ns_enter(ns);
 	f->user = user;
 	f->state = FLOW_OPEN;

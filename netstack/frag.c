@@ -38,6 +38,7 @@ static void set_storage_free(struct netstack *ns, struct frag_set *s)
 {
 	free(s->buf);
 	ns->frags.bytes -= s->size;
+	limit_mem_give(ns, s->size);
 	s->buf = NULL;
 	s->size = 0;
 }
@@ -147,9 +148,13 @@ static bool set_room(struct netstack *ns, struct frag_set *s, size_t hi)
 		ns->stats.fragments_dropped++;
 		set_free(ns, o);
 	}
-	b = realloc(s->buf, size);
-	if (!b)
+	if (!limit_mem_take(ns, size - s->size))
 		return false;
+	b = realloc(s->buf, size);
+	if (!b) {
+		limit_mem_give(ns, size - s->size);
+		return false;
+	}
 	ns->frags.bytes += size - s->size;
 	s->buf = b;
 	s->size = size;
@@ -246,6 +251,7 @@ static const uint8_t *finish(struct netstack *ns, struct frag_set *s, size_t *re
 	free(ns->frags.done);
 	ns->frags.done = s->buf;
 	ns->frags.bytes -= s->size;
+	limit_mem_give(ns, s->size);
 	s->buf = NULL;
 	s->size = 0;
 	*ret_len = len;

@@ -173,7 +173,7 @@ void icmp_refusal(struct netstack *ns, const uint8_t *l3, size_t len, enum netst
 	} codes[] = {
 		[NETSTACK_DENIED] = { 13, 1, false }, [NETSTACK_NO_HOST] = { 1, 3, false },
 		[NETSTACK_NO_NET] = { 0, 0, false },  [NETSTACK_PORT_CLOSED] = { 3, 4, true },
-		[NETSTACK_LIMIT] = { 13, 1, false },
+		[NETSTACK_LIMIT] = { 13, 1, false },  [NETSTACK_MEMORY] = { 13, 1, false },
 	};
 	bool four = l3[0] >> 4 == 4;
 

@@ -23,6 +23,8 @@ static void destroy(struct netstack *ns)
 	router_stop(ns);
 	loop_timer_del(ns->loop, &ns->again);
 	frag_fini(ns);
+	rate_fini(ns);
+	limit_fini(ns);
 	hmap_fini(&ns->flows);
 	hmap_fini(&ns->maps);
 	hmap_fini(&ns->remotes);
@@ -175,7 +177,6 @@ static void init_tcp(struct netstack *ns)
 		.tso_max = LIMIT_TSO,
 		.rx_max = LIMIT_TCP_RX,
 		.tx_max = LIMIT_TCP_TX,
-		.mem_max = LIMIT_TCP_MEM,
 		.keep_idle = LIMIT_TCP_KEEP_IDLE_NS,
 	};
 	hash_key_random(&ns->tcp.isn_key);
@@ -246,6 +247,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	list_init(&ns->later);
 	ns->again.cb = flow_again_timer;
 	frag_init(ns);
+	rate_init(ns);
 	init_tcp(ns);
 	init_link_local(ns);
 	if (!ns->cfg.autoconf.lease_s)
@@ -256,6 +258,8 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 		  (size_t)cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
 	ns->scratch = malloc(LIMIT_FRAME);
 	r = ns->scratch ? hmap_init(&ns->flows, 1024) : -ENOMEM;
+	if (r == 0)
+		r = limit_init(ns);
 	if (r == 0)
 		r = hmap_init(&ns->maps, 64);
 	if (r == 0)
@@ -309,4 +313,8 @@ void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret)
 	ret->tcp_flows = ns->live_n[NETSTACK_TCP];
 	ret->udp_flows = ns->live_n[NETSTACK_UDP];
 	ret->icmp_flows = ns->live_n[NETSTACK_ICMP];
+	ret->half_open = ns->half[0].n + ns->half[1].n;
+	ret->memory_used = ns->tcp.mem_alloc + ns->mem_other;
+	ret->memory_max = ns->cfg.memory;
+	flow_totals(ns, ret->by_proto);
 }

@@ -48,6 +48,7 @@ enum netstack_refusal {
 	NETSTACK_PORT_CLOSED = 4, /* TCP: RST. Else ICMP 3/3, ICMPv6 1/4 */
 	NETSTACK_SILENT = 5,	  /* nothing: what a silent peer looks like */
 	NETSTACK_LIMIT = 6,	  /* flow table full; answered like DENIED */
+	NETSTACK_MEMORY = 7,	  /* memory budget used up; answered like DENIED */
 };
 
 enum netstack_end {
@@ -57,7 +58,7 @@ enum netstack_end {
 	NETSTACK_END_REFUSED = 4,
 	NETSTACK_END_TIMEOUT = 5, /* idle UDP/ICMP; TCP retransmissions ran out */
 	NETSTACK_END_ABORTED = 6, /* netstack_flow_abort() */
-	NETSTACK_END_LIMIT = 7,
+	NETSTACK_END_LIMIT = 7,	  /* half open, and the oldest when there were too many */
 };
 
 /* An ICMP or ICMPv6 error, as its family numbers them. */
@@ -139,9 +140,30 @@ struct netstack_config {
 	struct ip_addr guest4, guest6;	   /* other sources are dropped and counted */
 	uint16_t mtu;			   /* of the link, 1280..65520 */
 	uint32_t max_tcp, max_udp, max_icmp; /* concurrent flows */
+	/*
+	 * TCP flows of one direction that are not established on both sides yet;
+	 * 0: half of max_tcp. When there are more the oldest ends (answered, with
+	 * NETSTACK_END_LIMIT); if one host has a large part of them, its oldest.
+	 */
+	uint32_t max_half_open;
+	/*
+	 * Bytes of all buffers; 0: 256 MiB. Near it windows close, at it new flows
+	 * are refused. Fixed tables and the kernel's socket buffers come on top.
+	 */
+	uint64_t memory;
 	uint32_t udp_timeout_s; /* idle, both directions refresh; 0: 180. A question to a
 					port below 1024, answered or not: 30 at most */
 	struct netstack_autoconf autoconf;
+};
+
+/* Token buckets of one direction; what is 0 has no limit. Payload is counted, not headers. */
+struct netstack_rate {
+	uint64_t bytes;	  /* per second, at most 16e9 */
+	uint64_t burst;	  /* bytes that may go at once; 0: 20 ms' worth, 32 KiB at least */
+	uint64_t packets; /* per second; 20 ms' worth, 32 at least, may go at once */
+};
+struct netstack_rates {
+	struct netstack_rate up, down; /* from the guest, to the guest */
 };
 
 /*
@@ -226,7 +248,8 @@ void netstack_flow_send(struct netstack_flow *f, const void *p, size_t len);
 void netstack_flow_abort(struct netstack_flow *f);
 
 /*
- * A flow towards the guest, for published ports: from is what the guest sees
+ * A flow towards the guest, for published ports (another one that is half open may
+ * end inside; -ENOBUFS: too many flows, -ENOMEM: memory): from is what the guest sees
  * as its peer. TCP: fd is the accepted connection, taken over; handshake with
  * the guest, then relay; the guest's refusal resets the peer. UDP: fd is NULL
  * (-1) and the flow is local: netstack_flow_send() in, flow_datagram out.
@@ -242,6 +265,22 @@ must_check int netstack_connect(struct netstack *ns, enum netstack_proto proto,
  */
 must_check int netstack_flow_push(struct netstack_flow *f, const void *p, size_t len);
 
+/*
+ * Rates: of all flows together, and of the flows of a class, which share its
+ * buckets. May be changed at any time. TCP and what goes to the guest waits for
+ * its turn; datagrams of the guest beyond the rate are dropped and counted.
+ * Flows that the owner answers itself (netstack_flow_local) are not slowed.
+ */
+void netstack_set_rates(struct netstack *ns, const struct netstack_rates *r);
+struct netstack_class;
+must_check int netstack_class_new(struct netstack *ns, const struct netstack_rates *r,
+				  struct netstack_class **ret);
+/* Its flows stay in it until they end or are put elsewhere. NULL is fine. */
+void netstack_class_free(struct netstack_class *k);
+uint32_t netstack_class_flows(const struct netstack_class *k);
+/* k NULL: in none. */
+void netstack_flow_set_class(struct netstack_flow *f, struct netstack_class *k);
+
 /* Totals since start, for the record and the tests. */
 struct netstack_stats {
 	uint64_t frames_in, frames_out;
@@ -254,9 +293,20 @@ struct netstack_stats {
 	uint64_t icmp_from_guest;     /* errors: its word about our packets */
 	uint64_t refused_limit;
 	uint64_t fragments_dropped;
-	uint64_t link_faults; /* links lost because VMM or driver broke their rules */
-	uint64_t retransmits; /* TCP segments sent again */
+	uint64_t link_faults;  /* links lost because VMM or driver broke their rules */
+	uint64_t retransmits;  /* TCP segments sent again */
+	uint64_t dropped_rate; /* datagrams beyond the rate */
+	uint64_t delayed_rate; /* times that a flow waited for its turn */
 	uint32_t tcp_flows, udp_flows, icmp_flows;
+	uint32_t half_open;
+	uint64_t refused_memory;
+	uint64_t evicted_half_open;
+	uint64_t memory_used, memory_max;
+	/* By enum netstack_proto, since start: payload to and from descriptors and the owner. */
+	struct netstack_totals {
+		uint64_t flows; /* that began */
+		uint64_t bytes_up, bytes_down, packets_up, packets_down;
+	} by_proto[4];
 };
 void netstack_stats_get(const struct netstack *ns, struct netstack_stats *ret);
 

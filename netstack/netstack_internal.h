@@ -19,6 +19,7 @@
 #include "netstack/link.h"
 #include "netstack/netstack.h"
 #include "netstack/netstack_limits.h"
+#include "netstack/rate.h"
 #include "netstack/tcp.h"
 
 #define ETH_HEAD 14
@@ -225,6 +226,22 @@ struct flow_pending {
 	uint8_t bytes[];
 };
 
+/* Half-open connections with one remote host. */
+struct half_dest {
+	struct hmap_node node;
+	struct ip_addr addr;
+	struct list flows; /* oldest first */
+	uint32_t n;
+};
+
+/* Of one direction: dials of the guest's, or connections that are opened towards it. */
+struct half_open {
+	struct list all; /* oldest first */
+	struct hmap dests;
+	struct half_dest *most; /* has had the most of late; may be NULL */
+	uint32_t n, max;
+};
+
 struct netstack_flow {
 	struct netstack *ns;
 	struct hmap_node node;
@@ -246,6 +263,12 @@ struct netstack_flow {
 	struct flow_pending *pending, **pending_tail;
 	size_t pending_n, pending_bytes;
 	uint16_t echo_seq; /* of the request delivered last */
+
+	struct half_dest *half; /* TCP, not established on both sides: whose */
+	struct list half_all, half_dest;
+
+	struct netstack_class *class;
+	struct rate_wait rate[2]; /* enum rate_dir */
 
 	/* TCP */
 	struct tcp *tcp;
@@ -317,6 +340,13 @@ struct netstack {
 	uint32_t live_n[4], zombie_n;
 
 	struct frag_table frags;
+	struct half_open half[2];	/* [inbound] */
+	uint64_t mem_other;		/* buffers that are not the TCP engine's */
+	enum netstack_refusal why_full; /* of the last flow_create() that failed */
+	uint32_t ended;			/* flows, since memory was last given back */
+	struct loop_timer trim;
+	struct rate_gate rate[2]; /* enum rate_dir: of all flows */
+	struct list classes;
 	struct icmp_bucket icmp;
 
 	struct ip_addr gateway_ll; /* link-local, from the gateway's MAC */
@@ -349,9 +379,29 @@ static inline uint64_t ns_now(const struct netstack *ns)
 }
 
 struct netstack_flow *flow_find(struct netstack *ns, const struct netstack_tuple *t);
-/* NULL: the table is full (counted). */
+/* ---- limit.c */
+
+must_check int limit_init(struct netstack *ns);
+void limit_fini(struct netstack *ns);
+/* May a flow like this begin? Older ones may end for it. Sets ns->why_full. */
+must_check bool limit_admit(struct netstack *ns, const struct netstack_tuple *t);
+/* A TCP flow begins half open; false: out of memory. */
+must_check bool limit_half_open(struct netstack_flow *f);
+/* It is established on both sides, or over. */
+void limit_half_open_end(struct netstack_flow *f);
+/* The number of flows has changed. */
+void limit_flows_changed(struct netstack *ns);
+/* Buffers besides the engine's; false: the budget does not allow it. */
+must_check bool limit_mem_take(struct netstack *ns, size_t n);
+void limit_mem_give(struct netstack *ns, size_t n);
+
+/* ---- flow.c */
+
+/* NULL: there is no room (counted); ns->why_full says why. */
 struct netstack_flow *flow_create(struct netstack *ns, const struct netstack_tuple *t);
 void flow_finish(struct netstack_flow *f, enum netstack_end how);
+/* Of flows that ended and of those that live; walks the latter. */
+void flow_totals(const struct netstack *ns, struct netstack_totals ret[static 4]);
 /* A zombie's (or failed newborn's) silent end. */
 void flow_bury(struct netstack_flow *f);
 void flow_work(struct netstack_flow *f);
@@ -452,6 +502,9 @@ void relay_dgram_io(struct loop_io *io, uint32_t revents);
 void relay_dgram_link_ready(struct netstack_flow *f);
 void relay_dgram_wake_socks(struct netstack *ns);
 void relay_dgram_idle(struct loop_timer *t);
+void relay_dgram_resume(struct netstack_flow *f);
+/* It waits for tokens no more: its socket is read again. */
+void relay_dgram_unpark(struct netstack_flow *f);
 void relay_dgram_touch(struct netstack_flow *f);
 
 #endif

@@ -74,7 +74,17 @@
 /* Per connection buffers, and all of them together: a guest that opens many and reads none. */
 #define LIMIT_TCP_RX (4u << 20)
 #define LIMIT_TCP_TX (4u << 20)
-#define LIMIT_TCP_MEM (256u << 20)
+/* What a connection may hold when memory is short (TCP_RX_PRESSURE, TCP_TX_FIRST), set aside
+ * for each; and the part of the budget that may be set aside so. */
+#define LIMIT_TCP_FLOW_MEM (24u << 10)
+#define LIMIT_MEM_DEFAULT (UINT64_C(256) << 20)
+/* Half-open connections of one host that make it the first to lose its oldest: this part of all. */
+#define LIMIT_HALF_OPEN_HOG 4
+/* Fewer than so many half open would be no use. */
+#define LIMIT_HALF_OPEN_MIN 16
+/* After a flood of so many flows what malloc keeps is given back, when no more than these live. */
+#define LIMIT_TRIM_FLOWS 1024
+#define LIMIT_TRIM_NS (2 * NS_PER_S)
 /*
  * A guest silent for so long on an idle connection is asked whether it still has it
  * (RFC 9293 3.8.4: not sooner by default). One that forgot it answers with RST, a dead
@@ -99,11 +109,10 @@
 #define LIMIT_UDP_QUERY_IDLE_S 30
 #define LIMIT_UDP_QUERY_PACKETS 2
 
-/* When the table is full, a datagram flow idle for longer than this gives way to a new one:
- * one flow per DNS query must not lock a guest out for minutes. */
-#define LIMIT_EVICT_NS (10 * NS_PER_S)
-/* One that was never answered gives way sooner: a scan must not push out conversations. */
-#define LIMIT_EVICT_UNANSWERED_NS (2 * NS_PER_S)
+/* When the table is full, the datagram flow that is idle for longest, and for longer than this,
+ * gives way to a new one, those that were never answered before the others: one flow per query
+ * must not lock a guest out, not even for the second that a flood of them needs to fill the table. */
+#define LIMIT_EVICT_NS (100 * NS_PER_MS)
 
 /* How often the guest's MAC is asked for while something waits for it, and how many times. */
 #define LIMIT_RESOLVE_NS (500 * NS_PER_MS)

@@ -84,6 +84,7 @@ static void count_down(struct netstack_flow *f, bool sent, size_t bytes, unsigne
 	}
 	f->c.packets_down += n;
 	f->c.bytes_down += bytes;
+	rate_spend(f, RATE_DOWN, bytes, n);
 	relay_dgram_touch(f);
 }
 
@@ -248,6 +249,15 @@ static bool read_batch(struct dgram_sock *s)
 	return n == LIMIT_DGRAM_BATCH;
 }
 
+/* What waits for tokens waits in the socket, by the flow that it was last for. */
+static bool may_receive(struct dgram_sock *s)
+{
+	if (!s->last || rate_allow(s->last, RATE_DOWN, LIMIT_DGRAM_SIZE))
+		return true;
+	loop_io_set(&s->io, 0);
+	return false;
+}
+
 static void wait_for_link(struct dgram_sock *s)
 {
 	loop_io_set(&s->io, 0);
@@ -279,13 +289,27 @@ void relay_dgram_io(struct loop_io *io, uint32_t revents)
 			wait_for_link(s);
 			break;
 		}
-		if (!read_batch(s))
+		if (!may_receive(s) || !read_batch(s))
 			break;
 	}
 	/* Only a local socket whose peer is gone says this. */
 	if ((revents & (EPOLLHUP | EPOLLIN)) == EPOLLHUP && s->flows && s->last)
 		flow_finish(s->last, NETSTACK_END_REMOTE_RESET);
 	ns_leave(ns);
+}
+
+void relay_dgram_unpark(struct netstack_flow *f)
+{
+	if (f->sock && f->sock->io.loop)
+		loop_io_set(&f->sock->io, EPOLLIN);
+}
+
+void relay_dgram_resume(struct netstack_flow *f)
+{
+	if (!flow_live(f) || !f->sock)
+		return;
+	relay_dgram_unpark(f);
+	relay_dgram_io(&f->sock->io, EPOLLIN);
 }
 
 /* ---- from the owner to the guest -------------------------------------------- */
@@ -332,9 +356,12 @@ void relay_dgram_link_ready(struct netstack_flow *f)
 void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, size_t size)
 {
 	const uint8_t *p = d->p;
-	size_t left = d->len;
+	size_t left = d->len, n = size ? (left + size - 1) / size : 1;
 
 	relay_dgram_touch(f);
+	if (!rate_admit(f, RATE_UP, n))
+		return;
+	rate_spend(f, RATE_UP, left, n);
 	f->echo_seq = d->seq;
 	if (!f->local) {
 		dgram_up(f, d, size);

@@ -90,6 +90,7 @@ static ssize_t count(struct netstack_flow *f)
 static ssize_t supply(struct netstack_flow *f, size_t n)
 {
 	f->committed += n;
+	rate_spend(f, RATE_DOWN, n, 0);
 	tcp_tx_supply(f->tcp, n, ns_now(f->ns));
 	f->no_room = tcp_tx_unsent(f->tcp) != 0;
 	return (ssize_t)n;
@@ -98,16 +99,19 @@ static ssize_t supply(struct netstack_flow *f, size_t n)
 ssize_t relay_source_read(struct netstack_flow *f)
 {
 	struct netstack *ns = f->ns;
-	size_t want;
+	size_t want, may;
 	ssize_t r;
 
 	if (tcp_tx_unsent(f->tcp))
 		return -EBUSY;
-	want = tcp_tx_wanted(f->tcp);
+	may = rate_allow(f, RATE_DOWN, LIMIT_TSO);
+	if (!may)
+		return -EDQUOT;
+	want = MIN(tcp_tx_wanted(f->tcp), may);
 	if (!want) {
 		r = count(f);
 		if (r > 0)
-			return supply(f, (size_t)r);
+			return supply(f, MIN((size_t)r, may));
 		want = 1; /* nothing, an error, or the end */
 	}
 	r = seek(f, f->committed);

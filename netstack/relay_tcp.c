@@ -76,6 +76,18 @@ static size_t rx_iov(const struct netstack_flow *f, struct iovec iov[2], int *re
 	return total;
 }
 
+/* Cut to `most` bytes; returns how many pieces are left. */
+static size_t iov_clip(struct iovec *iov, size_t n, size_t most)
+{
+	for (size_t i = 0; i < n; i++) {
+		iov[i].iov_len = MIN(iov[i].iov_len, most);
+		most -= iov[i].iov_len;
+		if (most == 0)
+			return i + 1;
+	}
+	return n;
+}
+
 /* Bytes the descriptor took; 0: none now, or it is broken. */
 static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned n)
 {
@@ -93,6 +105,7 @@ static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned
 	if (r <= 0)
 		return 0;
 	f->c.bytes_up += (size_t)r;
+	rate_spend(f, RATE_UP, (size_t)r, 0);
 	return (size_t)r;
 }
 
@@ -103,7 +116,14 @@ static bool may_write(const struct netstack_flow *f)
 
 size_t relay_tcp_direct(struct netstack_flow *f, const struct iovec *iov, unsigned n)
 {
-	return may_write(f) && !f->want_out ? send_up(f, iov, n) : 0;
+	size_t total = 0;
+
+	if (!may_write(f) || f->want_out)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	/* With less than all of it in tokens the receive queue keeps the rest. */
+	return rate_allow(f, RATE_UP, total) == total ? send_up(f, iov, n) : 0;
 }
 
 /* Writes once; false when the descriptor takes no more, failed, or rx is empty. */
@@ -113,9 +133,11 @@ static bool write_once(struct netstack_flow *f)
 	int n;
 	size_t total = rx_iov(f, iov, &n), r;
 
+	if (total)
+		total = rate_allow(f, RATE_UP, total);
 	if (!total)
 		return false;
-	r = send_up(f, iov, (unsigned)n);
+	r = send_up(f, iov, (unsigned)iov_clip(iov, (size_t)n, total));
 	if (f->up_broken)
 		return false;
 	if (r)
@@ -137,7 +159,8 @@ static void relay_up(struct netstack_flow *f)
 	if (f->up_broken || f->want_out)
 		return;
 	if (rx_iov(f, iov, &n)) {
-		flow_later(f);
+		if (!rate_waiting(f, RATE_UP))
+			flow_later(f);
 		return;
 	}
 	if (!tcp_rx_eof(f->tcp))
@@ -160,7 +183,7 @@ static void down_end(struct netstack_flow *f)
 	tcp_shutdown(f->tcp, ns_now(f->ns));
 }
 
-/* Into the engine's ring: bytes, 0 at the end, -errno, -EBUSY when it has no room. */
+/* Into the engine's ring: bytes, 0 at the end, -errno; -EBUSY: no room, -EDQUOT: waits its turn. */
 static ssize_t read_ring(struct netstack_flow *f)
 {
 	uint8_t *p[2] = { NULL, NULL };
@@ -175,12 +198,10 @@ static ssize_t read_ring(struct netstack_flow *f)
 	for (unsigned i = 0; i < 2; i++)
 		if (len[i])
 			iov[n++] = (struct iovec){ p[i], len[i] };
-	if (iov[0].iov_len >= LIMIT_RELAY_READ) {
-		iov[0].iov_len = LIMIT_RELAY_READ;
-		n = 1;
-	} else if (n == 2) {
-		iov[1].iov_len = MIN(iov[1].iov_len, LIMIT_RELAY_READ - iov[0].iov_len);
-	}
+	room = rate_allow(f, RATE_DOWN, MIN(room, (size_t)LIMIT_RELAY_READ));
+	if (!room)
+		return -EDQUOT;
+	n = iov_clip(iov, n, room);
 	m.msg_iovlen = n;
 	asked = iov[0].iov_len + (n == 2 ? iov[1].iov_len : 0);
 	do
@@ -190,6 +211,7 @@ static ssize_t read_ring(struct netstack_flow *f)
 		return -errno;
 	if (r > 0) {
 		f->committed += (size_t)r;
+		rate_spend(f, RATE_DOWN, (size_t)r, 0);
 		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
 		f->no_room = tcp_tx_room(f->tcp) == 0;
 		if ((size_t)r < asked && !f->drain)
@@ -214,7 +236,7 @@ static bool read_once(struct netstack_flow *f)
 		down_end(f);
 	} else if (r == -EBUSY) {
 		f->no_room = true;
-	} else {
+	} else if (r != -EDQUOT) {
 		f->in_ready = false;
 		if (r != -EAGAIN)
 			remote_failed(f, (int)-r);
@@ -236,7 +258,7 @@ static void relay_down(struct netstack_flow *f)
 {
 	unsigned i = 0;
 
-	if (!f->in_ready || f->no_room || !may_read(f))
+	if (!f->in_ready || f->no_room || !may_read(f) || rate_waiting(f, RATE_DOWN))
 		return;
 	if (server_speaks_first(f)) {
 		f->server_first = true;
@@ -246,7 +268,7 @@ static void relay_down(struct netstack_flow *f)
 	}
 	while (i++ < LIMIT_RELAY_READS && read_once(f))
 		;
-	if (f->in_ready && !f->no_room && may_read(f))
+	if (f->in_ready && !f->no_room && may_read(f) && !rate_waiting(f, RATE_DOWN))
 		flow_later(f);
 }
 
@@ -256,7 +278,7 @@ static void drain_broken(struct netstack_flow *f)
 	f->in_ready = f->drain = true;
 	while (may_read(f) && !f->no_room && read_once(f))
 		;
-	if (f->resetting || (may_read(f) && f->no_room))
+	if (f->resetting || (may_read(f) && (f->no_room || rate_waiting(f, RATE_DOWN))))
 		return;
 	remote_failed(f, f->c.error);
 }
@@ -342,6 +364,8 @@ void relay_tcp_run(struct netstack_flow *f)
 		return;
 	if (notes & 1u << TCP_ESTABLISHED)
 		f->established = true;
+	if (f->established && f->fd >= 0)
+		limit_half_open_end(f);
 	if (notes & 1u << TCP_WRITABLE)
 		f->no_room = false;
 	if (notes & (1u << TCP_RESET_BY_PEER | 1u << TCP_TIMED_OUT)) {

@@ -17,8 +17,9 @@
 /* Alike but for their prefixes, so that it makes no difference which of them decides. */
 static bool alike(const struct policy_rule_view *a, const struct policy_rule_view *b)
 {
-	return b->dest == POLICY_DEST_PREFIX && !b->http && !b->id && a->action == b->action &&
-	       a->dirs == b->dirs && a->protos == b->protos && a->n_ports == b->n_ports &&
+	return b->dest == POLICY_DEST_PREFIX && !b->http && !b->limit && !b->id &&
+	       a->action == b->action && a->dirs == b->dirs && a->protos == b->protos &&
+	       a->n_ports == b->n_ports &&
 	       (!a->n_ports || memcmp(a->ports, b->ports, a->n_ports * sizeof(*a->ports)) == 0);
 }
 
@@ -115,6 +116,11 @@ static int add_run(struct nft_ruleset *rs, const struct policy *p, struct run ru
 	if (v.http && v.action == POLICY_ALLOW) {
 		note(user, (int)i, v.id,
 		     "allows some requests only: the kernel reads none, left out");
+		return 0;
+	}
+	if (v.limit) {
+		note(user, (int)i, v.id,
+		     "allows only so much at a time: these sets do not measure, left out");
 		return 0;
 	}
 	if (v.http)

@@ -50,6 +50,11 @@ struct policy_verdict policy_decide(const struct policy *p, const struct policy_
 	return p->floor ? both(v, decide(p->floor, f)) : v;
 }
 
+struct policy_verdict policy_decide_own(const struct policy *p, const struct policy_facts *f)
+{
+	return decide(p, f);
+}
+
 struct policy_verdict policy_decide_query(const struct policy *p, const struct name *n)
 {
 	struct policy_verdict v = policy_match_query(p, n);

@@ -28,15 +28,6 @@ static int change_add(struct policy_changes *c, struct policy_change **ret)
 	return 0;
 }
 
-/* The list's own word, strict_names included, its floor left out. */
-static struct policy_verdict decide(const struct policy *p, const struct policy_facts *f)
-{
-	struct policy own = *p;
-
-	own.floor = NULL;
-	return policy_decide(&own, f);
-}
-
 /* The member that says most: a name that is proven, a public IPv4 address. */
 static size_t best_addr(const struct space *s, const struct block *b)
 {
@@ -98,8 +89,8 @@ static int example_of(const struct diff *d, const struct block *b, struct policy
 
 	f = space_facts(d->s, best_extent(b), n->state, n->region, b->addrs[best_addr(d->s, b)],
 			&name);
-	c->before = decide(d->p[0], &f);
-	c->after = decide(d->p[1], &f);
+	c->before = policy_decide_own(d->p[0], &f);
+	c->after = policy_decide_own(d->p[1], &f);
 	r = space_facts_format(&f, &text);
 	if (r == 0) {
 		c->example = buf_str(&text) ? strdup(buf_str(&text)) : NULL;
@@ -214,6 +205,103 @@ static int compare_queries(struct diff *d, struct policy_changes *ret)
 	return r;
 }
 
+/* ---- limits -------------------------------------------------------------------------------- */
+
+struct limited {
+	char *text; /* what it matches */
+	const struct policy_limit *limit[2];
+	size_t nth; /* of the rules with this text */
+};
+
+static int limited_compare(const void *a, const void *b)
+{
+	const struct limited *x = a, *y = b;
+	int c = strcmp(x->text, y->text);
+
+	return c ? c : (x->nth > y->nth) - (x->nth < y->nth);
+}
+
+/* The limited rules of one list; rules that match alike are told apart by their order. */
+static int limited_rules(const struct policy *p, size_t list, struct limited *v, size_t *n)
+{
+	size_t from = *n;
+
+	for (size_t i = 0; i < p->n_rules; i++) {
+		struct limited *l = &v[*n];
+
+		if (!p->rules[i].limit)
+			continue;
+		*l = (struct limited){ .text = policy_rule_plain(&p->rules[i]) };
+		if (!l->text)
+			return -ENOMEM;
+		l->limit[list] = p->rules[i].limit;
+		l->nth = *n;
+		(*n)++;
+	}
+	qsort(v + from, *n - from, sizeof(*v), limited_compare);
+	for (size_t i = from; i < *n; i++)
+		v[i].nth = i > from && str_eq(v[i].text, v[i - 1].text) ? v[i - 1].nth + 1 : 0;
+	return 0;
+}
+
+static int say_limit(const struct limited *l, struct policy_change *c)
+{
+	char was[POLICY_LIMIT_STRLEN], is[POLICY_LIMIT_STRLEN];
+
+	return diff_text_add(&c->services, "%s: %s, now %s", l->text,
+			     policy_limit_format(l->limit[0], was),
+			     policy_limit_format(l->limit[1], is));
+}
+
+static int compare_limited(struct limited *v, size_t n, struct policy_changes *ret)
+{
+	struct policy_change *c = NULL;
+	int r = 0;
+
+	qsort(v, n, sizeof(*v), limited_compare);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct limited l = v[i];
+
+		/* The same rule of the other list stands beside it. */
+		if (i + 1 < n && limited_compare(&v[i], &v[i + 1]) == 0) {
+			i++;
+			l.limit[0] = l.limit[0] ? l.limit[0] : v[i].limit[0];
+			l.limit[1] = l.limit[1] ? l.limit[1] : v[i].limit[1];
+		}
+		if (policy_limit_equal(l.limit[0], l.limit[1]))
+			continue;
+		if (!c)
+			r = change_add(ret, &c);
+		if (r == 0)
+			c->kind = POLICY_CHANGE_LIMITS;
+		if (r == 0)
+			r = say_limit(&l, c);
+	}
+	return r;
+}
+
+static int compare_limits(const struct diff *d, struct policy_changes *ret)
+{
+	size_t n = 0, most = 0;
+	struct limited *v;
+	int r = 0;
+
+	for (size_t k = 0; k < 2; k++)
+		for (size_t i = 0; i < d->p[k]->n_rules; i++)
+			most += d->p[k]->rules[i].limit != NULL;
+	v = calloc(most + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (size_t k = 0; k < 2 && r == 0; k++)
+		r = limited_rules(d->p[k], k, v, &n);
+	if (r == 0)
+		r = compare_limited(v, n, ret);
+	for (size_t i = 0; i < n; i++)
+		free(v[i].text);
+	free(v);
+	return r;
+}
+
 /* ---- whole ------------------------------------------------------------------------------- */
 
 static int compare(struct diff *d, struct policy_changes *ret)
@@ -236,7 +324,7 @@ static int compare(struct diff *d, struct policy_changes *ret)
 			c->now = d->p[1]->drop ? POLICY_DENY : POLICY_ALLOW;
 		}
 	}
-	return r;
+	return r < 0 ? r : compare_limits(d, ret);
 }
 
 int policy_diff(const struct policy *before, const struct policy *after,

@@ -24,7 +24,10 @@ static unsigned outcome(const struct lint *l, uint32_t i)
 		return last == POLICY_ALLOW;
 	if (r->action == POLICY_DENY)
 		return 0;
-	return 1u | (l->queries ? (unsigned)r->qtypes << 1 : 0);
+	/* A limit is a rule's own: what passes by another is not limited with it. */
+	if (l->queries)
+		return 1u | (unsigned)r->qtypes << 1;
+	return 1u | (r->limit ? (i + 1) << 1 : 0);
 }
 
 static void side_fill(const struct lint *l, struct side *d)

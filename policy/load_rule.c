@@ -293,10 +293,12 @@ static int load_rule_head(const struct conf *c, struct policy_rule *r, struct co
 int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *err)
 {
 	static const char *const keys[] = {
-		"id",	     "action", "direction", "destination", "destination_kind", "protocol",
-		"protocols", "port",   "ports",	    "http",	   "reason",	       "qtypes"
+		"id",	    "action",	 "direction", "destination", "destination_kind",
+		"protocol", "protocols", "port",      "ports",	     "http",
+		"reason",   "qtypes",	 "limit"
 	};
 	struct conf http = conf_member(c, "http"), qtypes = conf_member(c, "qtypes");
+	struct conf limit = conf_member(c, "limit");
 	struct policy_rule r = RULE_INIT;
 	struct why why;
 	int e = conf_only_keys(c, keys, ARRAY_SIZE(keys), err);
@@ -313,6 +315,8 @@ int policy_load_rule(struct policy *p, const struct conf *c, struct conf_error *
 		e = load_http(&http, &r, err);
 	if (e == 0)
 		e = load_qtypes(&qtypes, &r, err);
+	if (e == 0)
+		e = policy_load_limit(&limit, &r, err);
 	if (e == 0) {
 		e = policy_add(p, &r, &why);
 		if (e < 0)

@@ -182,6 +182,8 @@ struct policy;
 void policy_free(struct policy *p);
 /* May this flow be? By what is known of it; never fails, never allocates. */
 struct policy_verdict policy_decide(const struct policy *p, const struct policy_facts *f);
+/* The same, the floor left out. */
+struct policy_verdict policy_decide_own(const struct policy *p, const struct policy_facts *f);
 /* The rule that decided is on group doh: it means DNS over HTTPS, not just the host. */
 bool policy_verdict_is_doh(const struct policy *p, const struct policy_verdict *v);
 
@@ -293,6 +295,23 @@ enum policy_dest {
 	POLICY_DEST_DOH = 6,	/* known DNS-over-HTTPS resolvers, by name or address */
 };
 
+/*
+ * "limit" of a rule: what the flows that it allows share, each way; what is 0 has
+ * no limit. A floor may have none (policy_has_limits).
+ */
+struct policy_limit {
+	uint64_t bandwidth;   /* payload bytes per second */
+	uint64_t burst;	      /* bytes at once; 0: 20 ms' worth */
+	uint64_t packets;     /* per second */
+	uint64_t connections; /* flows at a time */
+};
+/* Of a verdict's rule; NULL: none. */
+const struct policy_limit *policy_rule_limit(const struct policy *p, int rule);
+bool policy_has_limits(const struct policy *p);
+/* "10mbit/s (burst 64KiB), 5 connections"; NULL is "no limit". */
+#define POLICY_LIMIT_STRLEN 160
+const char *policy_limit_format(const struct policy_limit *l, char out[static POLICY_LIMIT_STRLEN]);
+
 /* One rule as it stands in the list; texts and ports belong to the policy. */
 struct policy_rule_view {
 	enum policy_action action;
@@ -304,7 +323,8 @@ struct policy_rule_view {
 	struct name name;		/* POLICY_DEST_NAME, SUFFIX, BELOW */
 	const struct port_range *ports; /* sorted and disjoint; n_ports 0: any */
 	size_t n_ports;
-	bool http; /* it has conditions on the request */
+	bool http;			  /* it has conditions on the request */
+	const struct policy_limit *limit; /* NULL: none */
 	const char *id, *reason;
 };
 size_t policy_rule_count(const struct policy *p);
@@ -412,6 +432,9 @@ enum policy_change_kind {
 	POLICY_CHANGE_QUERIES = 1, /* names that may be asked, or no longer */
 	POLICY_CHANGE_QTYPES = 2,  /* further types of a name that may be asked */
 	POLICY_CHANGE_ON_DENY = 3, /* refused, or dropped silently */
+	/* Limits of rules that match alike. Texts in services: "RULE: LIMIT, now LIMIT". Which
+	 * flows come as far as a limited rule is not compared. */
+	POLICY_CHANGE_LIMITS = 4,
 };
 
 /* Texts of one part of a set: "10.0.0.0/8", "*.example.com", "tcp 443". */

@@ -31,6 +31,7 @@ struct policy_rule {
 	char **paths;	  /* patterns, normalised */
 	size_t n_paths;	  /* 0: any */
 	uint8_t qtypes;	  /* enum policy_qtype bits: may be asked beyond A, AAAA, HTTPS, SVCB */
+	struct policy_limit *limit; /* owned; NULL: none */
 	char *id;
 	char *reason;
 };
@@ -133,6 +134,16 @@ const char *policy_qtype_word(unsigned bit);
 /* Part of the validator: qtypes only where they have an effect. */
 must_check int policy_rule_check_qtypes(const struct policy_rule *r, struct why *why);
 
+/* ---- limit.c --------------------------------------------------------------- */
+
+must_check int policy_load_limit(const struct conf *c, struct policy_rule *r, struct conf_error *err);
+/* Part of the validator: only where flows pass by the rule. */
+must_check int policy_rule_check_limit(const struct policy_rule *r, struct why *why);
+/* NULL: out of memory. */
+json_t *policy_limit_json(const struct policy_limit *l);
+/* Either may be NULL: no limit. */
+bool policy_limit_equal(const struct policy_limit *a, const struct policy_limit *b);
+
 /* ---- load_rule.c ------------------------------------------------------------ */
 
 /* Puts why at the place of c; returns code. */
@@ -164,6 +175,11 @@ must_check int policy_add_tokens(struct policy *p, const char *text, struct why 
 bool policy_doh_address(const struct ip_addr *a, enum policy_action action);
 /* The i-th name of the group, and whether what is below it belongs to it too; NULL behind the last. */
 const char *policy_doh_nth_name(size_t i, bool *ret_below);
+
+/* ---- print.c ---------------------------------------------------------------- */
+
+/* The rule without its id, reason and limit, as one line of JSON, the caller's; NULL: out of memory. */
+char *policy_rule_plain(const struct policy_rule *r);
 
 /* ---- linear.c -------------------------------------------------------------- */
 

@@ -31,6 +31,13 @@
 #define POLICY_ID_MAX 64
 #define POLICY_REASON_MAX 512
 #define POLICY_METHOD_MAX 32
+/* What a rule's limit may say: below it is an outage, above it no limit. */
+#define POLICY_BANDWIDTH_MIN UINT64_C(1000)
+#define POLICY_BANDWIDTH_MAX UINT64_C(16000000000)
+#define POLICY_BURST_MIN UINT64_C(2048)
+#define POLICY_BURST_MAX (UINT64_C(1) << 32)
+#define POLICY_PACKETS_MAX UINT64_C(100000000)
+#define POLICY_CONNECTIONS_MAX UINT64_C(1000000)
 /* One --net-rule argument. */
 #define POLICY_TOKENS_MAX 65536
 /* Steps through what its names imply that the TOML parser may take: some two seconds' worth. */

@@ -98,12 +98,13 @@ static json_t *http_json(const struct policy_rule *r)
 	return NULL;
 }
 
-static json_t *rule_json(const struct policy_rule *r)
+/* plain: what it matches and does, not what it is called and how much it lets through. */
+static json_t *rule_json(const struct policy_rule *r, bool plain)
 {
 	json_t *o = json_object();
 	bool ok = o != NULL;
 
-	if (r->id)
+	if (r->id && !plain)
 		ok = ok && put(o, "id", json_string(r->id));
 	ok = ok && put(o, "action", json_string(policy_action_name(r->action)));
 	ok = ok && put(o, "direction", json_string(policy_dir_name(r->dirs)));
@@ -116,7 +117,9 @@ static json_t *rule_json(const struct policy_rule *r)
 		ok = ok && put(o, "http", http_json(r));
 	if (r->qtypes)
 		ok = ok && put(o, "qtypes", qtypes_json(r->qtypes));
-	if (r->reason)
+	if (r->limit && !plain)
+		ok = ok && put(o, "limit", policy_limit_json(r->limit));
+	if (r->reason && !plain)
 		ok = ok && put(o, "reason", json_string(r->reason));
 	if (ok)
 		return o;
@@ -124,9 +127,18 @@ static json_t *rule_json(const struct policy_rule *r)
 	return NULL;
 }
 
+char *policy_rule_plain(const struct policy_rule *r)
+{
+	json_t *o = rule_json(r, true);
+	char *text = o ? json_dumps(o, JSON_PRESERVE_ORDER) : NULL;
+
+	json_decref(o);
+	return text;
+}
+
 static int print_rule(const struct policy_rule *r, bool last, FILE *out)
 {
-	json_t *o = rule_json(r);
+	json_t *o = rule_json(r, false);
 	char *text = o ? json_dumps(o, JSON_PRESERVE_ORDER) : NULL;
 	int err = text ? 0 : -ENOMEM;
 

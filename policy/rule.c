@@ -253,6 +253,7 @@ void policy_rule_fini(struct policy_rule *r)
 	free(r->paths);
 	free(r->ports);
 	free(r->name);
+	free(r->limit);
 	free(r->id);
 	free(r->reason);
 	*r = RULE_INIT;
@@ -283,6 +284,8 @@ static int rule_check(const struct policy_rule *r, struct why *why)
 	if (r->dest == POLICY_DEST_GROUP && r->group == POLICY_GROUP_HOST && r->dirs == POLICY_INGRESS)
 		return why_set(why,
 			       "group host is the sandbox's gateway: no peer of an ingress flow");
+	if (policy_rule_check_limit(r, why) < 0)
+		return -EINVAL;
 	return policy_rule_check_qtypes(r, why);
 }
 

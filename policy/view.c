@@ -17,6 +17,7 @@ void policy_rule_view(const struct policy *p, size_t i, struct policy_rule_view 
 		.ports = r->ports,
 		.n_ports = r->n_ports,
 		.http = rule_has_http(r),
+		.limit = r->limit,
 		.id = r->id,
 		.reason = r->reason,
 	};

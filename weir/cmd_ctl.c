@@ -10,7 +10,9 @@
 #include "policy/policy.h"
 #include "weir/ctl_socket.h"
 #include "weir/publish.h"
+#include "weir/config.h"
 #include "weir/sealed.h"
+#include "weir/stats.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -31,6 +33,8 @@ static const char ctl_help[] =
 	"       weir ctl NAME ports [--json]\n"
 	"       weir ctl NAME publish PORT [--json]\n"
 	"       weir ctl NAME unpublish PORT [--end] [--json]\n"
+	"       weir ctl NAME rate egress|ingress=RATE\n"
+	"       weir ctl NAME metrics\n"
 	"\n"
 	"NAME is a sandbox's name (weir run --name) or the id of its run.\n"
 	"\n"
@@ -47,6 +51,9 @@ static const char ctl_help[] =
 	"          [IP:]HOST:GUEST[/tcp|/udp][,proxy]\n"
 	"unpublish a port as it was published, or its host port: 8080, 8080/udp. Nothing\n"
 	"          new comes in; connections go on, with --end they are reset\n"
+	"rate      another rate of one direction, as with weir run --rate:\n"
+	"          egress=10mbit,burst=64KiB,packets=5000; egress=none takes it away\n"
+	"metrics   what status counts, as text for Prometheus\n"
 	"\n"
 	"Only the user who runs the sandbox, and root, may ask; nothing inside it can.\n"
 	"Exit status: 0 done, 1 refused or not found, 2 usage.\n";
@@ -157,6 +164,7 @@ static const char *subject_of(const json_t *o)
 static void print_status(const json_t *o)
 {
 	long long s = number(o, "uptime_ms") / 1000;
+	const json_t *net;
 
 	printf("%s (%s)\n", text_of(o, "name"), text_of(o, "id"));
 	printf("  %-8s %s, for %lld:%02lld:%02lld, supervised by process %lld\n",
@@ -171,6 +179,10 @@ static void print_status(const json_t *o)
 	       number(o, "violations"), number(o, "violations") == 1 ? "" : "s");
 	if (number(o, "observed"))
 		printf(", %lld would have been denied", number(o, "observed"));
+	net = json_object_get(o, "network");
+	printf("\n  network  %lld bytes up, %lld down; now %lld TCP, %lld UDP, %lld ICMP flows",
+	       number(net, "link_bytes_up"), number(net, "link_bytes_down"), number(net, "tcp_now"),
+	       number(net, "udp_now"), number(net, "icmp_now"));
 	printf("\n  record   %s\n", text_of(o, "record"));
 }
 
@@ -354,6 +366,58 @@ static int do_unpublish(const struct ctl_run *run, const char *arg, bool json)
 			    json, "unpublished");
 }
 
+static int do_rate(const struct ctl_run *run, const char *arg, bool json)
+{
+	struct netstack_rates rates = { 0 };
+	struct conf_error err = { "" };
+	json_t *reply = NULL;
+	int fd = -1, r;
+
+	if (config_rate_change(arg, &rates, &err) < 0)
+		return complain(EXIT_USAGE, "%s", err.text);
+	r = ask_with(run, json_pack("{s:s, s:s}", "verb", "rate.set", "rate", arg), -1, &reply, &fd);
+	if (r)
+		return r;
+	fd_close(fd);
+	if (json)
+		r = print_json(reply);
+	else
+		printf("%s: %s\n", run->name, arg);
+	json_decref(reply);
+	return r;
+}
+
+/* Numbers only: no name of the sandbox's own making is among them. */
+static int do_metrics(const struct ctl_run *run, const char *arg, bool json)
+{
+	static const char *const decisions[] = { "allowed", "denied", "observed", "failed",
+						 "violations" };
+	json_t *o = NULL, *v;
+	const char *key;
+	int fd = -1, r = ask(run, "status", -1, &o, &fd);
+
+	(void)arg;
+	(void)json;
+	if (r)
+		return r;
+	fd_close(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(decisions); i++)
+		printf("# TYPE weir_%s_total counter\nweir_%s_total{run=\"%s\"} %lld\n",
+		       decisions[i], decisions[i], run->id, number(o, decisions[i]));
+	json_object_foreach(json_object_get(o, "network"), key, v)
+	{
+		const char *total = stats_is_gauge(key) ? "" : "_total";
+
+		if (strspn(key, "abcdefghijklmnopqrstuvwxyz_") != strlen(key))
+			continue;
+		printf("# TYPE weir_%s%s %s\nweir_%s%s{run=\"%s\"} %lld\n", key, total,
+		       *total ? "counter" : "gauge", key, total, run->id,
+		       (long long)json_integer_value(v));
+	}
+	json_decref(o);
+	return EXIT_DONE;
+}
+
 /* ---- which sandbox ----------------------------------------------------------------- */
 
 static int list_failed(int r)
@@ -451,11 +515,14 @@ static const struct verb {
 	{ "ports", NULL, false, true, do_ports },
 	{ "publish", NULL, true, true, do_publish },
 	{ "unpublish", NULL, true, true, do_unpublish },
+	{ "rate", NULL, true, true, do_rate },
+	{ "metrics", NULL, false, false, do_metrics },
 };
 
 static int unknown(char **words, size_t n)
 {
-	static const char *const firsts[] = { "status", "policy", "ports", "publish", "unpublish" };
+	static const char *const firsts[] = { "status",	   "policy", "ports",  "publish",
+					      "unpublish", "rate",   "metrics" };
 	static const char *const seconds[] = { "show", "set", "counters" };
 	bool second = str_eq(words[1], "policy");
 	const char *word = second ? n > 2 ? words[2] : "" : words[1];
@@ -487,7 +554,7 @@ static int one_word(const char *word)
 	r = find(word, &run);
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return r ? r
-		 : complain(EXIT_USAGE, "what of %s? status, policy, ports, publish or unpublish; see: weir ctl --help",
+		 : complain(EXIT_USAGE, "what of %s? status, policy, ports, publish, unpublish, rate or metrics; see: weir ctl --help",
 			    quoted);
 }
 
@@ -509,14 +576,15 @@ static int run_verb(char **words, size_t n, bool json)
 		if (n != used + v->has_arg)
 			return complain(EXIT_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
 					v->second ? v->second : "",
-					n > used + v->has_arg ? "one word too many"
-					: v->second	      ? "a FILE or PRESET is missing"
-							      : "a PORT is missing");
+					n > used + v->has_arg	  ? "one word too many"
+					: v->second		  ? "a FILE or PRESET is missing"
+					: str_eq(v->word, "rate") ? "a RATE is missing"
+								  : "a PORT is missing");
 		if (end_flows && !str_eq(v->word, "unpublish"))
 			return complain(EXIT_USAGE, "--end is for unpublish");
 		if (json && !v->has_json)
-			return complain(EXIT_USAGE,
-					"policy show is JSON already: leave --json out");
+			return complain(EXIT_USAGE, "--json does not go with %s",
+					v->second ? "policy show, which is JSON already" : v->word);
 		r = find(words[0], &run);
 		return r ? r : v->fn(&run, words[used], json);
 	}

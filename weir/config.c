@@ -8,7 +8,6 @@
 
 #include <stdio.h>
 
-#define DEFAULT_MAX_CONNECTIONS 4096
 #define DEFAULT_DNS_TIMEOUT_MS 5000
 
 /* ---- flags of one value --------------------------------------------------------------- */
@@ -47,17 +46,6 @@ static int set_name(struct config_builder *b, const struct where *w, const char 
 			b->err, "a name is up to 63 letters, digits, '_', '.' and '-', the first a letter or digit");
 	b->c->name = strdup(text);
 	return b->c->name ? 0 : -ENOMEM;
-}
-
-static int set_max_connections(struct config_builder *b, const struct where *w, const char *text)
-{
-	uint64_t n;
-	const char *why;
-
-	if (uint_parse(text, strlen(text), 1, CONFIG_CONNECTIONS_MAX, &n, &why) < 0)
-		return where_fail(w, b->err, "%s; from 1 to %d", why, CONFIG_CONNECTIONS_MAX);
-	b->c->max_connections = (uint32_t)n;
-	return 0;
 }
 
 static int set_violation(struct config_builder *b, const struct where *w, const char *text)
@@ -124,7 +112,6 @@ static int apply_flags(struct config_builder *b)
 	} setters[] = {
 		{ OPTION_BACKEND, set_backend },
 		{ OPTION_NAME, set_name },
-		{ OPTION_MAX_CONNECTIONS, set_max_connections },
 		{ OPTION_SECRET_VIOLATION, set_violation },
 		{ OPTION_SECRET, add_secret },
 		{ OPTION_SECRET_FILE, add_secret_file },
@@ -197,6 +184,15 @@ static int set_floor(struct config_builder *b)
 	if (!flag && !b->floor)
 		return 0;
 	r = policy_load_file_or_preset(flag ? flag : b->floor, &floor, b->err);
+	/* It would stand there and not hold: a floor says what may pass, not how much. */
+	if (r == 0 && policy_has_limits(floor)) {
+		conf_error_set(b->err,
+			       "%s: a floor cannot have a \"limit\"; use --rate, or a limit in the "
+			       "policy",
+			       flag ? flag : b->floor);
+		policy_free(floor);
+		return -EINVAL;
+	}
 	if (r == 0)
 		policy_set_floor(b->c->policy, floor);
 	return r;
@@ -239,6 +235,8 @@ static int build(struct config_builder *b)
 {
 	int r = apply_flags(b);
 
+	if (r == 0)
+		r = config_limit_flags(b);
 	if (r == 0 && option_value(&b->o, OPTION_CONFIG))
 		r = config_read_file(b);
 	if (r == 0)
@@ -268,7 +266,7 @@ int weir_config_load(enum config_command command, int argc, char **argv, struct 
 		r = b.c ? 0 : -ENOMEM;
 	}
 	if (r == 0) {
-		b.c->max_connections = DEFAULT_MAX_CONNECTIONS;
+		config_limits_default(b.c);
 		b.c->net = sandbox_net_default;
 		b.c->dns_timeout_ms = DEFAULT_DNS_TIMEOUT_MS;
 		b.c->command = b.o.command;

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "dns/dns.h"
+#include "netstack/netstack.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
 #include "weir/address_pick.h"
@@ -94,6 +95,10 @@ struct weir_config {
 	struct upstream_config upstream; /* the proxy that connections go through */
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
+	uint32_t max_udp_flows, max_icmp_flows;
+	uint32_t max_half_open;	     /* of max_connections; 0: half */
+	uint64_t memory;	     /* bytes of the relay's buffers */
+	struct netstack_rates rates; /* up: egress, down: ingress */
 
 	struct net_wish wish;	/* of addresses */
 	struct sandbox_net net; /* the default until addresses_settle() */
@@ -115,6 +120,9 @@ struct weir_config {
  */
 must_check int weir_config_load(enum config_command command, int argc, char **argv,
 				struct weir_config **ret, struct conf_error *err);
+/* text as behind --rate, or "egress=none": changes that direction of *rates. */
+must_check int config_rate_change(const char *text, struct netstack_rates *rates,
+				  struct conf_error *err);
 void weir_config_free(struct weir_config *c);
 /* The texts of `weir run --help` and `weir gateway --help`, in parts; NULL ends them. */
 extern const char *const weir_help[][4];

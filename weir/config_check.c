@@ -152,6 +152,8 @@ int config_check(struct config_builder *b)
 		r = check_secret(b, i);
 	if (r == 0)
 		r = check_intercept_off(b);
+	if (r == 0)
+		r = config_check_limits(b);
 	if (r < 0)
 		return r;
 	r = config_check_proxy(b);

@@ -347,20 +347,6 @@ static int read_secrets(struct config_builder *b, const struct conf *list)
 
 /* ---- the rest ----------------------------------------------------------------------------- */
 
-static int read_limits(struct config_builder *b, const struct conf *c)
-{
-	static const char *const keys[] = { "max_connections" };
-	struct conf max = conf_member(c, "max_connections");
-	uint64_t n = b->c->max_connections;
-	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
-
-	if (r == 0)
-		r = conf_uint(&max, 1, CONFIG_CONNECTIONS_MAX, &n, b->err);
-	if (r == 0 && !option_value(&b->o, OPTION_MAX_CONNECTIONS))
-		b->c->max_connections = (uint32_t)n;
-	return r;
-}
-
 static int read_path(struct config_builder *b, const struct conf *c, enum option flag, char **path)
 {
 	cleanup_free char *full = NULL;
@@ -448,7 +434,7 @@ int config_read_file(struct config_builder *b)
 		{ "dns", read_dns },
 		{ "tls", read_tls },
 		{ "secrets", read_secrets },
-		{ "limits", read_limits },
+		{ "limits", config_read_limits },
 		{ "publish", read_publish },
 		{ "audit", read_audit },
 		{ "proxy", config_read_proxy },

@@ -25,6 +25,16 @@
 #define CONFIG_BYPASS_MAX 1024
 #define CONFIG_CAS_MAX 64
 #define CONFIG_CONNECTIONS_MAX 1000000
+/* Less would not carry a page; more is more than machines have. */
+#define CONFIG_MEMORY_MIN (UINT64_C(8) << 20)
+#define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
+/* Less is an outage; more than 128 Gbit/s is no limit. */
+#define CONFIG_BANDWIDTH_MIN UINT64_C(1000)
+#define CONFIG_BANDWIDTH_MAX UINT64_C(16000000000)
+/* Less than a packet would let nothing pass. */
+#define CONFIG_BURST_MIN UINT64_C(2048)
+#define CONFIG_BURST_MAX (UINT64_C(1) << 32)
+#define CONFIG_PACKETS_MAX UINT64_C(100000000)
 #define CONFIG_DNS_TIMEOUT_MIN_MS 100
 #define CONFIG_DNS_TIMEOUT_MAX_MS 60000
 /* RFC 8767 5: "on the order of days to weeks, with a recommended cap of 604,800 seconds". */
@@ -78,6 +88,11 @@ enum option {
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
 	OPTION_MAX_CONNECTIONS,
+	OPTION_MAX_UDP_FLOWS,
+	OPTION_MAX_ICMP_FLOWS,
+	OPTION_MAX_HALF_OPEN,
+	OPTION_MEMORY_BUDGET,
+	OPTION_RATE,
 	OPTION_NAME,
 	OPTION_LINK,
 	OPTION_CA_OUT,
@@ -199,6 +214,13 @@ void secret_draft_fini(struct secret_draft *d);
 /* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
 must_check int config_secret_flag(struct config_builder *b, const char *text);
 must_check int config_secret_file_flag(struct config_builder *b, const char *text);
+
+/* config_limits.c */
+void config_limits_default(struct weir_config *c);
+must_check int config_limit_flags(struct config_builder *b);
+must_check int config_read_limits(struct config_builder *b, const struct conf *c);
+/* What only the whole can show. */
+must_check int config_check_limits(struct config_builder *b);
 
 /* That a value can be had from there; never the value. */
 must_check int config_check_source(struct config_builder *b, const struct where *w,

@@ -15,9 +15,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define MAX_UDP_FLOWS 4096
-#define MAX_ICMP_FLOWS 256
-
 static _Noreturn void fail(const struct gateway_spec *spec, const struct conf_error *err)
 {
 	if (msg_send_text(spec->supervisor, MSG_FAILED, 0, err->text) < 0)
@@ -79,6 +76,15 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		audit_capture_keys(gw->capture, m.text, (size_t)n);
 }
 
+static void send_stats(struct gateway *gw, int32_t number)
+{
+	struct netstack_stats s;
+
+	netstack_stats_get(gw->ns, &s);
+	if (msg_send(gw->record.sock, MSG_STATS, number, &s, sizeof(s), NULL, 0) < 0)
+		log_debug("the supervisor is gone");
+}
+
 static void on_supervisor(struct loop_io *io, uint32_t revents)
 {
 	struct gateway *gw = container_of(io, struct gateway, supervisor_io);
@@ -105,6 +111,10 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	fd_close(fd);
 	if (m.head.type == MSG_RESOLVERS)
 		gateway_dns_resolvers(gw, m.resolvers, (size_t)n / sizeof(m.resolvers[0]));
+	else if (m.head.type == MSG_STATS)
+		send_stats(gw, m.head.value);
+	else if (m.head.type == MSG_RATES && (size_t)n >= sizeof(m.rates))
+		netstack_set_rates(gw->ns, &m.rates);
 }
 
 /* Its flows have ended, each with its own line. */
@@ -159,10 +169,13 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.guest6 = net->guest6,
 		.mtu = net->mtu,
 		.max_tcp = gw->cfg->max_connections,
-		.max_udp = MAX_UDP_FLOWS,
-		.max_icmp = MAX_ICMP_FLOWS,
+		.max_udp = gw->cfg->max_udp_flows,
+		.max_icmp = gw->cfg->max_icmp_flows,
+		.max_half_open = gw->cfg->max_half_open,
+		.memory = gw->cfg->memory,
 		.autoconf = autoconf(gw->cfg),
 	};
+	int r;
 
 	ops = plain;
 	/* In a sandbox the link goes with the command, whose end is told. */
@@ -179,7 +192,10 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
-	return netstack_new(gw->loop, kind, link, &cfg, &ops, gw, &gw->ns);
+	r = netstack_new(gw->loop, kind, link, &cfg, &ops, gw, &gw->ns);
+	if (r == 0)
+		netstack_set_rates(gw->ns, &gw->cfg->rates);
+	return r;
 }
 
 static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
@@ -194,6 +210,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 		record_batch(&gw->record, gw->loop);
 	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
+	if (r == 0)
+		r = hmap_init(&gw->rule_limits, 16);
 	if (r == 0 && spec->capture >= 0)
 		r = audit_capture_open(spec->capture, &gw->capture);
 	if (r == 0)
@@ -242,6 +260,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	judge_init(&gw.judge, spec->cfg->policy, spec->cfg->observe);
 	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
+	list_init(&gw.all_limits);
 	gw.proxy = spec->proxy;
 	gw.upstream = spec->upstream;
 	if (spec->proxy_auth >= 0 && upstream_read_auth(spec->upstream, spec->proxy_auth, &err) < 0)
@@ -261,6 +280,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	if (msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) < 0)
 		_exit(1);
 	r = loop_run(gw.loop);
+	send_stats(&gw, 0);
 	netstack_free(gw.ns);
 	tlsproxy_quic_free(gw.quic);
 	gateway_refusals_flush(&gw);

@@ -173,6 +173,7 @@ static bool denied_without_http(struct flow *f, const char *detail)
 	r = judge_facts(&f->gw->judge, &facts);
 	if (r.answer == POLICY_ANSWER_ALLOW) {
 		f->ruling = r;
+		gateway_limit_join(f, &facts);
 		f->doubt = r.observed ? detail : f->doubt;
 		return false;
 	}

@@ -68,6 +68,8 @@ void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how
 		return;
 	if (f->recorded)
 		gateway_record_end(f, how, c);
+	else if (how == NETSTACK_END_LIMIT)
+		gateway_record_evicted(f);
 	gateway_flow_free(f);
 }
 
@@ -289,6 +291,24 @@ static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n
 	return n_pass;
 }
 
+/* False: the rule has as many flows as it may, and this one was refused. */
+static bool limit_allows(struct flow *f, const struct ip_addr *addr)
+{
+	struct name names[FLOW_NAMES];
+	struct policy_facts facts = gateway_flow_facts(f, addr, names);
+	const char *full;
+
+	/* It may be counted already: judged again while it is dialled. */
+	netstack_flow_set_class(f->ns, NULL);
+	full = gateway_limit_full(f->gw, &f->ruling, &facts);
+	if (full) {
+		gateway_flow_deny(f, NULL, full);
+		return false;
+	}
+	gateway_limit_join(f, &facts);
+	return true;
+}
+
 /*
  * What the proxy is to the sandbox: not there. Whoever could talk to it would
  * be asking it for any destination, unjudged. One address of several is enough:
@@ -388,6 +408,8 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		wait_for_name(f);
 		return;
 	}
+	if (!limit_allows(f, &pass[0].addr))
+		return;
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
 	if (f->quic_disagrees && f->name_rests && !allow_disagreement(f))
 		return;

@@ -23,8 +23,8 @@
 #define REFUSED_EVENTS_PER_S 200
 /* Destinations and reasons that are counted apart within a second: bounds lines and searching. */
 #define REFUSAL_KINDS 32
-/* Beyond them: one for each protocol and family, denied or failed. */
-#define REFUSAL_KINDS_WIDE 16
+/* Beyond them: one for each protocol, family and direction, denied or failed. */
+#define REFUSAL_KINDS_WIDE 32
 /* Peers of a published UDP port, each a flow of its own. */
 #define PUBLISHED_UDP_PEERS 1024
 
@@ -81,8 +81,10 @@ struct gateway {
 	int proxy;
 	uint64_t next_flow;
 	struct hash_key key;
-	struct hmap flows; /* by id, those that the tlsproxy has */
-	struct list all;   /* struct flow */
+	struct hmap flows;	 /* by id, those that the tlsproxy has */
+	struct hmap rule_limits; /* gateway_limits.c, of the policy in force */
+	struct list all_limits;
+	struct list all; /* struct flow */
 	struct pool flow_pool, query_pool;
 	struct upstream *upstream; /* NULL: everything is dialled directly */
 	struct list ports;	   /* struct published */
@@ -225,6 +227,15 @@ struct ruling gateway_publish_judge(const struct flow *f);
 /* Another policy is in force: what it does not allow ends. Returns how many flows did. */
 size_t gateway_rejudge(void *gw);
 
+/* gateway_limits.c */
+/* Why no flow of this ruling may begin now; NULL: it may. facts may be NULL when it is allowed. */
+const char *gateway_limit_full(struct gateway *gw, const struct ruling *r,
+			       const struct policy_facts *facts);
+/* Into the class of the rule that allows it now, or none. */
+void gateway_limit_join(struct flow *f, const struct policy_facts *facts);
+/* The policy that the limits stand in goes. */
+void gateway_limits_forget(struct gateway *gw);
+
 /* gateway_refusals.c */
 /* True: part of a flood, and counted; false: it gets a line of its own. */
 bool gateway_refusal_counted(struct gateway *gw, const struct refusal *r);
@@ -233,6 +244,8 @@ void gateway_refusals_flush(struct gateway *gw);
 /* gateway_record.c */
 /* A flow that is refused before anything was answered. */
 void gateway_record_refusal(const struct flow *f, bool deny, const char *detail);
+/* A flow that gave way to newer ones before anybody answered it. */
+void gateway_record_evicted(const struct flow *f);
 void gateway_record_counted(struct gateway *gw, const struct refusal *r);
 void gateway_record_flow(const struct flow *f, const char *verdict, const char *denial,
 			 const char *detail);

@@ -145,11 +145,17 @@ int published_open(struct published *p, const struct endpoint *peer, int fd, str
 {
 	struct gateway *gw = p->gw;
 	struct ruling ruling = judge(p, peer);
+	const char *full;
 	struct flow *f;
 	int r;
 
 	if (ruling.answer != POLICY_ANSWER_ALLOW) {
 		published_refused(p, peer, &ruling, NULL);
+		return -EACCES;
+	}
+	full = gateway_limit_full(gw, &ruling, NULL);
+	if (full) {
+		published_refused(p, peer, NULL, full);
 		return -EACCES;
 	}
 	f = gateway_flow_alloc(gw, p->port.cfg.udp ? FLOW_PUBLISHED_UDP : FLOW_PUBLISHED, NULL);
@@ -170,6 +176,7 @@ int published_open(struct published *p, const struct endpoint *peer, int fd, str
 	f->listener = p;
 	p->counts.now++;
 	p->counts.total++;
+	gateway_limit_join(f, NULL);
 	gateway_record_flow(f, "allow", NULL, NULL);
 	*ret = f;
 	/* Ended by what it was just given: told by its own end. */

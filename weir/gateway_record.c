@@ -108,11 +108,10 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 	record_send(&f->gw->record, &e);
 }
 
-void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
+static struct refusal refusal_of(const struct flow *f, bool deny, const char *detail)
 {
-	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
-	struct refusal r = {
-		.tuple = *t,
+	return (struct refusal){
+		.tuple = *netstack_flow_tuple(f->ns),
 		.deny = deny,
 		.ruling = f->ruling,
 		.detail = detail,
@@ -121,6 +120,22 @@ void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
 					  : (struct name){ 0 },
 		.name_from = f->name.len ? f->name_from : "answer",
 	};
+}
+
+void gateway_record_evicted(const struct flow *f)
+{
+	static const char why[] = "too many connections wait to be established, and this was the "
+				  "oldest";
+	struct refusal r = refusal_of(f, false, why);
+
+	if (!gateway_refusal_counted(f->gw, &r))
+		gateway_record_flow(f, "fail", NULL, why);
+}
+
+void gateway_record_refusal(const struct flow *f, bool deny, const char *detail)
+{
+	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
+	struct refusal r = refusal_of(f, deny, detail);
 	char denial[DENIAL_ID_LEN];
 
 	/* What was answered, or comes from outside, is more than a packet of the guest. */
@@ -174,8 +189,9 @@ void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t i
 		.ruling = judge_refusal(&gw->judge),
 		.detail = t->inbound
 				  ? "the sandbox has sent none there, so none is taken from there"
-			  : how == NETSTACK_LIMIT ? "the limit of concurrent flows is reached"
-						  : "this kind of packet is not carried",
+			  : how == NETSTACK_MEMORY ? "the memory budget is used up"
+			  : how == NETSTACK_LIMIT  ? "the limit of concurrent flows is reached"
+						   : "this kind of packet is not carried",
 	};
 	char denial[DENIAL_ID_LEN];
 	struct audit_event e;

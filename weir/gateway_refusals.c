@@ -7,7 +7,7 @@
  * second stand on lines of their own, and those beyond are counted: one line a
  * second for each destination and reason, with how many and which ports. A
  * guest that also changes the destination gets one line a second for each
- * protocol. Every refusal is in exactly one line's count, and none waits
+ * protocol. So do peers of a published port that the rules refuse. Every refusal is in exactly one line's count, and none waits
  * longer than that second, or than the end of the gateway.
  *
  * The guest is told no denial id for a packet, so none is lost by counting.

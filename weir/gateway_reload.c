@@ -89,7 +89,13 @@ static void end_flow(struct flow *f, const struct ruling *r, const char *why)
 /* Lives on by another ruling; what is still held will be looked at for it. */
 static void keep(struct flow *f, const struct ruling *r, const struct ip_addr *addr)
 {
+	bool published = f->kind == FLOW_PUBLISHED || f->kind == FLOW_PUBLISHED_UDP;
+	struct name names[FLOW_NAMES];
+	struct policy_facts facts;
+
 	f->ruling = *r;
+	facts = is_connected(f) ? settled_facts(f, names) : gateway_flow_facts(f, addr, names);
+	gateway_limit_join(f, published ? NULL : &facts);
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, addr));
 }
 
@@ -175,6 +181,7 @@ size_t gateway_rejudge(void *ctx)
 	size_t ended = 0;
 
 	gateway_refusals_flush(gw);
+	gateway_limits_forget(gw);
 	gateway_dns_repeats_forget(gw);
 	memset(gw->observed, 0, sizeof(gw->observed));
 	list_for_each_safe (it, next, &gw->all)

@@ -13,6 +13,8 @@
  *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
  *   supervisor ──► gateway  MSG_PUBLISH + socket, MSG_UNPUBLISH, MSG_PORTS
  *   gateway ──► supervisor  MSG_PUBLISHED, MSG_PORTS_COUNTED
+ *   supervisor ──► gateway  MSG_STATS (a number, which comes back with them), MSG_RATES
+ *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
@@ -23,6 +25,7 @@
 
 #include "audit/audit.h"
 #include "base/base.h"
+#include "netstack/netstack.h"
 #include "tlsproxy/tlsproxy.h"
 #include "weir/publish.h"
 
@@ -54,6 +57,8 @@ enum msg_type {
 	MSG_PUBLISHED = 29,	 /* publish: done; value: 0 or why not (-errno) */
 	MSG_PORTS = 30,		 /* publish: ask only */
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
+	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
+	MSG_RATES = 33,		 /* rates: from now on */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 };
 
@@ -97,6 +102,8 @@ struct msg {
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 		struct msg_publish publish;
 		struct msg_ports ports;
+		struct netstack_stats stats;
+		struct netstack_rates rates;
 	};
 };
 

@@ -135,6 +135,10 @@ static void print_change(const struct policy_change *c)
 		printf("what is denied is now %s, not %s\n", allow ? "refused" : "dropped silently",
 		       allow ? "dropped silently" : "refused");
 		return;
+	case POLICY_CHANGE_LIMITS:
+		puts("limits that changed:");
+		print_line("rules", &c->services, NULL);
+		return;
 	}
 	print_line("services", &c->services, NULL);
 	print_line("to", &c->addresses, NULL);
@@ -171,7 +175,7 @@ static json_t *verdict_json(const struct policy_change *c, const struct policy_v
 
 static json_t *change_json(const struct policy_change *c)
 {
-	static const char *const kinds[] = { "flows", "queries", "query_types", "on_deny" };
+	static const char *const kinds[] = { "flows", "queries", "query_types", "on_deny", "limits" };
 
 	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "kind", kinds[c->kind],
 			 "now", c->now == POLICY_ALLOW ? "allow" : "deny", "types",

@@ -138,6 +138,8 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
 		run_policy_word(c, &m, (size_t)n);
+	else if (m.head.type == MSG_STATS && c == &c->run->gateway)
+		run_stats_word(c->run, &m, (size_t)n);
 	else if (m.head.type == MSG_LINK_LOST && c->run->subject->link_lost)
 		c->run->subject->link_lost(c->run);
 	else if (c == &c->run->gateway)

@@ -62,14 +62,12 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...)
 
 /* ---- verbs ---------------------------------------------------------------------- */
 
-static void do_status(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+static void tell_status(struct run *r, struct ctl_client *c)
 {
 	const struct policy *floor = policy_floor(r->cfg->policy);
 	struct audit_totals t;
 	json_t *o;
 
-	(void)request;
-	(void)fd;
 	audit_log_totals(r->log, &t);
 	o = json_pack("{s:b, s:s, s:s, s:i, s:s?, s:I, s:I, s:s, s:I, s:b, s:b, s:s, s:b}", "ok", 1,
 		      "id", r->id, "name", r->cfg->name, "pid", (int)getpid(), r->subject->key,
@@ -78,9 +76,24 @@ static void do_status(struct run *r, struct ctl_client *c, const json_t *request
 		      (json_int_t)policy_rule_count(r->cfg->policy), "observe", r->cfg->observe,
 		      "floor", floor != NULL, "record", r->audit_path, "tls_intercept",
 		      r->cfg->tls_intercept);
-	if (o)
+	if (o) {
 		run_totals_json(o, &t);
+		run_stats_json(r, o);
+	}
 	run_ctl_reply(c, o, -1);
+}
+
+static void do_status(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_stats_ask(r, c, tell_status);
+}
+
+static void do_rate(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)fd;
+	run_rates_set(r, c, json_string_value(json_object_get(request, "rate")));
 }
 
 static void do_show(struct run *r, struct ctl_client *c, const json_t *request, int fd)
@@ -154,7 +167,7 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 		{ "status", do_status },	 { "policy.set", do_set },
 		{ "policy.show", do_show },	 { "counters", do_counters },
 		{ "ports.publish", do_publish }, { "ports.unpublish", do_unpublish },
-		{ "ports.show", do_ports },
+		{ "ports.show", do_ports },	 { "rate.set", do_rate },
 	};
 	const char *verb = json_string_value(json_object_get(request, "verb"));
 

@@ -47,6 +47,9 @@ struct ctl_client {
 	int fd; /* -1: free */
 	uid_t uid;
 	bool asked;
+	/* Waits for totals: what is then done, and the number of its question. */
+	void (*stats_then)(struct run *r, struct ctl_client *c);
+	uint64_t stats_number;
 	struct loop_io io;
 	struct loop_timer deadline;
 };
@@ -112,6 +115,8 @@ struct run {
 	struct policy_swap *change; /* under way, or NULL */
 	struct worker worker;	    /* loads them */
 	uint64_t began;
+	struct netstack_stats stats; /* as last told */
+	uint64_t stats_asked;
 	struct endpoint resolvers[RUN_MAX_RESOLVERS]; /* those in use */
 	size_t n_resolvers;
 	struct loop_io resolvers_io;
@@ -211,6 +216,19 @@ must_check int run_start(struct run *r, struct conf_error *err);
 /* Waits for a child's message of this type; one that dies ends the stream. */
 must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd,
 			       struct conf_error *err);
+
+/* ---- run_stats.c -------------------------------------------------------------------- */
+
+typedef void run_stats_fn(struct run *r, struct ctl_client *c);
+/* then is called with r->stats of now; at once, with those there are, when nobody counts any more. */
+void run_stats_ask(struct run *r, struct ctl_client *c, run_stats_fn *then);
+/* The gateway's answer. */
+void run_stats_word(struct run *r, const struct msg *m, size_t body);
+/* Adds the member "network". */
+void run_stats_json(const struct run *r, json_t *o);
+void run_stats_record(const struct run *r, struct audit_event *e);
+/* text: as behind --rate. */
+void run_rates_set(struct run *r, struct ctl_client *c, const char *text);
 
 /* ---- run_report.c ------------------------------------------------------------------- */
 

@@ -107,6 +107,8 @@ void run_record_event(struct run *r, const char *event, const char *detail)
 		audit_bool(&e, "floor", true);
 	if (str_eq(event, "end"))
 		audit_u64(&e, "status", (uint64_t)r->status);
+	if (str_eq(event, "end"))
+		run_stats_record(r, &e);
 	audit_str(&e, "detail", detail);
 	text = audit_event_end(&e, &len);
 	run_record_append(r, "weir", text, len);

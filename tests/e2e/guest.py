@@ -675,5 +675,196 @@ def cmd_hammer(host, port, threads):
     return out[-1]
 
 
+
+# ---- floods, and what becomes of good traffic meanwhile
+
+class Good:
+    """One echo connection that stays, and new ones: how long each step took, what failed."""
+
+    def __init__(self, host, port):
+        self.stop, self.faults, self.slowest, self.steps, self.fresh = False, [], 0.0, 0, 0
+        self.at = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)[0][4]
+        self.kept = socket.create_connection(self.at, 10)
+        self.kept.settimeout(10)
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def step(self, what):
+        t = time.monotonic()
+        try:
+            what()
+            self.steps += 1
+        except OSError as e:
+            self.faults.append(fault(e))
+        self.slowest = max(self.slowest, time.monotonic() - t)
+
+    def echo(self):
+        self.kept.sendall(b"x")
+        if self.kept.recv(1) != b"x":
+            raise ConnectionResetError(errno.ECONNRESET, "eof")
+
+    def new(self):
+        with socket.create_connection(self.at, 10) as s:
+            s.sendall(b"y")
+            if s.recv(1) == b"y":
+                self.fresh += 1
+
+    def run(self):
+        while not self.stop:
+            self.step(self.echo)
+            self.step(self.new)
+            time.sleep(0.02)
+
+    def end(self):
+        self.stop = True
+        self.thread.join()
+        return {"faults": self.faults, "slowest": self.slowest, "steps": self.steps,
+                "fresh": self.fresh}
+
+
+def flood_syn(targets):
+    """Begins a connection to each and waits for none; the sockets stay open, as many as may."""
+    kept, began = [], 0
+    for addr in targets:
+        s = socket.socket()
+        s.setblocking(False)
+        try:
+            s.connect(addr)
+        except BlockingIOError:
+            began += 1
+        except OSError:
+            pass
+        kept.append(s)
+        if len(kept) >= 800:
+            kept.pop(0).close()
+    return began
+
+
+def flood_short(addr, count):
+    """Connections that are opened and closed at once, every other one by a reset."""
+    made = 0
+    for i in range(count):
+        with socket.socket() as s:
+            if i % 8:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            s.settimeout(10)
+            made += s.connect_ex(addr) == 0
+    return made
+
+
+def flood_udp(addr, count):
+    """A question and an answer from a socket of its own."""
+    answered = 0
+    for _ in range(count):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(1)
+            s.connect(addr)
+            try:
+                s.send(b"q")
+                answered += s.recv(10) == b"q"
+            except OSError:
+                pass
+    return answered
+
+
+def cmd_flood(kind, host, port, count, target):
+    """A flood of one kind at target (an address, or the first of many) beside good traffic."""
+    good, n, t0 = Good(host, port), int(count), time.monotonic()
+    try:
+        if kind == "halfopen":
+            out = flood_syn((target, 1000 + i % 60000) for i in range(n))
+        elif kind == "scan":
+            first = int.from_bytes(socket.inet_aton(target), "big")
+            out = flood_syn((socket.inet_ntoa((first + i // 4).to_bytes(4, "big")), 20 + i % 4)
+                            for i in range(n))
+        elif kind == "short":
+            out = flood_short((target, int(port)), n)
+        else:
+            out = flood_udp((target, int(port)), n)
+    finally:
+        report = good.end()
+    return {"flood": out, "seconds": time.monotonic() - t0, **report}
+
+
+def cmd_hold(*command):
+    """Says that it is there, waits a moment, does what is told and stays."""
+    print("warm", flush=True)
+    time.sleep(1)
+    print(json.dumps(globals()["cmd_" + command[0]](*command[1:])), flush=True)
+    time.sleep(600)
+
+
+def cmd_paced(host, port, count, size):
+    """Datagrams sent as fast as may be; which came back."""
+    info = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_DGRAM)[0]
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(info[4])
+    s.settimeout(1)
+    t0, got = time.monotonic(), 0
+    for _ in range(int(count)):
+        s.send(b"d" * int(size))
+    try:
+        while True:
+            got += len(s.recv(65535)) == int(size)
+    except OSError:
+        pass
+    return {"got": got, "seconds": time.monotonic() - t0}
+
+
+def cmd_transfer(url, count):
+    """Several downloads of one URL side by side: seconds and bytes of each."""
+    import urllib.request
+    out = []
+
+    def one():
+        t = time.monotonic()
+        with urllib.request.urlopen(url, timeout=60) as r:
+            n = len(r.read())
+        out.append({"seconds": time.monotonic() - t, "bytes": n})
+
+    threads = [threading.Thread(target=one) for _ in range(int(count))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return {"transfers": out}
+
+
+def cmd_counted(host, port, size):
+    """TCP, UDP and ping conversations of known size; what the interface counted; then stays."""
+    s = dial(host, int(port), 20, socket.AF_INET)
+    at = s.getpeername()
+    payload = os.urandom(int(size))
+    t = threading.Thread(target=lambda: (s.sendall(payload), s.shutdown(socket.SHUT_WR)))
+    t.start()
+    back = len(read_all(s))
+    t.join()
+    s.close()
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.settimeout(5)
+    u.connect(at)
+    for n in (1, 100, 1400, 9000):
+        u.send(b"u" * n)
+        u.recv(65535)
+    p = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)
+    p.settimeout(5)
+    p.connect((at[0], 0))
+    for i in range(3):
+        p.send(b"\x08\0\0\0\0\0\0" + bytes([i]) + b"p" * 56)
+        p.recv(2000)
+    print(json.dumps({"up": len(payload), "down": back}), flush=True)
+
+    def counters():
+        """Of this network namespace; what /sys shows may be another's."""
+        with open("/proc/net/dev", encoding="ascii") as f:
+            v = next(x for x in f if x.strip().startswith("eth0:")).split(":")[1].split()
+        names = {"rx_bytes": 0, "rx_packets": 1, "rx_dropped": 3,
+                 "tx_bytes": 8, "tx_packets": 9, "tx_dropped": 11}
+        return {k: int(v[i]) for k, i in names.items()}
+
+    for _ in sys.stdin:
+        print(json.dumps(counters()), flush=True)
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()["cmd_" + sys.argv[1]](*sys.argv[2:])))

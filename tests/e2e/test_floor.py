@@ -62,7 +62,7 @@ def test_the_sandbox_is_told_whose_rule_it_is(weir, lab):
         assert "operator's floor" in r.out, r
 
 
-# Parity: p1.4-5.
+# Parity: p1.4-5, n30.
 def test_ctl_cannot_weaken_it(weir, lab, live):  # noqa: F811
     floor = weir.file("floor.json", FLOOR)
     a = live(*guest(lab, "watch", "evil.example.net", 80), policy=ALL,

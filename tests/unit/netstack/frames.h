@@ -166,7 +166,8 @@ static struct ip_addr addr(const char *s)
 
 /* A stack over this link; fd becomes the stack's, guest is what r->fd will be. */
 static void rig_start_on(struct rig *r, enum netstack_link_kind kind, int fd, int guest,
-			 const struct netstack_autoconf *a)
+			 const struct netstack_autoconf *a,
+			 void (*adjust)(struct netstack_config *cfg))
 {
 	signal(SIGPIPE, SIG_IGN);
 	memset(r, 0, sizeof(*r));
@@ -179,6 +180,8 @@ static void rig_start_on(struct rig *r, enum netstack_link_kind kind, int fd, in
 	if (a)
 		r->cfg.autoconf = *a;
 	r->cfg.max_tcp = r->cfg.max_udp = r->cfg.max_icmp = 8;
+	if (adjust)
+		adjust(&r->cfg);
 	assert_int_equal(loop_new(&r->loop), 0);
 	assert_int_equal(netstack_new(r->loop, kind, fd, &r->cfg, &rig_ops, r, &r->ns), 0);
 	r->fd = guest;
@@ -186,22 +189,33 @@ static void rig_start_on(struct rig *r, enum netstack_link_kind kind, int fd, in
 
 static void rig_start_link(struct rig *r, enum netstack_link_kind kind, int fd, int guest)
 {
-	rig_start_on(r, kind, fd, guest, NULL);
+	rig_start_on(r, kind, fd, guest, NULL, NULL);
 }
 
-static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
+static void rig_start_config(struct rig *r, const struct netstack_autoconf *a,
+			     void (*adjust)(struct netstack_config *cfg))
 {
 	int sv[2], big = 1 << 20;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
 	setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-	rig_start_on(r, NETSTACK_LINK_TAP, sv[1], sv[0], a);
+	rig_start_on(r, NETSTACK_LINK_TAP, sv[1], sv[0], a, adjust);
+}
+
+static void rig_start_with(struct rig *r, void (*adjust)(struct netstack_config *cfg))
+{
+	rig_start_config(r, NULL, adjust);
+}
+
+static void rig_start_autoconf(struct rig *r, const struct netstack_autoconf *a)
+{
+	rig_start_config(r, a, NULL);
 }
 
 static void rig_start(struct rig *r)
 {
-	rig_start_autoconf(r, NULL);
+	rig_start_config(r, NULL, NULL);
 }
 
 static void rig_stop(struct rig *r)

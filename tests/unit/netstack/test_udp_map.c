@@ -565,12 +565,12 @@ static void test_lives(void **state)
 	netstack_flow_send(query, "a", 1);
 	while (rig_recv(&r, &fr))
 		;
-	query->active_ns -= LIMIT_EVICT_UNANSWERED_NS;
+	query->active_ns -= LIMIT_EVICT_NS;
 	for (unsigned i = 0; i < 6; i++) {
 		frame_udp(&fr, &g4, (uint16_t)(2000 + i), &d4, 53, "q", 1);
 		rig_send(&r, &fr);
 	}
-	game->active_ns -= LIMIT_EVICT_UNANSWERED_NS;
+	game->active_ns -= LIMIT_EVICT_NS;
 	assert_int_equal(r.ended, 0);
 	frame_udp(&fr, &g4, 3000, &d4, 53, "q", 1);
 	rig_send(&r, &fr);

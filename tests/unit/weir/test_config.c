@@ -156,6 +156,30 @@ static const struct {
 	{ ARGS("--max-connections", "0x10"), "--max-connections 0x10: " },
 	{ ARGS("--max-connections", "010"), "leading zero" },
 	{ ARGS("--max-connections", " 5"), "not a decimal number" },
+	/* limits */
+	{ ARGS("--max-udp-flows", "0"), "--max-udp-flows 0: number out of range; from 1" },
+	{ ARGS("--max-icmp-flows", "x"), "--max-icmp-flows x: not a decimal number" },
+	{ ARGS("--max-connections", "5", "--max-half-open", "6"),
+	  "max-half-open 6 is more than max-connections 5" },
+	{ ARGS("--memory-budget", "64"), "--memory-budget 64: needs a unit: B, kB, MB" },
+	{ ARGS("--memory-budget", "64mbit"), "a size is in bytes" },
+	{ ARGS("--memory-budget", "1MB"), "--memory-budget 1MB: a size from 8MiB to 1024GiB" },
+	{ ARGS("--memory-budget", "99999999999999GB"), "number out of range" },
+	{ ARGS("--rate", "10mbit"), "--rate 10mbit: write egress|ingress=BANDWIDTH" },
+	{ ARGS("--rate", "egress"), "write egress|ingress=BANDWIDTH" },
+	{ ARGS("--rate", "egress=10"), "--rate egress=10: needs a unit: bit, kbit, mbit" },
+	{ ARGS("--rate", "egress=10mbps"), "needs a unit" },
+	{ ARGS("--rate", "egress=1.5mbit"), "needs a unit" },
+	{ ARGS("--rate", "egress=-1mbit"), "not a whole number and a unit" },
+	{ ARGS("--rate", "egress=1kbit"), "a bandwidth from 8kbit to 128gbit" },
+	{ ARGS("--rate", "egress=10mbit,"), "write egress|ingress=BANDWIDTH" },
+	{ ARGS("--rate", "egress=10mbit,burst"), "write egress|ingress=BANDWIDTH" },
+	{ ARGS("--rate", "egress=10mbit,burst=1"), "needs a unit: B, kB" },
+	{ ARGS("--rate", "egress=10mbit,burst=1kB"), "a size from 2KiB to 4GiB" },
+	{ ARGS("--rate", "egress=10mbit,burst=4kB,burst=5kB"), "each once" },
+	{ ARGS("--rate", "egress=10mbit,packets=0"), "packets: number out of range" },
+	{ ARGS("--rate", "egress=packets=5,burst=4kB"), "a burst without a bandwidth" },
+	{ ARGS("--rate", "egress=1mbit", "--rate", "egress=2mbit"), "has a rate already" },
 	{ ARGS("--config", "nowhere.json"), "nowhere.json: cannot be read: No such file" },
 	{ ARGS("--config", "d"), "d: cannot be read: Is a directory" },
 	/* policy */
@@ -463,6 +487,12 @@ static const struct {
 	  "c.json:1:13: unknown key \"max_connection\"; did you mean" },
 	{ "{\"limits\": {\"max_connections\": 1.5}}",
 	  "c.json:1:32: expected a whole number, not a fraction" },
+	{ "{\"limits\": {\"memory\": \"1kB\"}}", "c.json:1:23: a size from 8MiB" },
+	{ "{\"limits\": {\"memory\": 8000000}}", "c.json:1:23: expected a string" },
+	{ "{\"limits\": {\"egress\": {\"burst\": \"64KiB\"}}}", "c.json:1:23: a burst without" },
+	{ "{\"limits\": {\"egress\": {}}}", "limits nothing" },
+	{ "{\"limits\": {\"egress\": {\"bandwidth\": \"10\"}}}", "c.json:1:37: needs a unit" },
+	{ "{\"limits\": {\"ingress\": {\"rate\": \"10\"}}}", "unknown key \"rate\"" },
 	{ "{\"publish\": [\"x\"]}", "c.json:1:14: a published port is" },
 	{ "{\"publish\": {\"80\": 80}}", "c.json:1:13: expected a list" },
 	{ "{\"publish\": [\"80:80\",\n \"127.0.0.1:80:81\"]}",
@@ -621,6 +651,12 @@ static void test_net_flags(void **state)
 					   "[::1]:8080:80/tcp",
 					   "--max-connections",
 					   "7",
+					   "--max-half-open=3",
+					   "--max-udp-flows=8",
+					   "--max-icmp-flows=9",
+					   "--memory-budget=16MiB",
+					   "--rate=egress=10mbit,burst=64kib,packets=100",
+					   "--rate=ingress=packets=7",
 					   "true",
 					   NULL };
 	struct weir_config *c = good(dns);
@@ -654,6 +690,15 @@ static void test_net_flags(void **state)
 	assert_int_equal(c->publish[1].guest_port, 5353);
 	assert_int_equal(c->publish[2].bind.addr.family, 6);
 	assert_int_equal(c->max_connections, 7);
+	assert_int_equal(c->max_half_open, 3);
+	assert_int_equal(c->max_udp_flows, 8);
+	assert_int_equal(c->max_icmp_flows, 9);
+	assert_int_equal(c->memory, 16 << 20);
+	assert_int_equal(c->rates.up.bytes, 1250000);
+	assert_int_equal(c->rates.up.burst, 65536);
+	assert_int_equal(c->rates.up.packets, 100);
+	assert_int_equal(c->rates.down.bytes, 0);
+	assert_int_equal(c->rates.down.packets, 7);
 	weir_config_free(c);
 }
 
@@ -684,6 +729,7 @@ static void test_file(void **state)
 					    "9",
 					    "--audit",
 					    "mine.jsonl",
+					    "--rate=ingress=1gbit",
 					    "true",
 					    NULL };
 	struct weir_config *c;
@@ -706,7 +752,10 @@ static void test_file(void **state)
 	    "      \"at\": [\"body\", \"path\"], \"on_violation\": \"passthrough\" },\n"
 	    "    { \"env\": \"C_KEY\", \"from\": \"command:pass show c\", \"hosts\": [\"a.com\"] } "
 	    "],\n"
-	    "  \"limits\": { \"max_connections\": 100 },\n"
+	    "  \"limits\": { \"max_connections\": 100, \"max_udp_flows\": 50, \"memory\": "
+	    "\"32MiB\",\n"
+	    "    \"egress\": { \"bandwidth\": \"8mbit\", \"burst\": \"1MB\" },\n"
+	    "    \"ingress\": { \"packets\": 500 } },\n"
 	    "  \"publish\": [\"8080:80\"],\n"
 	    "  \"audit\": { \"file\": \"theirs.jsonl\", \"capture\": \"c.pcapng\" } }\n");
 	put("floor.json", "{ \"default_egress\": \"allow\", \"rules\": [\n"
@@ -739,6 +788,12 @@ static void test_file(void **state)
 	assert_int_equal(c->secrets[2].source, SECRET_FROM_COMMAND);
 	assert_string_equal(c->secrets[2].arg, "pass show c");
 	assert_int_equal(c->max_connections, 9);
+	assert_int_equal(c->max_udp_flows, 50);
+	assert_int_equal(c->memory, 32 << 20);
+	assert_int_equal(c->rates.up.bytes, 1000000);
+	assert_int_equal(c->rates.up.burst, 1000000);
+	assert_int_equal(c->rates.down.bytes, 125000000); /* the flag's, as a whole */
+	assert_int_equal(c->rates.down.packets, 0);
 	assert_int_equal(c->n_publish, 1);
 	assert_string_equal(c->audit_path, "mine.jsonl");
 	assert_string_equal(c->capture_path, "d/c.pcapng");

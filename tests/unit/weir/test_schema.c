@@ -108,7 +108,8 @@ static void test_keys(void **state)
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
 	check_keys("secret", "{\"secrets\": [{", "}]}", 5);
-	check_keys("limits", "{\"limits\": {", "}}", 1);
+	check_keys("limits", "{\"limits\": {", "}}", 7);
+	check_keys("rate", "{\"limits\": {\"egress\": {", "}}}", 3);
 	check_keys("audit", "{\"audit\": {", "}}", 2);
 }
 
