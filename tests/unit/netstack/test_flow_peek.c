@@ -273,7 +273,9 @@ static void lossy_run(uint32_t seed, size_t total)
 	assert_int_equal(fd_set_nonblock(sv[1], true), 0);
 	for (unsigned idle = 0; n < total && idle < 20000;) {
 		if (wrote < total && chance(2)) {
-			w = write(sv[1], b + wrote, MIN(1 + chance(6000), total - wrote));
+			size_t k = 1 + chance(6000);
+
+			w = write(sv[1], b + wrote, MIN(k, total - wrote));
 			wrote += w > 0 ? (size_t)w : 0;
 		}
 		rig_run(&r);

@@ -260,7 +260,7 @@ static void goodput_under_loss(void **state)
 		{ 0, false, 80 }, { 10, false, 60 }, { 50, false, 40 }, { 100, false, 20 },
 		{ 0, true, 80 },  { 10, true, 60 },  { 50, true, 10 },	{ 100, true, 4 },
 	};
-	double v[9];
+	double v[5];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
