@@ -58,7 +58,7 @@ static void fill_rx(struct link_vhost *v, const struct vring_chain *c, struct li
 	ret->p = v->buf;
 	ret->len = ret->tail_len = 0;
 	ret->n_tail = 0;
-	ret->vouched = false;
+	ret->vouched = ret->maybe_partial = false;
 	ret->gso = 0;
 	ret->gso_size = 0;
 	/* An empty frame is counted as malformed. */

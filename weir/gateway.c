@@ -210,7 +210,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 static void keep_only_ours(const struct gateway_spec *spec, int link)
 {
-	cleanup_free int *keep = calloc(spec->n_ports + 4, sizeof(*keep));
+	cleanup_free int *keep = calloc(spec->n_ports + 5, sizeof(*keep));
 	size_t n = 0;
 
 	if (!keep)
@@ -219,6 +219,7 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = link;
 	keep[n++] = spec->proxy;
 	keep[n++] = spec->capture;
+	keep[n++] = spec->proxy_auth;
 	for (size_t i = 0; i < spec->n_ports; i++)
 		keep[n++] = spec->ports[i].fd;
 	harden_close_others(keep, n);
@@ -238,6 +239,10 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	gw.proxy = spec->proxy;
+	gw.upstream = spec->upstream;
+	if (spec->proxy_auth >= 0 && upstream_read_auth(spec->upstream, spec->proxy_auth, &err) < 0)
+		fail(spec, &err);
+	fd_close(spec->proxy_auth);
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
 	snprintf(gw.record.run, sizeof(gw.record.run), "%s", spec->run);
 	if (harden_isolate(HARDEN_GATEWAY, &err) < 0)

@@ -248,6 +248,7 @@ static void finish(struct run *r)
 		free(r->placeholders[i]);
 	free(r->placeholders);
 	run_ports_end(r);
+	fd_close(r->upstream_auth);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
@@ -323,7 +324,7 @@ int run_main(struct run *r)
 	make_id(r);
 	if (!r->cfg->name)
 		r->cfg->name = strdup(r->id);
-	r->capture = r->policy_fd = -1;
+	r->capture = r->policy_fd = r->upstream_auth = -1;
 	r->generation = r->last_generation = 1;
 	r->ctl = (struct ctl_listener){ .fd = -1, .dir = -1 };
 	r->gateway = (struct child){ .run = r, .name = "gateway", .sock = -1 };

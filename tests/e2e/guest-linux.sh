@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A stock Debian kernel and a small initramfs for test_qemu.py:
+#
+#   sh tests/e2e/guest-linux.sh DIR     DIR/vmlinuz, DIR/initrd; nothing to do when they are there
+#
+# The package of linux-image-cloud-amd64 (26 MB) is downloaded by apt-get and unpacked, not
+# installed. In the initramfs: busybox, the modules of virtio-net, curl with its libraries, and
+# an init that takes its job from the kernel's command line (job=NAME runs /jobs/NAME).
+set -eu
+dir=$1
+[ -e "$dir/vmlinuz" ] && [ -e "$dir/initrd" ] && exit 0
+for tool in apt-get dpkg-deb depmod modprobe cpio busybox curl ldd; do
+	command -v "$tool" >/dev/null || { echo "guest-linux.sh: $tool is missing" >&2; exit 1; }
+done
+mkdir -p "$dir"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+pkg=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-[0-9]/ { print $2; exit }')
+[ -n "$pkg" ] || { echo "guest-linux.sh: no package of a kernel is known: apt-get update" >&2; exit 1; }
+(cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "$pkg" && dpkg-deb -x ./*.deb root && rm ./*.deb)
+[ -d "$tmp/root/lib/modules" ] || ln -s usr/lib "$tmp/root/lib"
+version=$(ls "$tmp/root/lib/modules")
+depmod -b "$tmp/root" "$version"
+
+i=$tmp/initrd
+mkdir -p "$i/bin" "$i/dev" "$i/proc" "$i/sys" "$i/tmp" "$i/etc" "$i/modules" "$i/jobs"
+cp "$(command -v busybox)" "$i/bin/busybox"
+for m in virtio_pci virtio_net af_packet ipv6; do
+	modprobe -d "$tmp/root" -S "$version" --show-depends "$m" 2>/dev/null |
+		awk '$1 == "insmod" { print $2 }'
+done | awk '!seen[$0]++' | while read -r f; do
+	name=$(basename "$f")
+	case $f in
+	*.xz) xz -dc "$f" >"$i/modules/${name%.xz}" ;;
+	*.zst) zstd -qdc "$f" >"$i/modules/${name%.zst}" ;;
+	*) cp "$f" "$i/modules/$name" ;;
+	esac
+	name=${name%.xz} && echo "${name%.zst}" >>"$i/modules/order"
+done
+for f in "$(command -v curl)" $(ldd "$(command -v curl)" | grep -oE '/[^ )]+'); do
+	mkdir -p "$i$(dirname "$f")"
+	cp -L "$f" "$i$f"
+done
+# glibc loads these by name.
+for f in /lib/x86_64-linux-gnu/libnss_dns.so.2 /lib/x86_64-linux-gnu/libnss_files.so.2; do
+	[ ! -e "$f" ] || cp -L "$f" "$i$f"
+done
+echo 'hosts: files dns' >"$i/etc/nsswitch.conf"
+echo '127.0.0.1 localhost' >"$i/etc/hosts"
+echo 'root:x:0:0::/:/bin/sh' >"$i/etc/passwd"
+cat >"$i/etc/udhcpc" <<'END'
+#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip addr flush dev eth0 scope global
+ip addr add "$ip/$mask" dev eth0
+[ -z "${mtu:-}" ] || ip link set eth0 mtu "$mtu"
+ip route replace default via "$router"
+for s in $dns; do echo "nameserver $s"; done >/etc/resolv.conf
+echo "lease $ip/$mask via $router dns $dns mtu ${mtu:-none}"
+END
+cat >"$i/init" <<'END'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin:/usr/bin:/sbin HOME=/
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for m in $(cat /modules/order); do insmod "/modules/$m"; done
+ip link set lo up
+ip link set eth0 up
+for word in $(cat /proc/cmdline); do
+	case $word in job=*) job=${word#job=} ;; esac
+done
+stty -F /dev/ttyS1 raw -echo
+. "/jobs/$job" </dev/null >/dev/ttyS1 2>&1
+echo "job ended" >/dev/ttyS1
+poweroff -f
+END
+cat >"$i/etc/work" <<'END'
+# What both jobs do: an address, a name that is allowed, one that is not, bytes both ways.
+udhcpc -i eth0 -q -n -f -t 20 -T 1 -s /etc/udhcpc
+curl -sS --max-time 60 http://files.example.com/bytes/$1 | sha256sum | sed 's/ .*//; s/^/down /'
+curl -sS --max-time 20 http://evil.example.net/ || echo "evil $?"
+END
+cat >"$i/jobs/all" <<'END'
+set -- 3000017; . /etc/work
+head -c 3000017 /dev/urandom >/tmp/up
+sha256sum </tmp/up | sed 's/ .*//; s/^/sent /'
+echo "up $(curl -sS --max-time 60 -T /tmp/up http://files.example.com/up)"
+ping -c 1 -W 10 echo.example.com >/dev/null && echo "ping 4"
+n=0
+while [ $n -lt 50 ] && ! ip -6 route | grep -q ^default; do sleep 0.1; n=$((n + 1)); done
+ip -6 -o addr show dev eth0 scope global | sed 's/ *\\.*//; s/.*inet6 /address /'
+curl -sS -6 --max-time 15 http://files6.example.com/bytes/100003 | sha256sum | sed 's/ .*//; s/^/down6 /'
+cat /sys/class/net/eth0/device/features | sed 's/^/features /'
+END
+cat >"$i/jobs/again" <<'END'
+set -- 100003; . /etc/work
+END
+chmod +x "$i/init" "$i/etc/udhcpc"
+(cd "$i" && find . -print0 | cpio --null -o -H newc --quiet) | gzip -1 >"$dir/initrd.part"
+cp "$tmp"/root/boot/vmlinuz-* "$dir/vmlinuz"
+mv "$dir/initrd.part" "$dir/initrd"
