@@ -102,8 +102,8 @@ static void test_keys(void **state)
 {
 	(void)state;
 	check_keys(NULL, "{", "}", 11);
-	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("proxy", "{\"proxy\": {", "}}", 5);
+	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
