@@ -182,10 +182,6 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 	if (gw->cfg->link.kind) {
 		ops.link_up = on_link_up;
 		ops.link_down = on_link_down;
-		/* Nobody else tells the machine its addresses. */
-		cfg.autoconf = (struct netstack_autoconf){
-			.dhcp4 = true, .ra = true, .dhcp6 = true, .prefix4 = net->slot4.len
-		};
 	}
 	if (gw->capture)
 		ops.frame = on_frame;
