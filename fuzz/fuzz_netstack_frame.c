@@ -62,6 +62,35 @@ static int slot(struct world *w, const struct netstack_flow *f)
 	return -1;
 }
 
+/* A TCP connection over loopback: its receive queue is the send queue. False: out of ports. */
+static bool loopback_pair(int sv[2])
+{
+	static struct sockaddr_in a = { .sin_family = AF_INET };
+	static int listener = -1;
+	struct linger reset = { .l_onoff = 1 };
+	socklen_t n = sizeof(a);
+
+	if (listener < 0) {
+		a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		MUST(listener >= 0 && bind(listener, (struct sockaddr *)&a, n) == 0 &&
+		     listen(listener, 4) == 0 &&
+		     getsockname(listener, (struct sockaddr *)&a, &n) == 0);
+	}
+	sv[1] = socket(AF_INET, SOCK_STREAM, 0);
+	MUST(sv[1] >= 0);
+	/* No TIME-WAIT, or there are no ports left soon. */
+	(void)setsockopt(sv[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (connect(sv[1], (struct sockaddr *)&a, sizeof(a)) == 0 &&
+	    fd_set_nonblock(sv[1], true) == 0) {
+		sv[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+		if (sv[0] >= 0)
+			return true;
+	}
+	close(sv[1]);
+	return false;
+}
+
 /* Over real sockets on loopback: the far end hears all flows of a port, and knows one to answer. */
 static void attach_shared(struct world *w, int i)
 {
@@ -96,7 +125,9 @@ static void attach(struct world *w, int i, bool hold)
 		attach_shared(w, i);
 		return;
 	}
-	MUST(socketpair(AF_UNIX, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0, sv) == 0);
+	if (!tcp || !(i & 1) || !loopback_pair(sv))
+		MUST(socketpair(AF_UNIX, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0, sv) ==
+		     0);
 	fd_close(w->far[i]);
 	w->far[i] = sv[1];
 	netstack_flow_attach(w->flow[i], sv[0], hold);

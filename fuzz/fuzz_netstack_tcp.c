@@ -24,7 +24,7 @@ struct fuzz {
 	uint64_t now, timer, acked, written, taken;
 	uint32_t iss, peer_nxt, our_nxt, our_ack;
 	uint32_t edge, our_edge;
-	bool syn_sent, edge_known, our_edge_known, link_full, closed, greedy;
+	bool syn_sent, edge_known, our_edge_known, link_full, closed, greedy, external;
 };
 
 static uint8_t payload[65536];
@@ -53,7 +53,11 @@ static bool on_emit(struct tcp *t, const struct tcp_out *o)
 	uint32_t end;
 
 	CHECK(tcp_seg_parse(o->head, o->head_len, &g) == 0 && g.len == 0);
-	CHECK(o->data_len == o->data[0].len + o->data[1].len);
+	if (o->external)
+		CHECK(f->external && o->data_len && o->offset >= tcp_acked_bytes(t) &&
+		      o->offset + o->data_len <= f->written);
+	else
+		CHECK(o->data_len == o->data[0].len + o->data[1].len);
 	CHECK(o->data_len <= MAX(f->stack.tso_max, (size_t)f->stack.mss4));
 	CHECK(o->gso_size ? o->gso_size < o->data_len : o->data_len <= f->stack.mss4);
 	if (f->link_full)
@@ -103,7 +107,24 @@ static void on_timer(struct tcp *t, uint64_t when)
 	f->timer = when;
 }
 
+/* All of it, or a part, as a socket does that is nearly full. */
+static size_t on_direct(struct tcp *t, const struct iovec *iov, unsigned n)
+{
+	struct fuzz *f = tcp_owner(t);
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += iov[i].iov_len;
+	return f->greedy ? sum : sum / 3;
+}
+
 static const struct tcp_ops ops = { .emit = on_emit, .note = on_note, .set_timer = on_timer };
+static const struct tcp_ops ops_direct = {
+	.emit = on_emit,
+	.note = on_note,
+	.set_timer = on_timer,
+	.direct = on_direct,
+};
 
 /* ---- input ----------------------------------------------------------------- */
 
@@ -147,7 +168,7 @@ static void peer_promises(struct fuzz *f, const struct tcp_seg *s)
 			return;
 	}
 	/* Only acknowledgments of something sent can be believed. */
-	if ((s->flags & TCP_ACK) && (!f->syn_sent || (int32_t)(f->our_nxt + 1 - s->ack) < 0))
+	if ((s->flags & TCP_ACK) && (!f->syn_sent || f->our_nxt + 1 - s->ack > 1u << 30))
 		return;
 	if (!f->edge_known || (int32_t)(edge - f->edge) > 0)
 		f->edge = edge;
@@ -209,6 +230,18 @@ static void write_some(struct fuzz *f, size_t n)
 	uint8_t *p[2];
 	size_t len[2], room = tcp_tx_space(f->t, p, len);
 
+	if (f->external) {
+		CHECK(room == 0 && tcp_tx_room(f->t) == 0);
+		/* Half of the time as the relay does, else more than can go. */
+		if (n & 1)
+			n = MIN(n, tcp_tx_wanted(f->t));
+		if (!n || tcp_tx_unsent(f->t) > 1u << 20 || f->t->fin_queued ||
+		    f->t->state == TCP_S_CLOSED)
+			return;
+		f->written += n;
+		tcp_tx_supply(f->t, n, f->now);
+		return;
+	}
 	CHECK(room == len[0] + len[1]);
 	n = MIN(n, room);
 	if (n) {
@@ -269,6 +302,8 @@ static void operation(struct fuzz *f, struct rd *r)
 		if (op == 255)
 			tcp_abort(f->t, f->now);
 		f->greedy = op & 16;
+		if (op & 32)
+			tcp_too_big(f->t, near(r, f->t->snd_una), u16(r), f->now);
 		break;
 	default:
 		segment(f, r);
@@ -298,7 +333,9 @@ static void structure(const struct tcp *t)
 	sorted(t->ooo, TCP_OOO_MAX, t->rcv_nxt, t->rcv_adv);
 	sorted(t->score, TCP_SCORE_MAX, t->snd_una, t->snd_nxt);
 	CHECK(seq_le(t->snd_una, t->snd_nxt) && seq_le(t->snd_nxt, high));
-	CHECK(t->rx.len <= t->rx.size && t->tx.len <= t->tx.size);
+	CHECK(t->rx.len <= t->rx.size && (t->external ? !t->tx.size : t->tx.len <= t->tx.size));
+	CHECK(t->mss >= TCP_MSS_MIN - 12 && t->mss <= tcp_link_mss(t));
+	CHECK(seq_le(t->redo_end, t->snd_nxt) || t->recovery == TCP_R_OPEN);
 	CHECK(t->rx.size <= MAX(pow2_floor(t->stack->rx_max), (uint32_t)TCP_RING_FIRST));
 	CHECK(t->tx.size <= MAX(pow2_floor(t->stack->tx_max), (uint32_t)TCP_RING_FIRST));
 }
@@ -328,7 +365,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t mode = u8(&r);
 
 	f.stack = (struct tcp_stack){
-		.ops = &ops,
+		.ops = mode & 128 ? &ops_direct : &ops,
+		.keep_idle = mode & 8 ? 60 * NS_PER_S : 0,
 		.isn_key = { { mode, 1 } },
 		.mss4 = 1460,
 		.mss6 = 1440,
@@ -341,6 +379,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	if (tcp_new(&f.stack, &us, &peer, &f, &f.t))
 		return 0;
+	f.external = mode & 64;
+	if (f.external && tcp_tx_external(f.t) < 0)
+		__builtin_trap();
 	f.our_ack = mode & 32 ? UINT32_C(0xffffff00) : 1;
 	for (unsigned n = 0; rd_left(&r) && n < 500 && !f.closed; n++) {
 		operation(&f, &r);

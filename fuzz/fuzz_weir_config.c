@@ -12,15 +12,16 @@
 
 #define WORDS_MAX 16
 
-static void load(int argc, char **argv)
+static void load_for(enum config_command command, int argc, char **argv)
 {
 	struct weir_config *c = NULL;
 	struct conf_error err = { "" };
-	int r = weir_config_load(CONFIG_RUN, argc, argv, &c, &err);
+	int r = weir_config_load(command, argc, argv, &c, &err);
 
 	if (r < 0 && (c || (r != -ECANCELED && !err.text[0])))
 		abort();
-	if (r == 0 && (!c || !c->policy || !c->command[0] || !c->n_tls_ports))
+	if (r == 0 &&
+	    (!c || !c->policy || (c->command ? !c->command[0] : !c->link.kind) || !c->n_tls_ports))
 		abort();
 	if (r == 0 && c->n_secrets && !c->tls_intercept)
 		abort();
@@ -42,8 +43,10 @@ static void as_words(const uint8_t *p, size_t size)
 		at += strlen(text + at) + 1;
 	}
 	/* Files of the machine are not the input's to open. */
-	if (!memchr(text, '/', size))
-		load(argc, argv);
+	if (!memchr(text, '/', size)) {
+		load_for(CONFIG_RUN, argc, argv);
+		load_for(CONFIG_GATEWAY, argc, argv);
+	}
 	free(text);
 }
 
@@ -56,8 +59,10 @@ static void as_file(const uint8_t *p, size_t size)
 	if (fd < 0 || fd_write_all(fd, p, size) < 0)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!memmem(p, size, "file", 4) && !memmem(p, size, "upstream_ca", 11))
-		load(3, argv);
+	if (!memmem(p, size, "file", 4) && !memmem(p, size, "upstream_ca", 11)) {
+		load_for(CONFIG_RUN, 3, argv);
+		load_for(CONFIG_GATEWAY, 2, argv);
+	}
 	close(fd);
 }
 

@@ -400,7 +400,7 @@ def test_fails_closed(weir, gateway, victim):
     """A process of it that dies ends the whole, with the reason."""
     path = weir.path("link.sock")
     g = gateway("stream:" + path)
-    m = g.machine("stream:" + path, "sleep", "30")
+    m = g.machine("stream:" + path, "true", hold=True, stdin=subprocess.PIPE)
     assert wait_for(lambda: g.events("run", event="link_up"))
     children = subprocess.check_output(["pgrep", "-P", str(g.p.pid), "-x", victim], text=True).split()
     assert len(children) == 1, children

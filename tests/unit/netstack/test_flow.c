@@ -126,6 +126,7 @@ static void test_limit(void **state)
 
 /* ---- relay ------------------------------------------------------------- */
 
+/* lesson-18: half closes pass, both ways, and nothing stays behind. */
 static void test_both_ways(void **state)
 {
 	uint8_t b[9000], c[9000];
@@ -351,6 +352,7 @@ static void test_reset_behind_data(void **state)
 }
 
 /* A descriptor that takes nothing closes the window; nothing is lost. */
+/* weak-25: the direction that is full waits alone. */
 static void test_back_pressure(void **state)
 {
 	static uint8_t b[1400], got[8 << 20];

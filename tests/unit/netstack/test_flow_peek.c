@@ -72,7 +72,7 @@ static void next_data(struct peer *p)
 	fail_msg("no data");
 }
 
-/* Bytes are the socket's until the guest has acknowledged them, sent again from there. */
+/* p2.3-memory: bytes are the socket's until the guest has acknowledged them, sent again from there. */
 static void test_stay_in_socket(void **state)
 {
 	uint8_t b[9000];
@@ -122,7 +122,7 @@ static void test_stay_in_socket(void **state)
 	rig_stop(&r);
 }
 
-/* What had arrived before the far end's reset is the guest's; then it is reset, too. */
+/* lesson-19: what had arrived before the far end's reset is the guest's; then it is reset, too. */
 static void test_reset_behind_data(void **state)
 {
 	struct linger now = { .l_onoff = 1 };
@@ -149,7 +149,7 @@ static void test_reset_behind_data(void **state)
 	rig_stop(&r);
 }
 
-/* The guest's reset is one for the far end. */
+/* lesson-19: the guest's reset is one for the far end. */
 static void test_guest_reset(void **state)
 {
 	char b[4];
@@ -205,7 +205,7 @@ static void test_urgent(void **state)
 	rig_stop(&r);
 }
 
-/* A guest that stops reading stops the far end, and that is all it does. */
+/* p2.3-stop, weak-25: a guest that stops reading stops the far end, and that is all it does. */
 static void test_guest_stops(void **state)
 {
 	static uint8_t b[65536], got[32 << 20];
