@@ -192,13 +192,17 @@ static struct netstack_flow *victim(const struct half_open *h)
 	return container_of(h->all.next, struct netstack_flow, half_all);
 }
 
-static void evict_half_open(struct netstack *ns, struct half_open *h)
+/* Who comes from outside can wait for his turn; only a guest that does not answer is not waited for. */
+static bool evict_half_open(struct netstack *ns, struct half_open *h, bool inbound)
 {
 	struct netstack_flow *f = victim(h);
 
+	if (inbound && ns_now(ns) - f->c.start_ns < LIMIT_HALF_OPEN_ANSWER_NS)
+		return false;
 	ns->stats.evicted_half_open++;
 	relay_tcp_rst(f);
 	flow_finish(f, NETSTACK_END_LIMIT);
+	return true;
 }
 
 /* ---- admission ------------------------------------------------------------------- */
@@ -242,8 +246,10 @@ bool limit_admit(struct netstack *ns, const struct netstack_tuple *t)
 		return false;
 	if (t->proto != NETSTACK_TCP)
 		return true;
-	if (h->n >= h->max)
-		evict_half_open(ns, h);
+	if (h->n >= h->max && !evict_half_open(ns, h, t->inbound)) {
+		ns->why_full = NETSTACK_LIMIT;
+		return false;
+	}
 	/* The owner may have done anything when it was told. */
 	if (ns->dying)
 		return false;

@@ -143,7 +143,8 @@ struct netstack_config {
 	/*
 	 * TCP flows of one direction that are not established on both sides yet;
 	 * 0: half of max_tcp. When there are more the oldest ends (answered, with
-	 * NETSTACK_END_LIMIT); if one host has a large part of them, its oldest.
+	 * NETSTACK_END_LIMIT); if one host has a large part of them, its oldest. From
+	 * outside: the oldest that the guest has not answered for 3 s, else no more begin.
 	 */
 	uint32_t max_half_open;
 	/*

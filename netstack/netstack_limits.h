@@ -80,6 +80,8 @@
 #define LIMIT_MEM_DEFAULT (UINT64_C(256) << 20)
 /* Half-open connections of one host that make it the first to lose its oldest: this part of all. */
 #define LIMIT_HALF_OPEN_HOG 4
+/* A guest that has not answered a connection from outside for so long may lose it to a new one. */
+#define LIMIT_HALF_OPEN_ANSWER_NS (3 * NS_PER_S)
 /* Fewer than so many half open would be no use. */
 #define LIMIT_HALF_OPEN_MIN 16
 /* After a flood of so many flows what malloc keeps is given back, when no more than these live. */

@@ -2,7 +2,7 @@
 /* Which flows begin: half-open connections and who gives way, the memory budget, totals. */
 #include "frames.h"
 
-#include "netstack/netstack_limits.h"
+#include "netstack/netstack_internal.h"
 
 static struct ip_addr g4;
 
@@ -154,7 +154,7 @@ static void test_established_stay(void **state)
 	rig_stop(&r);
 }
 
-/* Connections from outside that the guest does not answer give way as well. */
+/* Connections from outside wait for room; those that the guest has long not answered give way. */
 static void test_inbound(void **state)
 {
 	struct endpoint guest = { ip4(10, 9, 0, 2), 80 };
@@ -165,12 +165,18 @@ static void test_inbound(void **state)
 	rig_start_with(&r, many);
 	for (unsigned i = 0; i < 50; i++) {
 		struct endpoint from = { ip4(192, 0, 2, (uint8_t)(i + 1)), 4000 };
-		int sv[2];
+		int sv[2], n;
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv), 0);
 		close(sv[1]);
-		assert_int_equal(
-			netstack_connect(r.ns, NETSTACK_TCP, &from, &guest, sv[0], NULL, &fl), 0);
+		n = netstack_connect(r.ns, NETSTACK_TCP, &from, &guest, sv[0], NULL, &fl);
+		if (i >= 16) {
+			assert_int_equal(n, -ENOBUFS);
+			container_of(r.ns->half[1].all.next, struct netstack_flow, half_all)->c.start_ns -=
+				LIMIT_HALF_OPEN_ANSWER_NS;
+			n = netstack_connect(r.ns, NETSTACK_TCP, &from, &guest, sv[0], NULL, &fl);
+		}
+		assert_int_equal(n, 0);
 		r.begun++;
 		rig_run(&r);
 	}
