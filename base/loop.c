@@ -226,6 +226,18 @@ static void run_timers(struct loop *l)
 	}
 }
 
+/*
+ * Waits of less than a millisecond for a timer that is near: epoll_wait() would
+ * round it up to one. Kernels before 5.11 have nothing finer.
+ */
+static int wait_ns(struct loop *l, uint64_t ns)
+{
+	struct timespec ts = { .tv_nsec = (long)ns };
+	int n = epoll_pwait2(l->ep, l->batch, LOOP_BATCH, &ts, NULL);
+
+	return n < 0 && errno == ENOSYS ? epoll_wait(l->ep, l->batch, LOOP_BATCH, 1) : n;
+}
+
 static int wait_ms(const struct loop *l, int timeout_ms)
 {
 	uint64_t now, ms;
@@ -243,12 +255,24 @@ static int wait_ms(const struct loop *l, int timeout_ms)
 	return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+static int wait_for_events(struct loop *l, int ms)
+{
+	uint64_t now;
+
+	if (ms == 1 && l->heap_n) {
+		now = time_mono_ns();
+		if (l->heap[0]->when > now && l->heap[0]->when - now < NS_PER_MS)
+			return wait_ns(l, l->heap[0]->when - now);
+	}
+	return epoll_wait(l->ep, l->batch, LOOP_BATCH, ms);
+}
+
 int loop_step(struct loop *l, int timeout_ms)
 {
 	int n;
 
 	run_tasks(l);
-	n = epoll_wait(l->ep, l->batch, LOOP_BATCH, wait_ms(l, timeout_ms));
+	n = wait_for_events(l, wait_ms(l, timeout_ms));
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop_now_update(l);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The whole stack from the guest's side: the input is a script of frames (raw,
- * or packets with right addresses and checksums vouched for), of decisions of
- * the owner and of what the far ends of attached descriptors do.
+ * or packets with right addresses and checksums vouched for; some with their
+ * payload partly in other memory), of decisions of the owner and of what the far
+ * ends of attached descriptors do.
  *
  * What must hold: every flow that began ends exactly once; nothing is sent to
  * an address that is not the guest's; memory stays within its bounds; held
@@ -28,6 +29,7 @@ struct world {
 	int far[FLOWS]; /* other end of what was attached, -1 */
 	unsigned begun, ended, live;
 	uint32_t seq[PORTS], ack[PORTS];
+	size_t cut, piece; /* the next frame: what is private of it, how the rest is cut; 0: whole */
 };
 
 static const uint8_t gateway_mac[6] = { 2, 0, 0, 0, 0, 1 };
@@ -286,6 +288,43 @@ static size_t wrap(uint8_t *b, bool six, uint8_t proto, uint16_t frag, size_t n)
 	return 12 + ETH_HEAD + 20 + n;
 }
 
+/* In two parts: each byte in memory that ends where it may be read, and is gone behind the call. */
+static void put_cut(struct world *w, const uint8_t *b, size_t n)
+{
+	static struct link_rx rx;
+	size_t head = MIN(w->cut, n);
+	uint8_t *p = malloc(head), *at[LINK_TAIL_MAX];
+
+	MUST(p);
+	memcpy(p, b + 12, head);
+	link_rx_set(&rx, p, head);
+	rx.vouched = b[0] & 1;
+	for (b += 12 + head, n -= head; n; rx.n_tail++) {
+		size_t k = rx.n_tail == LINK_TAIL_MAX - 1 ? n : MIN(n, w->piece);
+
+		MUST((at[rx.n_tail] = malloc(k)));
+		memcpy(at[rx.n_tail], b, k);
+		rx.tail[rx.n_tail] = (struct iovec){ at[rx.n_tail], k };
+		rx.tail_len += k;
+		b += k;
+		n -= k;
+	}
+	eth_input(w->ns, &rx);
+	ns_flush_later(w->ns);
+	for (unsigned i = 0; i < rx.n_tail; i++)
+		free(at[i]);
+	free(p);
+	w->cut = 0;
+}
+
+static void put(struct world *w, const uint8_t *b, size_t n)
+{
+	if (w->cut && n > 12)
+		put_cut(w, b, n - 12);
+	else
+		(void)!write(w->link, b, n);
+}
+
 static size_t take(struct world *w, uint8_t *dst, size_t max)
 {
 	size_t n = MIN((size_t)next(w) * 4, MIN(max, rd_left(&w->in)));
@@ -305,7 +344,7 @@ static void send_raw(struct world *w)
 		n += 12 + ETH_HEAD;
 	}
 	if (n)
-		(void)!write(w->link, b, n);
+		put(w, b, n);
 }
 
 static void send_packet(struct world *w, bool six, bool fragment)
@@ -321,15 +360,16 @@ static void send_packet(struct world *w, bool six, bool fragment)
 		b[1] = gso >> 1;
 		b[4] = next(w);
 	}
-	(void)!write(w->link, b, n);
+	put(w, b, n);
 }
 
 static void send_tcp(struct world *w, bool six)
 {
-	uint8_t b[2048], *p = b + 12 + ETH_HEAD + (six ? 40 : 20);
+	static uint8_t b[70000];
+	uint8_t *p = b + 12 + ETH_HEAD + (six ? 40 : 20);
 	uint8_t port = next(w) % PORTS, flags = next(w), wnd = next(w);
 	uint32_t seq = w->seq[port] + (uint32_t)(int8_t)next(w);
-	size_t n = next(w) * 4u;
+	size_t n = next(w) * (w->cut ? 250u : 4u); /* beyond what goes past the receive queue */
 
 	memset(p, 0, 20 + n);
 	put_be16(p, 2000 + port);
@@ -340,7 +380,7 @@ static void send_tcp(struct world *w, bool six)
 	p[13] = flags & 0x3f;
 	put_be16(p + 14, (uint16_t)(wnd << 8 | wnd));
 	w->seq[port] = seq + (uint32_t)n + !!(flags & TCP_SYN) + !!(flags & TCP_FIN);
-	(void)!write(w->link, b, wrap(b, six, IPPROTO_TCP, 0, n + 20));
+	put(w, b, wrap(b, six, IPPROTO_TCP, 0, n + 20));
 }
 
 static void far_end(struct world *w)
@@ -423,6 +463,10 @@ static void run(struct world *w)
 			break;
 		case 9:
 			publish(w);
+			break;
+		case 10:
+			w->cut = 1u + next(w);
+			w->piece = 1u + next(w) * 64u;
 			break;
 		default:
 			break;

@@ -148,7 +148,8 @@ bool flow_keep(struct netstack_flow *f, const uint8_t *head, size_t head_len,
 	p->len = head_len + len;
 	p->payload = head_len;
 	p->seq = seq;
-	memcpy(p->bytes, head, head_len);
+	if (head_len)
+		memcpy(p->bytes, head, head_len);
 	if (len)
 		memcpy(p->bytes + head_len, payload, len);
 	*f->pending_tail = p;

@@ -3,14 +3,10 @@
  * The datagram link: one datagram is one frame, without a header of any kind.
  * QEMU (-netdev dgram), libkrun and vfkit (krun_add_net_unixgram) speak it.
  *
- * The socket is connected to the guest's side (a socket pair, or both paths
- * known), or only bound: then whoever sends first from a path of its own is the
- * guest, we connect to that path, and the kernel lets nobody else in. That a
- * guest is gone shows only when a datagram is refused; so its path is connected
- * to again every other second, or the next guest would be locked out until we
- * have something to say. A process that cannot see the path (an empty root)
- * must be given a connected socket. vfkit's clients say "VFKT" once before
- * their first frame; it is swallowed.
+ * The socket is connected to the guest's side. That this one is gone shows only
+ * when a datagram is refused; then the link is over. Who the guest is, and that
+ * another has come, is for the process that sees their paths to find out.
+ * vfkit's clients say "VFKT" once before their first frame; it is swallowed.
  *
  * Frames come in batches of recvmmsg() and are all handed out before the next;
  * they go out in batches of sendmmsg(), small ones from a queue at flush(),
@@ -33,7 +29,6 @@
 #define SMALL_BYTES (64u << 10)
 #define SMALL 4096
 #define MAGIC "VFKT"
-#define ALIVE_NS (2 * NS_PER_S)
 
 /* Behind link and flags; not zeroed at birth. */
 struct dgram_bufs {
@@ -52,13 +47,8 @@ struct link_dgram {
 	struct loop_io io;
 	struct loop_task more;
 	int fd;
-	bool connected;		      /* as given: when that end is gone, so is the link */
-	bool fresh;		      /* the guest has sent nothing yet */
-	bool gone;		      /* the guest's socket refused what we sent */
-	bool warned;		      /* of a sender without a path: said once */
-	struct sockaddr_storage peer; /* of the guest adopted */
-	socklen_t peer_len;
-	struct loop_timer alive;
+	bool fresh; /* the guest has sent nothing yet */
+	bool gone;  /* the guest's socket refused what we sent */
 	bool blocked;
 	unsigned in_at, in_n;
 	unsigned q_at, q_n; /* frames queued: q_at..q_n of queue_len */
@@ -88,20 +78,12 @@ static void set_blocked(struct link_dgram *d, bool on)
 /* The last thing its caller does: the stack may free us from inside. */
 static void lost(struct link_dgram *d)
 {
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
-
+	loop_io_del(&d->io);
 	loop_task_cancel(d->link.loop, &d->more);
 	d->in_at = d->in_n = 0;
 	forget_queue(d);
-	d->gone = d->warned = false;
-	loop_timer_del(d->link.loop, &d->alive);
-	if (d->connected || connect(d->fd, &none, sizeof(none)) < 0) {
-		loop_io_del(&d->io);
-		fd_close(steal_fd(&d->fd));
-	} else {
-		set_blocked(d, false);
-	}
-	d->link.events->down(&d->link, d->fd < 0);
+	fd_close(steal_fd(&d->fd));
+	d->link.events->down(&d->link, true);
 }
 
 /* ---- from the guest ---------------------------------------------------- */
@@ -310,44 +292,8 @@ static void dgram_flush(struct ns_link *l)
 		set_blocked(d, true);
 }
 
-/* ---- the guest comes and goes -------------------------------------------- */
+/* ---- the socket ----------------------------------------------------------- */
 
-static int reconnect(struct link_dgram *d)
-{
-	return connect(d->fd, (struct sockaddr *)&d->peer, d->peer_len);
-}
-
-static void on_alive(struct loop_timer *t)
-{
-	struct link_dgram *d = container_of(t, struct link_dgram, alive);
-
-	loop_timer_set(d->link.loop, t, loop_now(d->link.loop) + ALIVE_NS);
-	if (reconnect(d) < 0)
-		lost(d);
-}
-
-/* Whoever sends to a socket that is only bound is the guest from now on. */
-static bool adopt(struct link_dgram *d)
-{
-	uint8_t b;
-
-	d->peer_len = sizeof(d->peer);
-	if (recvfrom(d->fd, &b, 1, MSG_PEEK | MSG_DONTWAIT, (struct sockaddr *)&d->peer,
-		     &d->peer_len) < 0)
-		return false;
-	if (d->peer_len <= offsetof(struct sockaddr, sa_data) || reconnect(d) < 0) {
-		if (!d->warned)
-			log_warn("link: a datagram from a socket without a path, or with one that "
-				 "cannot be reached from here: dropped");
-		d->warned = true;
-		(void)recv(d->fd, &b, 1, MSG_DONTWAIT);
-		return false;
-	}
-	d->fresh = true;
-	d->link.is_up = true;
-	loop_timer_set(d->link.loop, &d->alive, loop_now(d->link.loop) + ALIVE_NS);
-	return true;
-}
 static void on_io(struct loop_io *io, uint32_t revents)
 {
 	struct link_dgram *d = container_of(io, struct link_dgram, io);
@@ -362,11 +308,6 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	}
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	if (!d->link.is_up) {
-		if (!adopt(d))
-			return;
-		d->link.events->up(&d->link);
-	}
 	r = fill(d);
 	/* The end of a SOCK_SEQPACKET connection reads as empty datagrams for ever. */
 	if (r == 0 && (revents & EPOLLHUP) && d->b.in[0].msg_len == 0)
@@ -383,7 +324,6 @@ static void dgram_free(struct ns_link *l)
 
 	loop_io_del(&d->io);
 	loop_task_cancel(l->loop, &d->more);
-	loop_timer_del(l->loop, &d->alive);
 	fd_close(d->fd);
 	free(d);
 }
@@ -408,6 +348,9 @@ int link_dgram_new(struct loop *loop, int fd, const struct link_events *e, void 
 		return -errno;
 	if (type != SOCK_DGRAM && type != SOCK_SEQPACKET)
 		return -EPROTOTYPE;
+	n = sizeof(peer);
+	if (getpeername(fd, (struct sockaddr *)&peer, &n) < 0)
+		return -errno;
 	r = fd_set_nonblock(fd, true);
 	if (r < 0)
 		return r;
@@ -418,10 +361,7 @@ int link_dgram_new(struct loop *loop, int fd, const struct link_events *e, void 
 	memset(d, 0, offsetof(struct link_dgram, b));
 	d->link = (struct ns_link){ .drv = &link_dgram, .events = e, .ctx = ctx, .loop = loop };
 	d->more.cb = on_more;
-	d->alive.cb = on_alive;
-	n = sizeof(peer);
-	d->connected = getpeername(fd, (struct sockaddr *)&peer, &n) == 0;
-	d->link.is_up = d->fresh = d->connected;
+	d->link.is_up = d->fresh = true;
 	/* Best effort: a burst of super-segments on their way, whatever the default is. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	r = loop_io_add(loop, &d->io, fd, EPOLLIN, on_io);

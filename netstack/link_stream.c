@@ -20,6 +20,12 @@
  * accepted: `out` is bounded by one queue of small frames and one
  * super-segment.
  *
+ * A VMM that writes frame by frame would wake us for each of a bulk upload, and
+ * a wake costs more than a frame. When a millisecond brought a lot in many
+ * small pieces, and little went the other way (nobody waits for an answer), the
+ * socket is looked at when a short pause is over instead of at once, until a
+ * few pauses bring nothing. Like interrupt moderation of a network card.
+ *
  * Hostile: the length. Zero is an empty frame, which is counted as malformed;
  * more than LIMIT_STREAM_FRAME means that we and the peer do not agree where
  * frames begin, and the connection is closed.
@@ -38,11 +44,29 @@
 #define SMALL 4096
 #define ACCEPT_RETRY_NS (200 * NS_PER_MS)
 
+/* Moderation: over one window so much in so many wakes, each below this, and how long a pause is. */
+#define MOD_WINDOW_NS NS_PER_MS
+#define MOD_BYTES (48u << 10)
+#define MOD_WAKES 8
+#define MOD_SMALL (16u << 10)
+#define MOD_PAUSE_NS UINT64_C(80000)
+/* Pauses in a row that brought nothing, and all is as before: the VMM may just not have run. */
+#define MOD_EMPTY 3
+
+struct moderation {
+	struct loop_timer timer;
+	bool on;
+	uint64_t since;
+	size_t bytes, sent;
+	unsigned wakes, empty;
+};
+
 struct link_stream {
 	struct ns_link link;
 	struct loop_io io, listen_io;
 	struct loop_task more; /* frames are left in the buffer */
 	struct loop_timer accept_retry;
+	struct moderation mod;
 	int fd, listen_fd;
 	bool blocked; /* the socket was full; `out` goes first */
 	bool refused; /* another guest was, while this one is here: said once */
@@ -68,6 +92,8 @@ static void lost(struct link_stream *s)
 {
 	loop_io_del(&s->io);
 	loop_task_cancel(s->link.loop, &s->more);
+	loop_timer_del(s->link.loop, &s->mod.timer);
+	s->mod.on = false;
 	fd_close(steal_fd(&s->fd));
 	s->in_off = s->in_len = s->out_off = s->out_len = 0;
 	s->blocked = s->refused = false;
@@ -135,15 +161,21 @@ static bool fill(struct link_stream *s)
 	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		s->in_len += (size_t)n;
+	s->mod.bytes += n > 0 ? (size_t)n : 0;
 	return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 /* ---- to the guest ------------------------------------------------------- */
 
+static void set_interest(struct link_stream *s)
+{
+	loop_io_set(&s->io, (s->mod.on ? 0 : EPOLLIN) | (s->blocked ? EPOLLOUT : 0));
+}
+
 static void set_blocked(struct link_stream *s, bool on)
 {
 	s->blocked = on;
-	loop_io_set(&s->io, EPOLLIN | (on ? EPOLLOUT : 0));
+	set_interest(s);
 }
 
 /* Bytes the socket took; 0: none, errno says why. */
@@ -284,6 +316,7 @@ static int stream_write(struct ns_link *l, const struct link_tx *tx)
 		}
 		return queue_frame(s, tx);
 	}
+	s->mod.sent += link_tx_len(tx);
 	s->n_iov = 1;
 	s->n_head = 0;
 	s->gathered = 0;
@@ -305,6 +338,50 @@ static void stream_flush(struct ns_link *l)
 		set_blocked(s, true);
 }
 
+/* ---- how often the guest's side is looked at -------------------------------- */
+
+static void pause_reading(struct link_stream *s)
+{
+	s->mod.on = true;
+	s->mod.empty = 0;
+	set_interest(s);
+	loop_timer_set(s->link.loop, &s->mod.timer, loop_now(s->link.loop) + MOD_PAUSE_NS);
+}
+
+/* One wake more; true when the next one is to be put off. */
+static bool moderate(struct moderation *m, uint64_t now)
+{
+	bool many;
+
+	m->wakes++;
+	if (now - m->since < MOD_WINDOW_NS)
+		return false;
+	many = now - m->since < 2 * MOD_WINDOW_NS && m->wakes >= MOD_WAKES &&
+	       m->bytes >= MOD_BYTES && m->bytes / m->wakes < MOD_SMALL && m->sent < m->bytes / 8;
+	m->since = now;
+	m->bytes = m->sent = m->wakes = 0;
+	return many;
+}
+
+static void on_pause_over(struct loop_timer *t)
+{
+	struct link_stream *s = container_of(t, struct link_stream, mod.timer);
+	size_t before = s->in_len;
+
+	if (!fill(s)) {
+		lost(s);
+		return;
+	}
+	s->mod.empty = s->in_len > before ? 0 : s->mod.empty + 1;
+	s->mod.on = s->mod.empty < MOD_EMPTY && s->mod.sent <= s->mod.bytes / 8;
+	s->mod.bytes = s->mod.sent = 0;
+	if (s->mod.on)
+		loop_timer_set(s->link.loop, t, loop_now(s->link.loop) + MOD_PAUSE_NS);
+	else
+		set_interest(s);
+	s->link.events->readable(&s->link);
+}
+
 /* ---- the connection ------------------------------------------------------ */
 
 static void on_io(struct loop_io *io, uint32_t revents)
@@ -320,10 +397,13 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	}
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	if (fill(s))
-		s->link.events->readable(&s->link);
-	else
+	if (!fill(s)) {
 		lost(s);
+		return;
+	}
+	if (moderate(&s->mod, loop_now(s->link.loop)))
+		pause_reading(s);
+	s->link.events->readable(&s->link);
 }
 
 static int serve(struct link_stream *s, int fd)
@@ -386,6 +466,7 @@ static void stream_free(struct ns_link *l)
 	loop_io_del(&s->io);
 	loop_io_del(&s->listen_io);
 	loop_timer_del(l->loop, &s->accept_retry);
+	loop_timer_del(l->loop, &s->mod.timer);
 	loop_task_cancel(l->loop, &s->more);
 	fd_close(s->fd);
 	fd_close(s->listen_fd);
@@ -425,6 +506,7 @@ int link_stream_new(struct loop *loop, int fd, const struct link_events *e, void
 	s->link = (struct ns_link){ .drv = &link_stream, .events = e, .ctx = ctx, .loop = loop };
 	s->more.cb = on_more;
 	s->accept_retry.cb = on_accept_retry;
+	s->mod.timer.cb = on_pause_over;
 	s->fd = s->listen_fd = -1;
 	s->n_iov = 1;
 	r = listens ? loop_io_add(loop, &s->listen_io, fd, EPOLLIN, on_accept) : serve(s, fd);

@@ -146,8 +146,8 @@ struct netstack_config {
 /*
  * Links. The descriptor is taken over and closed by netstack_free(). One that
  * is connected is one guest's and over with it (link_down, last); one that
- * listens, or is a datagram socket that is only bound, serves one guest after
- * the other: link_down(last = false), and the next one starts from nothing.
+ * listens serves one guest after the other: link_down(last = false), and the
+ * next one starts from nothing.
  */
 enum netstack_link_kind {
 	/* None yet, fd -1: see netstack_relink(). */
@@ -159,7 +159,7 @@ enum netstack_link_kind {
 	 * then the frame. QEMU -netdev stream, passt's and libkrun's format.
 	 */
 	NETSTACK_LINK_STREAM = 2,
-	/* Datagram socket, connected or bound: a datagram is a frame. QEMU -netdev dgram, vfkit. */
+	/* Datagram socket, connected: a datagram is a frame. QEMU -netdev dgram, vfkit. */
 	NETSTACK_LINK_DGRAM = 3,
 	/* vhost-user-net back end: Unix stream socket, connected to a VMM or listening. */
 	NETSTACK_LINK_VHOST_USER = 4,

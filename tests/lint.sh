@@ -29,9 +29,10 @@ grep -nE '\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atoll|v?f?scan
 	$c_files /dev/null | grep -vE ':[[:space:]]*(\*|/\*|//)' >"$tmp"
 verdict 'banned calls (bounded, checked forms exist for each)'
 
-# Text from people and peers goes through base's parsers only. A fixed text in a test is no user's.
+# Text from people and peers goes through base's parsers only. A fixed text in a test is no user's;
+# run_upstream.c resolves a name that base has parsed.
 grep -nE '\b(inet_pton|inet_aton|inet_addr|getaddrinfo|gethostbyname)[[:space:]]*\(' $c_files /dev/null |
-	grep -v '^tests/' | grep -vE ':[[:space:]]*(\*|/\*|//)' >"$tmp"
+	grep -vE '^(tests/|weir/run_upstream\.c:)' | grep -vE ':[[:space:]]*(\*|/\*|//)' >"$tmp"
 verdict 'addresses and names are parsed by base/'
 
 # The arrows of the design: a folder sees base and itself; weir sees every public header.

@@ -13,8 +13,8 @@ import re
 import sys
 
 # Complete by count: none of these may be missing from the table.
-WANTED = {f"n{n:02}" for n in (*range(1, 15), 31, 32)} | {f"d{n:02}" for n in range(1, 15)} | {
-    f"lesson-{n:02}" for n in (*range(1, 18), 41)} | {f"weak-{n}" for n in range(1, 10)} | {
+WANTED = {f"n{n:02}" for n in (*range(1, 15), *range(19, 23), 31, 32)} | {f"d{n:02}" for n in range(1, 15)} | {
+    f"lesson-{n:02}" for n in (*range(1, 18), 25, 26, 27, 41)} | {f"weak-{n}" for n in range(1, 10)} | {
     f"p1.4-{n}" for n in range(1, 8)}
 SECTIONS = [f"p1.{n}-" for n in range(1, 10)] + [f"d3.{n}-" for n in range(1, 7)]
 

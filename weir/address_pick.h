@@ -20,6 +20,7 @@ struct net_wish {
 	bool has_mac;
 	uint8_t mac[6];	  /* of the guest */
 	char domain[254]; /* told to those that ask by DHCP; "": none */
+	bool no_dhcp;	  /* a gateway's machine is not told its addresses */
 };
 
 /* Sizes of slots cut from a pool. */

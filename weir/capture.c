@@ -270,11 +270,37 @@ static void take_datagram(struct capture *c, const struct packet *p, enum policy
 		capture_judge_dns(c, same_end(&p->src, &f->client), p->payload, p->len);
 }
 
+/*
+ * Which addresses the sandbox's gateway has in this capture: its own words to
+ * the sandbox's ARP and neighbour solicitations, which come before all else.
+ * A capture of something else has no frame from its MAC.
+ */
+static void learn_gateway(struct capture *c, int link, const uint8_t *p, size_t len)
+{
+	const uint8_t *ip = p + 14;
+
+	if (link != PACKET_LINK_ETHERNET || len < 14 + 28 ||
+	    memcmp(p + 6, sandbox_net_default.gateway_mac, 6) != 0)
+		return;
+	if (get_be16(p + 12) == 0x0806 && get_be16(ip + 6) == 2) { /* ARP reply: who we are, who asked */
+		c->net.gateway4 = ip_from_be(4, ip + 14);
+		c->net.guest4 = ip_from_be(4, ip + 24);
+	}
+	/* A neighbour advertisement; the link-local address is the router's other one. */
+	if (get_be16(p + 12) == 0x86dd && len >= 14 + 40 + 24 && ip[6] == 58 && ip[40] == 136 &&
+	    ip[48] != 0xfe) {
+		c->net.gateway6 = ip_from_be(6, ip + 48);
+		if (ip[24] != 0xfe && ip[24] != 0xff)
+			c->net.guest6 = ip_from_be(6, ip + 24);
+	}
+}
+
 void capture_frame(struct capture *c, int link, const uint8_t *frame, size_t len)
 {
 	struct packet p;
 
 	c->packets++;
+	learn_gateway(c, link, frame, len);
 	packet_read(link, frame, len, &p);
 	switch (p.kind) {
 	case PACKET_TCP:

@@ -138,6 +138,10 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_DNS_SERVE_STALE, config_set_stale },
 		{ OPTION_DNS_DOH, config_set_doh },
 		{ OPTION_PUBLISH, config_add_publish },
+		{ OPTION_PROXY, config_set_proxy },
+		{ OPTION_PROXY_AUTH, config_set_proxy_auth },
+		{ OPTION_PROXY_BYPASS, config_add_proxy_bypass },
+		{ OPTION_PROXY_UDP, config_set_proxy_udp },
 		{ OPTION_IPV4_POOL, config_set_ipv4_pool },
 		{ OPTION_IPV6_POOL, config_set_ipv6_pool },
 		{ OPTION_DNS_POOL, config_add_dns_pool },
@@ -161,7 +165,9 @@ static int apply_flags(struct config_builder *b)
 			if (r < 0)
 				return r;
 		}
+	b->c->upstream.names |= b->o.of[OPTION_PROXY_NAMES].n > 0;
 	b->c->json = b->o.of[OPTION_JSON].n > 0;
+	b->c->wish.no_dhcp = b->o.of[OPTION_NO_DHCP].n > 0;
 	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
 	b->c->observe = b->o.of[OPTION_OBSERVE].n > 0;
 	b->c->strict_names = b->o.of[OPTION_NET_STRICT].n > 0;
@@ -304,6 +310,7 @@ void weir_config_free(struct weir_config *c)
 	free(c->dns_servers);
 	free(c->dns_records);
 	free(c->publish);
+	upstream_config_fini(&c->upstream);
 	free(c->name);
 	free(c->audit_path);
 	free(c->capture_path);

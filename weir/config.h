@@ -12,6 +12,7 @@
 #include "tlsproxy/tlsproxy.h"
 #include "weir/address_pick.h"
 #include "weir/publish.h"
+#include "weir/upstream.h"
 
 enum weir_backend { BACKEND_AUTO = 0, BACKEND_KVM = 1, BACKEND_QEMU = 2, BACKEND_NETNS = 3 };
 
@@ -89,6 +90,8 @@ struct weir_config {
 
 	struct publish_config *publish;
 	size_t n_publish;
+
+	struct upstream_config upstream; /* the proxy that connections go through */
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
 

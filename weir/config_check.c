@@ -154,6 +154,9 @@ int config_check(struct config_builder *b)
 		r = check_intercept_off(b);
 	if (r < 0)
 		return r;
+	r = config_check_proxy(b);
+	if (r < 0)
+		return r;
 	c->tls_intercept = c->tls_intercept || c->n_secrets || policy_has_http(c->policy);
 	for (size_t i = 0; i < ARRAY_SIZE(tls_only); i++)
 		if (!c->tls_intercept && has_flag(b, tls_only[i])) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
- * secrets, limits, publish, network and audit. Every key is known or refused, every
+ * secrets, limits, publish, network, proxy and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
  */
@@ -33,7 +33,7 @@ static int element_str(const struct conf *c, const char **ret, struct conf_error
 }
 
 /* One add function for each list of texts. */
-static int add_each(struct config_builder *b, const struct conf *list,
+int config_add_each(struct config_builder *b, const struct conf *list,
 		    int (*fn)(struct config_builder *b, const struct where *w, const char *text))
 {
 	size_t n = 0;
@@ -138,7 +138,7 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
 	if (r == 0)
-		r = add_each(b, &servers, config_add_dns_server);
+		r = config_add_each(b, &servers, config_add_dns_server);
 	if (r == 0 && records.v)
 		r = expect_object(&records, b->err);
 	if (r < 0)
@@ -219,9 +219,9 @@ static int read_tls(struct config_builder *b, const struct conf *c)
 	if (r == 0)
 		r = read_ports(b, &ports);
 	if (r == 0)
-		r = add_each(b, &bypass, config_add_bypass);
+		r = config_add_each(b, &bypass, config_add_bypass);
 	if (r == 0)
-		r = add_each(b, &ca, add_ca);
+		r = config_add_each(b, &ca, add_ca);
 	if (r == 0 && on)
 		b->c->tls_intercept = true;
 	return r;
@@ -232,16 +232,7 @@ static int read_tls(struct config_builder *b, const struct conf *c)
 /* "env:VAR", "file:PATH", "fd:N", "command:CMD"; absent: the variable of the same name. */
 static int read_source(struct config_builder *b, const struct conf *c, struct secret_draft *d)
 {
-	static const struct {
-		const char *prefix;
-		enum secret_source source;
-	} sources[] = {
-		{ "env:", SECRET_FROM_ENV },
-		{ "file:", SECRET_FROM_FILE },
-		{ "fd:", SECRET_FROM_FD },
-		{ "command:", SECRET_FROM_COMMAND },
-	};
-	const char *text = NULL;
+	const char *text = NULL, *arg;
 	int r = conf_str(c, &text, b->err);
 
 	if (r < 0)
@@ -251,14 +242,10 @@ static int read_source(struct config_builder *b, const struct conf *c, struct se
 		d->arg = strndup(d->env, d->env_len);
 		return d->arg ? 0 : -ENOMEM;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
-		const char *arg = text + strlen(sources[i].prefix);
-
-		if (!str_starts(text, sources[i].prefix))
-			continue;
-		d->source = sources[i].source;
-		if (!arg[0])
-			return conf_fail(c, b->err, "nothing behind \"%s\"", sources[i].prefix);
+	r = config_parse_source(text, &d->source, &arg);
+	if (r == -ENODATA)
+		return conf_fail(c, b->err, "nothing behind \"%s\"", arg);
+	if (r == 0) {
 		if (d->source == SECRET_FROM_FILE)
 			return config_from_dir(b, arg, &d->arg);
 		d->arg = strdup(arg);
@@ -406,7 +393,7 @@ static int read_audit(struct config_builder *b, const struct conf *c)
 
 static int read_publish(struct config_builder *b, const struct conf *c)
 {
-	return add_each(b, c, config_add_publish);
+	return config_add_each(b, c, config_add_publish);
 }
 
 static int read_policy(struct config_builder *b, const struct conf *c)
@@ -456,11 +443,17 @@ int config_read_file(struct config_builder *b)
 		const char *name;
 		int (*read)(struct config_builder *b, const struct conf *c);
 	} sections[] = {
-		{ "policy", read_policy },   { "policy_floor", read_floor },
-		{ "dns", read_dns },	     { "tls", read_tls },
-		{ "secrets", read_secrets }, { "limits", read_limits },
-		{ "publish", read_publish }, { "audit", read_audit },
-		{ "gateway", read_gateway }, { "network", config_read_network },
+		{ "policy", read_policy },
+		{ "policy_floor", read_floor },
+		{ "dns", read_dns },
+		{ "tls", read_tls },
+		{ "secrets", read_secrets },
+		{ "limits", read_limits },
+		{ "publish", read_publish },
+		{ "audit", read_audit },
+		{ "proxy", config_read_proxy },
+		{ "gateway", read_gateway },
+		{ "network", config_read_network },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

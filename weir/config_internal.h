@@ -64,11 +64,17 @@ enum option {
 	OPTION_DNS_SERVE_STALE,
 	OPTION_DNS_DOH,
 	OPTION_PUBLISH,
+	OPTION_PROXY,
+	OPTION_PROXY_AUTH,
+	OPTION_PROXY_BYPASS,
+	OPTION_PROXY_NAMES,
+	OPTION_PROXY_UDP,
 	OPTION_IPV4_POOL,
 	OPTION_IPV6_POOL,
 	OPTION_DNS_POOL,
 	OPTION_MTU,
 	OPTION_MAC,
+	OPTION_NO_DHCP,
 	OPTION_AUDIT,
 	OPTION_CAPTURE,
 	OPTION_MAX_CONNECTIONS,
@@ -135,6 +141,18 @@ must_check int config_add_bypass(struct config_builder *b, const struct where *w
 must_check int config_add_upstream_ca(struct config_builder *b, const struct where *w,
 				      const char *path);
 must_check int config_add_publish(struct config_builder *b, const struct where *w, const char *text);
+/* config_upstream.c; the URL comes first, what goes around it is added to what is there. */
+must_check int config_set_proxy(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_set_proxy_auth(struct config_builder *b, const struct where *w,
+				     const char *text);
+must_check int config_add_proxy_bypass(struct config_builder *b, const struct where *w,
+				       const char *text);
+must_check int config_set_proxy_udp(struct config_builder *b, const struct where *w,
+				    const char *text);
+/* The section "proxy". */
+must_check int config_read_proxy(struct config_builder *b, const struct conf *c);
+/* What only the whole shows: credentials and ways around a proxy that is not there. */
+must_check int config_check_proxy(struct config_builder *b);
 must_check int config_set_answers(struct config_builder *b, const struct where *w, const char *text);
 /* "off": the only text there is; a budget's sizes stand in the file. */
 must_check int config_set_budget(struct config_builder *b, const struct where *w, const char *text);
@@ -182,8 +200,20 @@ void secret_draft_fini(struct secret_draft *d);
 must_check int config_secret_flag(struct config_builder *b, const char *text);
 must_check int config_secret_file_flag(struct config_builder *b, const char *text);
 
-/* A path of the file, which starts at the file's folder unless it is absolute. */
-must_check int config_from_dir(const struct config_builder *b, const char *text, char **ret);
+/* That a value can be had from there; never the value. */
+must_check int config_check_source(struct config_builder *b, const struct where *w,
+				   enum secret_source source, const char *arg);
+/*
+ * "env:VAR", "file:PATH", "fd:N", "command:CMD". -ENODATA: nothing behind the
+ * prefix, which is *ret_arg then; -EINVAL for anything else.
+ */
+must_check int config_parse_source(const char *text, enum secret_source *ret, const char **ret_arg);
+/* One add function for each list of texts. */
+must_check int config_add_each(struct config_builder *b, const struct conf *list,
+			       int (*fn)(struct config_builder *b, const struct where *w,
+					 const char *text));
+/* Paths in the file are meant from where the file is. */
+must_check int config_from_dir(const struct config_builder *b, const char *path, char **ret);
 must_check int config_read_file(struct config_builder *b);
 must_check int config_check(struct config_builder *b);
 

@@ -210,6 +210,7 @@ static void merge(struct config_builder *b, const struct net_wish *file)
 		memcpy(to->mac, file->mac, 6);
 	}
 	memcpy(to->domain, file->domain, sizeof(to->domain));
+	to->no_dhcp |= file->no_dhcp;
 }
 
 int config_read_network(struct config_builder *b, const struct conf *c)
@@ -221,11 +222,13 @@ int config_read_network(struct config_builder *b, const struct conf *c)
 	} texts[] = {
 		{ "ipv4_pool", pool4 }, { "ipv6_pool", pool6 }, { "mac", mac }, { "domain", domain }
 	};
-	static const char *const keys[] = { "ipv4_pool", "ipv6_pool", "mac",
-					    "domain",	 "mtu",	      "dns_pool" };
+	static const char *const keys[] = { "ipv4_pool", "ipv6_pool", "mac", "domain",
+					    "mtu",	 "dns_pool",  "dhcp" };
 	struct conf m = conf_member(c, "mtu"), pools = conf_member(c, "dns_pool");
 	struct net_wish file = { .mtu = 0 };
+	struct conf told = conf_member(c, "dhcp");
 	uint64_t mtu = 0;
+	bool dhcp = true;
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(texts); i++) {
@@ -240,7 +243,10 @@ int config_read_network(struct config_builder *b, const struct conf *c)
 	if (r == 0)
 		r = conf_uint(&m, SANDBOX_MTU_MIN, SANDBOX_MTU_MAX, &mtu, b->err);
 	if (r == 0)
+		r = conf_bool(&told, &dhcp, b->err);
+	if (r == 0)
 		r = read_dns_pools(b, &pools, &file);
+	file.no_dhcp = !dhcp;
 	file.mtu = (uint16_t)mtu;
 	if (r == 0)
 		merge(b, &file);

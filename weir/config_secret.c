@@ -220,28 +220,50 @@ static int check_fd(struct config_builder *b, const struct where *w, const char 
 	return 0;
 }
 
-/* That a value can be had; never the value. */
-static int check_source(struct config_builder *b, const struct where *w, const struct secret_draft *d)
+int config_check_source(struct config_builder *b, const struct where *w, enum secret_source source,
+			const char *arg)
 {
-	switch (d->source) {
+	switch (source) {
 	case SECRET_FROM_ENV:
-		if (!is_env_name(d->arg, strlen(d->arg)))
+		if (!is_env_name(arg, strlen(arg)))
 			return where_fail(
 				w, b->err,
 				"env: the name of a variable is letters, digits and underscores");
-		if (!getenv(d->arg))
+		if (!getenv(arg))
 			return where_fail(
 				w, b->err,
-				"variable %s is not set in weir's own environment; export it",
-				d->arg);
+				"variable %s is not set in weir's own environment; export it", arg);
 		return 0;
 	case SECRET_FROM_FILE:
-		return check_file(b, w, d->arg);
+		return check_file(b, w, arg);
 	case SECRET_FROM_FD:
-		return check_fd(b, w, d->arg);
+		return check_fd(b, w, arg);
 	case SECRET_FROM_COMMAND:
-		return d->arg[strspn(d->arg, " \t")] ? 0
-						     : where_fail(w, b->err, "the command is empty");
+		return arg[strspn(arg, " \t")] ? 0 : where_fail(w, b->err, "the command is empty");
+	}
+	return -EINVAL;
+}
+
+int config_parse_source(const char *text, enum secret_source *ret, const char **ret_arg)
+{
+	static const struct {
+		const char *prefix;
+		enum secret_source source;
+	} sources[] = {
+		{ "env:", SECRET_FROM_ENV },
+		{ "file:", SECRET_FROM_FILE },
+		{ "fd:", SECRET_FROM_FD },
+		{ "command:", SECRET_FROM_COMMAND },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		size_t n = strlen(sources[i].prefix);
+
+		if (!str_starts(text, sources[i].prefix))
+			continue;
+		*ret = sources[i].source;
+		*ret_arg = text[n] ? text + n : sources[i].prefix;
+		return text[n] ? 0 : -ENODATA;
 	}
 	return -EINVAL;
 }
@@ -281,7 +303,7 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 				  "a host is missing: a secret needs to know where it may go");
 	if (c->n_secrets >= CONFIG_SECRETS_MAX)
 		return where_fail(w, b->err, "more than %d secrets", CONFIG_SECRETS_MAX);
-	r = check_source(b, w, d);
+	r = config_check_source(b, w, d->source, d->arg);
 	if (r < 0)
 		return r;
 	env = strndup(d->env, d->env_len);

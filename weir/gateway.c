@@ -124,6 +124,21 @@ static void on_link_up(void *ctx)
 	record_run_event(&gw->record, "link_up");
 }
 
+/* What a machine that somebody else runs is told of its addresses; a sandbox has them already. */
+static struct netstack_autoconf autoconf(const struct weir_config *cfg)
+{
+	struct netstack_autoconf a = { .prefix4 = cfg->net.slot4.len };
+	struct name n;
+
+	if (!cfg->link.kind || cfg->wish.no_dhcp)
+		return a;
+	a.dhcp4 = a.ra = a.dhcp6 = true;
+	memcpy(a.domain, cfg->wish.domain, sizeof(a.domain));
+	if (name_parse(cfg->name, strlen(cfg->name), &n, NULL) == 0 && n.len < sizeof(a.hostname))
+		memcpy(a.hostname, n.s, n.len);
+	return a;
+}
+
 static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int link)
 {
 	static const struct netstack_ops plain = {
@@ -146,6 +161,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.max_tcp = gw->cfg->max_connections,
 		.max_udp = MAX_UDP_FLOWS,
 		.max_icmp = MAX_ICMP_FLOWS,
+		.autoconf = autoconf(gw->cfg),
 	};
 
 	ops = plain;
@@ -198,7 +214,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 
 static void keep_only_ours(const struct gateway_spec *spec, int link)
 {
-	cleanup_free int *keep = calloc(spec->n_ports + 4, sizeof(*keep));
+	cleanup_free int *keep = calloc(spec->n_ports + 5, sizeof(*keep));
 	size_t n = 0;
 
 	if (!keep)
@@ -207,6 +223,7 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = link;
 	keep[n++] = spec->proxy;
 	keep[n++] = spec->capture;
+	keep[n++] = spec->proxy_auth;
 	for (size_t i = 0; i < spec->n_ports; i++)
 		keep[n++] = spec->ports[i].fd;
 	harden_close_others(keep, n);
@@ -226,6 +243,10 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	gw.proxy = spec->proxy;
+	gw.upstream = spec->upstream;
+	if (spec->proxy_auth >= 0 && upstream_read_auth(spec->upstream, spec->proxy_auth, &err) < 0)
+		fail(spec, &err);
+	fd_close(spec->proxy_auth);
 	gw.record = (struct record){ .sock = spec->supervisor, .tag = 'g' };
 	snprintf(gw.record.run, sizeof(gw.record.run), "%s", spec->run);
 	if (harden_isolate(HARDEN_GATEWAY, &err) < 0)

@@ -15,11 +15,13 @@ struct gateway_spec {
 	const struct weir_config *cfg;
 	const char *run;
 	enum netstack_link_kind link_kind;
-	int supervisor;	      /* events out; its end is our end */
-	int proxy;	      /* flows to the tlsproxy; -1 without interception */
-	int capture;	      /* pcapng file, or -1 */
+	int supervisor;			  /* events out; its end is our end */
+	int proxy;			  /* flows to the tlsproxy; -1 without interception */
+	int capture;			  /* pcapng file, or -1 */
 	const struct publish_port *ports; /* published ones, their descriptors too */
 	size_t n_ports;
+	struct upstream *upstream; /* its credentials are still in proxy_auth; NULL: none */
+	int proxy_auth;		   /* a file that is read and closed, or -1 */
 	const struct endpoint *resolvers;
 	size_t n_resolvers;
 };

@@ -16,6 +16,7 @@
 
 #include "weir/flow_name.h"
 
+static const char *const proxy_itself = "the upstream proxy is not the sandbox's to use";
 static const char *const no_name = "no name was given out for this address";
 
 /* ---- life ---------------------------------------------------------------- */
@@ -138,6 +139,8 @@ static enum netstack_refusal refusal_of(int error)
 	switch (error) {
 	case ECONNREFUSED:
 		return NETSTACK_PORT_CLOSED;
+	case EACCES: /* the upstream proxy's own rules */
+		return NETSTACK_DENIED;
 	case ENETUNREACH:
 	case EADDRNOTAVAIL:
 	case EAFNOSUPPORT:
@@ -216,7 +219,7 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 		return;
 	}
 	if (fd < 0) {
-		gateway_flow_fail(f, error, NULL);
+		gateway_flow_fail(f, error, f->dial.why);
 		return;
 	}
 	f->upstream = *to;
@@ -286,6 +289,64 @@ static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n
 	return n_pass;
 }
 
+/*
+ * What the proxy is to the sandbox: not there. Whoever could talk to it would
+ * be asking it for any destination, unjudged. One address of several is enough:
+ * told a name, the proxy takes whichever it likes.
+ */
+static bool reaches_proxy(const struct flow *f, const struct endpoint *to, size_t n)
+{
+	for (size_t i = 0; f->gw->upstream && i < n; i++)
+		if (upstream_is(f->gw->upstream, &to[i]))
+			return true;
+	return false;
+}
+
+/* Through an upstream proxy goes TCP; of the rest, what goes around it. */
+static size_t those_it_carries(const struct flow *f, const struct upstream *up, struct endpoint *to,
+			       size_t n)
+{
+	size_t left = 0;
+
+	if (!up || up->cfg->direct_udp || netstack_flow_tuple(f->ns)->proto == NETSTACK_TCP)
+		return n;
+	for (size_t i = 0; i < n; i++)
+		if (upstream_bypasses(up->cfg, &to[i].addr))
+			to[left++] = to[i];
+	return left;
+}
+
+/* Only a name that is the address's own says which way; a client can write any. */
+static bool goes_around(const struct flow *f, const struct upstream *up)
+{
+	return up && f->name.len && (f->has_name || !f->unproven) &&
+	       upstream_bypasses_name(up->cfg, &f->name);
+}
+
+static void dial(struct flow *f, struct endpoint *to, size_t n)
+{
+	const struct upstream *up = f->gw->upstream;
+	bool by_name;
+
+	if (reaches_proxy(f, to, n)) {
+		gateway_flow_deny(f, NULL, proxy_itself);
+		return;
+	}
+	if (goes_around(f, up))
+		up = NULL;
+	n = those_it_carries(f, up, to, n);
+	if (n == 0) {
+		gateway_flow_deny(
+			f, NULL,
+			"only TCP goes through the upstream proxy; the rest may go around "
+			"it by --proxy-udp direct or --proxy-bypass");
+		return;
+	}
+	by_name = up && up->cfg->names && f->has_name;
+	dial_start(&f->dial, f->gw->loop, netstack_flow_tuple(f->ns)->proto, to, by_name ? 1 : n,
+		   up, by_name ? &f->name : NULL, on_dialled, f);
+}
+
 /* As with TLS over TCP: denied, or while only observing let through and recorded so. */
 static bool allow_disagreement(struct flow *f)
 {
@@ -309,6 +370,10 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 
 	if (n_pass == 0) {
 		gateway_flow_deny(f, &denied, f->doubt);
+		return;
+	}
+	if (reaches_proxy(f, to, n)) {
+		gateway_flow_deny(f, NULL, proxy_itself);
 		return;
 	}
 	if (is_hidden_quic(f)) {
@@ -337,7 +402,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	f->dial.hops = netstack_flow_hop_limit(f->ns);
 	if (f->dial.hops > PROBE_HOPS)
 		f->dial.hops = 0;
-	dial_start(&f->dial, f->gw->loop, t->proto, pass, n_pass, on_dialled, f);
+	dial(f, pass, n_pass);
 }
 
 /* ---- new flows ------------------------------------------------------------ */

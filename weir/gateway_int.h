@@ -84,7 +84,8 @@ struct gateway {
 	struct hmap flows; /* by id, those that the tlsproxy has */
 	struct list all;   /* struct flow */
 	struct pool flow_pool, query_pool;
-	struct list ports; /* struct published */
+	struct upstream *upstream; /* NULL: everything is dialled directly */
+	struct list ports;	   /* struct published */
 	size_t n_ports;
 	struct refusals refusals;
 	struct dns_repeats repeats;

@@ -248,6 +248,7 @@ static void finish(struct run *r)
 		free(r->placeholders[i]);
 	free(r->placeholders);
 	run_ports_end(r);
+	fd_close(r->upstream_auth);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
@@ -275,7 +276,9 @@ static int supervise(struct run *r, struct conf_error *err)
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
 	}
-	rc = run_addresses(r->cfg, SLOTS_ALONE, &r->slots, err);
+	/* Taps of one namespace meet there; other machines are alone on their link. */
+	rc = run_addresses(r->cfg, r->cfg->link.kind == LINK_TAP ? SLOTS_APART : SLOTS_ALONE,
+			   &r->slots, err);
 	if (rc == 0)
 		rc = run_record_open(r, err);
 	if (rc == 0)
@@ -321,7 +324,7 @@ int run_main(struct run *r)
 	make_id(r);
 	if (!r->cfg->name)
 		r->cfg->name = strdup(r->id);
-	r->capture = r->policy_fd = -1;
+	r->capture = r->policy_fd = r->upstream_auth = -1;
 	r->generation = r->last_generation = 1;
 	r->ctl = (struct ctl_listener){ .fd = -1, .dir = -1 };
 	r->gateway = (struct child){ .run = r, .name = "gateway", .sock = -1 };

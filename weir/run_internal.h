@@ -8,6 +8,7 @@
  *   run_ctl.c     the control socket
  *   run_policy.c  another policy while it runs
  *   run_ports.c   published ports, from the start and while it goes on
+ *   run_upstream.c   the upstream proxy's address and credentials
  *   run_resolvers.c  /etc/resolv.conf, when it changes
  *   run_report.c  the record that it owns, and what it tells the person
  */
@@ -115,6 +116,8 @@ struct run {
 	size_t n_resolvers;
 	struct loop_io resolvers_io;
 	struct loop_timer resolvers_settle;
+	struct upstream upstream; /* without its credentials; cfg NULL: none */
+	int upstream_auth;	  /* they, for the gateway; or -1 */
 	struct slots_held slots;
 	struct ctl_listener ctl;
 	struct loop_io ctl_io;
@@ -191,6 +194,11 @@ void run_ports_word(struct run *r, const struct msg *m, size_t body);
 /* The client has left; what it asked for goes on. */
 void run_ports_forget(struct run *r, const struct ctl_client *c);
 void run_ports_end(struct run *r);
+
+/* ---- run_upstream.c ------------------------------------------------------------------ */
+
+/* Address and credentials of the upstream proxy, if there is one. */
+must_check int run_upstream_prepare(struct run *r, struct conf_error *err);
 
 /* ---- run_start.c -------------------------------------------------------------------- */
 

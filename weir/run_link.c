@@ -74,6 +74,8 @@ static int link_listen(struct run *r)
 /* Scripts wait for this line, service managers for theirs. */
 static void link_go(struct run *r)
 {
+	const struct sandbox_net *net = &r->cfg->net;
+	char gw4[IP_STRLEN], gw6[IP_STRLEN], own4[IP_STRLEN], own6[IP_STRLEN];
 	json_t *o;
 
 	/* That the record can be written is part of being ready. */
@@ -81,9 +83,11 @@ static void link_go(struct run *r)
 	if (r->ending)
 		return;
 	if (r->cfg->json) {
-		o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s}", "event", "ready", "run", r->id,
-			      "name", r->cfg->name, "link", r->what, "pid", (int)getpid(), "record",
-			      r->audit_path);
+		o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:[ss], s:[ss]}", "event", "ready",
+			      "run", r->id, "name", r->cfg->name, "link", r->what, "pid",
+			      (int)getpid(), "record", r->audit_path, "guest",
+			      ip_format(&net->guest4, own4), ip_format(&net->guest6, own6), "gateway",
+			      ip_format(&net->gateway4, gw4), ip_format(&net->gateway6, gw6));
 		if (json_dumpf(o, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) == 0)
 			putchar('\n');
 		json_decref(o);

@@ -121,6 +121,8 @@ static bool is_replaced(const struct weir_config *cfg, bool has_ca, const char *
 		    (cfg->secrets[i].source == SECRET_FROM_ENV &&
 		     names_var(entry, cfg->secrets[i].arg)))
 			return true;
+	if (cfg->upstream.auth_source == SECRET_FROM_ENV && names_var(entry, cfg->upstream.auth_arg))
+		return true;
 	if (!has_ca)
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(bundle_vars); i++)
@@ -236,6 +238,8 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++)
 		if (cfg->secrets[i].source == SECRET_FROM_FILE)
 			r = add_real(&s, cfg->secrets[i].arg);
+	if (r == 0 && cfg->upstream.auth_source == SECRET_FROM_FILE)
+		r = add_real(&s, cfg->upstream.auth_arg);
 	if (r == 0)
 		r = add_unix_sockets(&s);
 	if (r < 0) {

@@ -111,6 +111,8 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 		.capture = r->capture,
 		.ports = ports,
 		.n_ports = run_ports_list(r, ports),
+		.upstream = r->upstream.cfg ? &r->upstream : NULL,
+		.proxy_auth = r->upstream_auth,
 		.resolvers = r->resolvers,
 		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
@@ -130,6 +132,8 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 	fd_close(sup[1]);
 	r->gateway.sock = sup[0];
 	rc = run_first_words(&r->gateway, &m, MSG_READY, NULL, err);
+	fd_close(r->upstream_auth);
+	r->upstream_auth = -1;
 	if (rc == 0)
 		run_ports_handed_over(r);
 	return rc;
@@ -145,7 +149,9 @@ int run_start(struct run *r, struct conf_error *err)
 	 * go by name: one connection can carry requests for several hosts. A policy
 	 * without names may be followed by one with some, so it always runs.
 	 */
-	rc = start_proxy(r, &proxy_end, err);
+	rc = run_upstream_prepare(r, err);
+	if (rc == 0)
+		rc = start_proxy(r, &proxy_end, err);
 	if (!r->cfg->tls_intercept) {
 		free(r->ca_pem);
 		r->ca_pem = NULL;

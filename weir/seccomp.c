@@ -28,6 +28,7 @@ static const int common_calls[] = {
 	SCMP_SYS(lseek),
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_pwait2),
 	SCMP_SYS(epoll_ctl),
 	SCMP_SYS(recvmsg),
 	SCMP_SYS(recvfrom),

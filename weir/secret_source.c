@@ -154,15 +154,19 @@ int secret_read(const struct secret_config *s, struct buf *ret, struct conf_erro
 	return r;
 }
 
+static void wipe_variable(enum secret_source source, const char *var)
+{
+	char *v = source == SECRET_FROM_ENV ? getenv(var) : NULL;
+
+	if (!v)
+		return;
+	explicit_bzero(v, strlen(v));
+	unsetenv(var);
+}
+
 void secret_wipe_environment(const struct weir_config *cfg)
 {
-	for (size_t i = 0; i < cfg->n_secrets; i++) {
-		const struct secret_config *s = &cfg->secrets[i];
-		char *v = s->source == SECRET_FROM_ENV ? getenv(s->arg) : NULL;
-
-		if (!v)
-			continue;
-		explicit_bzero(v, strlen(v));
-		unsetenv(s->arg);
-	}
+	wipe_variable((enum secret_source)cfg->upstream.auth_source, cfg->upstream.auth_arg);
+	for (size_t i = 0; i < cfg->n_secrets; i++)
+		wipe_variable(cfg->secrets[i].source, cfg->secrets[i].arg);
 }

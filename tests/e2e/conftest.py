@@ -187,6 +187,12 @@ class Weir:
         return subprocess.run([self.program, *args], capture_output=True, text=True, input=stdin,
                               timeout=timeout * SLACK, check=False)
 
+    def call_as(self, *args, timeout=20, **kw):
+        """The same as the user who runs the sandboxes."""
+        return subprocess.run([*self.prefix, self.program, *args], capture_output=True, text=True,
+                              timeout=timeout * SLACK, check=False, env=self.environment(None),
+                              stdin=subprocess.DEVNULL, **kw)
+
 
 class Lab:
     """What the lab's servers saw."""

@@ -25,7 +25,6 @@ depmod -b "$tmp/root" "$version"
 
 i=$tmp/initrd
 mkdir -p "$i/bin" "$i/dev" "$i/proc" "$i/sys" "$i/tmp" "$i/etc" "$i/modules" "$i/jobs"
-cp "$(command -v busybox)" "$i/bin/busybox"
 for m in virtio_pci virtio_net af_packet ipv6; do
 	modprobe -d "$tmp/root" -S "$version" --show-depends "$m" 2>/dev/null |
 		awk '$1 == "insmod" { print $2 }'
@@ -38,11 +37,16 @@ done | awk '!seen[$0]++' | while read -r f; do
 	esac
 	name=${name%.xz} && echo "${name%.zst}" >>"$i/modules/order"
 done
-for f in "$(command -v curl)" $(ldd "$(command -v curl)" | grep -oE '/[^ )]+'); do
-	mkdir -p "$i$(dirname "$f")"
-	cp -L "$f" "$i$f"
+for program in busybox curl; do
+	path=$(command -v $program)
+	cp -L "$path" "$i/bin/$program"
+	for f in $(ldd "$path" 2>/dev/null | grep -oE '/[^ )]+'); do
+		mkdir -p "$i$(dirname "$f")"
+		cp -L "$f" "$i$f"
+	done
 done
-# glibc loads these by name.
+# glibc loads these by name; a static busybox has no need of them.
+mkdir -p "$i/lib/x86_64-linux-gnu"
 for f in /lib/x86_64-linux-gnu/libnss_dns.so.2 /lib/x86_64-linux-gnu/libnss_files.so.2; do
 	[ ! -e "$f" ] || cp -L "$f" "$i$f"
 done
@@ -90,7 +94,11 @@ sha256sum </tmp/up | sed 's/ .*//; s/^/sent /'
 echo "up $(curl -sS --max-time 60 -T /tmp/up http://files.example.com/up)"
 ping -c 1 -W 10 echo.example.com >/dev/null && echo "ping 4"
 n=0
-while [ $n -lt 50 ] && ! ip -6 route | grep -q ^default; do sleep 0.1; n=$((n + 1)); done
+# A connection that begins while the address is tentative would come from a link-local one.
+while [ $n -lt 100 ] && ! ip -6 addr show dev eth0 scope global | grep inet6 | grep -vq tentative; do
+	sleep 0.1
+	n=$((n + 1))
+done
 ip -6 -o addr show dev eth0 scope global | sed 's/ *\\.*//; s/.*inet6 /address /'
 curl -sS -6 --max-time 15 http://files6.example.com/bytes/100003 | sha256sum | sed 's/ .*//; s/^/down6 /'
 cat /sys/class/net/eth0/device/features | sed 's/^/features /'

@@ -24,8 +24,8 @@ import threading
 import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
-ADDRESSES = ["addr add 192.0.0.2/29 dev eth0", "addr add fd77:6569:7200::2/64 dev eth0 nodad",
-             "route add default via 192.0.0.1 mtu 1500", "route add default via fd77:6569:7200::1"]
+# Those of the gateway, as it said: "GUEST4 GATEWAY4 GUEST6 GATEWAY6"; "-": the machine is to ask.
+NET = os.environ.get("LINKGUEST_NET", "192.0.0.2 192.0.0.1 fd77:6569:7200::2 fd77:6569:7200::1").split()
 
 
 def ip(*words):
@@ -56,11 +56,16 @@ def wait_for_tap(name):
 def set_up():
     ip("link", "set", "lo", "up")
     ip("link", "set", "eth0", "address", "02:77:65:69:72:02", "mtu", "1500", "up")
-    for line in ADDRESSES:
-        ip(*(["-6"] if "fd77" in line else []), *line.split())
     resolver = "/tmp/linkguest-resolv.%d" % os.getpid()
     with open(resolver, "w", encoding="ascii") as f:
-        f.write("nameserver 192.0.0.1\nnameserver fd77:6569:7200::1\n")
+        if NET != ["-"]:
+            f.write("nameserver %s\nnameserver %s\n" % (NET[1], NET[3]))
+    if NET != ["-"]:
+        guest4, gateway4, guest6, gateway6 = NET
+        ip("addr", "add", guest4 + "/29", "dev", "eth0")
+        ip("addr", "add", guest6 + "/64", "dev", "eth0", "nodad")
+        ip("route", "add", "default", "via", gateway4, "mtu", "1500")
+        ip("-6", "route", "add", "default", "via", gateway6)
     subprocess.run(["mount", "--bind", resolver, os.path.realpath("/etc/resolv.conf")], check=True)
     os.unlink(resolver)
 

@@ -21,7 +21,7 @@ class Gateway:
     """One `weir gateway` that is ready, and the machines behind it."""
 
     def __init__(self, weir):
-        self.weir, self.p = weir, None
+        self.weir, self.p, self.audit = weir, None, ""
 
     def start(self, link, policy=EXAMPLE, flags=(), env=None, fds=(), ready=True):
         weir = self.weir
@@ -52,10 +52,13 @@ class Gateway:
     def machine(self, link, *command, **kw):
         """Starts one."""
         hold = ["--hold"] if kw.pop("hold", False) else []
+        begin = self.events("run", event="begin")
+        net = "-" if kw.pop("asks", False) else begin and " ".join(
+            a for pair in zip(begin[0]["guest"], begin[0]["gateway"]) for a in pair)
         return subprocess.Popen([*self.weir.prefix, "/usr/bin/python3", "-B", self.weir.linkguest,
                                  link, *hold, "--", *command], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True,
-                                env=self.weir.environment(None), **kw)
+                                stderr=subprocess.PIPE, text=True, env=self.weir.environment(
+                                    {"LINKGUEST_NET": net} if net else None), **kw)
 
     def run(self, link, *command, **kw):
         """A machine that runs one command: its status, output, errors."""
@@ -233,3 +236,177 @@ def test_listening_descriptor(weir, gateway):
         g = gateway("fd:%d" % s.fileno(), fds=[s.fileno()])
     two_machines(g, "stream:" + path)
     assert os.path.exists(path), "not ours to remove"
+
+
+@pytest.mark.user
+def test_names_that_are_taken(weir, gateway):
+    """A socket nobody answers at is replaced; what somebody serves, or is no socket, stays."""
+    path = weir.path("link.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.bind(path)
+        os.chmod(path, 0o777)
+    first = gateway("stream:%s,mode=0660" % path)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+    for kind in ("stream", "vhost-user", "dgram"):
+        p = weir.call_as("gateway", "--link", "%s:%s" % (kind, path))
+        assert p.returncode == 125 and "somebody listens there already" in p.stderr, p
+    plain = weir.file("plain", "x")
+    p = weir.call_as("gateway", "--link", "dgram:" + plain)
+    assert p.returncode == 125 and "there is a file at this path" in p.stderr, p
+    with open(plain, encoding="ascii") as f:
+        assert f.read() == "x"
+    # Killed, it leaves its socket; the next one takes the name over, and spares what is not its own.
+    first.p.kill()
+    first.p.wait()
+    assert os.path.exists(path)
+    second = gateway("stream:" + path)
+    os.rename(path, path + ".old")
+    third = gateway("stream:" + path)
+    assert second.end()[0] == 0 and os.path.exists(path)
+    assert third.end()[0] == 0 and not os.path.exists(path)
+
+
+BAD = [
+    (["--link", "tap"], "a link is tap:NAME"), (["--link", "tun:x"], "a link is tap:NAME"),
+    (["--link", ""], "--link"), ([], "--link is missing"), (["--link", "tap:"], "interface"),
+    (["--link", "tap:sixteen-letters-"], "1 to 15"), (["--link", "tap:a/b"], "'/'"),
+    (["--link", "tap:x%d"], "'%'"), (["--link", "fd:0"], "from 3 on"), (["--link", "fd:x"], "fd:N"),
+    (["--link", "fd:1000"], "descriptor 1000 is not open"), (["--link", "tap:x,connect"], "takes nothing"),
+    (["--link", "stream:"], "the path is missing"), (["--link", "stream:" + "x" * 108], "at most 107"),
+    (["--link", "stream:/no/such/dir/s"], "its folder does not exist"),
+    (["--link", "stream:/no/such,connect"], "start the machine first"),
+    (["--link", "stream:x,conect"], "connect or mode=OCTAL"), (["--link", "stream:x,mode=8"], "octal"),
+    (["--link", "stream:x,mode=0077"], "from 0600"), (["--link", "stream:x,connect,mode=600"], "makes none"),
+    (["--link", "dgram:x,peer="], "the path is missing"), (["--link", "dgram:x,peer=x"], "weir's own"),
+    (["--link", "dgram:x,peer=y,peer=z"], "given twice"), (["--link", "vhost-user:x,peer=y"], "mode=OCTAL"),
+    (["--link", "stream:x\ny"], "control character"), (["--link", "stream:x", "true"], "nothing belongs"),
+    (["--link", "stream:x", "--link", "stream:y"], "given twice"),
+    (["--link", "stream:x", "--backend", "netns"], "a flag of weir run"),
+    (["--link", "stream:x", "--tls-intercept"], "--ca-out"),
+    (["--link", "stream:x", "--ca-out", "ca.pem"], "nothing is intercepted"),
+    (["--link", "stream:x", "--secret", "LAB_TOKEN@api.example.com"], "--env-out"),
+    (["--link", "stream:x", "--env-out", "/no/such/dir/e"], "/no/such/dir"),
+    (["--link", "stream:x", "--tls-intercept", "--ca-out", "f", "--env-out", "f"], "same file"),
+]
+
+
+@pytest.mark.parametrize("flags,says", BAD, ids=[" ".join(f[0])[:40] for f in BAD])
+def test_bad_flags(weir, flags, says):
+    p = weir.call_as("gateway", *flags, cwd=weir.tmp)
+    assert p.returncode == 125 and says in p.stderr and not p.stdout, p
+    assert p.stderr.startswith("weir: error: ") and len(p.stderr.splitlines()) <= 3, p
+    assert not os.listdir(weir.tmp), "something was made"
+
+
+@pytest.mark.parametrize("flags", [["--link", "stream:x"], ["--ca-out", "x"], ["--env-out", "x"]])
+def test_flags_of_a_gateway_only(weir, flags):
+    p = weir.call("run", "--backend", "netns", *flags, "--", "true")
+    assert p.returncode == 125 and "a flag of weir gateway" in p.stderr, p
+
+
+@pytest.mark.user
+@pytest.mark.parametrize("what,says", [
+    ("file", "this is a file"), ("pipe", "this is a pipe"), ("inet", "another family"),
+    ("lonely", "neither listens nor is connected"), ("null", "this is a device")])
+def test_wrong_descriptor(weir, what, says):
+    made = {"file": lambda: os.open(weir.file("f", "x"), os.O_RDONLY), "pipe": lambda: os.pipe()[0],
+            "inet": lambda: socket.socket().detach(), "null": lambda: os.open("/dev/null", os.O_RDWR),
+            "lonely": lambda: socket.socket(socket.AF_UNIX).detach()}[what]()
+    p = weir.call_as("gateway", "--link", "fd:%d" % made, pass_fds=[made])
+    os.close(made)
+    assert p.returncode == 125 and says in p.stderr, p
+
+
+@pytest.mark.user
+def test_ready_in_every_way(weir, gateway):
+    """A line of JSON, and a datagram for the service manager."""
+    notify, path = weir.path("notify.sock"), weir.path("link.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(notify)
+        os.chmod(notify, 0o777)
+        s.settimeout(20 * SLACK)
+        g = gateway("stream:" + path, flags=["--json"], env={"NOTIFY_SOCKET": notify})
+        said = json.loads(g.line)
+        assert said["event"] == "ready" and said["name"] == g.name, said
+        assert said["link"] == "stream:" + path and said["record"] == g.audit, said
+        assert s.recv(100) == b"READY=1"
+        rc, _, err = g.end(signal.SIGINT)
+        assert s.recv(100) == b"STOPPING=1"
+    assert rc == 0 and json.loads(err)["status"] == 0, err
+
+
+@pytest.mark.user
+def test_policy_set_status_and_why(weir, gateway):
+    """The same control socket and record as those of weir run."""
+    path = weir.path("link.sock")
+    g = gateway("stream:" + path)
+    status = json.loads(weir.call_as("ctl", g.name, "status", "--json").stdout)
+    assert status["link"] == "stream:" + path and "command" not in status, status
+    assert "stream:" + path in weir.call_as("ctl").stdout
+    fetch = ["curl", "-sS", "--max-time", "20", "http://files.example.com/bytes/9", "-o", "/dev/null"]
+    assert g.run("stream:" + path, *fetch)[0] == 0
+    p = weir.call_as("ctl", g.name, "policy", "set", weir.file("next.json", {"policy": "none"}))
+    assert p.returncode == 0, p
+    assert g.run("stream:" + path, *fetch)[0] == 6
+    assert g.end()[0] == 0
+    denied = g.events("dns", verdict="deny", name="files.example.com")
+    assert denied and denied[0]["generation"] == 2, denied
+    p = weir.call_as("why", denied[0]["denial"], "--audit", g.audit)
+    assert p.returncode == 0 and "files.example.com" in p.stdout, p
+
+
+@pytest.mark.user
+def test_secret_and_trust_for_the_machine(weir, lab, gateway):
+    """What an integrator brings into the machine: a certificate and placeholders."""
+    path, ca, env = weir.path("link.sock"), weir.path("ca.pem"), weir.path("guest.env")
+    g = gateway("stream:" + path, flags=["--secret", "LAB_TOKEN@api.example.com", "--ca-out", ca,
+                                         "--env-out", env])
+    assert stat.S_IMODE(os.stat(ca).st_mode) == 0o644
+    assert stat.S_IMODE(os.stat(env).st_mode) == 0o600
+    with open(env, encoding="ascii") as f:
+        variables = dict(x.rstrip("\n").split("=", 1) for x in f)
+    assert set(variables) == {"LAB_TOKEN", "WEIR_SANDBOX"} and variables["WEIR_SANDBOX"] == g.name
+    assert variables["LAB_TOKEN"] != lab.token and len(variables["LAB_TOKEN"]) == len(lab.token)
+    rc, out, err = g.run("stream:" + path, "sh", "-c", """. %s
+        curl -sS --max-time 20 --cacert %s -H "Authorization: Bearer $LAB_TOKEN" \
+            https://api.example.com/v1/me""" % (env, ca))
+    assert rc == 0 and json.loads(out)["authorized"] is True, (out, err)
+    assert lab.token not in out
+    assert g.events("secret") and g.end()[0] == 0
+
+
+@pytest.mark.user
+def test_configuration_file(weir, gateway):
+    """The section gateway; a path of it starts at the file's folder."""
+    sock = weir.path("link.sock")
+    config = weir.file("config.json", {"policy": EXAMPLE["policy"], "gateway": {
+        "link": "stream:" + os.path.basename(sock)}})
+    g = gateway("stream:" + weir.path("other.sock"), policy=None, flags=["--config", config])
+    assert g.end()[0] == 0 and not os.path.exists(sock), "a flag wins over the file"
+    p = weir.call_as("run", "--backend", "netns", "--config", config, "--", "true")
+    assert p.returncode == 125 and "a section of weir gateway" in p.stderr, p
+    with subprocess.Popen([*weir.prefix, weir.program, "gateway", "--config", config, "--audit",
+                           weir.path("audit.jsonl")], stdout=subprocess.PIPE, text=True,
+                          env=weir.environment(None), stdin=subprocess.DEVNULL) as p:
+        line = p.stdout.readline()
+        assert os.path.exists(sock), line
+        p.terminate()
+        assert p.wait(timeout=20 * SLACK) == 0 and not os.path.exists(sock)
+
+
+@pytest.mark.user
+@pytest.mark.parametrize("victim", ["weir-gateway", "weir-tlsproxy"])
+def test_fails_closed(weir, gateway, victim):
+    """A process of it that dies ends the whole, with the reason."""
+    path = weir.path("link.sock")
+    g = gateway("stream:" + path)
+    m = g.machine("stream:" + path, "sleep", "30")
+    assert wait_for(lambda: g.events("run", event="link_up"))
+    children = subprocess.check_output(["pgrep", "-P", str(g.p.pid), "-x", victim], text=True).split()
+    assert len(children) == 1, children
+    os.kill(int(children[0]), signal.SIGKILL)
+    rc, _, err = g.end(None)
+    assert rc == 125 and "ended unexpectedly; the link was closed" in err, err
+    assert not os.path.exists(path) and g.events("run", event="failed")
+    m.kill()
+    m.communicate()

@@ -285,6 +285,7 @@ def asked(port, kind, seconds):
         return b""
 
 
+# Parity: n15.
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 @pytest.mark.parametrize("rule,opens", [
     ("allow:ingress@127.0.0.1:{}:8080", True), ("allow:ingress@127.0.0.1:{}:8081", False),
@@ -403,6 +404,7 @@ def test_weak_2_protocols_without_a_name(weir, lab, mode, proto):
     assert not reached(lab, "udp"), lab.seen()
 
 
+# Parity: n28.
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("proxy", ["%s:80" % API, "echo.example.com:7"])
 @pytest.mark.parametrize("target", [EVIL, "files.example.com"])

@@ -144,7 +144,7 @@ def ports(a):
     return json.loads(p.stdout)["ports"]
 
 
-# Parity: n16, n17, n18.
+# Parity: n16, n17, n18, weak-29.
 def test_every_form(server):
     first = free_ports(8)
     a = server("%d-%d:%d-%d" % (first, first + 1, INSIDE, INSIDE + 1),
@@ -176,7 +176,7 @@ def test_every_form(server):
     assert "published: %s:%d/tcp" % (chosen, INSIDE) in err, err
 
 
-# Parity: lesson-22.
+# Parity: lesson-20, lesson-22.
 def test_a_thousand_at_once_are_all_served(server):
     """Ten times as many as there is room for: none is refused, all are served in turn."""
     port = free_port()
@@ -222,8 +222,8 @@ def test_no_byte_is_lost_to_a_slow_peer_or_an_early_end(server):
 def test_what_refuses_inside_refuses_outside(live):
     port = free_port()
     a = live("sleep", "60", policy=OPEN, flags=["--publish", "%d:1" % port])
-    with socket.create_connection(("127.0.0.1", port), 10 * SLACK) as s, \
-            pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), \
+            socket.create_connection(("127.0.0.1", port), 10 * SLACK) as s:
         s.recv(1)
     assert wait_for(lambda: a.events("flow_end"))
 
@@ -308,6 +308,7 @@ def test_published_and_unpublished_while_it_runs(server):
     assert told[0] == ("published", here, "tcp") and told[-1] == ("unpublished", here, "udp"), told
 
 
+# Parity: n16.
 def test_a_change_is_made_whole_or_not_at_all(server):
     a = server()
     first = free_ports(3)
@@ -332,6 +333,7 @@ def test_a_change_is_made_whole_or_not_at_all(server):
     assert len(ports(a)) == 1
 
 
+# Parity: n17.
 def test_too_many_udp_peers_push_nobody_out(server):
     """One address takes its share of the peers and no more; who talks stays."""
     port = free_port()

@@ -234,7 +234,7 @@ def test_a_dial_under_way_is_dropped(lab, live):
     assert deny and deny[0]["generation"] == 2, deny
 
 
-# Parity: p1.7-published.
+# Parity: p1.7-published, n15.
 def test_published_port_is_judged_again(weir, lab, live):
     shut = {"policy": {"default_egress": "deny", "default_ingress": "deny", "rules": []}}
     with socket.socket() as s:

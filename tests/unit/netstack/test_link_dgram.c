@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The datagram link: a datagram is a frame, over a socket pair and between two paths. */
+/* The datagram link: a datagram is a frame, over a socket pair. */
 #include "frames.h"
-
-#include <sys/un.h>
 
 static struct rig r;
 static struct ip_addr g4, d4;
@@ -133,7 +131,7 @@ static uint8_t mark(size_t at)
 }
 
 /* Super-segments over a socket that takes a few datagrams at a time: nothing lost or doubled. */
-static void test_bulk_to_a_slow_reader(void **state)
+static void test_bulk_to_a_slow_reader(void **state) /* link-full */
 {
 	static uint8_t p[400000];
 	static struct frame f;
@@ -215,68 +213,6 @@ static void test_connected_end_is_gone(void **state)
 	rig_stop(&r);
 }
 
-/* ---- two paths ------------------------------------------------------------- */
-
-static struct sockaddr_un abstract(const char *name)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "weir-test-dgram-%s-%d", name, getpid());
-	return a;
-}
-
-static int guest_socket(const char *name, const struct sockaddr_un *to)
-{
-	struct sockaddr_un a = abstract(name ? name : "");
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-
-	assert_true(fd >= 0);
-	if (name)
-		assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(connect(fd, (const struct sockaddr *)to, sizeof(*to)), 0);
-	return fd;
-}
-
-static void test_first_sender_is_the_guest(void **state)
-{
-	struct sockaddr_un us = abstract("stack");
-	int fd = socket(AF_UNIX, SOCK_DGRAM, 0), other;
-	struct frame f;
-
-	(void)state;
-	assert_int_equal(bind(fd, (struct sockaddr *)&us, sizeof(us)), 0);
-	rig_start_link(&r, NETSTACK_LINK_DGRAM, fd, -1);
-	make_arp(&f);
-	/* Nobody can answer a socket without a name. */
-	other = guest_socket(NULL, &us);
-	assert_true(send(other, f.b + VNET, f.len - VNET, 0) > 0);
-	rig_run(&r);
-	assert_int_equal(rig_stats(&r).frames_in, 0);
-	close(other);
-	for (unsigned i = 0; i < 2; i++) {
-		r.fd = guest_socket("guest", &us);
-		assert_int_equal(send(r.fd, "VFKT", 4, 0), 4);
-		rig_run(&r);
-		ask_and_answer();
-		assert_int_equal(rig_stats(&r).frames_in, i + 1);
-		/* One at a time. */
-		other = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-		assert_int_equal(connect(other, (struct sockaddr *)&us, sizeof(us)), -1);
-		assert_int_equal(errno, EPERM);
-		close(other);
-		close(r.fd);
-		/* Nothing is sent to it: found out all the same. */
-		for (unsigned ms = 0; r.downs == i; ms += 20) {
-			assert_true(ms < 60000);
-			rig_run_ms(&r, 20);
-		}
-		assert_false(r.down_last);
-	}
-	r.fd = guest_socket("guest", &us);
-	ask_and_answer();
-	rig_stop(&r);
-}
-
 static void test_wrong_descriptor(void **state)
 {
 	struct netstack *ns;
@@ -289,6 +225,10 @@ static void test_wrong_descriptor(void **state)
 			 -EPROTOTYPE);
 	assert_int_equal(close(sv[0]), 0);
 	close(sv[1]);
+	sv[0] = socket(AF_UNIX, SOCK_DGRAM, 0); /* connected to nobody */
+	assert_int_equal(netstack_new(r.loop, NETSTACK_LINK_DGRAM, sv[0], &r.cfg, &rig_ops, &r, &ns),
+			 -ENOTCONN);
+	assert_int_equal(close(sv[0]), 0);
 	rig_stop(&r);
 }
 
@@ -301,7 +241,6 @@ int main(void)
 		cmocka_unit_test(test_bulk_to_a_slow_reader),
 		cmocka_unit_test(test_guest_never_reads),
 		cmocka_unit_test(test_connected_end_is_gone),
-		cmocka_unit_test(test_first_sender_is_the_guest),
 		cmocka_unit_test(test_wrong_descriptor),
 	};
 

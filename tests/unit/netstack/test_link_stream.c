@@ -232,6 +232,44 @@ static void test_peer_closes(void **state)
 	rig_stop(&r);
 }
 
+/*
+ * A bulk upload in single frames, as QEMU writes them: reading may be put off
+ * for a moment, but nothing is left lying, and an answer afterwards is prompt.
+ */
+static void test_frame_by_frame(void **state)
+{
+	static struct frame f;
+	static uint8_t b[2000];
+	unsigned sent = 0;
+	uint64_t end;
+
+	(void)state;
+	start();
+	frame_eth(&f, 0x88b5); /* a protocol nobody knows */
+	f.len = L2 + 1486;
+	for (unsigned round = 0; round < 50; round++) {
+		for (unsigned i = 0; i < 40; i++) {
+			size_t n = framed(b, &f);
+
+			if (write(r.fd, b, n) == (ssize_t)n)
+				sent++;
+			assert_int_equal(loop_step(r.loop, 0), 0);
+		}
+		end = time_mono_ns() + 10 * NS_PER_S;
+		while (rig_stats(&r).frames_in < sent && time_mono_ns() < end)
+			assert_int_equal(loop_step(r.loop, 1), 0);
+		assert_int_equal(rig_stats(&r).frames_in, sent);
+	}
+	assert_true(sent > 1000);
+	make_arp(&f, 0);
+	put_frame(&f);
+	end = time_mono_ns() + 10 * NS_PER_S;
+	while (rig_stats(&r).frames_in < sent + 1 && time_mono_ns() < end)
+		assert_int_equal(loop_step(r.loop, 1), 0);
+	expect_arp_reply();
+	rig_stop(&r);
+}
+
 /* ---- flows over it --------------------------------------------------------- */
 
 static uint32_t seq, ack;
@@ -291,7 +329,7 @@ static void far_expect(int far, size_t from, size_t n)
 	}
 }
 
-static void test_super_frames_from_the_guest(void **state)
+static void test_super_frames_from_the_guest(void **state) /* link-offload */
 {
 	static uint8_t p[60000];
 	struct tcp_seg s;
@@ -312,7 +350,7 @@ static void test_super_frames_from_the_guest(void **state)
 }
 
 /* libkrun's guests leave checksums to a header that is never sent. */
-static void test_unfinished_checksum(void **state)
+static void test_unfinished_checksum(void **state) /* link-offload */
 {
 	static struct frame f;
 	struct tcp_seg s;
@@ -377,7 +415,7 @@ static void test_super_segments_are_cut(void **state)
  * A guest that sends and never reads: what waits for it stays bounded, other
  * work goes on, and when it reads at last every frame is whole.
  */
-static void test_guest_never_reads(void **state)
+static void test_guest_never_reads(void **state) /* link-full */
 {
 	static uint8_t blob[2000 * 46];
 	struct frame f;
@@ -405,7 +443,7 @@ static void test_guest_never_reads(void **state)
 }
 
 /* The same with a bulk flow in the middle of a super-segment: not a byte is lost or doubled. */
-static void test_slow_reader_of_a_bulk_flow(void **state)
+static void test_slow_reader_of_a_bulk_flow(void **state) /* link-full */
 {
 	static uint8_t p[1 << 20];
 	size_t sent = 0, got = 0;
@@ -462,7 +500,7 @@ static bool is_closed(int fd)
 	return recv(fd, &b, 1, MSG_DONTWAIT) == 0;
 }
 
-static void test_one_guest_after_the_other(void **state)
+static void test_one_guest_after_the_other(void **state) /* link-restart */
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0), second, far;
 
@@ -533,6 +571,7 @@ int main(void)
 		cmocka_unit_test(test_empty_and_largest_frame),
 		cmocka_unit_test(test_too_long_ends_the_connection),
 		cmocka_unit_test(test_peer_closes),
+		cmocka_unit_test(test_frame_by_frame),
 		cmocka_unit_test(test_super_frames_from_the_guest),
 		cmocka_unit_test(test_unfinished_checksum),
 		cmocka_unit_test(test_super_segments_are_cut),

@@ -82,6 +82,9 @@ BAD = [
     {"secrets": [{**KEY, "at": []}]}, {"secrets": [{**KEY, "from": "hunter2hunter2"}]},
     {"secrets": [{**KEY, "from": "file:"}]}, {"secrets": [{**KEY, "on_violation": "ignore"}]},
     {"limits": {"max_connections": 0}}, {"limits": {"max_connection": 5}}, {"publish": [80]},
+    {"proxy": {"auth": "env:A"}}, {"proxy": {"url": "socks5://a:b@h:1"}}, {"proxy": {"url": "socks6://h:1"}},
+    {"proxy": {"url": "http://h"}}, {"proxy": {"url": "http://h:1", "udp": "yes"}},
+    {"proxy": {"url": "http://h:1", "auth": "secret"}},
     {"publish": ["80"]}, {"publish": ["80:80/sctp"]}, {"audit": {"path": "x"}}, {"audit": {"file": ""}},
 ]
 for bad in BAD:

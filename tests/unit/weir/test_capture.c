@@ -333,6 +333,34 @@ static void test_names_prove_flows(void **state)
 	EXPECT("deny 1 flow tcp 93.184.216.10:80 that shows api.example.com");
 }
 
+/* The gateway's own answers say which addresses a run from a pool had. */
+static void test_gateway_of_a_pool(void **state)
+{
+	static const char host[] = "{\"action\":\"allow\",\"destination_kind\":\"group\","
+				   "\"destination\":\"host\"}";
+	static const uint8_t arp[] = { 2,  0,  0, 0, 0, 9, 2, 0x77, 0x65, 0x69, 0x72, 1,    8,	  6,
+				       0,  1,  8, 0, 6, 4, 0, 2,    2,	  0x77, 0x65, 0x69, 0x72, 1,
+				       10, 77, 0, 1, 2, 0, 0, 0,    0,	  9,	10,   77,   0,	  2 };
+	uint8_t other[sizeof(arp)];
+
+	(void)state;
+	begin(host, NULL);
+	/* Somebody else's word, and one that is cut, teach nothing. */
+	memcpy(other, arp, sizeof(arp));
+	other[11] = 7;
+	capture_frame(&c, PACKET_LINK_ETHERNET, other, sizeof(other));
+	for (size_t n = 0; n < sizeof(arp); n++)
+		capture_frame(&c, PACKET_LINK_ETHERNET, arp, n);
+	capture_frame(&c, PACKET_LINK_RAW, arp, sizeof(arp));
+	assert_true(ip_equal(&c.net.gateway4, &sandbox_net_default.gateway4));
+	capture_frame(&c, PACKET_LINK_ETHERNET, arp, sizeof(arp));
+	udp("10.77.0.2", 4000, "10.77.0.1", 9999, "x", 1);
+	see();
+	udp("10.77.0.2", 4000, "192.0.0.1", 9999, "x", 1);
+	see();
+	EXPECT("allow 1 flow udp 10.77.0.1:9999", "deny 1 flow udp 192.0.0.1:9999");
+}
+
 static void test_answers_of_denied_queries_prove_nothing(void **state)
 {
 	(void)state;
@@ -452,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_direction),
 		cmocka_unit_test(test_what_is_not_there),
+		cmocka_unit_test(test_gateway_of_a_pool),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_answers),
 	};

@@ -34,6 +34,7 @@ static int setup(void **state)
 	snprintf(refused, sizeof(refused), "%s/refused.json", dir);
 	put(key, "abcdefgh\n");
 	setenv("K", "abcdefgh", 1);
+	setenv("PROXY_PASSWORD", "abcdefgh", 1);
 	schema = json_load_file("weir/config.schema.json", JSON_REJECT_DUPLICATES, NULL);
 	return schema ? 0 : -1;
 }
@@ -100,9 +101,10 @@ static void check_keys(const char *name, const char *before, const char *after, 
 static void test_keys(void **state)
 {
 	(void)state;
-	check_keys(NULL, "{", "}", 10);
+	check_keys(NULL, "{", "}", 11);
+	check_keys("proxy", "{\"proxy\": {", "}}", 5);
+	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
-	check_keys("network", "{\"network\": {", "}}", 6);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
 	check_keys("secret", "{\"secrets\": [{", "}]}", 5);
