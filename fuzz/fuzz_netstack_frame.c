@@ -62,6 +62,29 @@ static int slot(struct world *w, const struct netstack_flow *f)
 	return -1;
 }
 
+/* Over real sockets on loopback: the far end hears all flows of a port, and knows one to answer. */
+static void attach_shared(struct world *w, int i)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int near = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	int far = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage ss = { 0 };
+	socklen_t n = sizeof(a);
+	struct endpoint to;
+
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	MUST(near >= 0 && far >= 0 && bind(far, (struct sockaddr *)&a, n) == 0);
+	n = sizeof(ss);
+	MUST(getsockname(far, (struct sockaddr *)&ss, &n) == 0);
+	MUST(connect(near, (struct sockaddr *)&ss, n) == 0);
+	MUST(endpoint_from_sockaddr(&ss, &to) == 0);
+	fd_close(w->far[i]);
+	w->far[i] = far;
+	netstack_flow_attach_shared(w->flow[i], near, &to);
+	if (recvfrom(far, (char[1]){ 0 }, 1, 0, (struct sockaddr *)&ss, &n) >= 0)
+		MUST(connect(far, (struct sockaddr *)&ss, n) == 0);
+}
+
 static void attach(struct world *w, int i, bool hold)
 {
 	bool tcp = netstack_flow_tuple(w->flow[i])->proto == NETSTACK_TCP;
@@ -69,6 +92,10 @@ static void attach(struct world *w, int i, bool hold)
 
 	if (w->flow[i]->fd >= 0 || w->flow[i]->sock || w->flow[i]->local)
 		return;
+	if (hold && netstack_flow_tuple(w->flow[i])->proto == NETSTACK_UDP) {
+		attach_shared(w, i);
+		return;
+	}
 	MUST(socketpair(AF_UNIX, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0, sv) == 0);
 	fd_close(w->far[i]);
 	w->far[i] = sv[1];

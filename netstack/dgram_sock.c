@@ -22,6 +22,7 @@
 #include <netinet/udp.h>
 #include <unistd.h>
 
+/* Hashed byte by byte: no padding. */
 struct map_key {
 	uint8_t guest_family, family, port[2];
 	uint8_t guest[16];
@@ -29,9 +30,10 @@ struct map_key {
 
 struct remote_key {
 	uint64_t sock;
-	uint8_t family, pad, port[2];
+	uint8_t family, pad[5], port[2];
 	uint8_t addr[16];
 };
+_Static_assert(sizeof(struct map_key) == 20 && sizeof(struct remote_key) == 32, "no padding");
 
 static uint64_t map_hash(const struct netstack *ns, const struct endpoint *guest, int family)
 {
@@ -115,16 +117,20 @@ void dgram_sock_path(struct dgram_sock *s, uint8_t hops, bool df)
 	s->df_told = true;
 }
 
-/* Only once a socket is busy: the kernel patches its own code for the first of all such sockets. */
-void dgram_sock_want_gro(struct dgram_sock *s)
+/*
+ * Many datagrams at once: they may come joined, and bursts need room. Not for
+ * every socket, as the kernel patches its own code for the first with UDP_GRO.
+ */
+void dgram_sock_busy(struct dgram_sock *s)
 {
-	int on = 1, size = LIMIT_DGRAM_RCVBUF;
+	int on = 1, size = LIMIT_DGRAM_BUFFER;
 
 	if (s->gro_asked || s->icmp || (s->family != AF_INET && s->family != AF_INET6))
 		return;
 	s->gro_asked = true;
 	(void)setsockopt(s->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
 	(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	(void)setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 static void set_options(struct dgram_sock *s)

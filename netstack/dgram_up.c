@@ -203,6 +203,8 @@ static void stage_flush(struct dgram_stage *st)
 	st->s = NULL;
 	st->n = 0;
 	st->bytes = 0;
+	if (n >= LIMIT_DGRAM_BATCH)
+		dgram_sock_busy(s);
 	if (n)
 		send_all(s, st->one, n);
 }
@@ -317,5 +319,7 @@ void dgram_up(struct netstack_flow *f, const struct dgram *d, size_t size)
 		o[n++] = (struct one){ f, d->p + at, (uint32_t)len, d->hops, d->df };
 		at += len;
 	} while (at < d->len && n < LIMIT_USO_SEGMENTS);
+	if (n > 1)
+		dgram_sock_busy(f->sock);
 	send_all(f->sock, o, n);
 }

@@ -224,10 +224,11 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 
 	if (!flow_live(f))
 		return;
+	/* What was put aside for its socket still goes out, and counts. */
+	dgram_sock_leave(f);
 	c = netstack_flow_counts(f);
 	relay_source_end(f);
 	close_fd(f, how != NETSTACK_END_CLOSED);
-	dgram_sock_leave(f);
 	loop_timer_del(ns->loop, &f->aux);
 	flow_drop_pending(f);
 	ns->live_n[f->t.proto]--;

@@ -282,6 +282,9 @@ static void error_input(struct netstack *ns, const struct ip_pkt *k)
 	struct netstack_flow *f;
 
 	ns->stats.icmp_from_guest++;
+	if (four ? k->l4[0] == V4_UNREACHABLE && k->l4[1] == 4 : k->l4[0] == V6_TOO_BIG)
+		relay_tcp_too_big(ns, k->l4 + ICMP_HEAD, k->l4_len - ICMP_HEAD,
+				  four ? get_be16(k->l4 + 6) : get_be32(k->l4 + 4));
 	if (k->l4[0] != (four ? V4_UNREACHABLE : V6_UNREACHABLE) || k->l4[1] != (four ? 3 : 4))
 		return;
 	f = quoted_flow(ns, k->l4 + ICMP_HEAD, k->l4_len - ICMP_HEAD, four);

@@ -126,6 +126,7 @@ static int stream_read(struct ns_link *l, struct link_rx *ret)
 		log_warn(
 			"link: a frame of %u bytes announced, at most %u can be; connection closed",
 			get_be32(s->in + s->in_off), LIMIT_STREAM_FRAME);
+		l->faults++;
 		lost(s);
 		return 0;
 	}

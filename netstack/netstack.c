@@ -176,6 +176,7 @@ static void init_tcp(struct netstack *ns)
 		.rx_max = LIMIT_TCP_RX,
 		.tx_max = LIMIT_TCP_TX,
 		.mem_max = LIMIT_TCP_MEM,
+		.keep_idle = LIMIT_TCP_KEEP_IDLE_NS,
 	};
 	hash_key_random(&ns->tcp.isn_key);
 }

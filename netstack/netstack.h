@@ -139,7 +139,8 @@ struct netstack_config {
 	struct ip_addr guest4, guest6;	   /* other sources are dropped and counted */
 	uint16_t mtu;			   /* of the link, 1280..65520 */
 	uint32_t max_tcp, max_udp, max_icmp; /* concurrent flows */
-	uint32_t udp_timeout_s;		     /* idle, both directions refresh; 0: 180 */
+	uint32_t udp_timeout_s; /* idle, both directions refresh; 0: 180. A question to a
+					port below 1024, answered or not: 30 at most */
 	struct netstack_autoconf autoconf;
 };
 

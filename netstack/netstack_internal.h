@@ -204,6 +204,8 @@ bool udp_send_run(struct netstack_flow *f, const void *p, size_t len, size_t siz
 bool udp_fits(const struct netstack_flow *f, size_t len);
 
 void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k);
+/* A router of the guest's dropped a segment of ours: q is the packet quoted, from its IP header on. */
+void relay_tcp_too_big(struct netstack *ns, const uint8_t *q, size_t len, uint32_t mtu);
 
 /* ---- flows ------------------------------------------------------------ */
 
@@ -263,6 +265,7 @@ struct netstack_flow {
 	bool want_out, in_ready, hup;
 	bool drain;	   /* only EAGAIN says that it has none (relay_source.c) */
 	bool no_room;	   /* the engine owes a TCP_WRITABLE */
+	bool keepalive;	   /* the guest sends keep-alives, so does the socket */
 	bool peek;	   /* the engine's send queue is the socket's receive queue */
 	bool lost;	   /* the socket did not give again what it had shown */
 	bool consume;	   /* even little of what was acknowledged */
@@ -388,6 +391,8 @@ ssize_t relay_source_read(struct netstack_flow *f);
 /* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
 const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
 bool relay_source_due(const struct netstack_flow *f);
+/* Something is acknowledged, and nothing will come back to it yet. */
+bool relay_source_waits(const struct netstack_flow *f);
 /* Take acknowledged bytes out of the socket, when it is worth a call. */
 void relay_source_consume(struct netstack_flow *f);
 void relay_source_end(struct netstack_flow *f);
@@ -422,7 +427,7 @@ void dgram_sock_leave(struct netstack_flow *f);
 /* Whose is what comes from there? NULL: nobody's. */
 struct netstack_flow *dgram_sock_flow(struct dgram_sock *s, const struct endpoint *from);
 void dgram_sock_path(struct dgram_sock *s, uint8_t hops, bool df);
-void dgram_sock_want_gro(struct dgram_sock *s);
+void dgram_sock_busy(struct dgram_sock *s);
 void dgram_sock_free_dead(struct netstack *ns);
 
 /* d stands for datagrams of size bytes each, the last may be shorter. */

@@ -60,8 +60,8 @@
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536
-/* Receive buffer of a busy socket; the kernel's own limit comes first. */
-#define LIMIT_DGRAM_RCVBUF (1 << 20)
+/* Buffers of a busy socket, each way; the kernel's own limit comes first. */
+#define LIMIT_DGRAM_BUFFER (1 << 20)
 
 /* Datagrams put aside per socket while a wake's frames are read, and for how many sockets at once. */
 #define LIMIT_STAGES 4
@@ -75,6 +75,14 @@
 #define LIMIT_TCP_RX (4u << 20)
 #define LIMIT_TCP_TX (4u << 20)
 #define LIMIT_TCP_MEM (256u << 20)
+/*
+ * A guest silent for so long on an idle connection is asked whether it still has it
+ * (RFC 9293 3.8.4: not sooner by default). One that forgot it answers with RST, a dead
+ * one not at all: either way the flow and its descriptor go.
+ */
+#define LIMIT_TCP_KEEP_IDLE_NS (7200 * NS_PER_S)
+/* The guest's own keep-alives make the host's socket send some: seconds. */
+#define LIMIT_TCP_KEEP_S 75
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

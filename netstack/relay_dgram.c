@@ -244,7 +244,7 @@ static bool read_batch(struct dgram_sock *s)
 		deliver(s, &in, (unsigned)i, &r);
 	run_flush(&r);
 	if (n == LIMIT_DGRAM_BATCH)
-		dgram_sock_want_gro(s);
+		dgram_sock_busy(s);
 	return n == LIMIT_DGRAM_BATCH;
 }
 

@@ -9,6 +9,8 @@
  */
 #include "netstack/netstack_internal.h"
 
+#include <linux/tcp.h>
+
 /* ---- the engine's side ------------------------------------------------ */
 
 static bool send_segment(struct netstack *ns, const struct netstack_tuple *t,
@@ -144,6 +146,39 @@ static void open_flow(struct netstack *ns, const struct netstack_tuple *t, const
 	ns->ops->flow_new(ns->ctx, f);
 }
 
+/* The guest asks whether the far end lives; our answer would only speak for ourselves. */
+static void mirror_keepalive(struct netstack_flow *f)
+{
+	int one = 1, idle = LIMIT_TCP_KEEP_S;
+
+	if (f->fd < 0)
+		return;
+	f->keepalive = true;
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	/* Means nothing on other than TCP sockets. */
+	(void)setsockopt(f->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+}
+
+void relay_tcp_too_big(struct netstack *ns, const uint8_t *q, size_t len, uint32_t mtu)
+{
+	struct netstack_tuple t = { .proto = NETSTACK_TCP };
+	bool four = len && q[0] >> 4 == 4;
+	size_t off = four ? 20 : IP6_HEAD;
+	struct netstack_flow *f;
+
+	/* Our segments have neither IP options nor extension headers, and are not fragments. */
+	if (len < off + 8 || q[0] != (four ? 0x45 : q[0]) || (!four && q[0] >> 4 != 6) ||
+	    q[four ? 9 : 6] != IPPROTO_TCP || (four && get_be16(q + 6) & 0x3fff))
+		return;
+	t.remote = (struct endpoint){ ip_from_be(four ? 4 : 6, four ? q + 12 : q + 8),
+				      get_be16(q + off) };
+	t.guest = (struct endpoint){ ip_from_be(four ? 4 : 6, four ? q + 16 : q + 24),
+				     get_be16(q + off + 2) };
+	f = flow_find(ns, &t);
+	if (f && f->t.proto == NETSTACK_TCP)
+		tcp_too_big(f->tcp, get_be32(q + off + 4), mtu, ns_now(ns));
+}
+
 void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 {
 	struct netstack_tuple t = { .proto = NETSTACK_TCP };
@@ -181,8 +216,10 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 	if (f->state == FLOW_NEW && opening)
 		keep_syn(f, k, &s);
 	tcp_input(f->tcp, &s, ns_now(ns));
+	if (!f->keepalive && tcp_peer_keeps_alive(f->tcp))
+		mirror_keepalive(f);
 	/* An acknowledgement may be all that a finished direction waits for. */
-	if (f->down_done || f->resetting || relay_source_due(f))
+	if (f->down_done || f->resetting || relay_source_due(f) || relay_source_waits(f))
 		flow_work(f);
 }
 

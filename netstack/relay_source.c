@@ -170,6 +170,11 @@ bool relay_source_due(const struct netstack_flow *f)
 	return n >= LIMIT_UNCONSUMED_IDLE && f->consumed + n == f->committed;
 }
 
+bool relay_source_waits(const struct netstack_flow *f)
+{
+	return f->peek && consumable(f) && !f->resetting && !loop_timer_armed(&f->aux);
+}
+
 static void take_out(struct netstack_flow *f)
 {
 	uint64_t n;
@@ -196,7 +201,7 @@ void relay_source_consume(struct netstack_flow *f)
 		take_out(f);
 	f->consume = false;
 	/* The rest leaves soon: it is the far end's window, and a silent flow keeps nothing. */
-	if (consumable(f) && !f->resetting && !loop_timer_armed(&f->aux))
+	if (relay_source_waits(f))
 		loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_UNCONSUMED_NS);
 }
 

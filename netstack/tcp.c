@@ -116,7 +116,7 @@ void *tcp_owner(const struct tcp *t)
 static void stop(struct tcp *t)
 {
 	t->state = TCP_S_CLOSED;
-	t->t_rtx = t->t_probe = t->t_ack = t->t_close = t->t_idle = 0;
+	t->t_keep = t->t_rtx = t->t_probe = t->t_ack = t->t_close = t->t_idle = 0;
 	t->ack_now = t->syn_pending = t->probe_pending = false;
 	t->tx.len = 0;
 	tcp_ring_free(&t->tx);
@@ -155,7 +155,10 @@ void tcp_fin_wait_2(struct tcp *t)
 
 void tcp_mss_update(struct tcp *t)
 {
-	t->mss = MIN(MAX(t->peer_mss, TCP_MSS_MIN), tcp_link_mss(t)) - (t->ts_on ? 12 : 0);
+	t->mss = MIN(MAX(t->peer_mss, TCP_MSS_MIN), tcp_link_mss(t));
+	if (t->path_mss)
+		t->mss = MIN(t->mss, t->path_mss);
+	t->mss -= t->ts_on ? 12 : 0;
 }
 
 /* RFC 6528: a clock of 4 us ticks and a keyed hash over the four-tuple. */
@@ -255,6 +258,8 @@ void tcp_rx_consume(struct tcp *t, size_t n, uint64_t now)
 	tcp_ring_consume(&t->rx, (uint32_t)n);
 	if (t->rx.len == 0 && !t->ooo)
 		t->rx.off = 0; /* the same cache lines again, and one piece */
+	if (t->rx.len == 0)
+		tcp_rx_passed(t, (uint32_t)n);
 	t->active_at = now;
 	tcp_leave(t);
 }
@@ -405,6 +410,36 @@ void tcp_abort(struct tcp *t, uint64_t now)
 	else
 		t->reset = true; /* do not wait for the unread bytes */
 	tcp_leave(t);
+}
+
+void tcp_too_big(struct tcp *t, uint32_t seq, uint32_t mtu, uint64_t now)
+{
+	bool four = t->local.addr.family == 4;
+	uint32_t mss = MAX(mtu, four ? TCP_PATH_MTU_MIN4 : TCP_PATH_MTU_MIN6) - (four ? 40 : 60);
+	uint32_t cwnd = t->cwnd, ssthresh = t->ssthresh, before = t->mss;
+	bool lossy = t->lossy;
+
+	if (!tcp_synchronized(t) || seq_lt(seq, t->snd_una) || !seq_lt(seq, t->snd_nxt))
+		return;
+	if (mss >= (t->path_mss ? t->path_mss : tcp_link_mss(t)))
+		return;
+	tcp_enter(t, now);
+	t->path_mss = (uint16_t)mss;
+	tcp_mss_update(t);
+	if (t->mss < before) { /* it did not arrive, but not for want of room on the way */
+		tcp_loss(t);
+		t->cwnd = cwnd;
+		t->ssthresh = ssthresh;
+		t->lossy = lossy;
+		t->eifel = false;
+		t->rtt_timing = false;
+	}
+	tcp_leave(t);
+}
+
+bool tcp_peer_keeps_alive(const struct tcp *t)
+{
+	return t->peer_keeps;
 }
 
 uint64_t tcp_acked_bytes(const struct tcp *t)

@@ -96,6 +96,11 @@ struct tcp_stack {
 	size_t mem_used, mem_max; /* all buffers of all connections; over it windows close */
 	size_t mem_alloc;	  /* the part of mem_used that is allocated, not only promised */
 	uint64_t retransmits;	  /* statistics */
+	/*
+	 * A peer that has said nothing for this long (ns) is probed, and the connection
+	 * ends when it stays silent (RFC 9293 3.8.4); 0: never.
+	 */
+	uint64_t keep_idle;
 	/* Set while many segments are put in: ACKs may wait for tcp_batch_done(). */
 	bool batching;
 };
@@ -146,6 +151,14 @@ void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now);
 size_t tcp_tx_unsent(const struct tcp *t);
 void tcp_shutdown(struct tcp *t, uint64_t now); /* FIN behind what is queued */
 void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
+/*
+ * The path to the peer takes packets of at most mtu bytes, says an ICMP error about
+ * a segment of ours with that sequence number. Believed only if such a segment is
+ * unacknowledged (RFC 5927 4), and only downwards; then what is out goes again, smaller.
+ */
+void tcp_too_big(struct tcp *t, uint32_t seq, uint32_t mtu, uint64_t now);
+/* The peer has sent a keep-alive probe: it wants to know whether the far end lives. */
+bool tcp_peer_keeps_alive(const struct tcp *t);
 /* Bytes of ours that the peer has acknowledged. */
 uint64_t tcp_acked_bytes(const struct tcp *t);
 

@@ -80,7 +80,7 @@ void tcp_loss(struct tcp *t)
 {
 	tcp_cc_timeout(t);
 	t->recovery = TCP_R_LOSS;
-	t->lossy = true;
+	t->lossy |= t->ts_on; /* Eifel takes it back if the peer was only slow */
 	t->recover = t->snd_nxt;
 	t->rtx_nxt = t->redo_nxt = t->redo_end = t->mark_seq = t->snd_una;
 	t->mark_at = t->now;

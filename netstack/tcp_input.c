@@ -183,6 +183,9 @@ static void input_synchronized(struct tcp *t, struct tcp_seg *s)
 		return;
 	}
 	if (!acceptable(t, s)) {
+		/* RFC 9293 3.8.4; the last byte sent again looks alike, and harms no more. */
+		if (s->seq == t->rcv_nxt - 1 && s->len <= 1 && !(s->flags & TCP_FIN))
+			t->peer_keeps = true;
 		if (s->len || (s->flags & TCP_FIN)) {
 			/* Sent again, so our ACK was lost; tell it which bytes (RFC 2883). */
 			if (s->len && seq_le(s->seq + (uint32_t)s->len, t->rcv_nxt)) {
@@ -210,6 +213,8 @@ void tcp_input(struct tcp *t, const struct tcp_seg *seg, uint64_t now)
 	tcp_enter(t, now);
 	if (s.len)
 		t->active_at = now;
+	t->heard_at = now;
+	t->keeps = 0;
 	switch (t->state) {
 	case TCP_S_CLOSED:
 	case TCP_S_NEW:

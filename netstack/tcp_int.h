@@ -50,6 +50,12 @@
 #define TCP_RTX_TRIES 12   /* about five minutes at the minimum RTO */
 #define TCP_PROBE_TRIES 10 /* unanswered zero-window probes */
 
+#define TCP_KEEPS 9 /* keep-alive probes before a silent peer is given up */
+#define TCP_KEEP_INTERVAL (75 * NS_PER_S)
+/* Nobody's path is narrower: a forged ICMP error must not make us send crumbs. */
+#define TCP_PATH_MTU_MIN4 552 /* RFC 1191's 68 would be one packet for each 28 bytes */
+#define TCP_PATH_MTU_MIN6 1280
+
 #define TCP_RTO_INITIAL_US 1000000u /* RFC 6298 2.1 */
 #define TCP_RTO_MIN_US 200000u	    /* as Linux; the RFC's second is for the Internet */
 #define TCP_RTO_MAX_US 60000000u    /* RFC 6298 2.5 */
@@ -132,6 +138,8 @@ struct tcp {
 	uint64_t t_probe;   /* an answer is late, on a link that has lost before */
 	uint64_t t_close;   /* TIME-WAIT, FIN-WAIT-2 */
 	uint64_t t_idle;    /* give empty rings back; retry after malloc failed */
+	uint64_t t_keep;    /* keep-alive */
+	uint64_t heard_at;  /* last segment of the peer */
 	uint64_t active_at; /* last payload in either direction */
 
 	uint8_t state;	  /* enum tcp_state */
@@ -142,6 +150,7 @@ struct tcp {
 	uint8_t backoff;
 	uint8_t attempts; /* of the timer since the peer last gave reason to hope */
 	uint8_t dupacks;
+	uint8_t keeps;	    /* keep-alive probes since heard_at */
 	uint8_t probes;	    /* of t_probe, since the last acknowledgment of anything */
 	uint8_t challenges; /* in the current second */
 
@@ -159,6 +168,7 @@ struct tcp {
 	bool eof : 1;
 	bool rx_closed : 1;  /* tcp_close(): nobody reads any more */
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
+	bool peer_keeps : 1; /* it sends keep-alive probes */
 	bool lossy : 1;	     /* the link is known to lose */
 	bool external : 1;   /* tx.len bytes are in the owner's queue; the ring has no memory */
 	bool rtt_timing : 1;
@@ -202,6 +212,7 @@ struct tcp {
 	struct tcp_ranges *ooo;
 	size_t charged, allocated; /* our part of stack->mem_used, mem_alloc */
 	uint16_t peer_mss;	   /* as offered, clamped */
+	uint16_t path_mss;	   /* 0, or what routers behind the peer's link allow */
 };
 
 /* ---- sequence arithmetic ---------------------------------------------- */
@@ -306,6 +317,8 @@ uint64_t tcp_rto(const struct tcp *t); /* with backoff, ns */
 
 /* Payload and FIN of an acceptable segment. */
 void tcp_rx_segment(struct tcp *t, const struct tcp_seg *s);
+/* n bytes in order have been taken, and none is left: perhaps more at a time would be. */
+void tcp_rx_passed(struct tcp *t, uint32_t n);
 uint32_t tcp_rx_window(const struct tcp *t); /* promised and not yet used */
 bool tcp_rx_update_due(const struct tcp *t);
 /* The window field for the next segment; moves rcv_adv. */

@@ -9,7 +9,7 @@
  * the edge are cut off, whoever sent them.
  *
  * rx_cap starts at TCP_RX_FLOOR and doubles each time twice its size has
- * passed through, so a short connection never reserves a bulk window. Silly
+ * passed through and left the ring empty, so a short connection never reserves a bulk window. Silly
  * windows: the edge moves only by a full segment or half the buffer (RFC 9293
  * 3.8.6.2.2). Overlapping bytes: the last copy of an undelivered byte wins;
  * relay and policy read the same ring, so both see that one.
@@ -73,8 +73,11 @@ uint16_t tcp_rx_advertise(struct tcp *t, bool syn)
 	return (uint16_t)field;
 }
 
-/* More than the buffer passed through twice: a larger one is of use. */
-static void maybe_grow(struct tcp *t, uint32_t n)
+/*
+ * More than the buffer passed through twice, and the owner keeps up: a larger one is
+ * of use. Where the owner is the slower side it would only fill, out of the cache.
+ */
+void tcp_rx_passed(struct tcp *t, uint32_t n)
 {
 	uint32_t max = pow2_floor(t->stack->rx_max);
 	uint32_t next = t->rx_cap * 2;
@@ -95,7 +98,6 @@ static void advance(struct tcp *t, uint32_t to)
 
 	t->rx.len += n;
 	t->rcv_nxt = to;
-	maybe_grow(t, n);
 	tcp_note_add(t, TCP_READABLE);
 }
 
@@ -161,7 +163,7 @@ static void try_direct(struct tcp *t, const struct tcp_seg *s, struct span *w)
 	if (!took)
 		return;
 	t->rcv_nxt += took;
-	maybe_grow(t, took);
+	tcp_rx_passed(t, took);
 	tcp_note_add(t, TCP_READABLE); /* for the acknowledgement behind the batch */
 	w->seq += took;
 	w->skip += took;

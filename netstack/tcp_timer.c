@@ -6,6 +6,7 @@
  *            window keeps us from sending (RFC 9293 3.8.6.1)
  *   t_probe  loss found early (RFC 8985's idea), on links that have lost before
  *   t_ack    delayed ACK
+ *   t_keep   keep-alive, when the owner of the stack wants it
  *   t_close  TIME-WAIT; FIN-WAIT-2 after tcp_close()
  *   t_idle   empty rings go back to the heap
  *
@@ -48,8 +49,8 @@ static void arm_probe(struct tcp *t)
 	uint64_t wait = (uint64_t)(2 * t->srtt_us + 4 * t->rttvar_us) * 1000;
 
 	/* A timeout that was not answered either: from there on RFC 6298 alone. */
-	if (!t->lossy || !out || t->attempts || t->backoff || t->persist ||
-	    t->probes >= TCP_PROBES || !tcp_synchronized(t)) {
+	if (!t->lossy || !out || t->attempts || t->persist || t->probes >= TCP_PROBES ||
+	    !tcp_synchronized(t)) {
 		t->t_probe = 0;
 	} else if (!t->t_probe) {
 		wait = MAX(wait, TCP_PROBE_MIN) + (out <= t->mss ? TCP_PROBE_DELACK : 0);
@@ -63,6 +64,31 @@ static void on_probe(struct tcp *t)
 	t->rtt_timing = false;
 	tcp_loss(t);
 	t->cwnd = MIN(t->ssthresh, TCP_PROBE_CWND * t->mss);
+}
+
+/* Lazily: the timer stands for a while and looks then what has been heard meanwhile. */
+static void arm_keep(struct tcp *t)
+{
+	if (!t->stack->keep_idle || !tcp_synchronized(t) || t->state == TCP_S_TIME_WAIT)
+		t->t_keep = 0;
+	else if (!t->t_keep)
+		t->t_keep = t->heard_at + t->stack->keep_idle;
+}
+
+static void on_keep(struct tcp *t)
+{
+	if (t->now < t->heard_at + t->stack->keep_idle)
+		return;
+	/* Something is out, or a probe of the window: that has its own timer and end. */
+	if (t->snd_una == t->snd_nxt && !t->persist) {
+		if (t->keeps >= TCP_KEEPS) {
+			tcp_kill(t, true, TCP_TIMED_OUT);
+			return;
+		}
+		t->keeps++;
+		t->probe_pending = true;
+	}
+	t->t_keep = t->now + TCP_KEEP_INTERVAL;
 }
 
 static bool rings_empty(const struct tcp *t)
@@ -106,11 +132,13 @@ void tcp_timers_arm(struct tcp *t)
 
 	arm_rtx(t);
 	arm_probe(t);
+	arm_keep(t);
 	if (!t->t_idle && t->state != TCP_S_CLOSED && rings_empty(t))
 		t->t_idle = t->now + TCP_IDLE_RELEASE;
 	earliest(&when, t->t_rtx);
 	earliest(&when, t->t_probe);
 	earliest(&when, t->t_ack);
+	earliest(&when, t->t_keep);
 	earliest(&when, t->t_close);
 	earliest(&when, t->t_idle);
 	if (when ? !t->armed || when < t->armed : t->armed && t->state == TCP_S_CLOSED) {
@@ -200,6 +228,8 @@ void tcp_timer(struct tcp *t, uint64_t now)
 	}
 	if (due(t, &t->t_probe) && !t->link_full && t->snd_una != t->snd_nxt)
 		on_probe(t);
+	if (due(t, &t->t_keep))
+		on_keep(t);
 	if (due(t, &t->t_idle))
 		on_idle(t);
 	if (due(t, &t->t_close))

@@ -55,12 +55,7 @@ static void fill_rx(struct link_vhost *v, const struct vring_chain *c, struct li
 	struct virtio_net_hdr_v1 h = { 0 };
 	size_t head = vhost_net_head(&v->dev), total, have, payload = 0;
 
-	ret->p = v->buf;
-	ret->len = ret->tail_len = 0;
-	ret->n_tail = 0;
-	ret->vouched = ret->maybe_partial = false;
-	ret->gso = 0;
-	ret->gso_size = 0;
+	link_rx_set(ret, v->buf, 0);
 	/* An empty frame is counted as malformed. */
 	if (c->len < head || c->len - head > sizeof(v->buf))
 		return;

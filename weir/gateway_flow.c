@@ -561,7 +561,7 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 		new_gateway_echo(f);
 	else if (t->proto != NETSTACK_ICMP && other_resolution(t))
 		gateway_flow_deny(f, NULL, other_resolution(t));
-	else if (t->proto == NETSTACK_UDP)
+	else if (t->proto == NETSTACK_UDP && !is_hidden_quic(f))
 		gateway_quic_look(f);
 	else
 		gateway_flow_begin(f);

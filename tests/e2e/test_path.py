@@ -159,6 +159,7 @@ def test_every_remote_sees_the_same_port(weir, path, targets):
 
 
 def test_strangers_are_not_heard(weir, path):
+    """Parity: weak-27."""
     r, out = ask(weir, SRV4 + "/3478", order="stranger", policy=ALL)
     assert out["strangers"] == 0, r
     denied = r.find("flow", verdict="deny", dir="ingress")
@@ -166,7 +167,7 @@ def test_strangers_are_not_heard(weir, path):
 
 
 def test_a_denied_remote_of_an_open_port(weir, path):
-    """The port being open for one remote opens it for no other."""
+    """The port being open for one remote opens it for no other. Parity: weak-27."""
     policy = weir.file("one.json", json.dumps({"policy": {"default_egress": "deny", "rules": [
         {"action": "allow", "destination": SRV4, "protocols": ["udp"]}]}}))
     ask(weir, SRV4 + "/3478", policy=policy)
@@ -208,6 +209,7 @@ def test_path_mtu_of_udp(weir, path):
 
 @pytest.mark.parametrize("to, size", [(SRV4, 1272), (SRV6, 1252)])
 def test_path_mtu_of_ping(weir, path, to, size):
+    """Parity: n23."""
     r = weir.sh("ping -n -c 1 -W 5 -M do -s %d %s" % (size, to), policy=ALL)
     assert r.rc == 0 and "1 received" in r.out, r
     r = weir.sh("ping -n -c 2 -i 0.2 -W 1 -M do -s %d %s" % (size + 1, to), policy=ALL)
@@ -218,6 +220,7 @@ def test_path_mtu_of_ping(weir, path, to, size):
 
 @pytest.mark.parametrize("to, router", [(SRV4, "45.10.2.2"), (SRV6, "2a0e:1:2::2")])
 def test_tracepath(weir, path, to, router):
+    """Parity: weak-28."""
     r = weir.sh("tracepath -n -m 6 %s" % to, policy=ALL)
     assert "pmtu 1300" in r.out and router in r.out, r
 

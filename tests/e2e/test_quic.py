@@ -105,6 +105,7 @@ def test_the_name_is_on_the_record(weir, version):
 
 
 def test_a_denied_name_is_denied_whatever_its_address(weir):
+    """Parity: n31."""
     assert quic(weir, ECHO, "api.example.com", policy=ALLOW_BUT_EVIL)[1] == "passed"
     for more in ({}, {"pieces": 2}, {"pieces": 2, "reverse": True}, {"version": V2}):
         r, out = quic(weir, ECHO, "www.evil.example.net", policy=ALLOW_BUT_EVIL, **more)
@@ -114,7 +115,7 @@ def test_a_denied_name_is_denied_whatever_its_address(weir):
 
 
 def test_a_claimed_name_opens_nothing(weir, lab):
-    """Only where the address was given out for it, as with TLS over TCP."""
+    """Only where the address was given out for it, as with TLS over TCP. Parity: n31."""
     r, out = quic(weir, ECHO, "echo.example.com")
     assert out not in ("passed", "timed out") and r.find("flow", verdict="deny", dst=ECHO), r
     real = ["--dns-answers", "real"]
@@ -126,7 +127,7 @@ def test_a_claimed_name_opens_nothing(weir, lab):
 
 
 def test_the_name_agrees_with_the_address(weir):
-    """Virtual answers: the flow's name is certain, and the packet has to say the same."""
+    """Virtual answers: the flow's name is certain, and the packet has to say the same. Parity: n31."""
     assert quic(weir, "echo.example.com", "echo.example.com")[1] == "passed"
     r, out = quic(weir, "echo.example.com", "www.evil.example.net")
     assert out not in ("passed", "timed out"), r

@@ -205,6 +205,7 @@ static void test_too_long_ends_the_connection(void **state)
 		assert_true(r.down_last);
 		/* Closed with our bytes unread or in order: over either way. */
 		assert_true(read(r.fd, b, sizeof(b)) <= 0);
+		assert_int_equal(rig_stats(&r).link_faults, 1);
 		rig_run(&r);
 		assert_int_equal(r.downs, 1);
 		rig_stop(&r);

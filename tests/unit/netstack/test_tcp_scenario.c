@@ -470,6 +470,8 @@ static void config_words(struct run *r)
 			r->stack.tx_max = v;
 		else if (!strcmp(r->w[i], "mem"))
 			r->stack.mem_max = v;
+		else if (!strcmp(r->w[i], "keep"))
+			r->stack.keep_idle = v * NS_PER_S;
 		else
 			BAD(r, "unknown setting %s", r->w[i]);
 	}
@@ -548,6 +550,9 @@ static void action(struct run *r)
 		do_write(r, number(r, r->w[1]));
 	} else if (!strcmp(k, "read") && r->n == 2) {
 		do_read(r, number(r, r->w[1]));
+	} else if (!strcmp(k, "toobig") && r->n == 3) {
+		tcp_too_big(r->t, r->iss + (uint32_t)number(r, r->w[1]),
+			    (uint32_t)number(r, r->w[2]), r->now);
 	} else if (!strcmp(k, "link") && r->n == 2) {
 		link_word(r);
 	} else if (!strcmp(k, "batch") && r->n == 2) {

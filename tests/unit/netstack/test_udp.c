@@ -291,7 +291,7 @@ static int ping_socket(void)
 	return fd;
 }
 
-/* A ping socket: its identifier is the kernel's, the guest sees its own. (p1.8-echo) */
+/* A ping socket: its identifier is the kernel's, the guest sees its own. (p1.8-echo) (n23) */
 static void test_ping_socket(void **state)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
@@ -340,7 +340,7 @@ static void set_df(struct frame *f)
 	csum_store(&c, p + 10);
 }
 
-/* The path of the attached socket is narrower: the guest learns by how much. (lesson-17) */
+/* The path of the attached socket is narrower: the guest learns by how much. (lesson-17) (n24) */
 static void test_too_big(void **state)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_mtu = 1300 };

@@ -214,6 +214,42 @@ static void test_batch_up(void **state)
 	stop(&r);
 }
 
+static struct netstack_flow *victim;
+
+static void end_another(struct rig *r, struct netstack_flow *f)
+{
+	if (victim)
+		netstack_flow_abort(victim);
+	attach_shared(r, f);
+}
+
+/* A flow that ends in the middle of a batch has sent, and counted, what came before. */
+static void test_end_in_a_batch(void **state)
+{
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	start(&r);
+	r.on_new = end_another;
+	frame_udp(&f, &g4, 1000, &d4, 53, "first", 5);
+	rig_send(&r, &f);
+	assert_true(heard(0, "first"));
+	victim = r.flow;
+	frame_udp(&f, &g4, 1000, &d4, 53, "second", 6);
+	rig_put(&r, &f);
+	frame_udp(&f, &g4, 1000, &d4, 54, "another", 7);
+	rig_put(&r, &f);
+	rig_run(&r);
+	victim = NULL;
+	assert_int_equal(r.ended, 1);
+	assert_int_equal(r.counts.packets_up, 2);
+	assert_int_equal(r.counts.bytes_up, 11);
+	assert_true(heard(0, "second"));
+	assert_true(heard(1, "another"));
+	stop(&r);
+}
+
 static void as_uso(struct frame *f, uint16_t size)
 {
 	f->b[0] = 1;
@@ -298,7 +334,7 @@ static void test_offload_down(void **state)
 	stop(&r);
 }
 
-/* Larger than the guest's link: fragments, each datagram for itself. */
+/* Larger than the guest's link: fragments, each datagram for itself. (n24) */
 static void test_large_down(void **state)
 {
 	static char data[4000];
@@ -323,7 +359,7 @@ static void test_large_down(void **state)
 	stop(&r);
 }
 
-/* A shared socket's error is told to the flow it is about, and to no other. */
+/* A shared socket's error is told to the flow it is about, and to no other. (weak-28) */
 static void test_error_finds_its_flow(void **state)
 {
 	struct rig r;
@@ -546,7 +582,7 @@ static void test_lives(void **state)
 	stop(&r);
 }
 
-/* RFC 7915 4.2 and 5.2 */
+/* RFC 7915 4.2 and 5.2 (weak-28) */
 static void test_translation(void **state)
 {
 	static const struct {
@@ -617,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_one_port_for_all),
 		cmocka_unit_test(test_one_real_address_twice),
 		cmocka_unit_test(test_batch_up),
+		cmocka_unit_test(test_end_in_a_batch),
 		cmocka_unit_test(test_offload_up),
 		cmocka_unit_test(test_offload_down),
 		cmocka_unit_test(test_large_down),

@@ -67,6 +67,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* Parity: n31. */
 static void test_published_packets(void **state)
 {
 	static const struct {

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP flows whose far end is a TCP socket: its receive queue is the send queue
+ * (relay_source.c). On kernels without SO_PEEK_OFF for TCP the same tests run
+ * over the ring, less what they say about the socket.
+ */
+#include "tcp_peer.h"
+
+#include <sys/ioctl.h>
+
+static bool peeks; /* the kernel can */
+
+/* Two ends of a TCP connection over loopback; ours does not block. */
+static void tcp_pair(int sv[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t n = sizeof(a);
+	int l = socket(AF_INET, SOCK_STREAM, 0), off = -1;
+
+	assert_true(l >= 0);
+	assert_int_equal(bind(l, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (struct sockaddr *)&a, &n), 0);
+	sv[1] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(sv[1], (struct sockaddr *)&a, sizeof(a)), 0);
+	sv[0] = accept4(l, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(sv[0] >= 0);
+	peeks = setsockopt(sv[0], SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)) == 0;
+	close(l);
+}
+
+static void attached(struct peer *p, struct rig *r, int sv[2])
+{
+	tcp_pair(sv);
+	peer_syn(p, r, 2000);
+	netstack_flow_attach(r->flow, sv[0], false);
+	rig_run(r);
+	peer_establish(p);
+}
+
+static int queued(int fd)
+{
+	int n = -1;
+
+	assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+	return n;
+}
+
+/* Waits until the socket holds n bytes. */
+static void until_queued(struct rig *r, int fd, int n)
+{
+	for (unsigned i = 0; i < 2000 && queued(fd) != n; i++)
+		rig_run_ms(r, 5);
+	assert_int_equal(queued(fd), n);
+}
+
+static void fill(uint8_t *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		b[i] = (uint8_t)(i * 13 + i / 251);
+}
+
+/* The next segment with payload, waiting for it. */
+static void next_data(struct peer *p)
+{
+	for (unsigned i = 0; i < 2000; i++) {
+		while (peer_recv(p))
+			if (p->in.len)
+				return;
+		rig_run_ms(p->r, 5);
+	}
+	fail_msg("no data");
+}
+
+/* Bytes are the socket's until the guest has acknowledged them, sent again from there. */
+static void test_stay_in_socket(void **state)
+{
+	uint8_t b[9000];
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	fill(b, sizeof(b));
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(write(sv[1], b, sizeof(b)), sizeof(b));
+	next_data(&p);
+	assert_int_equal(p.in.len, sizeof(b));
+	assert_memory_equal(p.in.data, b, sizeof(b));
+	if (peeks)
+		assert_int_equal(queued(sv[0]), sizeof(b));
+	next_data(&p); /* the retransmission timer */
+	assert_memory_equal(p.in.data, b, p.in.len);
+	assert_true(rig_stats(&r).retransmits > 0);
+	p.ack = p.in.seq + 5000;
+	peer_send(&p, TCP_ACK, NULL, 0);
+	p.ack += 4000;
+	peer_send(&p, TCP_ACK, NULL, 0);
+	until_queued(&r, sv[0], 0);
+	/* A little is left in place for the next call; not for long. */
+	assert_int_equal(write(sv[1], "x", 1), 1);
+	next_data(&p);
+	p.ack++;
+	peer_send(&p, TCP_ACK, NULL, 0);
+	until_queued(&r, sv[0], 0);
+	assert_int_equal(netstack_flow_counts(r.flow).bytes_down, 9001);
+	/* Both ends close: the far end sees an end, not a reset, for nothing is left unread. */
+	assert_int_equal(write(sv[1], b, 100), 100);
+	assert_int_equal(shutdown(sv[1], SHUT_WR), 0);
+	next_data(&p);
+	while (!(p.in.flags & TCP_FIN)) {
+		rig_run_ms(&r, 5);
+		peer_drain(&p);
+	}
+	p.ack += 101;
+	peer_send(&p, TCP_FIN | TCP_ACK, NULL, 0);
+	rig_run_ms(&r, 20);
+	assert_int_equal(r.how, NETSTACK_END_CLOSED);
+	assert_int_equal(read(sv[1], b, sizeof(b)), 0);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+/* What had arrived before the far end's reset is the guest's; then it is reset, too. */
+static void test_reset_behind_data(void **state)
+{
+	struct linger now = { .l_onoff = 1 };
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(write(sv[1], "last", 4), 4);
+	next_data(&p);
+	assert_int_equal(setsockopt(sv[1], SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(sv[1]);
+	rig_run_ms(&r, 20);
+	assert_int_equal(r.ended, 0);
+	p.ack = p.in.seq + 4;
+	peer_send(&p, TCP_ACK, NULL, 0);
+	rig_run_ms(&r, 20);
+	expect_rst(&p);
+	assert_int_equal(r.how, NETSTACK_END_REMOTE_RESET);
+	assert_int_equal(r.counts.error, ECONNRESET);
+	assert_int_equal(r.counts.bytes_down, 4);
+	rig_stop(&r);
+}
+
+/* The guest's reset is one for the far end. */
+static void test_guest_reset(void **state)
+{
+	char b[4];
+	struct rig r;
+	struct peer p;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(write(sv[1], "unread", 6), 6);
+	next_data(&p);
+	peer_send(&p, TCP_RST | TCP_ACK, NULL, 0);
+	assert_int_equal(r.how, NETSTACK_END_GUEST_RESET);
+	assert_int_equal(read(sv[1], b, sizeof(b)), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+/* An urgent byte counts like any other, and does not hide what is behind it. */
+static void test_urgent(void **state)
+{
+	uint8_t got[7];
+	struct rig r;
+	struct peer p;
+	size_t n = 0;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(send(sv[1], "a", 1, 0), 1); /* from here on the socket is set up */
+	next_data(&p);
+	got[n++] = p.in.data[0];
+	p.ack = p.in.seq + 1;
+	peer_send(&p, TCP_ACK, NULL, 0);
+	assert_int_equal(send(sv[1], "bcU", 3, MSG_OOB), 3);
+	assert_int_equal(send(sv[1], "def", 3, 0), 3);
+	while (n < (peeks ? 7 : 6)) {
+		next_data(&p);
+		assert_int_equal(p.in.seq, p.ack);
+		assert_true(n + p.in.len <= sizeof(got));
+		memcpy(got + n, p.in.data, p.in.len);
+		n += p.in.len;
+		p.ack += (uint32_t)p.in.len;
+		peer_send(&p, TCP_ACK, NULL, 0);
+	}
+	if (peeks)
+		assert_memory_equal(got, "abcUdef", 7);
+	netstack_flow_abort(r.flow);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+/* A guest that stops reading stops the far end, and that is all it does. */
+static void test_guest_stops(void **state)
+{
+	static uint8_t b[65536], got[32 << 20];
+	size_t sent = 0, n = 0;
+	struct rig r;
+	struct peer p;
+	ssize_t w;
+	int sv[2];
+
+	(void)state;
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(fd_set_nonblock(sv[1], true), 0);
+	fill(b, sizeof(b));
+	do {
+		w = write(sv[1], b, sizeof(b));
+		sent += w > 0 ? (size_t)w : 0;
+		rig_run_ms(&r, 2);
+	} while (w == sizeof(b));
+	assert_true(sent < sizeof(got));
+	shutdown(sv[1], SHUT_WR);
+	/* It reads again: every byte, in order, whatever was sent twice meanwhile. */
+	while (n < sent) {
+		next_data(&p);
+		if (p.in.seq != p.ack || n + p.in.len > sent)
+			continue;
+		memcpy(got + n, p.in.data, p.in.len);
+		n += p.in.len;
+		p.ack += (uint32_t)p.in.len;
+		peer_send(&p, TCP_ACK, NULL, 0);
+	}
+	for (n = 0; n < sent;) { /* writes may have been partial: a byte's place decides */
+		size_t k = MIN(sizeof(b), sent - n);
+
+		assert_memory_equal(got + n, b, k);
+		n += k;
+	}
+	netstack_flow_abort(r.flow);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+static uint32_t rng;
+
+static uint32_t chance(uint32_t n)
+{
+	rng = rng * 1664525 + 1013904223;
+	return (rng >> 8) % n;
+}
+
+/* The guest's link loses, repeats and delays; writes of any size: every byte arrives once. */
+static void lossy_run(uint32_t seed, size_t total)
+{
+	static uint8_t b[1 << 20], got[1 << 20];
+	size_t wrote = 0, n = 0;
+	struct rig r;
+	struct peer p;
+	ssize_t w;
+	int sv[2];
+
+	rng = seed;
+	fill(b, total);
+	rig_start(&r);
+	attached(&p, &r, sv);
+	assert_int_equal(fd_set_nonblock(sv[1], true), 0);
+	for (unsigned idle = 0; n < total && idle < 20000;) {
+		if (wrote < total && chance(2)) {
+			w = write(sv[1], b + wrote, MIN(1 + chance(6000), total - wrote));
+			wrote += w > 0 ? (size_t)w : 0;
+		}
+		rig_run(&r);
+		if (!peer_recv(&p)) {
+			rig_run_ms(&r, 1);
+			idle++;
+			continue;
+		}
+		if (!p.in.len || chance(25) == 0) /* lost */
+			continue;
+		idle = 0;
+		if ((int32_t)(p.in.seq - p.ack) <= 0 && (int32_t)(p.in.seq + p.in.len - p.ack) > 0) {
+			size_t skip = p.ack - p.in.seq, k = p.in.len - skip;
+
+			assert_true(n + k <= total);
+			/* Or only the first bytes of it: an ACK within a super-segment. */
+			if (k > 2000 && chance(30) == 0)
+				k = 1 + chance((uint32_t)k - 1);
+			memcpy(got + n, p.in.data + skip, k);
+			n += k;
+			p.ack += (uint32_t)k;
+		}
+		if (chance(10))
+			peer_send(&p, TCP_ACK, NULL, 0);
+	}
+	if (n != total || memcmp(got, b, total) != 0)
+		fail_msg("seed %u: %zu of %zu", seed, n, total);
+	peer_send(&p, TCP_ACK, NULL, 0);
+	until_queued(&r, sv[0], 0);
+	netstack_flow_abort(r.flow);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
+/* TCP_PEEK_SEEDS=N in the environment: that many seeds. */
+static void test_lossy(void **state)
+{
+	const char *s = getenv("TCP_PEEK_SEEDS");
+	uint32_t n = s ? (uint32_t)strtoul(s, NULL, 10) : 3;
+
+	(void)state;
+	for (uint32_t seed = 1; seed <= n; seed++)
+		lossy_run(seed, 20000 + seed * 15485863 % 100000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stay_in_socket), cmocka_unit_test(test_reset_behind_data),
+		cmocka_unit_test(test_guest_reset),    cmocka_unit_test(test_urgent),
+		cmocka_unit_test(test_guest_stops),    cmocka_unit_test(test_lossy),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	g4 = ip4(10, 9, 0, 2);
+	d4 = ip4(93, 184, 216, 34);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
