@@ -72,6 +72,8 @@ static void lost(struct link_vhost *v, const char *what, const char *why, bool f
 	v->connected = v->lent = v->drained = v->msg_waiting = v->rx_wait = v->gathered = false;
 	v->fault = NULL;
 	v->link.is_up = false;
+	if (v->listen_fd >= 0)
+		loop_io_set(&v->listen_io, EPOLLIN);
 	v->link.events->down(&v->link, v->listen_fd < 0);
 }
 
@@ -144,7 +146,8 @@ static bool one_message(struct link_vhost *v)
 	if (r == 0)
 		return false;
 	if (r < 0) {
-		if (r == -EPIPE && v->wire.got == 0)
+		/* Reset: it is gone and had not read all of our answers. */
+		if ((r == -EPIPE && v->wire.got == 0) || r == -ECONNRESET)
 			lost(v, "", "", false);
 		else
 			lost(v, "message", r == -EPROTO || r == -EPIPE ? why : strerror(-r), true);
@@ -223,7 +226,11 @@ static void turn(struct link_vhost *v)
 
 static void on_again(struct loop_timer *t)
 {
-	turn(container_of(t, struct link_vhost, again));
+	struct link_vhost *v = container_of(t, struct link_vhost, again);
+
+	if (v->listen_fd >= 0)
+		loop_io_set(&v->listen_io, EPOLLIN);
+	turn(v);
 }
 
 static void on_kick(struct loop_io *io, uint32_t revents)
@@ -279,8 +286,14 @@ static void on_listen(struct loop_io *io, uint32_t revents)
 	}
 	v->second = false;
 	fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return;
+		/* No descriptor or memory left: the knock stays, and we come back to it. */
+		loop_io_set(io, 0);
+		loop_timer_set(v->link.loop, &v->again, loop_now(v->link.loop) + NS_PER_S);
 		return;
+	}
 	if (v->connected) {
 		log_warn("vhost-user: a second connection is refused: one guest at a time");
 		close(fd);

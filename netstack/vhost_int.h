@@ -124,6 +124,8 @@ must_check bool vring_wait(struct vring *q);
 
 /* Shared bytes into private memory, once. */
 void vhost_copy_in(void *dst, const void *src, size_t n);
+/* The other way. */
+void vhost_copy_out(void *dst, const void *src, size_t n);
 
 /* A place in a list of pieces. */
 struct vhost_at {

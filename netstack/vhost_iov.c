@@ -36,7 +36,7 @@ void vhost_at_put(struct vhost_at *a, const void *src, size_t n)
 	for (const uint8_t *p = src; n && a->i < a->n;) {
 		size_t step = MIN(n, a->iov[a->i].iov_len - a->off);
 
-		memcpy((uint8_t *)a->iov[a->i].iov_base + a->off, p, step);
+		vhost_copy_out((uint8_t *)a->iov[a->i].iov_base + a->off, p, step);
 		p += step;
 		n -= step;
 		vhost_at_skip(a, step);

@@ -81,6 +81,16 @@ void vhost_copy_in(void *dst, const void *src, size_t n)
 	__asm__ volatile("" ::: "memory");
 }
 
+void vhost_copy_out(void *dst, const void *src, size_t n)
+{
+#ifdef __SANITIZE_THREAD__
+	for (size_t i = 0; i < n; i++)
+		__atomic_store_n((uint8_t *)dst + i, ((const uint8_t *)src)[i], __ATOMIC_RELAXED);
+#else
+	memcpy(dst, src, n);
+#endif
+}
+
 /* ---- life --------------------------------------------------------------- */
 
 static size_t avail_size(const struct vring *q, bool event)

@@ -320,7 +320,7 @@ static void drv_kick_now(struct dq *q)
 {
 	uint64_t one = 1;
 
-	q->kicks++;
+	__atomic_fetch_add(&q->kicks, 1, __ATOMIC_RELAXED);
 	assert_int_equal(write(q->kick, &one, 8), 8);
 }
 
