@@ -136,6 +136,11 @@ struct netstack_autoconf {
 
 struct netstack_config {
 	uint8_t gateway_mac[6];
+	/*
+	 * What a VMM that asks (VHOST_USER) is told to give its guest; all zero: its own choice.
+	 * A guest with another one is served all the same.
+	 */
+	uint8_t guest_mac[6];
 	struct ip_addr gateway4, gateway6; /* answered by ARP/NDP; everything else goes via them */
 	struct ip_addr guest4, guest6;	   /* other sources are dropped and counted */
 	uint16_t mtu;			   /* of the link, 1280..65520 */
