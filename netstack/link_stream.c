@@ -53,6 +53,8 @@
 /* Pauses in a row that brought nothing, and all is as before: the VMM may just not have run. */
 #define MOD_EMPTY 3
 
+static const char closed[] = "the machine has closed the connection";
+
 struct moderation {
 	struct loop_timer timer;
 	bool on;
@@ -88,8 +90,9 @@ static struct link_stream *stream(struct ns_link *l)
 }
 
 /* The last thing its caller does: the stack may free us from inside. */
-static void lost(struct link_stream *s)
+static void lost(struct link_stream *s, const char *why)
 {
+	s->link.why = why;
 	loop_io_del(&s->io);
 	loop_task_cancel(s->link.loop, &s->more);
 	loop_timer_del(s->link.loop, &s->mod.timer);
@@ -127,7 +130,7 @@ static int stream_read(struct ns_link *l, struct link_rx *ret)
 			"link: a frame of %u bytes announced, at most %u can be; connection closed",
 			get_be32(s->in + s->in_off), LIMIT_STREAM_FRAME);
 		l->faults++;
-		lost(s);
+		lost(s, "a frame longer than any was announced");
 		return 0;
 	}
 	if (r == 0)
@@ -370,7 +373,7 @@ static void on_pause_over(struct loop_timer *t)
 	size_t before = s->in_len;
 
 	if (!fill(s)) {
-		lost(s);
+		lost(s, closed);
 		return;
 	}
 	s->mod.empty = s->in_len > before ? 0 : s->mod.empty + 1;
@@ -399,7 +402,7 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
 	if (!fill(s)) {
-		lost(s);
+		lost(s, closed);
 		return;
 	}
 	if (moderate(&s->mod, loop_now(s->link.loop)))
