@@ -43,6 +43,8 @@
 /* A frame up to this is copied into the queue rather than sent at once. */
 #define SMALL 4096
 #define ACCEPT_RETRY_NS (200 * NS_PER_MS)
+/* Rounds of the loop in which the end of the guest before shows, behind its last frames. */
+#define ACCEPT_ROUNDS 3
 
 /* Moderation: over one window so much in so many wakes, each below this, and how long a pause is. */
 #define MOD_WINDOW_NS NS_PER_MS
@@ -70,8 +72,9 @@ struct link_stream {
 	struct loop_timer accept_retry;
 	struct moderation mod;
 	int fd, listen_fd;
-	bool blocked; /* the socket was full; `out` goes first */
-	bool refused; /* another guest was, while this one is here: said once */
+	bool blocked;	 /* the socket was full; `out` goes first */
+	bool refused;	 /* another guest was, while this one is here: said once */
+	unsigned knocks; /* rounds that another guest has waited */
 	size_t in_off, in_len;
 	size_t out_off, out_len;
 	/* frames of one super-segment */
@@ -427,9 +430,13 @@ static int serve(struct link_stream *s, int fd)
 static void on_accept(struct loop_io *io, uint32_t revents)
 {
 	struct link_stream *s = container_of(io, struct link_stream, listen_io);
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), r;
+	int fd, r;
 
 	(void)revents;
+	if (s->fd >= 0 && s->knocks++ < ACCEPT_ROUNDS)
+		return;
+	s->knocks = 0;
+	fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return;
