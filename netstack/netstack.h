@@ -102,8 +102,11 @@ struct netstack_ops {
 		      const void *payload, size_t payload_len);
 	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
 	void (*link_up)(void *ctx);
-	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
-	void (*link_down)(void *ctx, bool last);
+	/*
+	 * May be NULL. The guest is gone and its flows have ended, for the reason why (valid
+	 * within the call); last: the link is over for good, even if nobody ever came.
+	 */
+	void (*link_down)(void *ctx, const char *why, bool last);
 	/*
 	 * May be NULL. A packet refused before a flow existed (limit, protocol). t
 	 * inbound: a datagram for a port of the guest's from where it sent none to;
