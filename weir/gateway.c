@@ -157,6 +157,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.flow_server_first = gateway_flow_server_first,
 		.flow_datagram = on_datagram,
 		.flow_waiting = gateway_flow_waiting,
+		.flow_passes = gateway_quic_passes,
 		.flow_end = gateway_flow_end,
 		.packet_refused = gateway_packet_refused,
 	};
