@@ -66,10 +66,10 @@ static void test_full_batch(void **state)
 	assert_int_equal(loop_new(&loop), 0);
 	r.sock = pair[0];
 	record_batch(&r, loop);
-	send_detail(&r, 1500); /* a string is cut at 2048 */
-	frame = r.pending - 1500;
+	send_detail(&r, 1700); /* a string is cut at 2048 */
+	frame = r.pending - 1700;
 	for (int i = 0; i < 3; i++)
-		send_detail(&r, 1500);
+		send_detail(&r, 1700);
 	send_detail(&r, MSG_TEXT_MAX - r.pending - 1 - frame);
 	assert_int_equal(r.pending, MSG_TEXT_MAX);
 	record_flush(&r);
