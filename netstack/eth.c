@@ -71,6 +71,52 @@ bool eth_send(struct netstack *ns, struct link_tx *tx)
 	return true;
 }
 
+/* As it lies in the guest's memory; it may write there, too. */
+static void capture_in_place(struct netstack *ns, const struct link_tx *tx, const struct iovec *iov,
+			     unsigned n)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		size_t take = MIN(iov[i].iov_len, LIMIT_FRAME - at);
+
+		memcpy(ns->scratch + at, iov[i].iov_base, take);
+		at += take;
+	}
+	ns->ops->frame(ns->ctx, false, tx->head, tx->head_len, ns->scratch, at);
+}
+
+int eth_send_in_place(struct netstack *ns, const struct link_tx *tx, size_t len,
+		      const struct eth_fill *fill)
+{
+	struct ns_link *l = ns->link;
+	struct iovec iov[LINK_ROOM_MAX];
+	unsigned n;
+	int r;
+
+	if (!l || !l->is_up || !l->drv->room || ns->link_full)
+		return -EOPNOTSUPP;
+	r = l->drv->room(l, tx->head_len, len, iov, &n);
+	if (r == -EAGAIN)
+		ns->link_full = true;
+	if (r < 0)
+		return r;
+	r = fill->fill(fill->ctx, iov, n, len);
+	if (r < 0) {
+		(void)l->drv->commit(l, NULL, 0);
+		return r == -EAGAIN ? -EIO : r;
+	}
+	r = l->drv->commit(l, tx, len);
+	if (r < 0)
+		return r == -EAGAIN ? -EIO : r;
+	ns_flush_later(ns);
+	ns->stats.frames_out++;
+	ns->stats.bytes_out += tx->head_len + len;
+	if (ns->ops->frame)
+		capture_in_place(ns, tx, iov, n);
+	return 0;
+}
+
 void eth_learn(struct netstack *ns, const uint8_t mac[6])
 {
 	if (is_group(mac))

@@ -73,12 +73,15 @@ static void full_checksum(const struct ip_out *o, uint8_t *head, size_t len)
 		put_be16(head + o->csum_off, 0xffff);
 }
 
-static bool send_whole(struct netstack *ns, const struct ip_out *o, size_t len)
+/* All headers of a packet that is one frame: len bytes from the transport header on. */
+static void build_head(struct netstack *ns, const struct ip_out *o, size_t len, uint8_t h[HEAD_MAX],
+		       struct link_tx *ret)
 {
-	uint8_t h[HEAD_MAX], *l4;
-	struct link_tx tx = { .head = h, .n_data = o->n_data };
+	uint8_t *l4;
 	bool four = o->src->family == 4;
 	size_t ip;
+
+	*ret = (struct link_tx){ .head = h, .gso = o->gso, .gso_size = o->gso_size };
 
 	eth_header(ns, h, four ? ETH_IP4 : ETH_IP6);
 	ip = ip_build_header(h + ETH_HEAD, o->src, o->dst, o->proto,
@@ -92,15 +95,22 @@ static bool send_whole(struct netstack *ns, const struct ip_out *o, size_t len)
 
 		csum_feed_pseudo(&c, o->src, o->dst, o->proto, len);
 		csum_store_partial(&c, l4 + o->csum_off);
-		tx.partial_csum = true;
-		tx.csum_start = (uint16_t)(ETH_HEAD + ip);
-		tx.csum_off = (uint16_t)o->csum_off;
+		ret->partial_csum = true;
+		ret->csum_start = (uint16_t)(ETH_HEAD + ip);
+		ret->csum_off = (uint16_t)o->csum_off;
 	} else {
 		full_checksum(o, l4, len);
 	}
-	tx.head_len = ETH_HEAD + ip + o->head_len;
-	tx.gso = o->gso;
-	tx.gso_size = o->gso_size;
+	ret->head_len = ETH_HEAD + ip + o->head_len;
+}
+
+static bool send_whole(struct netstack *ns, const struct ip_out *o, size_t len)
+{
+	uint8_t h[HEAD_MAX];
+	struct link_tx tx;
+
+	build_head(ns, o, len, h, &tx);
+	tx.n_data = o->n_data;
 	memcpy(tx.data, o->data, sizeof(tx.data));
 	return eth_send(ns, &tx);
 }
@@ -170,4 +180,18 @@ bool ip_send(struct netstack *ns, const struct ip_out *o)
 	if (o->gso || ip + len <= ns->cfg.mtu || o->n_data != 1)
 		return send_whole(ns, o, len);
 	return send_fragments(ns, o, len);
+}
+
+int ip_send_in_place(struct netstack *ns, const struct ip_out *o, size_t len,
+		     const struct eth_fill *fill)
+{
+	size_t ip = o->src->family == 4 ? 20 : IP6_HEAD, l4 = o->head_len + len;
+	uint8_t h[HEAD_MAX];
+	struct link_tx tx;
+
+	assert(o->proto == IPPROTO_TCP && o->n_data == 0);
+	if (!ns->mac_known || l4 > 65535 - ip || (!o->gso && ip + l4 > ns->cfg.mtu))
+		return -EOPNOTSUPP;
+	build_head(ns, o, l4, h, &tx);
+	return eth_send_in_place(ns, &tx, len, fill);
 }

@@ -97,9 +97,11 @@ struct link_driver {
 	int (*write)(struct ns_link *l, const struct link_tx *tx);
 	/*
 	 * Room for one frame with payload that is yet to be written, in the guest's
-	 * own memory where the link has it: up to want bytes behind head_len of
-	 * header. -EAGAIN as write(). Exactly one commit() (or cancel) follows
-	 * before any other call. NULL: the link has nothing better than write().
+	 * own memory: want bytes (not 0) behind head_len of header, all of them.
+	 * -EAGAIN as write(); other errors: write() may do better. On 0 exactly one
+	 * commit() (or cancel) follows before any other call. The guest can write
+	 * there meanwhile, and its VMM can take the memory away: then a system call
+	 * that is given the room fails with EFAULT. NULL: nothing better than write().
 	 */
 	int (*room)(struct ns_link *l, size_t head_len, size_t want,
 		    struct iovec iov[LINK_ROOM_MAX], unsigned *ret_n);

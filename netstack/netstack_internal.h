@@ -95,6 +95,10 @@ struct ip_out {
 
 /* True: sent (or lost for good). False: the link takes no more now, or it cannot be sent at all. */
 bool ip_send(struct netstack *ns, const struct ip_out *o);
+struct eth_fill;
+/* TCP with len bytes of payload that fill brings (o->data is empty); as eth_send_in_place(). */
+must_check int ip_send_in_place(struct netstack *ns, const struct ip_out *o, size_t len,
+				const struct eth_fill *fill);
 /* Bytes of a packet quoted in an ICMP error, as one piece: header with the given length. */
 size_t ip_build_header(uint8_t *ret, const struct ip_addr *src, const struct ip_addr *dst,
 		       uint8_t proto, uint8_t hop_limit, size_t payload_len);
@@ -103,6 +107,18 @@ void eth_input(struct netstack *ns, const struct link_rx *rx);
 bool eth_send(struct netstack *ns, struct link_tx *tx);
 /* Fills the 14 bytes; the guest's MAC must be known. */
 void eth_header(const struct netstack *ns, uint8_t *p, uint16_t type);
+/* Who writes payload to where the link wants it: exactly len bytes and 0, or a negative errno. */
+struct eth_fill {
+	int (*fill)(void *ctx, struct iovec *iov, unsigned n, size_t len);
+	void *ctx;
+};
+/*
+ * The same without a copy: len bytes (not 0) of payload, which fill brings, straight
+ * into the guest's memory. -EAGAIN: the link takes no more now. Any other error:
+ * nothing was sent, and eth_send() is to be tried.
+ */
+must_check int eth_send_in_place(struct netstack *ns, const struct link_tx *tx, size_t len,
+				 const struct eth_fill *fill);
 void eth_learn(struct netstack *ns, const uint8_t mac[6]);
 /* Ask for the guest's MAC now and again until it is known. */
 void eth_resolve(struct netstack *ns);
@@ -297,6 +313,8 @@ struct netstack_flow {
 	uint8_t peeks;	   /* since the last time it was */
 	uint64_t consumed; /* stream offset of the socket's first byte */
 	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
+	uint64_t seen;	   /* it held at least the bytes up to here */
+	bool much;	   /* the last look found it: the next one only counts */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;
@@ -448,6 +466,11 @@ bool relay_source_small(struct netstack_flow *f);
 void relay_source_took(struct netstack_flow *f, size_t n, bool all);
 /* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
 const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
+/* Are they in hand already, by the last call? */
+bool relay_source_at_hand(const struct netstack_flow *f, uint64_t off, size_t n);
+/* The same bytes to where iov says, n in all. Negative: not all of them; fetch may do better. */
+must_check int relay_source_fill(struct netstack_flow *f, uint64_t off, struct iovec *iov,
+				 unsigned n_iov, size_t n);
 bool relay_source_due(const struct netstack_flow *f);
 /* Something is acknowledged, and nothing will come back to it yet. */
 bool relay_source_waits(const struct netstack_flow *f);

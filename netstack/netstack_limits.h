@@ -99,6 +99,8 @@
 #define LIMIT_TCP_KEEP_IDLE_NS (7200 * NS_PER_S)
 /* The guest's own keep-alives make the host's socket send some: seconds. */
 #define LIMIT_TCP_KEEP_S 75
+/* Payload from here on is peeked straight into the guest's memory, where the link has room(). */
+#define LIMIT_IN_PLACE (4u << 10)
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

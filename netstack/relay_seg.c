@@ -13,18 +13,26 @@
 
 /* ---- the engine's side ------------------------------------------------ */
 
-static bool send_segment(struct netstack *ns, const struct netstack_tuple *t,
-			 const struct tcp_out *s, const uint8_t *payload)
+static struct ip_out tcp_packet(const struct netstack_tuple *t, const struct tcp_out *s)
 {
-	struct ip_out o = {
+	uint8_t gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
+
+	return (struct ip_out){
 		.src = &t->remote.addr,
 		.dst = &t->guest.addr,
 		.proto = IPPROTO_TCP,
 		.head = s->head,
 		.head_len = s->head_len,
 		.csum_off = 16,
+		.gso = s->gso_size ? gso : LINK_GSO_NONE,
 		.gso_size = s->gso_size,
 	};
+}
+
+static bool send_segment(struct netstack *ns, const struct netstack_tuple *t,
+			 const struct tcp_out *s, const uint8_t *payload)
+{
+	struct ip_out o = tcp_packet(t, s);
 
 	for (unsigned i = 0; i < 2 && !s->external; i++)
 		if (s->data[i].len)
@@ -34,27 +42,63 @@ static bool send_segment(struct netstack *ns, const struct netstack_tuple *t,
 		o.n_data = 1;
 		o.data[0] = (struct iovec){ (void *)(uintptr_t)payload, s->data_len };
 	}
-	if (s->gso_size)
-		o.gso = t->guest.addr.family == 4 ? LINK_GSO_TCP4 : LINK_GSO_TCP6;
 	return ip_send(ns, &o);
+}
+
+struct in_place {
+	struct netstack_flow *f;
+	uint64_t offset;
+};
+
+static int fill(void *ctx, struct iovec *iov, unsigned n, size_t len)
+{
+	const struct in_place *p = ctx;
+
+	return relay_source_fill(p->f, p->offset, iov, n, len);
+}
+
+/* From the socket straight into the guest's memory: 0, -EAGAIN, or an error: not that way. */
+static int send_in_place(struct netstack_flow *f, const struct tcp_out *s)
+{
+	struct in_place p = { f, s->offset };
+	struct eth_fill how = { fill, &p };
+	struct ip_out o;
+
+	if (s->data_len < LIMIT_IN_PLACE || relay_source_at_hand(f, s->offset, s->data_len))
+		return -EOPNOTSUPP;
+	o = tcp_packet(&f->t, s);
+	return ip_send_in_place(f->ns, &o, s->data_len, &how);
+}
+
+/* False: the link takes no more, or cannot send it at all. */
+static bool send_external(struct netstack_flow *f, const struct tcp_out *s)
+{
+	const uint8_t *payload;
+	int r;
+
+	if (f->ns->link_full)
+		return false;
+	r = send_in_place(f, s);
+	if (r == 0 || r == -EAGAIN)
+		return r == 0;
+	payload = relay_source_fetch(f, s->offset, s->data_len);
+	if (payload)
+		return send_segment(f->ns, &f->t, s, payload);
+	/* The connection cannot go on; relay_tcp_run() ends it. */
+	f->lost = true;
+	flow_work(f);
+	return true;
 }
 
 static bool on_emit(struct tcp *t, const struct tcp_out *s)
 {
 	struct netstack_flow *f = tcp_owner(t);
-	const uint8_t *payload = NULL;
+	bool sent;
 
 	if (f->state == FLOW_DEAD)
 		return true;
-	if (s->external && !f->ns->link_full) {
-		payload = relay_source_fetch(f, s->offset, s->data_len);
-		if (!payload) { /* the connection cannot go on; relay_tcp_run() ends it */
-			f->lost = true;
-			flow_work(f);
-			return true;
-		}
-	}
-	if (!(s->external && !payload) && send_segment(f->ns, &f->t, s, payload)) {
+	sent = s->external ? send_external(f, s) : send_segment(f->ns, &f->t, s, NULL);
+	if (sent) {
 		f->c.packets_down++;
 		return true;
 	}

@@ -22,6 +22,10 @@
  * The kernel keeps a copy of our position. peek_at mirrors it, and this file
  * alone moves it: forwards by what was peeked, never below `consumed`.
  *
+ * Where the link has room() in the guest's memory, a look at a flow that moves much
+ * only counts what there is (FIONREAD); each segment is then peeked straight to its
+ * place (relay_source_fill): the kernel's copy is the only one.
+ *
  * Who stops reading is always called again. no_room is set only with the
  * engine's promise of TCP_WRITABLE (tcp_tx_wait), in_ready becomes false only
  * by a read that emptied the queue, bytes that are all acknowledged are taken
@@ -101,15 +105,14 @@ static ssize_t peek(struct netstack_flow *f, uint8_t *p, size_t n)
 	return r;
 }
 
-/* The window is closed: how much waits is all that matters now (the persist timer). */
-static ssize_t count(struct netstack_flow *f)
+/* How much waits, LIMIT_TSO at most; less than want is what there is at this moment. */
+static size_t count(struct netstack_flow *f, size_t want)
 {
 	int queued = 0;
-	size_t known = (size_t)(f->committed - f->consumed);
 
-	if (ioctl(f->fd, FIONREAD, &queued) < 0 || queued < 0 || (size_t)queued <= known)
-		return 0;
-	return (ssize_t)MIN((size_t)queued - known, (size_t)LIMIT_TSO);
+	if (f->seen < f->committed + want && ioctl(f->fd, FIONREAD, &queued) == 0 && queued > 0)
+		f->seen = MAX(f->seen, f->consumed + (size_t)queued);
+	return f->seen > f->committed ? (size_t)MIN(f->seen - f->committed, (uint64_t)LIMIT_TSO) : 0;
 }
 
 static ssize_t supply(struct netstack_flow *f, size_t n)
@@ -136,6 +139,24 @@ void relay_source_took(struct netstack_flow *f, size_t n, bool all)
 	loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_HOST_ACK_NS);
 }
 
+/* A look that does not copy: bytes supplied, 0: it takes a real one. */
+static ssize_t look(struct netstack_flow *f, size_t want)
+{
+	const struct ns_link *l = f->ns->link;
+	size_t n;
+
+	if (!f->much || want < LIMIT_IN_PLACE || !l || !l->drv->room)
+		return 0;
+	n = MIN(count(f, want), want);
+	f->much = n >= LIMIT_IN_PLACE;
+	if (!f->much)
+		return 0;
+	f->peeks += f->peeks < UINT8_MAX;
+	if (n < want && !f->drain)
+		f->in_ready = false;
+	return supply(f, n);
+}
+
 ssize_t relay_source_peek(struct netstack_flow *f)
 {
 	struct netstack *ns = f->ns;
@@ -146,12 +167,17 @@ ssize_t relay_source_peek(struct netstack_flow *f)
 	if (!may)
 		return -EDQUOT;
 	want = MIN(tcp_tx_wanted(f->tcp), may);
+	/* The window is closed: how much waits is all that matters now (the persist timer). */
 	if (!want) {
-		r = count(f);
-		if (r > 0)
-			return supply(f, MIN((size_t)r, may));
+		size_t waits = count(f, LIMIT_TSO);
+
+		if (waits)
+			return supply(f, MIN(waits, may));
 		want = 1; /* nothing, an error, or the end */
 	}
+	r = look(f, want);
+	if (r)
+		return r;
 	r = seek(f, f->committed);
 	if (r == 0)
 		r = peek(f, ns->peek_buf, want);
@@ -160,6 +186,7 @@ ssize_t relay_source_peek(struct netstack_flow *f)
 	if (r <= 0)
 		return r;
 	f->peeks += f->peeks < UINT8_MAX;
+	f->much = (size_t)r >= LIMIT_IN_PLACE;
 	if ((size_t)r < want)
 		f->in_ready = f->drain;
 	ns->peeked = f;
@@ -170,15 +197,44 @@ ssize_t relay_source_peek(struct netstack_flow *f)
 	return r;
 }
 
+bool relay_source_at_hand(const struct netstack_flow *f, uint64_t off, size_t n)
+{
+	const struct netstack *ns = f->ns;
+
+	return ns->peeked == f && off >= ns->peeked_at && off + n <= ns->peeked_at + ns->peeked_len;
+}
+
+static bool there(const struct netstack_flow *f, uint64_t off, size_t n)
+{
+	return f->fd >= 0 && off >= f->consumed && off + n <= f->committed && n <= LIMIT_FRAME;
+}
+
+int relay_source_fill(struct netstack_flow *f, uint64_t off, struct iovec *iov, unsigned n_iov,
+		      size_t n)
+{
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = n_iov };
+	ssize_t r;
+
+	if (!there(f, off, n) || seek(f, off) < 0)
+		return -EIO;
+	do
+		r = recvmsg(f->fd, &m, MSG_PEEK | MSG_DONTWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno; /* EFAULT: that memory is gone; a copy finds out whose */
+	f->peek_at += (size_t)r;
+	return (size_t)r == n ? 0 : -EIO; /* an urgent mark ends a read early */
+}
+
 const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n)
 {
 	struct netstack *ns = f->ns;
 	size_t got = 0;
 	ssize_t r;
 
-	if (ns->peeked == f && off >= ns->peeked_at && off + n <= ns->peeked_at + ns->peeked_len)
+	if (relay_source_at_hand(f, off, n))
 		return ns->peek_buf + (off - ns->peeked_at);
-	if (f->fd < 0 || off < f->consumed || off + n > f->committed || n > LIMIT_FRAME)
+	if (!there(f, off, n))
 		return NULL;
 	ns->peeked = NULL;
 	if (seek(f, off) < 0)

@@ -62,10 +62,10 @@ static bool can_receive(const struct link_vhost *v)
 }
 
 /*
- * At least `least` bytes, up to need. -EAGAIN: a kick has been asked for, and
+ * All that is needed. -EAGAIN: a kick has been asked for, and
  * nothing had come when it was; writable() is owed. -EMSGSIZE: it never fits.
  */
-static int gather(struct link_vhost *v, size_t least, size_t need)
+static int gather(struct link_vhost *v, size_t need)
 {
 	struct vring *q = &v->dev.q[VHOST_RX];
 
@@ -79,7 +79,7 @@ static int gather(struct link_vhost *v, size_t least, size_t need)
 
 		if (r < 0)
 			return r;
-		if (v->g.len >= least) {
+		if (v->g.len >= need) {
 			vring_quiet(q);
 			return 0;
 		}
@@ -138,7 +138,7 @@ static int put_frame(struct link_vhost *v, const struct link_tx *tx)
 {
 	size_t need = vhost_net_head(&v->dev) + link_tx_len(tx);
 	struct vhost_at head, a;
-	int r = gather(v, need, need);
+	int r = gather(v, need);
 
 	if (r < 0)
 		return r;
@@ -263,16 +263,23 @@ int vhost_net_room(struct ns_link *l, size_t head_len, size_t want, struct iovec
 	struct link_vhost *v = link_vhost(l);
 	size_t head = vhost_net_head(&v->dev) + head_len;
 	struct vhost_at a;
-	int r = v->late.len ? -EAGAIN : gather(v, head + 1, head + want);
+	int r;
 
+	if (!want)
+		return -EINVAL;
+	r = v->late.len ? -EAGAIN : gather(v, head + want);
 	v->rx_wait |= r == -EAGAIN;
 	if (r < 0)
 		return r;
-	v->gathered = true;
-	v->room_head = head_len;
 	a = (struct vhost_at){ .iov = v->g.iov, .n = v->g.n_iov };
 	vhost_at_skip(&a, head);
-	(void)vhost_at_pieces(&a, iov, LINK_ROOM_MAX, want, ret_n);
+	/* In more pieces than one system call is given. */
+	if (vhost_at_pieces(&a, iov, LINK_ROOM_MAX, want, ret_n) != want) {
+		ungather(v);
+		return -EMSGSIZE;
+	}
+	v->gathered = true;
+	v->room_head = head_len;
 	return 0;
 }
 

@@ -6,7 +6,7 @@ packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libs
 	libtomlplusplus-dev libcmocka-dev ca-certificates'
 packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
 	openssh-server git curl dpkg util-linux'
-packages_demo="bind9-dnsutils procps"
+packages_demo="bind9-dnsutils procps busybox traceroute"
 packages_test="python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
 	iputils-ping iputils-tracepath traceroute busybox isc-dhcp-client microsocks openssl procps clang clang-format
 	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod"
@@ -39,8 +39,11 @@ packages_ensure() {
 	rc=0
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null; } || rc=$?
 	[ -z "$guard" ] || rm -f "$guard"
-	case $missing in
-	*openssh-server*) systemctl disable ssh >/dev/null 2>&1 || : ;; # a container may have no systemd
-	esac
+	# Nor with the next start. A container may have no systemd.
+	for service in openssh-server:ssh unbound:unbound iodine:iodined; do
+		case "$missing " in
+		*" ${service%%:*} "*) systemctl disable "${service#*:}" >/dev/null 2>&1 || : ;;
+		esac
+	done
 	return $rc
 }

@@ -88,11 +88,12 @@ e2e_pytest() {
 		-p no:cacheprovider --tb=short "$@"
 }
 
-# e2e_end NAME STATUS BUILD [PYTEST OPTION...]
+# e2e_end NAME STATUS BUILD [PYTEST OPTION...], with the environment of its run
 #
 # The runs share two processors with each other and with whatever else the machine does, and tests of
-# time fail there that are right. So a handful of failures gets a second chance, alone: what fails again
-# has failed, and what needed the chance is named.
+# time fail there that are right. So a handful of failures gets a second chance, alone and with more
+# patience: what fails again has failed, and what needed the chance is named. Errors of fixtures, a run
+# that crashed or was out of time, and more than a handful get none.
 e2e_end() {
 	name=$1 rc=$2 dir=$3 log=$logs/$(echo "$1" | tr " " -).e2e
 	shift 3
@@ -101,12 +102,19 @@ e2e_end() {
 	[ "$rc" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
 	[ -z "$good" ] && [ "$bad" -eq 0 ] && bad=1
 	grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-160 | sed 's/^/    /'
-	failures=$(sed -n 's/^FAILED \([^ ]*\)\( - .*\)\{0,1\}$/\1/p' "$log")
-	if [ "$bad" -gt 0 ] && [ "$bad" -le 4 ] && [ "$(echo "$failures" | wc -w)" -eq "$bad" ] &&
-		ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
-			e2e_pytest 300 "$dir" "$@" $failures >"$log.again" 2>&1; then
-		echo "$failures" | sed "s/^/    passed alone, after failing beside other work: /"
-		good=$((${good:-0} + bad)) bad=0
+	failures=$(sed -n 's/^FAILED \(.*\)$/\1/p' "$log" | sed 's/ - .*//')
+	if [ "$bad" -gt 0 ] && [ "$bad" -le 4 ] && [ "$(echo "$failures" | wc -l)" -eq "$bad" ] &&
+		[ -n "$failures" ]; then
+		# One name a line, some with spaces and brackets.
+		if echo "$failures" | (
+			while IFS= read -r test; do set -- "$@" "$test"; done
+			WEIR_E2E_SLACK=6 e2e_pytest 600 "$dir" "$@"
+		) >"$log.again" 2>&1; then
+			echo "$failures" | sed "s/^/    passed alone, after failing beside other work: /"
+			good=$((${good:-0} + bad)) bad=0
+		else
+			tail -n 30 "$log.again" | sed 's/^/    again | /'
+		fi
 	fi
 	tally "end to end: $name" "${good:-0}" "$bad" "$log"
 }
@@ -192,8 +200,11 @@ fi
 # What is left over from the runs side by side has the machine to itself now.
 if [ -n "$sanitizers" ]; then
 	wait "$sanitizers"
-	e2e_end sanitizers $? build-asan
+	ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 e2e_end sanitizers $? build-asan
 fi
-[ -z "${normal:-}" ] || e2e_end normal "$normal" build
+if [ -n "${normal:-}" ]; then
+	[ "$mode" = all ] || export WEIR_E2E_BYTES=67108864
+	e2e_end normal "$normal" build
+fi
 [ -z "${user:-}" ] || e2e_end "by an ordinary user" "$user" build -m user --weir-user nobody
 finish

@@ -5,7 +5,9 @@
  *   tap      TUNSETIFF, its queue made long enough
  *   fd       what it is decides: a tap, a stream, datagrams; checked, not trusted
  *   sockets  made with the mode that was asked for; a name that is taken is
- *            freed only when nobody listens behind it
+ *            freed only when nobody listens behind it. Two gateways that start
+ *            on one name take turns: a name that one has freed and taken must not be
+ *            freed by the other.
  */
 #include "weir/link_open.h"
 
@@ -13,15 +15,21 @@
 
 #include <fcntl.h>
 #include <net/if.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* One machine at a time; others that try wait for it to leave. */
 #define LINK_BACKLOG 4
+/* Of 100 ms each: who is going may take this long, and another gateway in the same folder this. */
+#define PROBES 5
+#define TURN_TRIES 100
 
 /* ---- taps ------------------------------------------------------------------------ */
 
@@ -167,11 +175,41 @@ static int connect_path(int fd, const char *path)
 	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 }
 
-/* A name that is taken: by a socket nobody answers at any more, or by what must stay. */
-static int free_name(const struct link_config *l, int type, struct conf_error *err)
+static void pause_a_little(void)
 {
-	cleanup_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct timespec t = { .tv_nsec = (long)(100 * NS_PER_MS) };
+
+	nanosleep(&t, NULL);
+}
+
+/*
+ * Whether a socket is still behind the name, without being its guest: none of
+ * ours is of this type, which the kernel says before it connects. Processes of a
+ * weir that was killed this moment have a moment to go.
+ */
+static int probe(const char *path)
+{
+	int r = -EADDRINUSE;
+
+	for (unsigned i = 0; i < PROBES && r != -ECONNREFUSED && r != -ENOENT; i++) {
+		cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			return -errno;
+		if (i)
+			pause_a_little();
+		r = fd_set_nonblock(fd, true);
+		if (r == 0)
+			r = connect_path(fd, path);
+	}
+	return r;
+}
+
+/* A name that is taken: by a socket nobody has any more, or by what must stay. */
+static int free_name(const struct link_config *l, struct conf_error *err)
+{
 	struct stat st;
+	int r;
 
 	if (lstat(l->path, &st) < 0)
 		return 0;
@@ -181,7 +219,8 @@ static int free_name(const struct link_config *l, int type, struct conf_error *e
 			       S_ISLNK(st.st_mode) ? "a symbolic link" : what_it_is(st.st_mode));
 		return -EEXIST;
 	}
-	if (fd < 0 || connect_path(fd, l->path) != -ECONNREFUSED) {
+	r = probe(l->path);
+	if (r != -ECONNREFUSED && r != -ENOENT) {
 		conf_error_set(err,
 			       "%s: somebody listens there already; take another path, or "
 			       "%s",
@@ -205,13 +244,39 @@ static int bind_path(int fd, const struct link_config *l)
 	return r;
 }
 
+/* The folder, locked; -1 where it may not be read, and then there are no turns. */
+static int take_turn(const struct link_config *l, int *ret, struct conf_error *err)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	cleanup_close int fd = -1;
+
+	snprintf(path, sizeof(path), "%s", l->path);
+	fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == EACCES ? 0 : -errno;
+	for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (i == TURN_TRIES) {
+			conf_error_set(err, "%s: somebody holds a lock on its folder; take another",
+				       l->text);
+			return -EBUSY;
+		}
+		pause_a_little();
+	}
+	*ret = steal_fd(&fd);
+	return 0;
+}
+
 static int make_socket(const struct link_config *l, int type, struct link_handle *h,
 		       struct conf_error *err)
 {
-	cleanup_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cleanup_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), turn = -1;
 	struct stat st;
-	int r = fd < 0 ? -errno : free_name(l, type, err);
+	int r = fd < 0 ? -errno : take_turn(l, &turn, err);
 
+	if (r == 0)
+		r = free_name(l, err);
 	if (r == 0)
 		r = bind_path(fd, l);
 	if (r == 0) {
@@ -292,11 +357,11 @@ void link_close(struct link_handle *h)
 {
 	struct stat st;
 
-	fd_close(h->fd);
-	h->fd = -1;
-	/* Who replaced it by one of their own keeps that. */
+	/* Who replaced it by one of their own keeps that. While ours is open its inode is no other's. */
 	if (h->made && lstat(h->made, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino)
 		unlink(h->made);
+	fd_close(h->fd);
+	h->fd = -1;
 	free(h->made);
 	h->made = NULL;
 }

@@ -8,7 +8,7 @@
 
 #include "weir/run_internal.h"
 
-/* Both files that were asked for, complete before the gateway says that it is ready. */
+/* Both files that were asked for, complete before the gateway says that it is ready. Replaced whole, never followed. */
 must_check int run_link_out(const struct run *r, struct conf_error *err);
 
 #endif

@@ -16,9 +16,22 @@ done
 mkdir -p "$dir"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-pkg=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-[0-9]/ { print $2; exit }')
-[ -n "$pkg" ] || { echo "guest-linux.sh: no package of a kernel is known: apt-get update" >&2; exit 1; }
-(cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "$pkg" && dpkg-deb -x ./*.deb root && rm ./*.deb)
+fail() {
+	echo "guest-linux.sh: $*" >&2
+	exit 1
+}
+kernel() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $2; exit }'; }
+# Five minutes at most, whatever the mirror does.
+apt() { timeout -k 5 300 apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 "$@"; }
+pkg=$(kernel)
+if [ -z "$pkg" ] && [ "$(id -u)" -eq 0 ]; then
+	apt update || :
+	pkg=$(kernel)
+fi
+[ -n "$pkg" ] || fail "no package of a kernel is known (linux-image-cloud-amd64): as root, apt-get update"
+(cd "$tmp" && apt -o APT::Sandbox::User=root download "$pkg") ||
+	fail "$pkg cannot be downloaded: is a Debian mirror reachable? What is known may be old: apt-get update"
+(cd "$tmp" && dpkg-deb -x ./*.deb root && rm ./*.deb)
 [ -d "$tmp/root/lib/modules" ] || ln -s usr/lib "$tmp/root/lib"
 version=$(ls "$tmp/root/lib/modules")
 depmod -b "$tmp/root" "$version"

@@ -266,6 +266,27 @@ def test_names_that_are_taken(weir, gateway):
     assert third.end()[0] == 0 and not os.path.exists(path)
 
 
+@pytest.mark.user
+def test_many_at_once_for_one_name(weir, gateway):
+    """One of them gets the socket that was left behind; the others find it served."""
+    path = weir.path("link.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.bind(path)
+        os.chmod(path, 0o777)
+    many = [gateway("stream:" + path, ready=False) for _ in range(5)]
+    assert wait_for(lambda: sum(g.p.poll() is None for g in many) == 1)
+    one = [g for g in many if g.p.poll() is None]
+    for g in many:
+        if g not in one:
+            rc, _, err = g.end(None)
+            assert rc == 125 and "somebody listens there already" in err, err
+    assert one[0].p.stdout.readline().startswith("weir: ready: ")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.connect(path)
+        assert wait_for(lambda: one[0].events("run", event="link_up"))
+    assert one[0].end()[0] == 0 and not os.path.exists(path)
+
+
 BAD = [
     (["--link", "tap"], "a link is tap:NAME"), (["--link", "tun:x"], "a link is tap:NAME"),
     (["--link", ""], "--link"), ([], "--link is missing"), (["--link", "tap:"], "interface"),
@@ -373,6 +394,33 @@ def test_secret_and_trust_for_the_machine(weir, lab, gateway):
     assert rc == 0 and json.loads(out)["authorized"] is True, (out, err)
     assert lab.token not in out
     assert g.events("secret") and g.end()[0] == 0
+
+
+@pytest.mark.user
+def test_written_files_are_new_ones(weir, gateway):
+    """Who has the old file open or linked gets nothing; links are not followed; both or none."""
+    ca, env, path = weir.file("ca.pem", "old"), weir.file("guest.env", "old"), weir.path("link.sock")
+    for name in (ca, env):
+        os.chmod(name, 0o666)
+        os.chmod(os.path.dirname(name), 0o777)
+        os.link(name, name + ".link")
+    flags = ["--secret", "LAB_TOKEN@api.example.com", "--ca-out", ca, "--env-out"]
+    g = gateway("stream:" + path, flags=[*flags, env])
+    for name, mode in ((ca, 0o644), (env, 0o600)):
+        assert stat.S_IMODE(os.stat(name).st_mode) == mode and os.stat(name).st_nlink == 1
+        with open(name + ".link", encoding="ascii") as f:
+            assert f.read() == "old"
+    assert g.end()[0] == 0
+    with open(ca, encoding="ascii") as f:
+        before = f.read()
+    os.symlink(env + ".link", env + ".to")
+    p = weir.call_as("gateway", "--link", "stream:" + path, *flags, env + ".to")
+    assert p.returncode == 125 and "is a symbolic link" in p.stderr, p
+    with open(ca, encoding="ascii") as f, open(env + ".link", encoding="ascii") as old:
+        assert f.read() == before and old.read() == "old"
+    assert not [x for x in os.listdir(os.path.dirname(ca)) if x.startswith(os.path.basename(ca) + ".")
+                and not x.endswith(".link")]
+    assert not os.path.exists(path)
 
 
 @pytest.mark.user
