@@ -160,7 +160,10 @@ def test_dgram(weir, gateway, machine):  # noqa: F811
 def test_tap(weir, gateway, machine):  # noqa: F811
     """QEMU's tap and weir's on a bridge: Firecracker and Cloud Hypervisor open theirs the same way."""
     root_only(weir)
-    for words in ("link add br0 type bridge", "link set br0 up",
+    subprocess.run(["ip", "link", "add", "br0", "type", "bridge"], check=True)
+    subprocess.run(["sysctl", "-qw", "net.ipv6.conf.br0.disable_ipv6=1", "net.ipv4.conf.br0.rp_filter=1"],
+                   check=True)
+    for words in ("link set br0 up",
                   "tuntap add vm0 mode tap vnet_hdr", "tuntap add weir0 mode tap vnet_hdr",
                   "link set vm0 txqueuelen 20000 master br0 up", "link set weir0 master br0 up"):
         subprocess.run(["ip", *words.split()], check=True)
