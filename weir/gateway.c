@@ -157,6 +157,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.flow_server_first = gateway_flow_server_first,
 		.flow_datagram = on_datagram,
 		.flow_waiting = gateway_flow_waiting,
+		.flow_passes = gateway_quic_passes,
 		.flow_end = gateway_flow_end,
 		.packet_refused = gateway_packet_refused,
 	};
@@ -186,6 +187,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 	if (gw->capture)
 		ops.frame = on_frame;
 	memcpy(cfg.gateway_mac, net->gateway_mac, sizeof(cfg.gateway_mac));
+	memcpy(cfg.guest_mac, net->guest_mac, sizeof(cfg.guest_mac));
 	pool_init(&gw->flow_pool, sizeof(struct flow),
 		  (size_t)cfg.max_tcp + cfg.max_udp + cfg.max_icmp);
 	r = netstack_new(gw->loop, kind, link, &cfg, &ops, gw, &gw->ns);

@@ -2,6 +2,35 @@
 /* vhost-user messages: the orders VMMs send them in, what is refused, pauses, reboots, reconnects. */
 #include "vhost_rig.h"
 
+static void with_mac(struct netstack_config *cfg)
+{
+	memcpy(cfg->guest_mac, mac_guest, 6);
+}
+
+/* The guest's MAC, for VMMs that ask; without one the feature is not offered. */
+static void test_mac(void **state)
+{
+	uint8_t config[12 + 60] = { 0 };
+	uint32_t size = 60;
+	struct vrig v;
+
+	(void)state;
+	vrig_open(&v, drv_all, false);
+	assert_false(vmm_ask(&v.d, v.r.loop, 1) & VHOST_F(VHOST_F_MAC));
+	vrig_stop(&v);
+	vrig_adjust = with_mac;
+	vrig_open(&v, drv_all | VHOST_F(VHOST_F_MAC), false);
+	vrig_adjust = NULL;
+	vmm_start(&v.d, v.r.loop); /* it is offered, and may be accepted */
+	memcpy(config + 4, &size, 4);
+	vmm_send(&v.d, 24, 1, config, sizeof(config), NULL, 0);
+	assert_int_equal(vmm_reply(&v.d, v.r.loop, 24, config, sizeof(config)), sizeof(config));
+	assert_memory_equal(config + 12, mac_guest, 6);
+	drv_rx_fill(&v.d);
+	assert_true(vrig_alive(&v));
+	vrig_stop(&v);
+}
+
 /* Cloud Hypervisor's order: all sizes first, addresses before bases, enabled last. */
 static void test_order_of_cloud_hypervisor(void **state)
 {
@@ -450,6 +479,7 @@ static void test_reboot(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_order_of_cloud_hypervisor),
 		cmocka_unit_test(test_order_kick_first),
 		cmocka_unit_test(test_reply_ack),
