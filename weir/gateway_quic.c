@@ -27,12 +27,12 @@ enum looks_like {
 	QUIC_OLDER, /* drafts and Google's own: keys of their own, which some servers still know */
 };
 
-/* Cheap, for all that is no QUIC: long header, fixed bit, a version that was ever in use. */
+/* Cheap, for all that is no QUIC: long header, a version that was ever in use. */
 static enum looks_like begins_like(const uint8_t *p, size_t len)
 {
 	uint32_t version;
 
-	if (len < 7 || (p[0] & 0xc0) != 0xc0)
+	if (len < 7 || !(p[0] & 0x80))
 		return NO_QUIC;
 	version = get_be32(p + 1);
 	if (version == 1 || version == 0x6b3343cf)
