@@ -107,8 +107,11 @@ struct netstack_ops {
 		      const void *payload, size_t payload_len);
 	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
 	void (*link_up)(void *ctx);
-	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
-	void (*link_down)(void *ctx, bool last);
+	/*
+	 * May be NULL. The guest is gone and its flows have ended, for the reason why (valid
+	 * within the call); last: the link is over for good, even if nobody ever came.
+	 */
+	void (*link_down)(void *ctx, const char *why, bool last);
 	/*
 	 * May be NULL. A packet refused before a flow existed (limit, protocol). t
 	 * inbound: a datagram for a port of the guest's from where it sent none to;
@@ -141,6 +144,11 @@ struct netstack_autoconf {
 
 struct netstack_config {
 	uint8_t gateway_mac[6];
+	/*
+	 * What a VMM that asks (VHOST_USER) is told to give its guest; all zero: its own choice.
+	 * A guest with another one is served all the same.
+	 */
+	uint8_t guest_mac[6];
 	struct ip_addr gateway4, gateway6; /* answered by ARP/NDP; everything else goes via them */
 	struct ip_addr guest4, guest6;	   /* other sources are dropped and counted */
 	uint16_t mtu;			   /* of the link, 1280..65520 */

@@ -145,10 +145,11 @@ static void rig_frame_cb(void *ctx, bool from_guest, const void *head, size_t he
 	assert_true((head || !head_len) && (payload || !payload_len));
 }
 
-static void rig_down_cb(void *ctx, bool last)
+static void rig_down_cb(void *ctx, const char *why, bool last)
 {
 	struct rig *r = ctx;
 
+	assert_true(why && *why);
 	r->downs++;
 	r->down_last = last;
 }
