@@ -86,6 +86,11 @@ const uint8_t *netstack_flow_waiting(const struct netstack_flow *f, size_t i, si
 	return p->bytes + p->payload;
 }
 
+void netstack_flow_watch(struct netstack_flow *f, bool on)
+{
+	f->watched = on && f->t.proto == NETSTACK_UDP && f->ns->ops->flow_passes;
+}
+
 void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold)
 {
 	struct netstack *ns = f->ns;

@@ -127,6 +127,7 @@ static void end_flows(struct netstack *ns)
 static void on_down(struct ns_link *l, bool last)
 {
 	struct netstack *ns = l->ctx;
+	bool was_up = l->is_up;
 
 	ns_enter(ns);
 	l->is_up = false;
@@ -134,8 +135,9 @@ static void on_down(struct ns_link *l, bool last)
 	guest6_forget(ns);
 	router_stop(ns);
 	end_flows(ns);
-	if (!ns->dying && ns->ops->link_down)
-		ns->ops->link_down(ns->ctx, last);
+	/* Who only knocked was no guest. */
+	if (!ns->dying && ns->ops->link_down && (was_up || last))
+		ns->ops->link_down(ns->ctx, l->why ? l->why : "its socket is gone", last);
 	ns_leave(ns);
 }
 
@@ -162,7 +164,7 @@ static bool autoconf_ok(const struct netstack_config *c)
 static bool config_ok(const struct netstack_config *c)
 {
 	return autoconf_ok(c) && c->mtu >= 1280 && c->mtu <= 65520 && !(c->gateway_mac[0] & 1) &&
-	       (c->guest4.family == 0 || c->guest4.family == 4) &&
+	       !(c->guest_mac[0] & 1) && (c->guest4.family == 0 || c->guest4.family == 4) &&
 	       (c->gateway4.family == 0 || c->gateway4.family == 4) &&
 	       (c->guest6.family == 0 || c->guest6.family == 6) &&
 	       (c->gateway6.family == 0 || c->gateway6.family == 6);
@@ -192,6 +194,14 @@ static void init_link_local(struct netstack *ns)
 	};
 }
 
+static int vhost_open(struct netstack *ns, int fd, const struct link_events *e)
+{
+	static const uint8_t none[6];
+	const uint8_t *mac = memcmp(ns->cfg.guest_mac, none, 6) ? ns->cfg.guest_mac : NULL;
+
+	return link_vhost_new(ns->loop, fd, ns->cfg.mtu, mac, e, ns, &ns->link);
+}
+
 static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 {
 	static const struct link_events events = { on_readable, on_writable, on_up, on_down };
@@ -206,7 +216,7 @@ static int link_open(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	case NETSTACK_LINK_DGRAM:
 		return link_dgram_new(ns->loop, fd, &events, ns, &ns->link);
 	case NETSTACK_LINK_VHOST_USER:
-		return link_vhost_new(ns->loop, fd, ns->cfg.mtu, NULL, &events, ns, &ns->link);
+		return vhost_open(ns, fd, &events);
 	}
 	return -EINVAL;
 }
@@ -282,8 +292,11 @@ int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	int r;
 
 	ns_enter(ns);
-	if (old && old->is_up)
+	if (old && old->is_up) {
+		old->why = kind == NETSTACK_LINK_NONE ? "the machine's socket is gone"
+						      : "another machine has come";
 		on_down(old, false);
+	}
 	ns->link = NULL;
 	ns->link_full = false;
 	if (old)

@@ -266,7 +266,8 @@ struct netstack_flow {
 	struct netstack_counts c;
 	void *user;
 	uint8_t state;
-	bool local; /* UDP, ICMP: the owner answers */
+	bool local;   /* UDP, ICMP: the owner answers */
+	bool watched; /* UDP: the owner is asked about each datagram */
 
 	int fd; /* TCP; datagrams have their socket in sock */
 	struct loop_io io;

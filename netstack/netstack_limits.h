@@ -21,6 +21,8 @@
 #define LIMIT_VHOST_MERGE 256
 /* Messages of the VMM per turn. */
 #define LIMIT_VHOST_MESSAGES 32
+/* One that connects and says nothing, or stops within a message, would keep out who waits. */
+#define LIMIT_VHOST_PATIENCE_NS (10 * NS_PER_S)
 
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8

@@ -22,124 +22,7 @@
 #ifndef WEIR_NETSTACK_VHOST_INT_H
 #define WEIR_NETSTACK_VHOST_INT_H
 
-#include <signal.h>
-
-#include "netstack/link.h"
-#include "netstack/netstack_limits.h"
-
-/* ---- guest memory ------------------------------------------------------- */
-
-struct vhost_region {
-	uint64_t gpa, uva, size; /* as the guest and as the VMM count */
-	uint8_t *host;		 /* where gpa is here */
-	void *map;
-	size_t map_len;
-	unsigned guard;
-};
-
-struct vhost_mem {
-	unsigned n, last; /* last: the region found last, tried first */
-	struct vhost_region r[LIMIT_VHOST_REGIONS];
-	sig_atomic_t volatile *broken; /* set when memory of ours was taken away */
-};
-
-/* One line of SET_MEM_TABLE. */
-struct vhost_region_in {
-	uint64_t gpa, size, uva, offset;
-};
-
-/*
- * Map what in describes; fds stay the caller's. All or nothing; -errno, and *ret_why says
- * what was wrong.
- */
-must_check int vhost_mem_map(struct vhost_mem *m, const struct vhost_region_in *in, const int *fds,
-			     unsigned n, const char **ret_why);
-void vhost_mem_unmap(struct vhost_mem *m);
-/* Guest-physical: NULL, or where it is and how much of len follows there without a gap. */
-uint8_t *vhost_mem_gpa(struct vhost_mem *m, uint64_t gpa, uint64_t len, uint64_t *ret_len);
-/* The VMM's address: len bytes in one piece, or NULL. */
-uint8_t *vhost_mem_uva(const struct vhost_mem *m, uint64_t uva, uint64_t len);
-
-/*
- * Watch [p, p + len): when an access faults because the file behind it became
- * too short (SIGBUS), zeros take its place and *flag is set. Negative: no slot
- * left. For any thread; the handler of whoever had one before is called for
- * other addresses.
- */
-must_check int vhost_guard_add(void *p, size_t len, sig_atomic_t volatile *flag);
-void vhost_guard_del(unsigned slot);
-
-/* ---- one virtqueue ------------------------------------------------------ */
-
-struct vring_chain {
-	uint16_t head;
-	unsigned n;
-	size_t len;
-};
-
-/* virtio 1.2 2.7; all in the guest's memory. */
-struct vring {
-	/* What the VMM said. */
-	uint32_t num;
-	uint64_t uva_desc, uva_avail, uva_used;
-	uint16_t base;
-	bool has_addr, enabled;
-	int kick, call, err; /* eventfds, owned, -1 */
-	struct loop_io io;   /* of kick */
-	struct vhost_dev *dev;
-
-	/* While it runs. */
-	bool running, event_idx, indirect, quiet;
-	uint8_t *desc, *avail, *used;
-	uint16_t next;	    /* of the available ring: to be taken next */
-	uint16_t seen;	    /* its idx as read last */
-	uint16_t used_next; /* where the next used element goes */
-	uint16_t used_idx;  /* what the driver has been told */
-	const char *why;    /* of the last -EPROTO */
-};
-
-must_check int vring_start(struct vring *q, const struct vhost_mem *m, bool event_idx,
-			   bool indirect, const char **ret_why);
-/* The queue's three areas in our memory, for the search for overlaps. */
-void vring_areas(const struct vring *q, struct iovec ret[3]);
-/* After SET_MEM_TABLE: the same ring elsewhere. */
-must_check int vring_remap(struct vring *q, const struct vhost_mem *m);
-void vring_stop(struct vring *q);
-/*
- * Take the next chain the driver has made available: its descriptors as
- * pieces of our memory, all readable or all writable by the device. 1, 0: none,
- * -EPROTO: the driver broke the rules (q->why).
- */
-int vring_pop(struct vring *q, struct vhost_mem *m, bool writable, struct iovec *iov, unsigned max,
-	      struct vring_chain *ret);
-/* Give a chain back; told to the driver by vring_publish(). */
-void vring_give(struct vring *q, uint16_t head, uint32_t len);
-/* True: the driver wants to be called. */
-must_check bool vring_publish(struct vring *q);
-void vring_call(struct vring *q);
-/* No kicks, please. */
-void vring_quiet(struct vring *q);
-/* A kick for what comes next, please. True: something has come already. */
-must_check bool vring_wait(struct vring *q);
-
-/* Shared bytes into private memory, once. */
-void vhost_copy_in(void *dst, const void *src, size_t n);
-/* The other way. */
-void vhost_copy_out(void *dst, const void *src, size_t n);
-
-/* A place in a list of pieces. */
-struct vhost_at {
-	const struct iovec *iov;
-	unsigned n, i;
-	size_t off;
-};
-void vhost_at_skip(struct vhost_at *a, size_t n);
-/* Fewer bytes than n where the pieces end. */
-void vhost_at_get(struct vhost_at *a, void *dst, size_t n);
-void vhost_at_put(struct vhost_at *a, const void *src, size_t n);
-/* What follows, as pieces: at most max of them and len bytes. Returns the bytes. */
-size_t vhost_at_pieces(struct vhost_at *a, struct iovec *ret, unsigned max, size_t len,
-		       unsigned *ret_n);
+#include "netstack/vhost_ring.h"
 
 /* ---- the device --------------------------------------------------------- */
 
@@ -283,10 +166,7 @@ struct vhost_gather {
 	unsigned n, n_iov;
 	size_t len;
 	uint16_t from; /* q->next before the first of them */
-	struct {
-		uint16_t head;
-		size_t len;
-	} buf[LIMIT_VHOST_MERGE];
+	struct vring_chain buf[LIMIT_VHOST_MERGE];
 	struct iovec iov[LIMIT_VHOST_CHAIN];
 };
 
@@ -306,13 +186,16 @@ struct link_vhost {
 	struct loop_io listen_io, conn_io;
 	struct vhost_wire wire;
 	bool connected, lent;
-	bool drained;		 /* read() found nothing; a kick is not asked for yet */
-	bool second;		 /* somebody else has knocked */
-	bool msg_waiting;	 /* a message was put off until flush() */
-	bool rx_wait;		 /* writable() is owed */
-	const char *fault;	 /* the driver's: the link is to be closed */
-	struct loop_timer again; /* frames were left, or the link is to be closed */
-	bool *gone;		 /* set when freed while messages are worked off */
+	bool drained;		    /* read() found nothing; a kick is not asked for yet */
+	bool second;		    /* somebody else has knocked */
+	bool msg_waiting;	    /* a message was put off until flush() */
+	bool rx_wait;		    /* writable() is owed */
+	const char *fault;	    /* the driver's: the link is to be closed */
+	bool refused;		    /* a second VMM was, while this one is here: said once */
+	char told[192];		    /* link.why */
+	struct loop_timer patience; /* for a VMM that says nothing, or half of a message */
+	struct loop_timer again;    /* frames were left, or the link is to be closed */
+	bool *gone;		    /* set when freed while messages are worked off */
 	struct vhost_gather g;
 	bool gathered; /* between room() and commit() */
 	struct vhost_late late;

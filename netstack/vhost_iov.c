@@ -46,15 +46,27 @@ void vhost_at_put(struct vhost_at *a, const void *src, size_t n)
 size_t vhost_at_pieces(struct vhost_at *a, struct iovec *ret, unsigned max, size_t len,
 		       unsigned *ret_n)
 {
-	size_t total = 0;
+	const struct iovec *from = a->iov + a->i, *end = a->iov + a->n;
+	size_t left = len, off = a->off;
+	unsigned n = 0;
 
-	*ret_n = 0;
-	while (total < len && a->i < a->n && *ret_n < max) {
-		size_t step = MIN(len - total, a->iov[a->i].iov_len - a->off);
+	while (left && from < end && n < max) {
+		struct iovec here = { (uint8_t *)from->iov_base + off, from->iov_len - off };
 
-		ret[(*ret_n)++] = (struct iovec){ (uint8_t *)a->iov[a->i].iov_base + a->off, step };
-		total += step;
-		vhost_at_skip(a, step);
+		if (here.iov_len > left) { /* goes on behind it */
+			here.iov_len = left;
+			ret[n++] = here;
+			off += left;
+			left = 0;
+			break;
+		}
+		ret[n++] = here;
+		left -= here.iov_len;
+		off = 0;
+		from++;
 	}
-	return total;
+	a->i = (unsigned)(from - a->iov);
+	a->off = off;
+	*ret_n = n;
+	return len - left;
 }

@@ -112,23 +112,12 @@ void vhost_mem_unmap(struct vhost_mem *m)
 	m->n = m->last = 0;
 }
 
-static uint8_t *in_region(const struct vhost_region *r, uint64_t gpa, uint64_t len, uint64_t *ret_len)
-{
-	uint64_t off = gpa - r->gpa;
-
-	/* One comparison: below the region, off is huge. */
-	if (off >= r->size)
-		return NULL;
-	*ret_len = MIN(len, r->size - off);
-	return r->host + off;
-}
-
 uint8_t *vhost_mem_gpa(struct vhost_mem *m, uint64_t gpa, uint64_t len, uint64_t *ret_len)
 {
-	uint8_t *p = m->n ? in_region(&m->r[m->last], gpa, len, ret_len) : NULL;
+	uint8_t *p = m->n ? vhost_region_at(&m->r[m->last], gpa, len, ret_len) : NULL;
 
 	for (unsigned i = 0; !p && i < m->n; i++) {
-		p = in_region(&m->r[i], gpa, len, ret_len);
+		p = vhost_region_at(&m->r[i], gpa, len, ret_len);
 		if (p)
 			m->last = i;
 	}

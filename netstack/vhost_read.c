@@ -49,6 +49,40 @@ static size_t tcp_payload(const uint8_t *p, size_t have, size_t total)
 	return end > have || end < l4 + 20 ? 0 : end;
 }
 
+/* The virtio header and the frame's first bytes, which lie in one piece nearly always. */
+static size_t copy_heads(struct link_vhost *v, size_t head, size_t total,
+			 struct virtio_net_hdr_v1 *h, struct vhost_at *a)
+{
+	size_t have = MIN(total, (size_t)HEAD_COPY);
+
+	if (v->iov[0].iov_len > head + HEAD_COPY) {
+		const uint8_t *p = v->iov[0].iov_base;
+
+		vhost_copy_in(h, p, 10); /* the rest is not for us */
+		vhost_copy_in(v->buf, p + head, HEAD_COPY);
+		a->off = head + HEAD_COPY;
+		return HEAD_COPY;
+	}
+	vhost_at_get(a, h, head);
+	vhost_at_get(a, v->buf, have);
+	return have;
+}
+
+/* The payload stays where it is. False: in too many pieces for one message. */
+static bool lend_tail(struct link_vhost *v, const struct vring_chain *c, size_t from, size_t len,
+		      struct link_rx *ret)
+{
+	struct vhost_at t = { .iov = v->iov, .n = c->n };
+
+	vhost_at_skip(&t, from);
+	ret->tail_len = vhost_at_pieces(&t, ret->tail, LINK_TAIL_MAX, len, &ret->n_tail);
+	if (ret->tail_len == len)
+		return true;
+	ret->tail_len = 0;
+	ret->n_tail = 0;
+	return false;
+}
+
 static void fill_rx(struct link_vhost *v, const struct vring_chain *c, struct link_rx *ret)
 {
 	struct vhost_at a = { .iov = v->iov, .n = c->n };
@@ -60,26 +94,15 @@ static void fill_rx(struct link_vhost *v, const struct vring_chain *c, struct li
 	if (c->len < head || c->len - head > sizeof(v->buf))
 		return;
 	total = c->len - head;
-	vhost_at_get(&a, &h, head);
+	have = copy_heads(v, head, total, &h, &a);
 	ret->vouched = h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	ret->gso = h.gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
 	ret->gso_size = h.gso_size;
-	have = MIN(total, (size_t)HEAD_COPY);
-	vhost_at_get(&a, v->buf, have);
 	if (ret->vouched && total >= HEAD_COPY + TAIL_MIN)
 		payload = tcp_payload(v->buf, have, total);
-	if (payload) {
-		struct vhost_at t = { .iov = v->iov, .n = c->n };
-
-		vhost_at_skip(&t, head + payload);
-		ret->tail_len =
-			vhost_at_pieces(&t, ret->tail, LINK_TAIL_MAX, total - payload, &ret->n_tail);
+	if (payload && lend_tail(v, c, head + payload, total - payload, ret)) {
 		ret->len = payload;
-		if (ret->tail_len == total - payload)
-			return;
-		/* Too many pieces for one message. */
-		ret->tail_len = 0;
-		ret->n_tail = 0;
+		return;
 	}
 	vhost_at_get(&a, v->buf + have, total - have);
 	ret->len = total;

@@ -19,38 +19,49 @@ static void ungather(struct link_vhost *v)
 	v->gathered = false;
 }
 
+static int give_up(struct link_vhost *v, const char *why)
+{
+	ungather(v);
+	link_vhost_fault(v, why);
+	return -EPIPE;
+}
+
 /* Buffers for need bytes, as many as there are up to that; negative: the link is broken. */
 static int gather_some(struct link_vhost *v, size_t need)
 {
 	struct vring *q = &v->dev.q[VHOST_RX];
 	struct vhost_gather *g = &v->g;
-	bool merge = vhost_has(&v->dev, VHOST_F_MRG_RXBUF);
+	unsigned most = vhost_has(&v->dev, VHOST_F_MRG_RXBUF) ? LIMIT_VHOST_MERGE : 1;
+	unsigned n = 0, n_iov = 0;
+	size_t len = 0;
 
-	g->n = g->n_iov = 0;
-	g->len = 0;
 	g->from = q->next;
-	while (g->len < need && !(g->n && !merge)) {
-		struct vring_chain c;
-		int r = g->n == LIMIT_VHOST_MERGE
-				? -EPROTO
-				: vring_pop(q, &v->dev.mem, true, g->iov + g->n_iov,
-					    LIMIT_VHOST_CHAIN - g->n_iov, &c);
+	while (len < need && n < most) {
+		struct vring_chain *c = &g->buf[n];
+		int r = vring_pop(q, &v->dev.mem, true, g->iov + n_iov, LIMIT_VHOST_CHAIN - n_iov, c);
+		size_t more_len;
+		unsigned more;
 
-		if (r < 0) {
-			ungather(v);
-			link_vhost_fault(
-				v, g->n == LIMIT_VHOST_MERGE
-					   ? "buffers to receive into that hold next to nothing"
-					   : q->why);
-			return -EPIPE;
-		}
+		if (r < 0)
+			return give_up(v, q->why);
 		if (r == 0)
-			return 0;
-		g->buf[g->n].head = c.head;
-		g->buf[g->n++].len = c.len;
-		g->n_iov += c.n;
-		g->len += c.len;
+			break;
+		n++;
+		n_iov += c->n;
+		len += c->len;
+		if (len >= need)
+			break;
+		more = vring_pop_plain(q, &v->dev.mem, need - len, g->iov + n_iov, g->buf + n,
+				       MIN(most - n, LIMIT_VHOST_CHAIN - n_iov), &more_len);
+		len += more_len;
+		n += more;
+		n_iov += more;
 	}
+	g->n = n;
+	g->n_iov = n_iov;
+	g->len = len;
+	if (len < need && n == LIMIT_VHOST_MERGE)
+		return give_up(v, "buffers to receive into that hold next to nothing");
 	return 0;
 }
 
@@ -117,19 +128,11 @@ static void deliver(struct link_vhost *v, const struct link_tx *tx, struct vhost
 {
 	struct vring *q = &v->dev.q[VHOST_RX];
 	struct virtio_net_hdr_v1 h;
-	uint16_t n = 0;
+	uint16_t n = (uint16_t)vring_give_run(q, v->g.buf, used);
 
-	for (size_t sum = 0; sum < used; n++)
-		sum += v->g.buf[n].len;
 	fill_header(v, tx, n, &h);
 	vhost_at_put(a, &h, vhost_net_head(&v->dev));
 	vhost_at_put(a, tx->head, tx->head_len);
-	for (unsigned i = 0; i < n; i++) {
-		size_t here = MIN(used, v->g.buf[i].len);
-
-		vring_give(q, v->g.buf[i].head, (uint32_t)here);
-		used -= here;
-	}
 	q->next = (uint16_t)(v->g.from + n);
 	v->gathered = false;
 }

@@ -65,32 +65,6 @@ static void store32(uint8_t *p, uint32_t v)
 	__atomic_store_n((uint32_t *)(void *)p, v, __ATOMIC_RELAXED);
 }
 
-/*
- * The barrier behind the copy keeps the compiler from reading the source again
- * in place of the copy: it may have changed.
- */
-void vhost_copy_in(void *dst, const void *src, size_t n)
-{
-#ifdef __SANITIZE_THREAD__
-	/* Races with the guest are what this is for; the rest must have none. */
-	for (size_t i = 0; i < n; i++)
-		((uint8_t *)dst)[i] = __atomic_load_n((const uint8_t *)src + i, __ATOMIC_RELAXED);
-#else
-	memcpy(dst, src, n);
-#endif
-	__asm__ volatile("" ::: "memory");
-}
-
-void vhost_copy_out(void *dst, const void *src, size_t n)
-{
-#ifdef __SANITIZE_THREAD__
-	for (size_t i = 0; i < n; i++)
-		__atomic_store_n((uint8_t *)dst + i, ((const uint8_t *)src)[i], __ATOMIC_RELAXED);
-#else
-	memcpy(dst, src, n);
-#endif
-}
-
 /* ---- life --------------------------------------------------------------- */
 
 static size_t avail_size(const struct vring *q, bool event)
@@ -180,7 +154,7 @@ static int broken(struct vring *q, const char *why)
 	return -EPROTO;
 }
 
-static struct desc read_desc(const uint8_t *p)
+static inline struct desc read_desc(const uint8_t *p)
 {
 	uint64_t w[2];
 
@@ -277,21 +251,61 @@ static int walk(struct walk *w, uint16_t head, bool writable)
 	}
 }
 
-int vring_pop(struct vring *q, struct vhost_mem *m, bool writable, struct iovec *iov, unsigned max,
-	      struct vring_chain *ret)
+/* False: none, or an error in *ret. */
+static bool available(struct vring *q, int *ret)
+{
+	*ret = 0;
+	if (q->seen != q->next)
+		return true;
+	q->seen = load16_acquire(q->avail + 2);
+	if ((uint16_t)(q->seen - q->next) <= q->num)
+		return q->seen != q->next;
+	q->seen = q->next;
+	*ret = broken(q, "an available index ahead of the ring");
+	return false;
+}
+
+/*
+ * Chains of one descriptor in one region, which is what nearly all drivers give: no
+ * walk. The first that is not like that is left where it is.
+ */
+static inline unsigned pop_plain(struct vring *q, const struct vhost_mem *m, uint16_t flags,
+				 size_t need, struct iovec *iov, struct vring_chain *ret,
+				 unsigned max, size_t *ret_len)
+{
+	const uint8_t *avail = q->avail + RING_HEAD, *table = q->desc;
+	const struct vhost_region in = m->r[m->last];
+	uint32_t num = q->num, at = q->next;
+	unsigned n = 0, most = m->n ? MIN(max, (unsigned)(uint16_t)(q->seen - q->next)) : 0;
+	size_t len = 0;
+
+	for (; n < most && len < need; n++, at++) {
+		uint16_t head = load16(avail + 2 * (size_t)(at & (num - 1)));
+		struct desc d;
+		uint64_t off;
+
+		if (head >= num)
+			break;
+		d = read_desc(table + DESC_SIZE * (size_t)head);
+		off = d.addr - in.gpa;
+		/* Below the region, off is huge. */
+		if (d.flags != flags || !d.len || off >= in.size || d.len > in.size - off)
+			break;
+		iov[n] = (struct iovec){ in.host + off, d.len };
+		ret[n] = (struct vring_chain){ head, 1, d.len };
+		len += d.len;
+	}
+	q->next = (uint16_t)at;
+	*ret_len = len;
+	return n;
+}
+
+static int pop_walk(struct vring *q, struct vhost_mem *m, bool writable, struct iovec *iov,
+		    unsigned max, struct vring_chain *ret)
 {
 	struct walk w = { q, m, iov, max, ret };
 	int r;
 
-	if (q->seen == q->next) {
-		q->seen = load16_acquire(q->avail + 2);
-		if (q->seen == q->next)
-			return 0;
-		if ((uint16_t)(q->seen - q->next) > q->num) {
-			q->seen = q->next;
-			return broken(q, "an available index ahead of the ring");
-		}
-	}
 	*ret = (struct vring_chain){
 		.head = load16(q->avail + RING_HEAD + 2 * (size_t)(q->next & (q->num - 1))),
 	};
@@ -304,15 +318,54 @@ int vring_pop(struct vring *q, struct vhost_mem *m, bool writable, struct iovec 
 	return 1;
 }
 
+int vring_pop(struct vring *q, struct vhost_mem *m, bool writable, struct iovec *iov, unsigned max,
+	      struct vring_chain *ret)
+{
+	size_t len;
+	int r;
+
+	if (!available(q, &r))
+		return r;
+	if (pop_plain(q, m, writable ? DESC_WRITE : 0, 1, iov, ret, max ? 1 : 0, &len))
+		return 1;
+	return pop_walk(q, m, writable, iov, max, ret);
+}
+
+unsigned vring_pop_plain(struct vring *q, const struct vhost_mem *m, size_t need, struct iovec *iov,
+			 struct vring_chain *ret, unsigned max, size_t *ret_len)
+{
+	return pop_plain(q, m, DESC_WRITE, need, iov, ret, max, ret_len);
+}
+
 /* ---- to the driver ------------------------------------------------------ */
 
-void vring_give(struct vring *q, uint16_t head, uint32_t len)
+static inline void give(uint8_t *used, uint32_t at, uint16_t head, uint32_t len)
 {
-	uint8_t *e = q->used + RING_HEAD + 8 * (size_t)(q->used_next & (q->num - 1));
+	uint8_t *e = used + RING_HEAD + 8 * (size_t)at;
 
 	store32(e, head);
 	store32(e + 4, len);
-	q->used_next++;
+}
+
+void vring_give(struct vring *q, uint16_t head, uint32_t len)
+{
+	give(q->used, q->used_next++ & (q->num - 1), head, len);
+}
+
+unsigned vring_give_run(struct vring *q, const struct vring_chain *c, size_t len)
+{
+	uint8_t *used = q->used;
+	uint16_t at = q->used_next, mask = (uint16_t)(q->num - 1);
+	unsigned n = 0;
+
+	for (; len; n++) {
+		size_t here = MIN(len, c[n].len);
+
+		give(used, at++ & mask, c[n].head, (uint32_t)here);
+		len -= here;
+	}
+	q->used_next = at;
+	return n;
 }
 
 bool vring_publish(struct vring *q)

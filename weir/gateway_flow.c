@@ -33,6 +33,7 @@ struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct 
 	f->id = ++gw->next_flow;
 	f->ruling = judge_refusal(&gw->judge);
 	list_init(&f->queries);
+	list_init(&f->quic_pieces);
 	list_add_tail(&gw->all, &f->in_all);
 	if (ns)
 		netstack_flow_set_user(ns, f);
@@ -50,6 +51,7 @@ void gateway_flow_free(struct flow *f)
 	if (f->with_proxy)
 		hmap_remove(&gw->flows, &f->by_id);
 	gateway_dns_cancel(f);
+	gateway_quic_forget(f);
 	gateway_publish_forget(f);
 	if (f->held_names)
 		dns_release(gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
@@ -231,6 +233,7 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 	}
 	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
 		gateway_flow_allowed(f);
+		gateway_quic_watch(f, &to->addr);
 		netstack_flow_attach_shared(f->ns, fd, to);
 		return;
 	}
@@ -370,14 +373,12 @@ static void dial(struct flow *f, struct endpoint *to, size_t n)
 /* As with TLS over TCP: denied, or while only observing let through and recorded so. */
 static bool allow_disagreement(struct flow *f)
 {
-	static const char why[] = "the QUIC server name is not the name of the address";
-
 	if (judge_enforces(&f->gw->judge)) {
-		gateway_flow_deny(f, NULL, why);
+		gateway_flow_deny(f, NULL, f->quic_doubt);
 		return false;
 	}
 	f->ruling = judge_own_refusal(&f->gw->judge);
-	f->doubt = why;
+	f->doubt = f->quic_doubt;
 	return true;
 }
 
@@ -411,7 +412,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	if (!limit_allows(f, &pass[0].addr))
 		return;
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
-	if (f->quic_disagrees && f->name_rests && !allow_disagreement(f))
+	if (f->quic_doubt && f->name_rests && !allow_disagreement(f))
 		return;
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {
@@ -496,12 +497,15 @@ static void new_real(struct flow *f)
 		gateway_flow_fail(f, ENOMEM, "no memory for the names of an address");
 		return;
 	}
+	/* The name in front of an encrypted one is nobody's here. */
+	if (f->quic == QUIC_SEALED)
+		f->name = (struct name){ 0 };
 	/* A datagram of anything but QUIC tells no name; what the address was given out for is all there will be. */
-	f->fact = tcp			     ? POLICY_UNKNOWN
-		  : f->quic == QUIC_NAMED    ? POLICY_KNOWN
-		  : f->quic == QUIC_NAMELESS ? POLICY_NONE
-		  : f->n_candidates	     ? POLICY_KNOWN
-					     : POLICY_NONE;
+	f->fact = tcp			  ? POLICY_UNKNOWN
+		  : f->quic == QUIC_NAMED ? POLICY_KNOWN
+		  : f->quic != QUIC_NONE  ? POLICY_NONE
+		  : f->n_candidates	  ? POLICY_KNOWN
+					  : POLICY_NONE;
 	f->unproven = f->quic == QUIC_NAMED &&
 		      !flow_name_given(&f->name, NULL, f->candidates, f->n_candidates);
 	if (f->unproven)
@@ -519,7 +523,7 @@ static void new_virtual(struct flow *f)
 		gateway_flow_fail(f, EHOSTUNREACH, no_name);
 		return;
 	}
-	f->quic_disagrees = f->quic == QUIC_NAMED && !name_equal(&shown, &f->name);
+	f->quic_doubt = gateway_quic_doubt(f, f->quic, &shown);
 	f->has_name = true;
 	f->doubt = NULL;
 	f->fact = POLICY_KNOWN;

@@ -97,6 +97,8 @@ static void keep(struct flow *f, const struct ruling *r, const struct ip_addr *a
 	facts = is_connected(f) ? settled_facts(f, names) : gateway_flow_facts(f, addr, names);
 	gateway_limit_join(f, published ? NULL : &facts);
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, addr));
+	if (!published && netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP)
+		gateway_quic_watch(f, addr);
 }
 
 /* True: it ended. */

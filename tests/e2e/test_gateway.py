@@ -125,7 +125,8 @@ def test_tap(weir, gateway):
     # The interface went with its namespace.
     rc, _, err = g.end(None)
     assert rc == 125 and "tap:weir0: the interface is gone" in err, err
-    assert g.events("run", event="link_down") and g.events("run", event="failed")
+    assert g.events("run", event="link_down")[0]["detail"] == "the interface is gone"
+    assert g.events("run", event="failed")
 
 
 SIZE = 3000017
@@ -153,6 +154,9 @@ def two_machines(g, link):
         check_work(g, *g.run(link, "sh", "-c", WORK))
         assert wait_for(lambda: len(g.events("run", event="link_down")) == n)  # noqa: B023
     assert len(g.events("run", event="link_up")) == 2
+    assert {e["detail"] for e in g.events("run", event="link_down")} <= {
+        "the machine has closed the connection", "the machine's socket is gone",
+        "the machine's socket refuses what is sent"}
     rc, _, err = g.end()
     assert rc == 0 and not err, err
     assert g.events("run", event="end")[0]["status"] == 0

@@ -2,6 +2,35 @@
 /* vhost-user messages: the orders VMMs send them in, what is refused, pauses, reboots, reconnects. */
 #include "vhost_rig.h"
 
+static void with_mac(struct netstack_config *cfg)
+{
+	memcpy(cfg->guest_mac, mac_guest, 6);
+}
+
+/* The guest's MAC, for VMMs that ask; without one the feature is not offered. */
+static void test_mac(void **state)
+{
+	uint8_t config[12 + 60] = { 0 };
+	uint32_t size = 60;
+	struct vrig v;
+
+	(void)state;
+	vrig_open(&v, drv_all, false);
+	assert_false(vmm_ask(&v.d, v.r.loop, 1) & VHOST_F(VHOST_F_MAC));
+	vrig_stop(&v);
+	vrig_adjust = with_mac;
+	vrig_open(&v, drv_all | VHOST_F(VHOST_F_MAC), false);
+	vrig_adjust = NULL;
+	vmm_start(&v.d, v.r.loop); /* it is offered, and may be accepted */
+	memcpy(config + 4, &size, 4);
+	vmm_send(&v.d, 24, 1, config, sizeof(config), NULL, 0);
+	assert_int_equal(vmm_reply(&v.d, v.r.loop, 24, config, sizeof(config)), sizeof(config));
+	assert_memory_equal(config + 12, mac_guest, 6);
+	drv_rx_fill(&v.d);
+	assert_true(vrig_alive(&v));
+	vrig_stop(&v);
+}
+
 /* Cloud Hypervisor's order: all sizes first, addresses before bases, enabled last. */
 static void test_order_of_cloud_hypervisor(void **state)
 {
@@ -343,6 +372,44 @@ static void test_second_refused(void **state)
 	vrig_stop(&v);
 }
 
+/* Who says nothing, or half of a message, is waited for so long; who has said enough, for ever. */
+static void test_patience(void **state)
+{
+	uint32_t h[3] = { 1, 1, 0 };
+	struct link_vhost *l;
+	unsigned fds;
+	struct vrig v;
+
+	(void)state;
+	vrig_open(&v, drv_all, true);
+	l = link_vhost(v.r.ns->link);
+	fds = open_fds();
+	for (unsigned half = 0; half < 2; half++) {
+		vrig_connect(&v);
+		assert_int_equal(send(v.d.vmm, h, half * 7, 0), half * 7);
+		rig_run(&v.r);
+		assert_true(loop_timer_armed(&l->patience));
+		l->patience.cb(&l->patience);
+		assert_int_equal(rig_stats(&v.r).link_faults, half + 1);
+		assert_false(loop_timer_armed(&l->patience));
+	}
+	close(v.d.vmm);
+	v.d.vmm = -1;
+	assert_int_equal(open_fds(), fds);
+	/* None of them was a machine. */
+	assert_int_equal(v.downs, 0);
+	vrig_connect(&v);
+	assert_int_equal(send(v.d.vmm, h, 12, 0), 12);
+	rig_run(&v.r);
+	assert_false(loop_timer_armed(&l->patience));
+	new_guest(&v);
+	vmm_u64(&v.d, 99, 0, -1);
+	rig_run(&v.r);
+	assert_int_equal(v.downs, 1);
+	assert_string_equal(v.why, "unknown request (request 99): not known here");
+	vrig_stop(&v);
+}
+
 static void test_pause(void **state)
 {
 	struct vrig v;
@@ -412,6 +479,7 @@ static void test_reboot(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_order_of_cloud_hypervisor),
 		cmocka_unit_test(test_order_kick_first),
 		cmocka_unit_test(test_reply_ack),
@@ -419,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_ring_places),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_second_refused),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_reboot),
 	};

@@ -14,19 +14,23 @@ struct vrig {
 	struct drv d;
 	int listen_fd;
 	unsigned downs, lasts;
+	char why[192]; /* the last of them */
 };
 
 static struct sockaddr_un vrig_addr;
 
-static void vrig_down(void *ctx, bool last)
+static void vrig_down(void *ctx, const char *why, bool last)
 {
 	struct vrig *v = ctx;
 
+	assert_true(why && *why);
+	snprintf(v->why, sizeof(v->why), "%s", why);
 	v->downs++;
 	v->lasts += last;
 }
 
 static struct netstack_ops vrig_ops;
+static void (*vrig_adjust)(struct netstack_config *cfg);
 
 static void vrig_connect(struct vrig *v)
 {
@@ -64,6 +68,8 @@ static void vrig_open(struct vrig *v, uint64_t features, bool listening)
 	vrig_ops = rig_ops;
 	vrig_ops.link_down = vrig_down;
 	drv_init(&v->d, features);
+	if (vrig_adjust)
+		vrig_adjust(&v->r.cfg);
 	v->listen_fd = listening ? vrig_listen() : -1;
 	if (!listening)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
