@@ -226,6 +226,15 @@ static void test_time_wait_recycled(void **state)
 		assert_int_equal(r.how, NETSTACK_END_CLOSED);
 	}
 	assert_int_equal(r.refused, 0);
+	/* RFC 6191: the SYN of before, held up on its way, is none; a newer one is. */
+	p.seq = 1000;
+	peer_send(&p, TCP_SYN, NULL, 0);
+	rig_run(&r);
+	assert_int_equal(r.begun, 30);
+	p.seq = 900000;
+	peer_send(&p, TCP_SYN, NULL, 0);
+	rig_run(&r);
+	assert_int_equal(r.begun, 31);
 	rig_stop(&r);
 }
 
