@@ -312,7 +312,7 @@ struct netstack_flow {
 	uint64_t consumed; /* stream offset of the socket's first byte */
 	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
 	uint64_t seen;	   /* it held at least the bytes up to here */
-	bool bulk;	   /* the last look found much: the next one only counts */
+	uint8_t bulk;	   /* looks that only count, before one that is not worth it ends this */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;

@@ -97,6 +97,8 @@
 #define LIMIT_TCP_KEEP_S 75
 /* Payload from here on is peeked straight into the guest's memory, where the link has room(). */
 #define LIMIT_IN_PLACE (4u << 10)
+/* Looks at a socket in a row that find less than that, until it is read as before. */
+#define LIMIT_BULK_LOOKS 4
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

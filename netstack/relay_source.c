@@ -99,6 +99,15 @@ static ssize_t supply(struct netstack_flow *f, size_t n)
 	return (ssize_t)n;
 }
 
+/* Does this flow move much? Few small ones in between do not change that. */
+static void note_size(struct netstack_flow *f, size_t n)
+{
+	if (n >= LIMIT_IN_PLACE)
+		f->bulk = LIMIT_BULK_LOOKS;
+	else if (n && f->bulk)
+		f->bulk--;
+}
+
 /* A look that does not copy: bytes supplied, 0: it takes a real one. */
 static ssize_t look(struct netstack_flow *f, size_t want)
 {
@@ -108,9 +117,9 @@ static ssize_t look(struct netstack_flow *f, size_t want)
 	if (!f->bulk || want < LIMIT_IN_PLACE || !l || !l->drv->room)
 		return 0;
 	n = MIN(count(f, want), want);
-	f->bulk = n >= LIMIT_IN_PLACE;
-	if (!f->bulk)
+	if (n < LIMIT_IN_PLACE)
 		return 0;
+	note_size(f, n);
 	f->peeks += f->peeks < UINT8_MAX;
 	if (n < want && !f->drain)
 		f->in_ready = false;
@@ -148,7 +157,7 @@ ssize_t relay_source_read(struct netstack_flow *f)
 	if (r <= 0)
 		return r;
 	f->peeks += f->peeks < UINT8_MAX;
-	f->bulk = (size_t)r >= LIMIT_IN_PLACE;
+	note_size(f, (size_t)r);
 	if ((size_t)r < want && !f->drain)
 		f->in_ready = false;
 	ns->peeked = f;
