@@ -52,7 +52,37 @@
 size_t audit_escape(const char *p, size_t len, char *out, size_t room, size_t *ret_out);
 
 bool audit_kind_known(const char *kind);
+/* Members that only the log may write. */
+bool audit_reserved(const char *key, size_t len);
+/* What audit_log_append() takes; -EINVAL otherwise. */
+struct audit_facts;
+must_check int audit_event_check(const char *text, size_t len, json_t **ret_tree,
+				 struct audit_facts *ret);
 void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
+
+/* ---- what counting needs of an event (facts.c) ----------------------------------- */
+
+#define AUDIT_ID_MAX 48
+#define AUDIT_ROOM 512
+
+/* Texts are "" and numbers 0 when absent or of another type, as audit_get() has it. */
+struct audit_facts {
+	const char *kind, *event, *verdict, *observed, *outcome, *result, *rule, *id;
+	uint64_t generation, count, bytes_up, bytes_down;
+	bool floor, has_denial;
+	size_t room_used;
+	char room[AUDIT_ROOM]; /* what the texts point to, if not into the tree */
+};
+/* Valid as long as the tree. */
+void audit_facts_of(const json_t *event, struct audit_facts *ret);
+/*
+ * True: the text is an event that the log may take, and what it says. False:
+ * it is not written plainly enough to tell, so ask the parser. ret keeps its own copies.
+ */
+bool audit_facts_scan(const char *text, size_t len, struct audit_facts *ret);
+bool audit_facts_observed(const struct audit_facts *f);
+uint64_t audit_facts_count(const struct audit_facts *f);
+enum audit_verdict audit_facts_verdict(const struct audit_facts *f);
 
 /* ---- reading a record -------------------------------------------------------- */
 
@@ -117,7 +147,7 @@ void audit_summary_free(struct audit_summary *s);
 void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t time_ns);
 void audit_summary_print(struct audit_summary *s, const struct audit_chain *chain,
 			 const struct audit_view *v, FILE *out);
-void audit_totals_add(struct audit_totals *t, const json_t *event);
+void audit_totals_add(struct audit_totals *t, const struct audit_facts *f);
 
 /* ---- per rule ------------------------------------------------------------------- */
 
@@ -127,7 +157,7 @@ must_check int audit_rules_new(uint64_t only, struct audit_rules **ret);
 void audit_rules_free(struct audit_rules *s);
 /* Forgets everything. */
 void audit_rules_restart(struct audit_rules *s, uint64_t only);
-void audit_rules_add(struct audit_rules *s, const json_t *event);
+void audit_rules_add(struct audit_rules *s, const struct audit_facts *f);
 /* NULL: out of memory. */
 json_t *audit_rules_json(const struct audit_rules *s);
 

@@ -42,6 +42,8 @@ struct audit_log {
 	char run[AUDIT_RUN_MAX + 1];
 	char sandbox[128]; /* escaped */
 	char prev[AUDIT_HASH_HEX + 1];
+	time_t date_of;
+	char date[24]; /* of that second, up to the point */
 	struct buf pending;
 	struct audit_totals totals;
 	struct audit_rules *rules;
@@ -193,17 +195,6 @@ static bool printable(const char *p, size_t n)
 	return true;
 }
 
-static bool reserved(const char *key)
-{
-	static const char *const keys[] = { "_schema", "seq",  "time", "run",
-					    "sandbox", "from", "prev", "hash" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (str_eq(key, keys[i]))
-			return true;
-	return false;
-}
-
 static bool flat(const json_t *v)
 {
 	if (json_is_object(v))
@@ -214,19 +205,25 @@ static bool flat(const json_t *v)
 	return true;
 }
 
-static int check_event(const char *text, size_t len, json_t **ret)
+/* *ret_tree is the caller's while ret is in use; NULL when the scan could tell. */
+int audit_event_check(const char *text, size_t len, json_t **ret_tree, struct audit_facts *ret)
 {
 	const char *key;
 	json_t *v, *member;
 
+	*ret_tree = NULL;
+	if (audit_facts_scan(text, len, ret))
+		return 0;
 	if (len < 2 || len >= AUDIT_EVENT_MAX || text[0] != '{' || text[len - 1] != '}' ||
 	    !printable(text, len))
 		return -EINVAL;
 	v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	if (!v || !json_is_object(v) || !audit_kind_known(audit_get(v, "kind")))
 		goto bad;
-	json_object_foreach(v, key, member) if (reserved(key) || !flat(member)) goto bad;
-	*ret = v;
+	json_object_foreach(v, key,
+			    member) if (audit_reserved(key, strlen(key)) || !flat(member)) goto bad;
+	audit_facts_of(v, ret);
+	*ret_tree = v;
 	return 0;
 bad:
 	json_decref(v);
@@ -286,63 +283,98 @@ int audit_log_flush(struct audit_log *l)
 	return l->error;
 }
 
-static void format_time(char *out, size_t size)
+/* The date changes once a second, and its formatting is the dearest part of a line. */
+static void date_of(struct audit_log *l, time_t s)
 {
-	uint64_t now = time_real_ns();
-	time_t s = (time_t)(now / NS_PER_S);
 	struct tm tm;
-	size_t n;
 
+	if (l->date[0] && s == l->date_of)
+		return;
 	gmtime_r(&s, &tm);
-	n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out + n, size - n, ".%09uZ", (unsigned)(now % NS_PER_S));
+	strftime(l->date, sizeof(l->date), "%Y-%m-%dT%H:%M:%S.", &tm);
+	l->date_of = s;
+}
+
+static size_t put(struct audit_log *l, size_t at, const char *p, size_t n)
+{
+	assert(n <= sizeof(l->line) - at);
+	memcpy(l->line + at, p, n);
+	return at + n;
+}
+
+static size_t put_str(struct audit_log *l, size_t at, const char *s)
+{
+	return put(l, at, s, strlen(s));
+}
+
+/* With leading zeros up to `least` digits. */
+static size_t put_u64(struct audit_log *l, size_t at, uint64_t v, size_t least)
+{
+	char digits[20];
+	size_t n = sizeof(digits);
+
+	do
+		digits[--n] = (char)('0' + v % 10);
+	while ((v /= 10) || sizeof(digits) - n < least);
+	return put(l, at, digits + n, sizeof(digits) - n);
 }
 
 /* The whole line with its newline in l->line; returns its length. */
 static size_t format_line(struct audit_log *l, const char *from, const char *text, size_t len,
 			  char hash[AUDIT_HASH_HEX + 1])
 {
-	size_t size = sizeof(l->line), n;
-	char when[48];
+	uint64_t now = time_real_ns();
+	size_t n;
 
-	format_time(when, sizeof(when));
-	n = (size_t)snprintf(l->line, size, "%s,\"seq\":%llu,\"time\":\"%s\",\"run\":\"%s\"",
-			     schema_head, (unsigned long long)l->seq + 1, when, l->run);
-	if (l->sandbox[0])
-		n += (size_t)snprintf(l->line + n, size - n, ",\"sandbox\":\"%s\"", l->sandbox);
-	n += (size_t)snprintf(l->line + n, size - n, ",\"from\":\"%s\",", from);
-	memcpy(l->line + n, text + 1, len - 2);
-	n += len - 2;
-	n += (size_t)snprintf(l->line + n, size - n, ",\"prev\":\"%s\"}", l->prev);
+	date_of(l, (time_t)(now / NS_PER_S));
+	n = put_str(l, 0, schema_head);
+	n = put_str(l, n, ",\"seq\":");
+	n = put_u64(l, n, l->seq + 1, 1);
+	n = put_str(l, n, ",\"time\":\"");
+	n = put_str(l, n, l->date);
+	n = put_u64(l, n, now % NS_PER_S, 9);
+	n = put_str(l, n, "Z\",\"run\":\"");
+	n = put_str(l, n, l->run);
+	if (l->sandbox[0]) {
+		n = put_str(l, n, "\",\"sandbox\":\"");
+		n = put_str(l, n, l->sandbox);
+	}
+	n = put_str(l, n, "\",\"from\":\"");
+	n = put_str(l, n, from);
+	n = put_str(l, n, "\",");
+	n = put(l, n, text + 1, len - 2);
+	n = put_str(l, n, ",\"prev\":\"");
+	n = put(l, n, l->prev, AUDIT_HASH_HEX);
+	n = put_str(l, n, "\"}");
 	audit_sha256_hex(l->line, n, hash);
-	n--;
-	n += (size_t)snprintf(l->line + n, size - n, ",\"hash\":\"%s\"}\n", hash);
-	assert(n < size);
-	return n;
+	n = put_str(l, n - 1, ",\"hash\":\"");
+	n = put(l, n, hash, AUDIT_HASH_HEX);
+	return put_str(l, n, "\"}\n");
 }
 
 /* Only our own process says that another policy is in force. */
-static void count_rules(struct audit_log *l, const char *from, const json_t *event)
+static void count_rules(struct audit_log *l, const char *from, const struct audit_facts *f)
 {
-	if (str_eq(audit_get(event, "kind"), "policy")) {
-		if (str_eq(from, "weir") && str_eq(audit_get(event, "event"), "set"))
-			audit_rules_restart(l->rules, audit_get_u64(event, "generation"));
+	if (str_eq(f->kind, "policy")) {
+		if (str_eq(from, "weir") && str_eq(f->event, "set"))
+			audit_rules_restart(l->rules, f->generation);
 		return;
 	}
-	audit_rules_add(l->rules, event);
+	audit_rules_add(l->rules, f);
 }
 
 int audit_log_append(struct audit_log *l, const char *from, const char *text, size_t len)
 {
 	char hash[AUDIT_HASH_HEX + 1];
-	json_t *event;
+	struct audit_facts facts;
+	json_t *tree;
 	size_t n;
 	int r;
 
 	if (l->error)
 		return l->error;
 	assert(run_ok(from) && strlen(from) <= 16);
-	r = check_event(text, len, &event);
+	r = audit_event_check(text, len, &tree, &facts);
 	if (r < 0)
 		return r;
 	n = format_line(l, from, text, len, hash);
@@ -353,15 +385,15 @@ int audit_log_append(struct audit_log *l, const char *from, const char *text, si
 	if (r == 0) {
 		l->seq++;
 		memcpy(l->prev, hash, sizeof(hash));
-		audit_totals_add(&l->totals, event);
-		count_rules(l, from, event);
+		audit_totals_add(&l->totals, &facts);
+		count_rules(l, from, &facts);
 		if (l->pending.len >= AUDIT_WRITE_AT)
 			r = audit_log_flush(l);
 	} else {
 		/* An event that cannot be kept is as bad as one that cannot be written. */
 		l->error = r;
 	}
-	json_decref(event);
+	json_decref(tree);
 	return r;
 }
 

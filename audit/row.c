@@ -49,80 +49,15 @@ bool audit_observed(const json_t *event)
 
 enum audit_verdict audit_verdict_of(const json_t *event)
 {
-	static const struct {
-		const char *key, *value;
-		enum audit_verdict verdict;
-	} words[] = {
-		{ "verdict", "allow", AUDIT_V_ALLOW },
-		{ "verdict", "deny", AUDIT_V_DENY },
-		{ "verdict", "fail", AUDIT_V_FAIL },
-		{ "outcome", "forwarded", AUDIT_V_ALLOW },
-		{ "outcome", "denied", AUDIT_V_DENY },
-		{ "outcome", "bad_request", AUDIT_V_DENY },
-		{ "outcome", "misdirected", AUDIT_V_DENY },
-		{ "outcome", "violation", AUDIT_V_DENY },
-		{ "outcome", "upstream_failed", AUDIT_V_FAIL },
-		{ "result", "denied", AUDIT_V_DENY },
-		{ "result", "rebind", AUDIT_V_DENY },
-		{ "result", "refused", AUDIT_V_DENY },
-		{ "result", "budget", AUDIT_V_DENY },
-		{ "result", "failed", AUDIT_V_FAIL },
-		{ "result", "answered", AUDIT_V_ALLOW },
-		{ "result", "empty", AUDIT_V_ALLOW },
-		{ "result", "nxdomain", AUDIT_V_ALLOW },
-	};
-	const char *kind = audit_get(event, "kind");
+	struct audit_facts f;
 
-	if (str_eq(kind, "secret")) {
-		if (str_eq(audit_get(event, "event"), "used"))
-			return AUDIT_V_USED;
-		return str_eq(audit_get(event, "event"), "violation") ? AUDIT_V_VIOLATION
-								      : AUDIT_V_NONE;
-	}
-	if (str_eq(kind, "run") || str_eq(kind, "flow_end") || str_eq(kind, "policy"))
-		return AUDIT_V_NONE;
-	if (audit_observed(event) && str_eq(audit_get(event, "verdict"), "allow"))
-		return AUDIT_V_OBSERVED;
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		if (str_eq(audit_get(event, words[i].key), words[i].value))
-			return words[i].verdict;
-	return has(event, "denial") ? AUDIT_V_DENY : AUDIT_V_NONE;
+	audit_facts_of(event, &f);
+	return audit_facts_verdict(&f);
 }
 
 uint64_t audit_count_of(const json_t *event)
 {
 	return MAX(audit_get_u64(event, "count"), UINT64_C(1));
-}
-
-void audit_totals_add(struct audit_totals *t, const json_t *event)
-{
-	t->events++;
-	if (audit_observed(event))
-		t->observed += audit_count_of(event);
-	switch (audit_verdict_of(event)) {
-	case AUDIT_V_ALLOW:
-	case AUDIT_V_OBSERVED:
-		t->allowed += audit_count_of(event);
-		break;
-	case AUDIT_V_DENY:
-		t->denied += audit_count_of(event);
-		break;
-	case AUDIT_V_FAIL:
-		t->failed += audit_count_of(event);
-		break;
-	case AUDIT_V_USED:
-		t->secrets_used++;
-		break;
-	case AUDIT_V_VIOLATION:
-		t->violations++;
-		break;
-	case AUDIT_V_NONE:
-		break;
-	}
-	if (str_eq(audit_get(event, "kind"), "flow_end")) {
-		t->bytes_up += audit_get_u64(event, "bytes_up");
-		t->bytes_down += audit_get_u64(event, "bytes_down");
-	}
 }
 
 /* ---- what an event is about ------------------------------------------------------ */

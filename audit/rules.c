@@ -36,7 +36,7 @@ struct rule_count {
 struct live_flow {
 	struct hmap_node node;
 	struct rule_count *rule;
-	char id[48];
+	char id[AUDIT_ID_MAX];
 };
 
 struct audit_rules {
@@ -144,35 +144,29 @@ static struct live_flow *find_flow(const struct audit_rules *s, const char *id, 
 	return NULL;
 }
 
-static void flow_begins(struct audit_rules *s, const json_t *event, struct rule_count *c)
+static void flow_begins(struct audit_rules *s, const char *id, struct rule_count *c)
 {
+	uint64_t h = hash_bytes(&s->key, id, strlen(id));
 	struct live_flow *f;
-	char id[sizeof(f->id)];
-	uint64_t h;
 
-	audit_get_id(event, id, sizeof(id));
-	h = hash_bytes(&s->key, id, strlen(id));
 	if (!id[0] || s->flows.count >= AUDIT_JOIN_MAX || find_flow(s, id, h))
 		return;
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return;
-	memcpy(f->id, id, sizeof(id));
+	memcpy(f->id, id, strlen(id));
 	f->rule = c;
 	hmap_insert(&s->flows, &f->node, h);
 }
 
-static void flow_ends(struct audit_rules *s, const json_t *event)
+static void flow_ends(struct audit_rules *s, const struct audit_facts *e)
 {
-	char id[sizeof(((struct live_flow *)0)->id)];
-	struct live_flow *f;
+	struct live_flow *f = find_flow(s, e->id, hash_bytes(&s->key, e->id, strlen(e->id)));
 
-	audit_get_id(event, id, sizeof(id));
-	f = find_flow(s, id, hash_bytes(&s->key, id, strlen(id)));
 	if (!f)
 		return;
-	f->rule->up += audit_get_u64(event, "bytes_up");
-	f->rule->down += audit_get_u64(event, "bytes_down");
+	f->rule->up += e->bytes_up;
+	f->rule->down += e->bytes_down;
 	forget_flow(s, f);
 }
 
@@ -188,30 +182,29 @@ static bool class_of(const char *kind, enum rule_class *ret)
 	return false;
 }
 
-void audit_rules_add(struct audit_rules *s, const json_t *event)
+void audit_rules_add(struct audit_rules *s, const struct audit_facts *e)
 {
-	const char *kind = audit_get(event, "kind"), *rule = audit_get(event, "rule");
-	uint64_t generation = audit_get_u64(event, "generation");
-	enum audit_verdict v = audit_verdict_of(event);
+	enum audit_verdict v;
 	struct rule_count *c;
 	enum rule_class class;
 	enum rule_kind how;
 
-	if (str_eq(kind, "flow_end")) {
-		flow_ends(s, event);
+	if (str_eq(e->kind, "flow_end")) {
+		flow_ends(s, e);
 		return;
 	}
-	if (!class_of(kind, &class) || !rule[0] || (s->only && generation != s->only))
+	if (!class_of(e->kind, &class) || !e->rule[0] || (s->only && e->generation != s->only))
 		return;
-	c = rule_of(s, generation, json_is_true(json_object_get(event, "floor")), rule);
+	c = rule_of(s, e->generation, e->floor, e->rule);
 	if (!c) {
-		s->others += audit_count_of(event);
+		s->others += audit_facts_count(e);
 		return;
 	}
-	how = audit_observed(event) ? RULE_OBSERVED : v == AUDIT_V_DENY ? RULE_DENY : RULE_ALLOW;
-	c->n[class][how] += audit_count_of(event);
+	v = audit_facts_verdict(e);
+	how = audit_facts_observed(e) ? RULE_OBSERVED : v == AUDIT_V_DENY ? RULE_DENY : RULE_ALLOW;
+	c->n[class][how] += audit_facts_count(e);
 	if (class == RULE_FLOWS && (v == AUDIT_V_ALLOW || v == AUDIT_V_OBSERVED))
-		flow_begins(s, event, c);
+		flow_begins(s, e->id, c);
 }
 
 /* ---- showing ------------------------------------------------------------------------ */
@@ -287,6 +280,7 @@ int audit_rules_print(const char *path, const struct audit_view *v, FILE *out, c
 {
 	struct audit_record *r = NULL;
 	struct audit_rules *s = NULL;
+	struct audit_facts facts;
 	struct audit_line line;
 	json_t *counts = NULL;
 	int rc = audit_rules_new(0, &s);
@@ -294,7 +288,8 @@ int audit_rules_print(const char *path, const struct audit_view *v, FILE *out, c
 	if (rc == 0)
 		rc = audit_record_open(path, &r, err, err_size);
 	while (rc == 0 && (rc = audit_record_next(r, &line, err, err_size)) > 0) {
-		audit_rules_add(s, line.event);
+		audit_facts_of(line.event, &facts);
+		audit_rules_add(s, &facts);
 		rc = 0;
 	}
 	if (rc == 0) {

@@ -93,11 +93,14 @@ static void add_denied(struct audit_summary *s, const json_t *event)
 void audit_summary_add(struct audit_summary *s, const json_t *event, uint64_t time_ns)
 {
 	const char *kind = audit_get(event, "kind");
-	enum audit_verdict verdict = audit_verdict_of(event);
+	enum audit_verdict verdict;
 	struct audit_tally_item *it;
+	struct audit_facts facts;
 	char name[128];
 
-	audit_totals_add(&s->totals, event);
+	audit_facts_of(event, &facts);
+	verdict = audit_facts_verdict(&facts);
+	audit_totals_add(&s->totals, &facts);
 	if (!s->first_ns)
 		s->first_ns = time_ns;
 	s->last_ns = MAX(s->last_ns, time_ns);

@@ -68,10 +68,11 @@ static void on_end(void *ctx, struct netstack_flow *f, enum netstack_end how,
 	((struct world *)ctx)->ended++;
 }
 
-static void on_down(void *ctx, bool last)
+static void on_down(void *ctx, const char *why, bool last)
 {
 	struct world *w = ctx;
 
+	MUST(why && *why);
 	MUST(last || w->ns->link->drv);
 	w->downs++;
 }

@@ -86,6 +86,11 @@ const uint8_t *netstack_flow_waiting(const struct netstack_flow *f, size_t i, si
 	return p->bytes + p->payload;
 }
 
+void netstack_flow_watch(struct netstack_flow *f, bool on)
+{
+	f->watched = on && f->t.proto == NETSTACK_UDP && f->ns->ops->flow_passes;
+}
+
 void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold)
 {
 	struct netstack *ns = f->ns;
@@ -179,6 +184,7 @@ int netstack_flow_detach(struct netstack_flow *f)
 	if (!f->hold || f->read_any || f->resetting)
 		return -EBUSY;
 	loop_io_del(&f->io);
+	relay_source_undo(f);
 	return steal_fd(&f->fd);
 }
 

@@ -120,7 +120,7 @@ struct link_events {
 	void (*up)(struct ns_link *l);
 	/*
 	 * The guest is gone and with it every flow; what comes next is another
-	 * machine. last: nothing ever comes again.
+	 * machine. last: nothing ever comes again. ns_link.why says why.
 	 */
 	void (*down)(struct ns_link *l, bool last);
 };
@@ -134,6 +134,7 @@ struct ns_link {
 	struct link_caps caps;
 	bool is_up;
 	uint64_t faults; /* links lost because the other side broke the rules */
+	const char *why; /* the last down(): text that stays as long as the link */
 };
 
 /*

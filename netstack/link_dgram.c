@@ -78,6 +78,8 @@ static void set_blocked(struct link_dgram *d, bool on)
 /* The last thing its caller does: the stack may free us from inside. */
 static void lost(struct link_dgram *d)
 {
+	d->link.why = d->gone ? "the machine's socket refuses what is sent"
+			      : "the machine has closed its socket";
 	loop_io_del(&d->io);
 	loop_task_cancel(d->link.loop, &d->more);
 	d->in_at = d->in_n = 0;

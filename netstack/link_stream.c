@@ -43,6 +43,8 @@
 /* A frame up to this is copied into the queue rather than sent at once. */
 #define SMALL 4096
 #define ACCEPT_RETRY_NS (200 * NS_PER_MS)
+/* Rounds of the loop in which the end of the guest before shows, behind its last frames. */
+#define ACCEPT_ROUNDS 3
 
 /* Moderation: over one window so much in so many wakes, each below this, and how long a pause is. */
 #define MOD_WINDOW_NS NS_PER_MS
@@ -52,6 +54,8 @@
 #define MOD_PAUSE_NS UINT64_C(80000)
 /* Pauses in a row that brought nothing, and all is as before: the VMM may just not have run. */
 #define MOD_EMPTY 3
+
+static const char closed[] = "the machine has closed the connection";
 
 struct moderation {
 	struct loop_timer timer;
@@ -68,8 +72,9 @@ struct link_stream {
 	struct loop_timer accept_retry;
 	struct moderation mod;
 	int fd, listen_fd;
-	bool blocked; /* the socket was full; `out` goes first */
-	bool refused; /* another guest was, while this one is here: said once */
+	bool blocked;	 /* the socket was full; `out` goes first */
+	bool refused;	 /* another guest was, while this one is here: said once */
+	unsigned knocks; /* rounds that another guest has waited */
 	size_t in_off, in_len;
 	size_t out_off, out_len;
 	/* frames of one super-segment */
@@ -88,8 +93,9 @@ static struct link_stream *stream(struct ns_link *l)
 }
 
 /* The last thing its caller does: the stack may free us from inside. */
-static void lost(struct link_stream *s)
+static void lost(struct link_stream *s, const char *why)
 {
+	s->link.why = why;
 	loop_io_del(&s->io);
 	loop_task_cancel(s->link.loop, &s->more);
 	loop_timer_del(s->link.loop, &s->mod.timer);
@@ -127,7 +133,7 @@ static int stream_read(struct ns_link *l, struct link_rx *ret)
 			"link: a frame of %u bytes announced, at most %u can be; connection closed",
 			get_be32(s->in + s->in_off), LIMIT_STREAM_FRAME);
 		l->faults++;
-		lost(s);
+		lost(s, "a frame longer than any was announced");
 		return 0;
 	}
 	if (r == 0)
@@ -370,7 +376,7 @@ static void on_pause_over(struct loop_timer *t)
 	size_t before = s->in_len;
 
 	if (!fill(s)) {
-		lost(s);
+		lost(s, closed);
 		return;
 	}
 	s->mod.empty = s->in_len > before ? 0 : s->mod.empty + 1;
@@ -399,7 +405,7 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
 	if (!fill(s)) {
-		lost(s);
+		lost(s, closed);
 		return;
 	}
 	if (moderate(&s->mod, loop_now(s->link.loop)))
@@ -424,9 +430,13 @@ static int serve(struct link_stream *s, int fd)
 static void on_accept(struct loop_io *io, uint32_t revents)
 {
 	struct link_stream *s = container_of(io, struct link_stream, listen_io);
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), r;
+	int fd, r;
 
 	(void)revents;
+	if (s->fd >= 0 && s->knocks++ < ACCEPT_ROUNDS)
+		return;
+	s->knocks = 0;
+	fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return;

@@ -47,6 +47,7 @@ static int tap_read(struct ns_link *l, struct link_rx *ret)
 	if (n <= 0) {
 		loop_io_del(&t->io);
 		fd_close(steal_fd(&t->fd));
+		l->why = "the interface is gone";
 		l->events->down(l, true);
 		return 0;
 	}

@@ -64,14 +64,17 @@ static void lost(struct link_vhost *v, const char *what, const char *why, bool f
 	} else {
 		log_info("vhost-user: the VMM has closed its connection");
 	}
+	snprintf(v->told, sizeof(v->told), "%s%s%s", what, *what ? ": " : "", why);
+	v->link.why = v->told;
 	loop_timer_del(v->link.loop, &v->again);
+	loop_timer_del(v->link.loop, &v->patience);
 	loop_io_del(&v->conn_io);
 	vhost_wire_fini(&v->wire);
 	vhost_dev_reset(&v->dev);
 	vhost_net_forget_late(v);
 	v->connected = v->lent = v->drained = v->msg_waiting = v->rx_wait = v->gathered = false;
+	v->refused = false;
 	v->fault = NULL;
-	v->link.is_up = false;
 	if (v->listen_fd >= 0)
 		loop_io_set(&v->listen_io, EPOLLIN);
 	v->link.events->down(&v->link, v->listen_fd < 0);
@@ -86,7 +89,7 @@ static bool restart(struct link_vhost *v)
 
 	log_info("vhost-user: another driver has taken the device");
 	vhost_net_forget_late(v);
-	v->link.is_up = false;
+	v->link.why = "another driver has taken the device";
 	v->link.events->down(&v->link, false);
 	return !*gone;
 }
@@ -134,6 +137,20 @@ static void check_rings(struct link_vhost *v)
 
 /* ---- messages ----------------------------------------------------------- */
 
+static void be_patient(struct link_vhost *v)
+{
+	loop_timer_set(v->link.loop, &v->patience, loop_now(v->link.loop) + LIMIT_VHOST_PATIENCE_NS);
+}
+
+/* Whose driver works keeps nobody out who should be let in. */
+static void on_patience_over(struct loop_timer *t)
+{
+	struct link_vhost *v = container_of(t, struct link_vhost, patience);
+
+	if (!v->link.is_up)
+		lost(v, "message", v->wire.got ? "it does not go on" : "there is none", true);
+}
+
 /* False: no more now, or the link is gone, and with it perhaps we. */
 static bool one_message(struct link_vhost *v)
 {
@@ -143,12 +160,16 @@ static bool one_message(struct link_vhost *v)
 	char what[64];
 	int r = vhost_wire_recv(&v->wire, &why);
 
-	if (r == 0)
+	if (r == 0) {
+		if (v->wire.got && !loop_timer_armed(&v->patience))
+			be_patient(v);
 		return false;
+	}
+	loop_timer_del(v->link.loop, &v->patience);
 	if (r < 0) {
 		/* Reset: it is gone and had not read all of our answers. */
 		if ((r == -EPIPE && v->wire.got == 0) || r == -ECONNRESET)
-			lost(v, "", "", false);
+			lost(v, "", "the VMM has closed its connection", false);
 		else
 			lost(v, "message", r == -EPROTO || r == -EPIPE ? why : strerror(-r), true);
 		return false;
@@ -295,7 +316,9 @@ static void on_listen(struct loop_io *io, uint32_t revents)
 		return;
 	}
 	if (v->connected) {
-		log_warn("vhost-user: a second connection is refused: one guest at a time");
+		if (!v->refused)
+			log_warn("vhost-user: a second connection is refused: one guest at a time");
+		v->refused = true;
 		close(fd);
 		return;
 	}
@@ -305,6 +328,7 @@ static void on_listen(struct loop_io *io, uint32_t revents)
 		close(fd);
 		return;
 	}
+	be_patient(v);
 	log_info("vhost-user: a VMM has connected");
 }
 
@@ -315,6 +339,7 @@ static void vhost_free(struct ns_link *l)
 	if (v->gone)
 		*v->gone = true;
 	loop_timer_del(l->loop, &v->again);
+	loop_timer_del(l->loop, &v->patience);
 	loop_io_del(&v->conn_io);
 	loop_io_del(&v->listen_io);
 	vhost_wire_fini(&v->wire);
@@ -375,6 +400,7 @@ int link_vhost_new(struct loop *loop, int fd, uint16_t mtu, const uint8_t *mac,
 		(struct ns_link){ .drv = &vhost_driver_plain, .events = e, .ctx = ctx, .loop = loop };
 	v->listen_fd = v->wire.fd = -1;
 	v->again.cb = on_again;
+	v->patience.cb = on_patience_over;
 	vhost_dev_init(&v->dev, loop, mtu, mac, on_kick);
 	r = open_fd(v, fd);
 	if (r < 0) {

@@ -127,6 +127,7 @@ static void end_flows(struct netstack *ns)
 static void on_down(struct ns_link *l, bool last)
 {
 	struct netstack *ns = l->ctx;
+	bool was_up = l->is_up;
 
 	ns_enter(ns);
 	l->is_up = false;
@@ -134,8 +135,9 @@ static void on_down(struct ns_link *l, bool last)
 	guest6_forget(ns);
 	router_stop(ns);
 	end_flows(ns);
-	if (!ns->dying && ns->ops->link_down)
-		ns->ops->link_down(ns->ctx, last);
+	/* Who only knocked was no guest. */
+	if (!ns->dying && ns->ops->link_down && (was_up || last))
+		ns->ops->link_down(ns->ctx, l->why ? l->why : "its socket is gone", last);
 	ns_leave(ns);
 }
 
@@ -290,8 +292,11 @@ int netstack_relink(struct netstack *ns, enum netstack_link_kind kind, int fd)
 	int r;
 
 	ns_enter(ns);
-	if (old && old->is_up)
+	if (old && old->is_up) {
+		old->why = kind == NETSTACK_LINK_NONE ? "the machine's socket is gone"
+						      : "another machine has come";
 		on_down(old, false);
+	}
 	ns->link = NULL;
 	ns->link_full = false;
 	if (old)

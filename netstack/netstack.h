@@ -94,6 +94,11 @@ struct netstack_ops {
 	void (*flow_datagram)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len);
 	/* May be NULL. One more datagram has come for a UDP flow that is not decided yet. */
 	void (*flow_waiting)(void *ctx, struct netstack_flow *f);
+	/*
+	 * May be NULL: all do. May this datagram of a watched UDP flow go on? The
+	 * flow may be ended from here.
+	 */
+	bool (*flow_passes)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len);
 	/* The flow is over; every flow that began ends here exactly once. */
 	void (*flow_end)(void *ctx, struct netstack_flow *f, enum netstack_end how,
 			 const struct netstack_counts *c);
@@ -102,8 +107,11 @@ struct netstack_ops {
 		      const void *payload, size_t payload_len);
 	/* May be NULL. A guest is there: not for a tap, which is up from its birth. */
 	void (*link_up)(void *ctx);
-	/* May be NULL. The guest is gone and its flows have ended; last: the link is over for good. */
-	void (*link_down)(void *ctx, bool last);
+	/*
+	 * May be NULL. The guest is gone and its flows have ended, for the reason why (valid
+	 * within the call); last: the link is over for good, even if nobody ever came.
+	 */
+	void (*link_down)(void *ctx, const char *why, bool last);
 	/*
 	 * May be NULL. A packet refused before a flow existed (limit, protocol). t
 	 * inbound: a datagram for a port of the guest's from where it sent none to;
@@ -219,6 +227,8 @@ void netstack_flow_refuse_icmp(struct netstack_flow *f, const struct netstack_ic
 uint8_t netstack_flow_hop_limit(const struct netstack_flow *f);
 /* UDP, undecided: payload of the datagram number i from the guest that waits; NULL: no such. */
 const uint8_t *netstack_flow_waiting(const struct netstack_flow *f, size_t i, size_t *ret_len);
+/* UDP: from now on, what waits included, flow_passes is asked about each datagram of the guest's. */
+void netstack_flow_watch(struct netstack_flow *f, bool on);
 /* TCP: SYN-ACK now, hold what the guest sends. */
 void netstack_flow_accept(struct netstack_flow *f);
 /*

@@ -21,6 +21,8 @@
 #define LIMIT_VHOST_MERGE 256
 /* Messages of the VMM per turn. */
 #define LIMIT_VHOST_MESSAGES 32
+/* One that connects and says nothing, or stops within a message, would keep out who waits. */
+#define LIMIT_VHOST_PATIENCE_NS (10 * NS_PER_S)
 
 /* Extension headers walked per IPv6 packet: chains of empty options cost us, not the sender. */
 #define LIMIT_IP6_HEADERS 8
@@ -54,9 +56,13 @@
  * they take from the window that the far end is given.
  */
 #define LIMIT_UNCONSUMED (64u << 10)
-#define LIMIT_UNCONSUMED_IDLE (4u << 10) /* when nothing else is in flight */
-#define LIMIT_UNCONSUMED_READS 16	 /* small segments cost the kernel 1 KB each */
+#define LIMIT_UNCONSUMED_READS 16 /* small segments cost the kernel 1 KB each */
 #define LIMIT_UNCONSUMED_NS (100 * NS_PER_MS)
+/* Read into the ring, of a socket that could be peeked: at most, and not for less room. */
+#define LIMIT_SMALL_READ (16u << 10)
+#define LIMIT_SMALL_MIN 2048
+/* A far end with Nagle's algorithm waits for the host's ACK: it gets one no later than this. */
+#define LIMIT_HOST_ACK_NS (2 * NS_PER_MS)
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536
@@ -98,7 +104,7 @@
 /* Payload from here on is peeked straight into the guest's memory, where the link has room(). */
 #define LIMIT_IN_PLACE (4u << 10)
 /* Looks at a socket in a row that find less than that, until it is read as before. */
-#define LIMIT_BULK_LOOKS 4
+#define LIMIT_MUCH_LOOKS 4
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

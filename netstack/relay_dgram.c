@@ -353,12 +353,24 @@ void relay_dgram_link_ready(struct netstack_flow *f)
 
 /* ---- from the guest --------------------------------------------------------- */
 
+/* A frame of several datagrams goes as a whole or not at all. */
+static bool owner_passes(struct netstack_flow *f, const struct dgram *d, size_t size)
+{
+	for (size_t at = 0; at < d->len; at += size)
+		if (!f->ns->ops->flow_passes(f->ns->ctx, f, d->p + at, MIN(size, d->len - at)) ||
+		    !flow_live(f))
+			return false;
+	return true;
+}
+
 void relay_dgram_up(struct netstack_flow *f, const struct dgram *d, size_t size)
 {
 	const uint8_t *p = d->p;
 	size_t left = d->len, n = size ? (left + size - 1) / size : 1;
 
 	relay_dgram_touch(f);
+	if (f->watched && !owner_passes(f, d, size))
+		return;
 	if (!rate_admit(f, RATE_UP, n))
 		return;
 	rate_spend(f, RATE_UP, left, n);

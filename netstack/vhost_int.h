@@ -186,13 +186,16 @@ struct link_vhost {
 	struct loop_io listen_io, conn_io;
 	struct vhost_wire wire;
 	bool connected, lent;
-	bool drained;		 /* read() found nothing; a kick is not asked for yet */
-	bool second;		 /* somebody else has knocked */
-	bool msg_waiting;	 /* a message was put off until flush() */
-	bool rx_wait;		 /* writable() is owed */
-	const char *fault;	 /* the driver's: the link is to be closed */
-	struct loop_timer again; /* frames were left, or the link is to be closed */
-	bool *gone;		 /* set when freed while messages are worked off */
+	bool drained;		    /* read() found nothing; a kick is not asked for yet */
+	bool second;		    /* somebody else has knocked */
+	bool msg_waiting;	    /* a message was put off until flush() */
+	bool rx_wait;		    /* writable() is owed */
+	const char *fault;	    /* the driver's: the link is to be closed */
+	bool refused;		    /* a second VMM was, while this one is here: said once */
+	char told[192];		    /* link.why */
+	struct loop_timer patience; /* for a VMM that says nothing, or half of a message */
+	struct loop_timer again;    /* frames were left, or the link is to be closed */
+	bool *gone;		    /* set when freed while messages are worked off */
 	struct vhost_gather g;
 	bool gathered; /* between room() and commit() */
 	struct vhost_late late;

@@ -118,11 +118,11 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 }
 
 /* Its flows have ended, each with its own line. */
-static void on_link_down(void *ctx, bool last)
+static void on_link_down(void *ctx, const char *why, bool last)
 {
 	struct gateway *gw = ctx;
 
-	record_run_event(&gw->record, "link_down");
+	record_run_event(&gw->record, "link_down", why);
 	if (last && msg_send(gw->record.sock, MSG_LINK_LOST, 0, NULL, 0, NULL, 0) < 0)
 		loop_stop(gw->loop, 0);
 }
@@ -131,7 +131,7 @@ static void on_link_up(void *ctx)
 {
 	struct gateway *gw = ctx;
 
-	record_run_event(&gw->record, "link_up");
+	record_run_event(&gw->record, "link_up", NULL);
 }
 
 /* What a machine that somebody else runs is told of its addresses; a sandbox has them already. */
@@ -157,6 +157,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.flow_server_first = gateway_flow_server_first,
 		.flow_datagram = on_datagram,
 		.flow_waiting = gateway_flow_waiting,
+		.flow_passes = gateway_quic_passes,
 		.flow_end = gateway_flow_end,
 		.packet_refused = gateway_packet_refused,
 	};

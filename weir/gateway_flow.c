@@ -33,6 +33,7 @@ struct flow *gateway_flow_alloc(struct gateway *gw, enum flow_kind kind, struct 
 	f->id = ++gw->next_flow;
 	f->ruling = judge_refusal(&gw->judge);
 	list_init(&f->queries);
+	list_init(&f->quic_pieces);
 	list_add_tail(&gw->all, &f->in_all);
 	if (ns)
 		netstack_flow_set_user(ns, f);
@@ -43,13 +44,16 @@ void gateway_flow_free(struct flow *f)
 {
 	struct gateway *gw = f->gw;
 
-	dial_cancel(&f->dial);
+	if (f->dial)
+		dial_cancel(f->dial);
+	free(f->dial);
 	loop_timer_del(gw->loop, &f->deadline);
 	if (f->lookup)
 		dns_resolve_cancel(f->lookup);
 	if (f->with_proxy)
 		hmap_remove(&gw->flows, &f->by_id);
 	gateway_dns_cancel(f);
+	gateway_quic_forget(f);
 	gateway_publish_forget(f);
 	if (f->held_names)
 		dns_release(gw->dns, &netstack_flow_tuple(f->ns)->remote.addr);
@@ -213,25 +217,32 @@ static bool must_look(const struct flow *f)
 static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 {
 	struct flow *f = user;
+	struct netstack_icmp heard = f->dial->heard;
+	const char *why = f->dial->why;
+	struct endpoint upstream = *to;
 
-	if (fd < 0 && f->dial.heard.from.family && !f->early) {
+	/* Its last act was this call; to is in it. */
+	free(f->dial);
+	f->dial = NULL;
+	if (fd < 0 && heard.from.family && !f->early) {
 		gateway_record_refusal(f, false, strerror(error));
 		f->recorded = true;
-		netstack_flow_refuse_icmp(f->ns, &f->dial.heard);
+		netstack_flow_refuse_icmp(f->ns, &heard);
 		return;
 	}
 	if (fd < 0) {
-		gateway_flow_fail(f, error, f->dial.why);
+		gateway_flow_fail(f, error, why);
 		return;
 	}
-	f->upstream = *to;
+	f->upstream = upstream;
 	if (f->want_proxy) {
 		gateway_to_proxy(f, fd);
 		return;
 	}
 	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
 		gateway_flow_allowed(f);
-		netstack_flow_attach_shared(f->ns, fd, to);
+		gateway_quic_watch(f, &upstream.addr);
+		netstack_flow_attach_shared(f->ns, fd, &upstream);
 		return;
 	}
 	/* With early handshakes the looking is behind us. */
@@ -363,21 +374,28 @@ static void dial(struct flow *f, struct endpoint *to, size_t n)
 		return;
 	}
 	by_name = up && up->cfg->names && f->has_name;
-	dial_start(&f->dial, f->gw->loop, netstack_flow_tuple(f->ns)->proto, to, by_name ? 1 : n,
-		   up, by_name ? &f->name : NULL, on_dialled, f);
+	if (!f->dial)
+		f->dial = calloc(1, sizeof(*f->dial));
+	if (!f->dial) {
+		gateway_flow_fail(f, ENOMEM, "no memory for another connection");
+		return;
+	}
+	f->dial->hops = netstack_flow_hop_limit(f->ns);
+	if (f->dial->hops > PROBE_HOPS)
+		f->dial->hops = 0;
+	dial_start(f->dial, f->gw->loop, netstack_flow_tuple(f->ns)->proto, to, by_name ? 1 : n, up,
+		   by_name ? &f->name : NULL, on_dialled, f);
 }
 
 /* As with TLS over TCP: denied, or while only observing let through and recorded so. */
 static bool allow_disagreement(struct flow *f)
 {
-	static const char why[] = "the QUIC server name is not the name of the address";
-
 	if (judge_enforces(&f->gw->judge)) {
-		gateway_flow_deny(f, NULL, why);
+		gateway_flow_deny(f, NULL, f->quic_doubt);
 		return false;
 	}
 	f->ruling = judge_own_refusal(&f->gw->judge);
-	f->doubt = why;
+	f->doubt = f->quic_doubt;
 	return true;
 }
 
@@ -411,7 +429,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	if (!limit_allows(f, &pass[0].addr))
 		return;
 	f->name_rests = f->name_rests || (f->has_name && gateway_name_matters(f, &pass[0].addr));
-	if (f->quic_disagrees && f->name_rests && !allow_disagreement(f))
+	if (f->quic_doubt && f->name_rests && !allow_disagreement(f))
 		return;
 	/* What the sandbox calls its gateway is this machine's loopback, in either family. */
 	if (is_gateway(&f->gw->cfg->net, &t->remote.addr)) {
@@ -421,9 +439,6 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
 		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
 	}
-	f->dial.hops = netstack_flow_hop_limit(f->ns);
-	if (f->dial.hops > PROBE_HOPS)
-		f->dial.hops = 0;
 	dial(f, pass, n_pass);
 }
 
@@ -496,12 +511,15 @@ static void new_real(struct flow *f)
 		gateway_flow_fail(f, ENOMEM, "no memory for the names of an address");
 		return;
 	}
+	/* The name in front of an encrypted one is nobody's here. */
+	if (f->quic == QUIC_SEALED)
+		f->name = (struct name){ 0 };
 	/* A datagram of anything but QUIC tells no name; what the address was given out for is all there will be. */
-	f->fact = tcp			     ? POLICY_UNKNOWN
-		  : f->quic == QUIC_NAMED    ? POLICY_KNOWN
-		  : f->quic == QUIC_NAMELESS ? POLICY_NONE
-		  : f->n_candidates	     ? POLICY_KNOWN
-					     : POLICY_NONE;
+	f->fact = tcp			  ? POLICY_UNKNOWN
+		  : f->quic == QUIC_NAMED ? POLICY_KNOWN
+		  : f->quic != QUIC_NONE  ? POLICY_NONE
+		  : f->n_candidates	  ? POLICY_KNOWN
+					  : POLICY_NONE;
 	f->unproven = f->quic == QUIC_NAMED &&
 		      !flow_name_given(&f->name, NULL, f->candidates, f->n_candidates);
 	if (f->unproven)
@@ -519,7 +537,7 @@ static void new_virtual(struct flow *f)
 		gateway_flow_fail(f, EHOSTUNREACH, no_name);
 		return;
 	}
-	f->quic_disagrees = f->quic == QUIC_NAMED && !name_equal(&shown, &f->name);
+	f->quic_doubt = gateway_quic_doubt(f, f->quic, &shown);
 	f->has_name = true;
 	f->doubt = NULL;
 	f->fact = POLICY_KNOWN;

@@ -75,6 +75,7 @@ struct gateway {
 	struct netstack *ns;
 	struct dns *dns;
 	struct tlsproxy_quic *quic;
+	size_t quic_kept; /* struct quic_piece of all flows */
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
@@ -99,7 +100,9 @@ struct gateway {
 enum flow_quic {
 	QUIC_NONE = 0, /* no QUIC that could be read, or not looked at */
 	QUIC_NAMED,
-	QUIC_NAMELESS, /* QUIC whose name cannot be known */
+	QUIC_NAMELESS, /* QUIC without a name */
+	QUIC_SEALED,   /* its name is encrypted, another one stands in front of it */
+	QUIC_UNREAD,   /* never complete, or nothing that a client sends */
 };
 
 struct flow {
@@ -126,15 +129,16 @@ struct flow {
 	bool unreadable;   /* no request will ever be read from it */
 	const char *doubt; /* why its name is missing, for the record */
 	enum flow_quic quic;
-	bool quic_disagrees; /* it asks for another name than that of its address */
-	bool early;	     /* handshake done before dialling: the name comes first */
-	bool want_proxy;     /* for after a dial */
+	struct list quic_pieces; /* of hellos that are not complete yet */
+	const char *quic_doubt; /* why it may ask for another name than that of its address, or NULL */
+	bool early;		/* handshake done before dialling: the name comes first */
+	bool want_proxy;	/* for after a dial */
 	bool proxy_tls;
 	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
 	struct ruling ruling;
 	struct endpoint upstream;
-	struct dial dial;
+	struct dial *dial; /* while it is under way: idle flows are not to carry it */
 	struct dns_lookup *lookup;
 	struct loop_timer deadline;
 	uint8_t first_byte;  /* of what could not be told yet */
@@ -148,6 +152,11 @@ struct flow {
 	struct ip_addr local; /* the address that the peer wrote to */
 	unsigned local_link;
 };
+
+static inline bool flow_dialling(const struct flow *f)
+{
+	return f->dial && dial_active(f->dial);
+}
 
 /* gateway_flow.c: new flows to a verdict */
 void gateway_flow_new(void *ctx, struct netstack_flow *ns);
@@ -188,6 +197,12 @@ void gateway_to_proxy(struct flow *f, int upstream_fd);
 /* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */
 void gateway_quic_look(struct flow *f);
 void gateway_flow_waiting(void *ctx, struct netstack_flow *ns);
+/* Later connections of a UDP flow: on where another name would have made another verdict. */
+void gateway_quic_watch(struct flow *f, const struct ip_addr *judged);
+bool gateway_quic_passes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len);
+void gateway_quic_forget(struct flow *f);
+/* Why a flow with a certain name does not go by it when it says shown; NULL: it does. */
+const char *gateway_quic_doubt(const struct flow *f, enum flow_quic kind, const struct name *shown);
 
 /* gateway_dns.c */
 must_check int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec);

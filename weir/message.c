@@ -7,7 +7,9 @@ int msg_send(int sock, enum msg_type type, int32_t value, const void *body, size
 {
 	struct msg m; /* 8 KiB that are not worth clearing */
 
-	if (len > sizeof(m) - sizeof(m.head))
+	static_assert(sizeof(struct msg_ports) <= MSG_TEXT_MAX, "text is the longest body");
+	/* No longer than what msg_recv() takes. */
+	if (len > MSG_TEXT_MAX)
 		return -EMSGSIZE;
 	m.head = (struct msg_head){ .type = type, .value = value };
 	if (len)
@@ -23,8 +25,8 @@ int msg_send_text(int sock, enum msg_type type, int32_t value, const char *text)
 ssize_t msg_recv(int sock, struct msg *m, int *fds, size_t max_fds, size_t *ret_n_fds)
 {
 	size_t n_fds = 0;
-	/* One byte is kept back for the NUL. */
-	ssize_t n = ipc_recv(sock, m, sizeof(*m) - 1, fds, max_fds, &n_fds);
+	ssize_t n =
+		ipc_recv(sock, m, offsetof(struct msg, text) + MSG_TEXT_MAX, fds, max_fds, &n_fds);
 
 	if (ret_n_fds)
 		*ret_n_fds = n_fds;

@@ -89,7 +89,8 @@ struct msg_ports {
 struct msg {
 	struct msg_head head;
 	union {
-		char text[MSG_TEXT_MAX]; /* not NUL-terminated on the wire */
+		/* On the wire without a NUL; room for one here, behind the longest. */
+		char text[MSG_TEXT_MAX + 1];
 		struct tlsproxy_flow flow;
 		struct {
 			uint64_t id;

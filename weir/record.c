@@ -51,12 +51,14 @@ void record_batch(struct record *r, struct loop *loop)
 	r->task.cb = on_turn_over;
 }
 
-void record_run_event(struct record *r, const char *event)
+void record_run_event(struct record *r, const char *event, const char *detail)
 {
 	struct audit_event e;
 
 	audit_event_begin(&e, "run");
 	audit_str(&e, "event", event);
+	if (detail)
+		audit_str(&e, "detail", detail);
 	record_send(r, &e);
 }
 

@@ -65,7 +65,7 @@ void record_ruling(struct audit_event *e, const char *verdict, const struct ruli
 /* "default" or the rule's id or its index. */
 const char *record_rule_name(const struct policy_verdict *v, char out[static 24]);
 
-/* A line about the run itself, with nothing but its event. */
-void record_run_event(struct record *r, const char *event);
+/* A line about the run itself: its event, and why (or NULL). */
+void record_run_event(struct record *r, const char *event, const char *detail);
 
 #endif

@@ -133,6 +133,9 @@ static json_t *describe(const struct publish_port *p)
 
 /* ---- asking the gateway ---------------------------------------------------------------- */
 
+/* Clients may have left before they were answered. */
+static const char busy[] = "too many others ask about ports just now: try again";
+
 /* One at a time for each client, and there are few of them. */
 static struct ports_ask *new_ask(struct run *r, struct ctl_client *c)
 {
@@ -205,12 +208,14 @@ void run_ports_publish(struct run *r, struct ctl_client *c, const char *spec)
 		run_ctl_refuse(c, "publish: %s", spec ? why : "the port is missing");
 		return;
 	}
-	if (bind_all(r, cfg, n, &err) < 0) {
-		run_ctl_refuse(c, "%s", err.text);
+	a = new_ask(r, c);
+	if (!a || bind_all(r, cfg, n, &err) < 0) {
+		run_ctl_refuse(c, "%s", a ? err.text : busy);
+		if (a)
+			end_ask(a);
 		return;
 	}
-	a = new_ask(r, c);
-	for (size_t i = before; a && i < r->n_ports; i++) {
+	for (size_t i = before; i < r->n_ports; i++) {
 		struct msg_publish m = { .ask = a->id, .port = r->ports[i].port };
 
 		if (tell(r, MSG_PUBLISH, &m, m.port.fd) < 0)
@@ -219,12 +224,11 @@ void run_ports_publish(struct run *r, struct ctl_client *c, const char *spec)
 		fd_close(r->ports[i].port.fd);
 		r->ports[i].port.fd = -1;
 	}
-	if (a && a->waits == n)
+	if (a->waits == n)
 		return;
 	/* The gateway is gone or going, and the run with it. */
 	run_ctl_refuse(c, "the gateway cannot be told");
-	if (a)
-		end_ask(a);
+	end_ask(a);
 }
 
 /* "8080", "8080/udp" or what was published. */
@@ -303,7 +307,7 @@ void run_ports_unpublish(struct run *r, struct ctl_client *c, const char *spec, 
 	}
 	if (a && a->waits)
 		return;
-	run_ctl_refuse(c, a ? "no such port is published: weir ctl NAME ports" : "try again");
+	run_ctl_refuse(c, a ? "no such port is published: weir ctl NAME ports" : busy);
 	if (a)
 		end_ask(a);
 }
@@ -313,8 +317,11 @@ void run_ports_show(struct run *r, struct ctl_client *c)
 	struct ports_ask *a = is_over(r, c) ? NULL : new_ask(r, c);
 	struct msg_publish m = { .ask = a ? a->id : 0 };
 
-	if (!a)
+	if (!a) {
+		if (!r->ending)
+			run_ctl_refuse(c, busy);
 		return;
+	}
 	a->waits = 1;
 	if (tell(r, MSG_PORTS, &m, -1) < 0) {
 		run_ctl_refuse(c, "the gateway cannot be told");

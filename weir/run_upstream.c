@@ -90,6 +90,10 @@ int run_upstream_prepare(struct run *r, struct conf_error *err)
 	rc = resolve(c, &r->upstream, err);
 	if (rc == 0 && c->auth_source)
 		rc = read_auth(c, &r->upstream, &r->upstream_auth, err);
+	/* Who takes a proxy because nothing else may leave has to know. */
+	if (rc == 0 && !r->cfg->n_dns_servers)
+		log_line(LOG_LEVEL_WARN, "--proxy: names are not asked through it, but of this "
+					 "machine's resolvers directly; --dns-server says of whom");
 	return rc;
 }
 

@@ -150,6 +150,9 @@ void upstream_config_fini(struct upstream_config *c)
 
 bool upstream_bypasses(const struct upstream_config *c, const struct ip_addr *addr)
 {
+	struct ip_addr inside;
+	bool wraps = policy_embedded_v4(addr, &inside);
+
 	switch (policy_group_of(addr)) {
 	case POLICY_GROUP_LOOPBACK:
 	case POLICY_GROUP_LINK_LOCAL:
@@ -159,7 +162,8 @@ bool upstream_bypasses(const struct upstream_config *c, const struct ip_addr *ad
 		break;
 	}
 	for (size_t i = 0; i < c->n_bypass_nets; i++)
-		if (ip_in_prefix(addr, &c->bypass_nets[i]))
+		if (ip_in_prefix(addr, &c->bypass_nets[i]) ||
+		    (wraps && ip_in_prefix(&inside, &c->bypass_nets[i])))
 			return true;
 	return false;
 }
@@ -172,19 +176,27 @@ bool upstream_bypasses_name(const struct upstream_config *c, const struct name *
 	return false;
 }
 
-bool upstream_is(const struct upstream *u, const struct endpoint *to)
+static bool is_its_address(const struct upstream *u, const struct ip_addr *a, uint16_t port)
 {
 	for (size_t i = 0; i < u->n; i++)
-		if (u->to[i].port == to->port && ip_equal(&u->to[i].addr, &to->addr))
+		if (u->to[i].port == port && ip_equal(&u->to[i].addr, a))
 			return true;
 	return false;
+}
+
+bool upstream_is(const struct upstream *u, const struct endpoint *to)
+{
+	struct ip_addr inside;
+
+	return is_its_address(u, &to->addr, to->port) ||
+	       (policy_embedded_v4(&to->addr, &inside) && is_its_address(u, &inside, to->port));
 }
 
 /* ---- credentials ---------------------------------------------------------------------- */
 
 int upstream_set_auth(struct upstream *u, const char *text, size_t len, struct conf_error *err)
 {
-	const char *colon = memchr(text, ':', len), *user = u->cfg->user;
+	const char *colon = len ? memchr(text, ':', len) : NULL, *user = u->cfg->user;
 	size_t user_len = strlen(user), at = 0;
 
 	if (!user_len) {

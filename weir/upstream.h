@@ -50,7 +50,7 @@ void upstream_config_fini(struct upstream_config *c);
 /* Is it dialled directly: by its address, by its name? */
 bool upstream_bypasses(const struct upstream_config *c, const struct ip_addr *addr);
 bool upstream_bypasses_name(const struct upstream_config *c, const struct name *name);
-/* Is this the proxy itself? */
+/* Is this the proxy itself, or an IPv6 address that wraps its IPv4 address? */
 bool upstream_is(const struct upstream *u, const struct endpoint *to);
 
 /* What run_upstream.c left in fd, which stays the caller's. */

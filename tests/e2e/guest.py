@@ -196,7 +196,8 @@ def cmd_parallel(host, port, count, size):
 
     def one():
         try:
-            payload = os.urandom(int(size))
+            # Like no protocol: 5 of 65536 random beginnings would be those of a TLS record.
+            payload = b"\0" + os.urandom(int(size) - 1)
             s = dial(host, int(port), 60)
             t = threading.Thread(target=lambda: (s.sendall(payload),
                                                  s.shutdown(socket.SHUT_WR)))

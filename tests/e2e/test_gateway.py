@@ -125,7 +125,27 @@ def test_tap(weir, gateway):
     # The interface went with its namespace.
     rc, _, err = g.end(None)
     assert rc == 125 and "tap:weir0: the interface is gone" in err, err
-    assert g.events("run", event="link_down") and g.events("run", event="failed")
+    assert g.events("run", event="link_down")[0]["detail"] == "the interface is gone"
+    assert g.events("run", event="failed")
+
+
+def test_tap_on_a_bridge(weir, gateway):
+    """The host is on a bridge of its own as well, unless it is kept off: that is told."""
+    root_only(weir)
+    for words in ("link add br7 type bridge", "tuntap add weir7 mode tap vnet_hdr",
+                  "link set weir7 txqueuelen 20000 master br7 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    try:
+        g = gateway("tap:weir7")
+        rc, _, err = g.end()
+        assert rc == 0 and "this host is on the machine's link as well, by bridge br7" in err, err
+        settings = err.split("as root: sysctl -w ")[1].split()
+        subprocess.run(["sysctl", "-qw", *settings], check=True)
+        rc, _, err = gateway("tap:weir7").end()
+        assert rc == 0 and not err, err
+    finally:
+        for device in ("weir7", "br7"):
+            subprocess.run(["ip", "link", "del", device], check=True)
 
 
 SIZE = 3000017
@@ -153,6 +173,9 @@ def two_machines(g, link):
         check_work(g, *g.run(link, "sh", "-c", WORK))
         assert wait_for(lambda: len(g.events("run", event="link_down")) == n)  # noqa: B023
     assert len(g.events("run", event="link_up")) == 2
+    assert {e["detail"] for e in g.events("run", event="link_down")} <= {
+        "the machine has closed the connection", "the machine's socket is gone",
+        "the machine's socket refuses what is sent"}
     rc, _, err = g.end()
     assert rc == 0 and not err, err
     assert g.events("run", event="end")[0]["status"] == 0

@@ -75,11 +75,22 @@ s = socket.socket(family, socket.SOCK_DGRAM)
 s.connect(to)
 s.settimeout(a.get("wait", 5))
 result = "nothing"
-try:
+
+def ask(out):
     for d in out:
         s.send(d)
     got = [s.recv(2000) for _ in out]
-    result = "passed" if sorted(got) == sorted(out) else "garbled"
+    return "passed" if sorted(got) == sorted(out) else "garbled"
+
+try:
+    if a.get("after") is not None:
+        assert ask([initial(1, os.urandom(8), 0, crypto(0, hello(a["after"], False)))
+                    if a["after"] else b"x"]) == "passed"
+        print("first passed", flush=True)
+        if len(out) > 1 and a.get("halves"):
+            ask(out[:1])
+            out = out[1:]
+    result = ask(out)
 except ConnectionRefusedError:
     result = "refused"
 except PermissionError:
@@ -129,9 +140,44 @@ def test_a_claimed_name_opens_nothing(weir, lab):
 def test_the_name_agrees_with_the_address(weir):
     """Virtual answers: the flow's name is certain, and the packet has to say the same. Parity: n31."""
     assert quic(weir, "echo.example.com", "echo.example.com")[1] == "passed"
-    r, out = quic(weir, "echo.example.com", "www.evil.example.net")
+    for more in ({}, {"ech": True}):
+        r, out = quic(weir, "echo.example.com", "www.evil.example.net", **more)
+        assert out not in ("passed", "timed out"), r
+        assert "not the name of the address" in r.find("flow", verdict="deny")[0]["detail"], r
+    r, out = quic(weir, "echo.example.com", "www.evil.example.net", pieces=2, only_half=True)
     assert out not in ("passed", "timed out"), r
-    assert "not the name of the address" in r.find("flow", verdict="deny")[0]["detail"], r
+    assert "cannot be read" in r.find("flow", verdict="deny")[0]["detail"], r
+    # A draft's keys are another's.
+    for more in ({}, {"after": ""}):
+        r, out = quic(weir, "echo.example.com", "echo.example.com", version=0xFF00001D, wait=1, **more)
+        assert not out.endswith("passed") or out == "first passed", r
+        assert "cannot be read" in r.find("flow", verdict="deny")[0]["detail"], r
+
+
+@pytest.mark.parametrize("first", ["", "echo.example.com"])
+def test_a_later_connection_says_the_same(weir, first):
+    """After a datagram that is no QUIC, or after a good connection: each hello is read. Parity: n31."""
+    r, out = quic(weir, "echo.example.com", "echo.example.com", after=first, pieces=2, halves=True)
+    assert out.split("\n") == ["first passed", "passed"], r
+    for more in ({}, {"pieces": 2}, {"pieces": 2, "halves": True}):
+        # The answer of a piece comes; that of the last one never, whichever way the flow ends.
+        r, out = quic(weir, "echo.example.com", "www.evil.example.net", after=first, wait=1, **more)
+        assert out.startswith("first passed") and not out.endswith("\npassed"), (more, r)
+        assert "not the name of the address" in r.find("flow", verdict="deny")[0]["detail"], r
+
+
+def test_a_later_connection_meets_denials(weir):
+    """A real address, allowed by itself or as what it was given out for; a name that is not. Parity: n31."""
+    policy = {"policy": {"default_egress": "deny", "rules": [
+        *ALLOW_BUT_EVIL["policy"]["rules"], {"action": "allow", "destination": ".example.com"}]}}
+    real = ["--dns-answers", "real"]
+    for first in ("", "echo.example.com"):
+        r, out = quic(weir, "echo.example.com", "www.evil.example.net", policy=policy, flags=real,
+                      after=first, wait=1)
+        assert out.startswith("first passed") and not out.endswith("\npassed"), r
+        assert r.find("flow", verdict="deny", rule="no-evil"), r
+        r, out = quic(weir, "echo.example.com", "echo.example.com", policy=policy, flags=real, after=first)
+        assert out.split("\n") == ["first passed", "passed"], r
 
 
 def test_a_name_that_cannot_be_read_is_none(weir):

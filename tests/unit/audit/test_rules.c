@@ -143,6 +143,7 @@ static void test_log_and_file_agree(void **state)
 static void test_endless_rules(void **state)
 {
 	struct audit_rules *s;
+	struct audit_facts f;
 	json_t *e = json_pack("{s:s, s:s, s:i}", "kind", "flow", "verdict", "deny", "generation", 1);
 	json_t *counts;
 	char name[32];
@@ -152,7 +153,8 @@ static void test_endless_rules(void **state)
 	for (unsigned i = 0; i < AUDIT_RULES_MAX + 10; i++) {
 		snprintf(name, sizeof(name), "%u", i);
 		json_object_set_new(e, "rule", json_string(name));
-		audit_rules_add(s, e);
+		audit_facts_of(e, &f);
+		audit_rules_add(s, &f);
 	}
 	counts = audit_rules_json(s);
 	assert_int_equal(json_array_size(json_object_get(counts, "rules")), AUDIT_RULES_MAX);

@@ -39,6 +39,7 @@ struct rig {
 	void (*on_bytes)(struct rig *r, struct netstack_flow *f, const uint8_t *p, size_t len,
 			 bool eof);
 	void (*on_datagram)(struct rig *r, struct netstack_flow *f, const uint8_t *p, size_t len);
+	bool (*on_passes)(struct rig *r, struct netstack_flow *f, const uint8_t *p, size_t len);
 	void (*on_server_first)(struct rig *r, struct netstack_flow *f);
 	struct netstack_flow *flow; /* newest */
 	unsigned begun, ended, refused, datagrams, server_first, bytes_calls;
@@ -104,6 +105,13 @@ static void rig_datagram_cb(void *ctx, struct netstack_flow *f, const uint8_t *p
 		r->on_datagram(r, f, p, len);
 }
 
+static bool rig_passes_cb(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len)
+{
+	struct rig *r = ctx;
+
+	return !r->on_passes || r->on_passes(r, f, p, len);
+}
+
 static void rig_end_cb(void *ctx, struct netstack_flow *f, enum netstack_end how,
 		       const struct netstack_counts *c)
 {
@@ -137,10 +145,11 @@ static void rig_frame_cb(void *ctx, bool from_guest, const void *head, size_t he
 	assert_true((head || !head_len) && (payload || !payload_len));
 }
 
-static void rig_down_cb(void *ctx, bool last)
+static void rig_down_cb(void *ctx, const char *why, bool last)
 {
 	struct rig *r = ctx;
 
+	assert_true(why && *why);
 	r->downs++;
 	r->down_last = last;
 }
@@ -151,6 +160,7 @@ static const struct netstack_ops rig_ops = {
 	.flow_bytes = rig_bytes_cb,
 	.flow_server_first = rig_first_cb,
 	.flow_datagram = rig_datagram_cb,
+	.flow_passes = rig_passes_cb,
 	.flow_end = rig_end_cb,
 	.frame = rig_frame_cb,
 	.packet_refused = rig_refused_cb,
@@ -419,6 +429,9 @@ static void frame_echo(struct frame *f, const struct ip_addr *src, const struct 
 	frame_ip(f, src, dst, src->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, l4, n);
 }
 
+/* The window field of every segment that is made. */
+static uint16_t frame_window = 65535;
+
 static void frame_tcp(struct frame *f, const struct ip_addr *src, uint16_t sport,
 		      const struct ip_addr *dst, uint16_t dport, uint8_t flags, uint32_t seq,
 		      uint32_t ack, const void *p, size_t n)
@@ -432,7 +445,7 @@ static void frame_tcp(struct frame *f, const struct ip_addr *src, uint16_t sport
 	put_be32(l4 + 8, ack);
 	l4[12] = 0x50;
 	l4[13] = flags;
-	put_be16(l4 + 14, 65535);
+	put_be16(l4 + 14, frame_window);
 	if (n)
 		memcpy(l4 + 20, p, n);
 	l4_checksum(l4, n + 20, 16, src, dst, IPPROTO_TCP);

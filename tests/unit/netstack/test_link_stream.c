@@ -330,7 +330,7 @@ static void far_expect(int far, size_t from, size_t n)
 	}
 }
 
-static void test_super_frames_from_the_guest(void **state) /* link-offload */
+static void test_super_frames_from_the_guest(void **state) /* link-offload, p9.4-23 */
 {
 	static uint8_t p[60000];
 	struct tcp_seg s;
@@ -532,6 +532,17 @@ static void test_one_guest_after_the_other(void **state) /* link-restart */
 		assert_false(r.down_last);
 		close(far);
 	}
+	/* One that comes while the end of the one before is still behind its frames. */
+	r.fd = connect_guest();
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(write(r.fd, "\0\0\0\1x", 5), 5);
+	close(r.fd);
+	in.len = in.off = 0;
+	r.fd = connect_guest();
+	assert_false(is_closed(r.fd));
+	ask_and_answer();
+	close(r.fd);
+	rig_run(&r);
 	/* Lost framing ends a guest, not the link. */
 	r.fd = connect_guest();
 	assert_int_equal(write(r.fd, "\xff\xff\xff\xff", 4), 4);

@@ -196,6 +196,62 @@ static void test_uso(void **state)
 	rig_stop(&r);
 }
 
+static void go_local_watched(struct rig *r, struct netstack_flow *f)
+{
+	netstack_flow_watch(f, true);
+	go_local(r, f);
+}
+
+/* A datagram that begins with this is not let through, and one with the other ends the flow. */
+static bool not_x(struct rig *r, struct netstack_flow *f, const uint8_t *p, size_t len)
+{
+	(void)r;
+	if (len && p[0] == 'y')
+		netstack_flow_abort(f);
+	return !len || p[0] != 'x';
+}
+
+static void test_watched(void **state)
+{
+	uint8_t data[1500];
+	struct rig r;
+	struct frame f;
+
+	(void)state;
+	rig_start(&r);
+	r.on_new = go_local_watched;
+	r.on_passes = not_x;
+	/* The first one, which waited for the decision, as those after it. */
+	frame_udp(&f, &g4, 1000, &d4, 99, "xx", 2);
+	rig_send(&r, &f);
+	assert_int_equal(r.datagrams, 0);
+	frame_udp(&f, &g4, 1000, &d4, 99, "ax", 2);
+	rig_send(&r, &f);
+	frame_udp(&f, &g4, 1000, &d4, 99, NULL, 0);
+	rig_send(&r, &f);
+	assert_int_equal(r.datagrams, 2);
+	frame_udp(&f, &g4, 1000, &d4, 99, "xx", 2);
+	rig_send(&r, &f);
+	assert_int_equal(r.datagrams, 2);
+	/* One frame of three: all are asked about, and they go together. */
+	memset(data, 'a', sizeof(data));
+	for (int bad = 0; bad <= 1; bad++) {
+		data[1000] = bad ? 'x' : 'a';
+		frame_udp(&f, &g4, 1000, &d4, 99, data, sizeof(data));
+		f.b[1] = 5;
+		f.b[4] = 500 & 255;
+		f.b[5] = 500 >> 8;
+		rig_send(&r, &f);
+		assert_int_equal(r.datagrams, 5);
+	}
+	frame_udp(&f, &g4, 1000, &d4, 99, "y", 1);
+	rig_send(&r, &f);
+	assert_int_equal(r.datagrams, 5);
+	assert_int_equal(r.ended, 1);
+	assert_int_equal(r.counts.packets_up, 5);
+	rig_stop(&r);
+}
+
 static int attach_fd;
 
 static void attach_it(struct rig *r, struct netstack_flow *f)
@@ -553,12 +609,13 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_pending),	    cmocka_unit_test(test_local),
-		cmocka_unit_test(test_uso),	    cmocka_unit_test(test_attached),
-		cmocka_unit_test(test_limit),	    cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_rate),	    cmocka_unit_test(test_icmp_ignored),
-		cmocka_unit_test(test_ping_socket), cmocka_unit_test(test_too_big),
+		cmocka_unit_test(test_refusals),     cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_pending),	     cmocka_unit_test(test_local),
+		cmocka_unit_test(test_watched),	     cmocka_unit_test(test_uso),
+		cmocka_unit_test(test_attached),     cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_idle),	     cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_icmp_ignored), cmocka_unit_test(test_ping_socket),
+		cmocka_unit_test(test_too_big),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -372,6 +372,44 @@ static void test_second_refused(void **state)
 	vrig_stop(&v);
 }
 
+/* Who says nothing, or half of a message, is waited for so long; who has said enough, for ever. */
+static void test_patience(void **state)
+{
+	uint32_t h[3] = { 1, 1, 0 };
+	struct link_vhost *l;
+	unsigned fds;
+	struct vrig v;
+
+	(void)state;
+	vrig_open(&v, drv_all, true);
+	l = link_vhost(v.r.ns->link);
+	fds = open_fds();
+	for (unsigned half = 0; half < 2; half++) {
+		vrig_connect(&v);
+		assert_int_equal(send(v.d.vmm, h, half * 7, 0), half * 7);
+		rig_run(&v.r);
+		assert_true(loop_timer_armed(&l->patience));
+		l->patience.cb(&l->patience);
+		assert_int_equal(rig_stats(&v.r).link_faults, half + 1);
+		assert_false(loop_timer_armed(&l->patience));
+	}
+	close(v.d.vmm);
+	v.d.vmm = -1;
+	assert_int_equal(open_fds(), fds);
+	/* None of them was a machine. */
+	assert_int_equal(v.downs, 0);
+	vrig_connect(&v);
+	assert_int_equal(send(v.d.vmm, h, 12, 0), 12);
+	rig_run(&v.r);
+	assert_false(loop_timer_armed(&l->patience));
+	new_guest(&v);
+	vmm_u64(&v.d, 99, 0, -1);
+	rig_run(&v.r);
+	assert_int_equal(v.downs, 1);
+	assert_string_equal(v.why, "unknown request (request 99): not known here");
+	vrig_stop(&v);
+}
+
 static void test_pause(void **state)
 {
 	struct vrig v;
@@ -449,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_ring_places),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_second_refused),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_reboot),
 	};

@@ -14,14 +14,17 @@ struct vrig {
 	struct drv d;
 	int listen_fd;
 	unsigned downs, lasts;
+	char why[192]; /* the last of them */
 };
 
 static struct sockaddr_un vrig_addr;
 
-static void vrig_down(void *ctx, bool last)
+static void vrig_down(void *ctx, const char *why, bool last)
 {
 	struct vrig *v = ctx;
 
+	assert_true(why && *why);
+	snprintf(v->why, sizeof(v->why), "%s", why);
 	v->downs++;
 	v->lasts += last;
 }

@@ -309,10 +309,30 @@ static void test_url(void **state)
 	assert_string_equal(c.host.s, "3com.example");
 }
 
+static void test_itself(void **state)
+{
+	struct upstream u = { .to = { { ip4(10, 0, 0, 5), 1080 } }, .n = 1 };
+	struct endpoint e;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		static const char *const all[] = { "10.0.0.5:1080", "[::ffff:10.0.0.5]:1080",
+						   "[64:ff9b::10.0.0.5]:1080", "[::10.0.0.5]:1080" };
+
+		assert_int_equal(endpoint_parse(all[i], strlen(all[i]), 0, &e, NULL), 0);
+		assert_true(upstream_is(&u, &e));
+		e.port = 1081;
+		assert_false(upstream_is(&u, &e));
+	}
+	assert_int_equal(endpoint_parse("[::ffff:10.0.0.6]:1080", 22, 0, &e, NULL), 0);
+	assert_false(upstream_is(&u, &e));
+}
+
 static void test_around(void **state)
 {
 	struct upstream_config c = { .kind = UPSTREAM_SOCKS5 };
-	struct ip_addr ten = ip4(10, 1, 2, 3), other = ip4(192, 0, 2, 1), lo = ip4(127, 0, 0, 1);
+	struct ip_addr ten = ip4(10, 1, 2, 3), mapped = { 6, { [10] = 0xff, 0xff, 10, 1, 2, 3 } };
+	struct ip_addr other = ip4(192, 0, 2, 1), lo = ip4(127, 0, 0, 1);
 	struct name inner;
 	const char *why;
 
@@ -323,6 +343,7 @@ static void test_around(void **state)
 	assert_int_equal(upstream_add_bypass(&c, "10.0.0.1/8", &why), -EINVAL);
 	assert_int_equal(upstream_add_bypass(&c, "a b", &why), -EINVAL);
 	assert_true(upstream_bypasses(&c, &ten));
+	assert_true(upstream_bypasses(&c, &mapped));
 	assert_true(upstream_bypasses(&c, &v6.addr));
 	assert_true(upstream_bypasses(&c, &lo));
 	assert_false(upstream_bypasses(&c, &other));
@@ -393,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_http_refusals),
 		cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_url),
+		cmocka_unit_test(test_itself),
 		cmocka_unit_test(test_around),
 		cmocka_unit_test(test_credentials),
 		cmocka_unit_test(test_proxy_header),
