@@ -184,6 +184,7 @@ int netstack_flow_detach(struct netstack_flow *f)
 	if (!f->hold || f->read_any || f->resetting)
 		return -EBUSY;
 	loop_io_del(&f->io);
+	relay_source_undo(f);
 	return steal_fd(&f->fd);
 }
 

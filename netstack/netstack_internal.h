@@ -289,7 +289,7 @@ struct netstack_flow {
 
 	/* TCP */
 	struct tcp *tcp;
-	struct loop_timer aux; /* reset linger */
+	struct loop_timer aux; /* reset linger; acknowledged bytes, acknowledgements that wait */
 	uint32_t notes;	       /* 1 << enum tcp_note */
 	bool accepted, established, hold;
 	bool up_done, down_done; /* that direction's end has been passed on */
@@ -309,11 +309,13 @@ struct netstack_flow {
 	bool peek;	   /* the engine's send queue is the socket's receive queue */
 	bool lost;	   /* the socket did not give again what it had shown */
 	bool consume;	   /* even little of what was acknowledged */
+	bool bulk;	   /* much comes at a time: it is peeked */
+	bool ack_owed;	   /* for what was read; nothing went the other way since */
 	uint8_t peeks;	   /* since the last time it was */
 	uint64_t consumed; /* stream offset of the socket's first byte */
 	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
 	uint64_t seen;	   /* it held at least the bytes up to here */
-	bool bulk;	   /* the last look found much: the next one only counts */
+	bool much;	   /* the last look found it: the next one only counts */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;
@@ -455,8 +457,14 @@ int relay_tcp_open(struct netstack_flow *f);
 
 /* Before the first read: true when bytes are to stay in the socket. */
 bool relay_source_begin(struct netstack_flow *f);
-/* Show the engine what there is: bytes, 0 at the end of the stream, -errno; -EBUSY: not now. */
-ssize_t relay_source_read(struct netstack_flow *f);
+/* The socket is somebody else's from here on; nothing has been read. */
+void relay_source_undo(struct netstack_flow *f);
+/* Show the engine what there is: bytes, 0 at the end of the stream, -errno. All must have been sent. */
+ssize_t relay_source_peek(struct netstack_flow *f);
+/* Is what comes next to be read into the ring instead? */
+bool relay_source_small(struct netstack_flow *f);
+/* n bytes were; all: and no more was there. */
+void relay_source_took(struct netstack_flow *f, size_t n, bool all);
 /* Bytes [off, off + n) of the stream, for a segment; valid until the next call. NULL: they are not there. */
 const uint8_t *relay_source_fetch(struct netstack_flow *f, uint64_t off, size_t n);
 /* Are they in hand already, by the last call? */

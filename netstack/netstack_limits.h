@@ -56,9 +56,13 @@
  * they take from the window that the far end is given.
  */
 #define LIMIT_UNCONSUMED (64u << 10)
-#define LIMIT_UNCONSUMED_IDLE (4u << 10) /* when nothing else is in flight */
-#define LIMIT_UNCONSUMED_READS 16	 /* small segments cost the kernel 1 KB each */
+#define LIMIT_UNCONSUMED_READS 16 /* small segments cost the kernel 1 KB each */
 #define LIMIT_UNCONSUMED_NS (100 * NS_PER_MS)
+/* Read into the ring, of a socket that could be peeked: at most, and not for less room. */
+#define LIMIT_SMALL_READ (16u << 10)
+#define LIMIT_SMALL_MIN 2048
+/* A far end with Nagle's algorithm waits for the host's ACK: it gets one no later than this. */
+#define LIMIT_HOST_ACK_NS (2 * NS_PER_MS)
 #define LIMIT_DGRAM_BATCH 16
 #define LIMIT_DGRAM_ROUNDS 4
 #define LIMIT_DGRAM_SIZE 65536

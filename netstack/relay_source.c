@@ -6,11 +6,18 @@
  *         │ taken out soon │  in flight     │ known, unsent │ not looked at yet
  *    ─────┴────────────────┴────────────────┴───────────────┴──────► stream
  *
- * Bytes are read with MSG_PEEK at SO_PEEK_OFF (Linux 6.9 for TCP) into one
+ * Bulk: bytes are read with MSG_PEEK at SO_PEEK_OFF (Linux 6.9 for TCP) into one
  * buffer shared by all flows, just before they become a frame; they leave the
  * socket only after the guest has acknowledged them. So a flow has no payload
  * in our memory, the copy is made in a warm cache, and a guest that does not
  * read stops the far end by TCP's own window.
+ *
+ * But what is only peeked the kernel acknowledges late, and a far end with
+ * Nagle's algorithm waits for that. So while little comes, and nothing is left
+ * in the socket, it is read into the engine's small ring (then `consumed` is
+ * ahead of what is acknowledged, and nothing has to be taken out); should no
+ * bytes of the guest's carry the acknowledgement, TCP_QUICKACK sends one. A read
+ * as large as the ring makes the flow bulk, an empty socket ends that.
  *
  * The kernel keeps a copy of our position. peek_at mirrors it, and this file
  * alone moves it: forwards by what was peeked, never below `consumed`.
@@ -19,13 +26,19 @@
  * only counts what there is (FIONREAD); each segment is then peeked straight to its
  * place (relay_source_fill): the kernel's copy is the only one.
  *
+ * Who stops reading is always called again. no_room is set only with the
+ * engine's promise of TCP_WRITABLE (tcp_tx_wait), in_ready becomes false only
+ * by a read that emptied the queue, bytes that are all acknowledged are taken
+ * out in the same turn, and the aux timer stands for those that are not.
+ *
  * MSG_TRUNC takes bytes out without copying them; the window that the far end
  * is given grows by it as by a read. Urgent bytes stay in line (RFC 6093), or
  * offsets would not match. Everything else (AF_UNIX, older kernels) is read
- * into the engine's ring.
+ * into the engine's ring, which then grows as it needs.
  */
 #include "netstack/netstack_internal.h"
 
+#include <linux/tcp.h>
 #include <sys/ioctl.h>
 
 bool relay_source_begin(struct netstack_flow *f)
@@ -34,6 +47,8 @@ bool relay_source_begin(struct netstack_flow *f)
 	int domain = 0, zero = 0, one = 1;
 	socklen_t n = sizeof(domain);
 
+	if (f->peek)
+		return true;
 	if (ns->no_peek || getsockopt(f->fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 ||
 	    (domain != AF_INET && domain != AF_INET6))
 		return false;
@@ -45,12 +60,22 @@ bool relay_source_begin(struct netstack_flow *f)
 		ns->no_peek = true;
 		return false;
 	}
-	if (setsockopt(f->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) == 0 &&
-	    tcp_tx_external(f->tcp) == 0)
-		return true;
-	zero = -1;
-	(void)setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
-	return false;
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
+	tcp_tx_external(f->tcp);
+	/* What the owner has put in front is in the ring. */
+	f->consumed = f->peek_at = f->committed;
+	return true;
+}
+
+void relay_source_undo(struct netstack_flow *f)
+{
+	int off = -1, zero = 0;
+
+	if (!f->peek)
+		return;
+	f->peek = false;
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_OOBINLINE, &zero, sizeof(zero));
 }
 
 static int seek(struct netstack_flow *f, uint64_t off)
@@ -95,8 +120,23 @@ static ssize_t supply(struct netstack_flow *f, size_t n)
 	f->committed += n;
 	rate_spend(f, RATE_DOWN, n, 0);
 	tcp_tx_supply(f->tcp, n, ns_now(f->ns));
-	f->no_room = tcp_tx_unsent(f->tcp) != 0;
+	f->no_room = tcp_tx_wait(f->tcp);
 	return (ssize_t)n;
+}
+
+bool relay_source_small(struct netstack_flow *f)
+{
+	return !f->bulk && f->consumed == f->committed && tcp_tx_room(f->tcp) >= LIMIT_SMALL_MIN;
+}
+
+void relay_source_took(struct netstack_flow *f, size_t n, bool all)
+{
+	f->consumed += n;
+	f->peek_at = MAX(f->peek_at, f->consumed);
+	f->bulk = !all;
+	f->ack_owed = true;
+	/* Put off by each read: a far end that goes on sending does not wait. */
+	loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_HOST_ACK_NS);
 }
 
 /* A look that does not copy: bytes supplied, 0: it takes a real one. */
@@ -105,11 +145,11 @@ static ssize_t look(struct netstack_flow *f, size_t want)
 	const struct ns_link *l = f->ns->link;
 	size_t n;
 
-	if (!f->bulk || want < LIMIT_IN_PLACE || !l || !l->drv->room)
+	if (!f->much || want < LIMIT_IN_PLACE || !l || !l->drv->room)
 		return 0;
 	n = MIN(count(f, want), want);
-	f->bulk = n >= LIMIT_IN_PLACE;
-	if (!f->bulk)
+	f->much = n >= LIMIT_IN_PLACE;
+	if (!f->much)
 		return 0;
 	f->peeks += f->peeks < UINT8_MAX;
 	if (n < want && !f->drain)
@@ -117,14 +157,12 @@ static ssize_t look(struct netstack_flow *f, size_t want)
 	return supply(f, n);
 }
 
-ssize_t relay_source_read(struct netstack_flow *f)
+ssize_t relay_source_peek(struct netstack_flow *f)
 {
 	struct netstack *ns = f->ns;
 	size_t want, may;
 	ssize_t r;
 
-	if (tcp_tx_unsent(f->tcp))
-		return -EBUSY;
 	may = rate_allow(f, RATE_DOWN, LIMIT_TSO);
 	if (!may)
 		return -EDQUOT;
@@ -148,9 +186,9 @@ ssize_t relay_source_read(struct netstack_flow *f)
 	if (r <= 0)
 		return r;
 	f->peeks += f->peeks < UINT8_MAX;
-	f->bulk = (size_t)r >= LIMIT_IN_PLACE;
-	if ((size_t)r < want && !f->drain)
-		f->in_ready = false;
+	f->much = (size_t)r >= LIMIT_IN_PLACE;
+	if ((size_t)r < want)
+		f->in_ready = f->drain;
 	ns->peeked = f;
 	ns->peeked_at = f->committed;
 	ns->peeked_len = (size_t)r;
@@ -214,8 +252,8 @@ static uint64_t consumable(const struct netstack_flow *f)
 {
 	uint64_t acked = tcp_acked_bytes(f->tcp);
 
-	assert(f->consumed <= acked && acked <= f->committed);
-	return acked - f->consumed;
+	assert(acked <= f->committed && f->consumed <= f->committed);
+	return acked > f->consumed ? acked - f->consumed : 0;
 }
 
 bool relay_source_due(const struct netstack_flow *f)
@@ -227,7 +265,7 @@ bool relay_source_due(const struct netstack_flow *f)
 	n = consumable(f);
 	if (n >= LIMIT_UNCONSUMED || (n && f->peeks >= LIMIT_UNCONSUMED_READS))
 		return true;
-	return n >= LIMIT_UNCONSUMED_IDLE && f->consumed + n == f->committed;
+	return n && f->consumed + n == f->committed;
 }
 
 bool relay_source_waits(const struct netstack_flow *f)
@@ -253,12 +291,26 @@ static void take_out(struct netstack_flow *f)
 	f->peeks = 0;
 }
 
+/* The guest has not answered what was read: nothing carries the acknowledgement. */
+static void ack_now(struct netstack_flow *f)
+{
+	int one = 1;
+
+	if (f->ack_owed && f->fd >= 0)
+		(void)setsockopt(f->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+	f->ack_owed = false;
+}
+
 void relay_source_consume(struct netstack_flow *f)
 {
 	if (!f->peek)
 		return;
 	if (f->consume || relay_source_due(f))
 		take_out(f);
+	if (f->consumed == f->committed && !f->in_ready)
+		f->bulk = false;
+	if (f->consume)
+		ack_now(f);
 	f->consume = false;
 	/* The rest leaves soon: it is the far end's window, and a silent flow keeps nothing. */
 	if (relay_source_waits(f))

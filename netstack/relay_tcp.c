@@ -105,6 +105,7 @@ static size_t send_up(struct netstack_flow *f, const struct iovec *iov, unsigned
 	if (r <= 0)
 		return 0;
 	f->c.bytes_up += (size_t)r;
+	f->ack_owed = false; /* they carry it */
 	rate_spend(f, RATE_UP, (size_t)r, 0);
 	return (size_t)r;
 }
@@ -183,8 +184,8 @@ static void down_end(struct netstack_flow *f)
 	tcp_shutdown(f->tcp, ns_now(f->ns));
 }
 
-/* Into the engine's ring: bytes, 0 at the end, -errno; -EBUSY: no room, -EDQUOT: waits its turn. */
-static ssize_t read_ring(struct netstack_flow *f)
+/* As much of `most` as the engine's ring takes: bytes, 0 at the end, -errno; -EDQUOT: waits its turn. */
+static ssize_t read_ring(struct netstack_flow *f, size_t most)
 {
 	uint8_t *p[2] = { NULL, NULL };
 	size_t len[2] = { 0, 0 }, room = tcp_tx_space(f->tcp, p, len);
@@ -198,7 +199,7 @@ static ssize_t read_ring(struct netstack_flow *f)
 	for (unsigned i = 0; i < 2; i++)
 		if (len[i])
 			iov[n++] = (struct iovec){ p[i], len[i] };
-	room = rate_allow(f, RATE_DOWN, MIN(room, (size_t)LIMIT_RELAY_READ));
+	room = rate_allow(f, RATE_DOWN, MIN(room, most));
 	if (!room)
 		return -EDQUOT;
 	n = iov_clip(iov, n, room);
@@ -213,11 +214,25 @@ static ssize_t read_ring(struct netstack_flow *f)
 		f->committed += (size_t)r;
 		rate_spend(f, RATE_DOWN, (size_t)r, 0);
 		tcp_tx_commit(f->tcp, (size_t)r, ns_now(f->ns));
-		f->no_room = tcp_tx_room(f->tcp) == 0;
-		if ((size_t)r < asked && !f->drain)
-			f->in_ready = false;
+		if ((size_t)r < asked)
+			f->in_ready = f->drain;
+		if (f->peek)
+			relay_source_took(f, (size_t)r, (size_t)r < asked);
+		f->no_room = f->peek ? tcp_tx_wait(f->tcp) : tcp_tx_room(f->tcp) == 0;
 	}
 	return r;
+}
+
+/* From a socket that can be peeked. */
+static ssize_t read_source(struct netstack_flow *f)
+{
+	ssize_t r = -EBUSY;
+
+	if (tcp_tx_wait(f->tcp))
+		return -EBUSY;
+	if (relay_source_small(f))
+		r = read_ring(f, LIMIT_SMALL_READ);
+	return r == -EBUSY ? relay_source_peek(f) : r;
 }
 
 /* One read, either way; false: nothing there, no room, or the end. */
@@ -227,7 +242,7 @@ static bool read_once(struct netstack_flow *f)
 
 	if (!f->read_any)
 		f->peek = relay_source_begin(f);
-	r = f->peek ? relay_source_read(f) : read_ring(f);
+	r = f->peek ? read_source(f) : read_ring(f, LIMIT_RELAY_READ);
 	if (r > 0) {
 		f->read_any = true;
 		return f->in_ready && !f->no_room;

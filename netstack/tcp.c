@@ -126,7 +126,7 @@ static void stop(struct tcp *t)
 	t->state = TCP_S_CLOSED;
 	t->t_keep = t->t_rtx = t->t_probe = t->t_ack = t->t_close = t->t_idle = 0;
 	t->ack_now = t->syn_pending = t->probe_pending = false;
-	t->tx.len = 0;
+	t->tx.len = t->tx_ext = 0;
 	tcp_ring_free(&t->tx);
 	tcp_ranges_drop(&t->ooo);
 	tcp_ranges_drop(&t->score);
@@ -290,7 +290,7 @@ static uint32_t tx_next_size(const struct tcp *t)
 	uint32_t cap = MAX(pow2_floor(t->stack->tx_max), (uint32_t)TCP_RING_FIRST);
 	uint32_t next = t->tx.size ? t->tx.size * 2 : MIN((uint32_t)TCP_TX_FIRST, cap);
 
-	if (next > cap)
+	if (next > cap || (t->external && next > TCP_TX_FIRST))
 		return t->tx.size;
 	if (next > TCP_TX_FIRST && tcp_mem_pressure(t))
 		return t->tx.size;
@@ -301,7 +301,7 @@ static uint32_t tx_next_size(const struct tcp *t)
 
 size_t tcp_tx_room(const struct tcp *t)
 {
-	if (t->external)
+	if (t->tx_ext)
 		return 0;
 	return tx_open(t) ? tx_next_size(t) - t->tx.len : 0;
 }
@@ -313,7 +313,7 @@ size_t tcp_tx_space(struct tcp *t, uint8_t *ret_p[2], size_t ret_len[2])
 
 	ret_p[0] = ret_p[1] = NULL;
 	ret_len[0] = ret_len[1] = 0;
-	if (!tx_open(t) || t->external)
+	if (!tx_open(t) || t->tx_ext)
 		return 0;
 	if (r->size - r->len <= r->size / 2 && tcp_ring_reserve(r, tx_next_size(t)))
 		tcp_mem_update(t);
@@ -341,22 +341,24 @@ void tcp_tx_commit(struct tcp *t, size_t n, uint64_t now)
 {
 	if (!tx_open(t))
 		return;
-	assert(!t->external && n <= t->tx.size - t->tx.len);
+	assert(!t->tx_ext && n <= t->tx.size - t->tx.len);
 	tcp_enter(t, now);
 	t->tx.len += (uint32_t)n;
 	t->active_at = now;
 	tcp_leave(t);
-	if (tcp_tx_room(t) == 0)
+	if (!t->external && tcp_tx_room(t) == 0)
 		t->tx_waiting = true;
 }
 
-int tcp_tx_external(struct tcp *t)
+void tcp_tx_external(struct tcp *t)
 {
-	if (t->tx.len || t->acked || t->fin_queued)
-		return -EBUSY;
-	tcp_ring_free(&t->tx);
 	t->external = true;
-	return 0;
+}
+
+bool tcp_tx_wait(struct tcp *t)
+{
+	t->tx_waiting = tcp_tx_unsent(t) != 0;
+	return t->tx_waiting;
 }
 
 size_t tcp_tx_unsent(const struct tcp *t)
@@ -368,12 +370,11 @@ void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now)
 {
 	if (!tx_open(t))
 		return;
-	assert(t->external && n < (1u << 30) && t->tx.len < (1u << 30));
+	assert(t->external && n < (1u << 30) && t->tx_ext < (1u << 30));
 	tcp_enter(t, now);
-	t->tx.len += (uint32_t)n;
+	t->tx_ext += (uint32_t)n;
 	t->active_at = now;
 	tcp_leave(t);
-	t->tx_waiting = tcp_tx_unsent(t) != 0;
 }
 
 /* ---- closing ------------------------------------------------------------------ */

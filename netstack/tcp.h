@@ -142,18 +142,19 @@ void tcp_tx_commit(struct tcp *t, size_t n, uint64_t now);
 /*
  * External send queue: the owner keeps the bytes (in a socket's receive queue,
  * say) until tcp_acked_bytes() is past them, and brings them at each emit();
- * the engine knows only how many there are. To be called before the first byte
- * is queued; -EBUSY afterwards. Offsets count from the stream's first byte.
+ * the engine knows only how many there are. They come behind those in the ring,
+ * which takes no more until all of them are acknowledged, and stays at its first
+ * size. Offsets count from the stream's first byte. From here on TCP_WRITABLE is
+ * told after tcp_tx_wait() only.
  */
-must_check int tcp_tx_external(struct tcp *t);
+void tcp_tx_external(struct tcp *t);
+/* Something has never been sent yet: then TCP_WRITABLE follows once all of it has been. */
+must_check bool tcp_tx_wait(struct tcp *t);
 /* How many bytes more could be sent at once: a number of full segments, or 0. */
 size_t tcp_tx_wanted(const struct tcp *t);
-/*
- * n bytes more can be had. Those that cannot be sent yet stay counted;
- * TCP_WRITABLE says when all of them have been sent for the first time.
- */
+/* n bytes more can be had. Those that cannot be sent yet stay counted. */
 void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now);
-/* Supplied, and never sent yet. */
+/* Queued, and never sent yet. */
 size_t tcp_tx_unsent(const struct tcp *t);
 void tcp_shutdown(struct tcp *t, uint64_t now); /* FIN behind what is queued */
 void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
@@ -174,6 +175,7 @@ uint64_t tcp_acked_bytes(const struct tcp *t);
  * and a peer that never sends its FIN is waited for a minute, not for ever.
  */
 void tcp_close(struct tcp *t, uint64_t now);
+bool tcp_in_time_wait(const struct tcp *t);
 /*
  * A SYN for a connection in TIME-WAIT that begins a new one (RFC 6191, RFC
  * 9293 3.10.7.4). Then free this one and treat the SYN as that of a new flow.

@@ -118,13 +118,15 @@ static void detect_spurious_timeout(struct tcp *t, const struct tcp_seg *s)
 
 static void on_advance(struct tcp *t, const struct tcp_seg *s)
 {
-	uint32_t n = s->ack - t->snd_una, data;
+	uint32_t n = s->ack - t->snd_una, data, ring;
 
 	sample_rtt(t, s);
 	detect_spurious_timeout(t, s);
 	t->snd_una = s->ack;
-	data = MIN(seq_gap(t->tx_seq, s->ack), t->tx.len);
-	tcp_ring_consume(&t->tx, data);
+	data = MIN(seq_gap(t->tx_seq, s->ack), t->tx.len + t->tx_ext);
+	ring = MIN(data, t->tx.len);
+	tcp_ring_consume(&t->tx, ring);
+	t->tx_ext -= data - ring;
 	if (t->tx.len == 0)
 		t->tx.off = 0;
 	t->tx_seq += data;
@@ -175,7 +177,7 @@ static void tell_writable(struct tcp *t)
 {
 	size_t room;
 
-	if (!t->tx_waiting)
+	if (!t->tx_waiting || t->external)
 		return;
 	room = tcp_tx_room(t);
 	/* Not for every segment: a quarter of the ring is a read worth making. */

@@ -170,7 +170,7 @@ struct tcp {
 	bool tx_waiting : 1; /* the owner found no room: TCP_WRITABLE is owed */
 	bool peer_keeps : 1; /* it sends keep-alive probes */
 	bool lossy : 1;	     /* the link is known to lose */
-	bool external : 1;   /* tx.len bytes are in the owner's queue; the ring has no memory */
+	bool external : 1;   /* the owner has a queue of its own behind the ring */
 	bool rtt_timing : 1;
 	bool eifel : 1;	      /* the next ACK may show that the timeout was spurious */
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */
@@ -194,6 +194,7 @@ struct tcp {
 	uint64_t rtt_start;
 	uint64_t acked;
 	struct tcp_ring tx;
+	uint32_t tx_ext; /* bytes behind those of the ring, in the owner's queue */
 	struct tcp_ranges *score;
 
 	/* receive */
@@ -271,7 +272,7 @@ static inline uint16_t tcp_link_mss(const struct tcp *t)
 /* First sequence number behind the queued data: the FIN's. */
 static inline uint32_t tcp_data_end(const struct tcp *t)
 {
-	return t->tx_seq + t->tx.len;
+	return t->tx_seq + t->tx.len + t->tx_ext;
 }
 
 static inline uint32_t tcp_ts_now(const struct tcp *t)

@@ -110,7 +110,15 @@ static void emit_last_rst(struct tcp *t)
 		t->rst_pending = false;
 }
 
-/* n bytes from seq on, and the FIN behind them if asked. seq + n <= data end. */
+/* A segment is of the ring or of the owner's queue: `n` bytes from seq on, or as many as are of one. */
+static uint32_t one_piece(const struct tcp *t, uint32_t seq, uint32_t n)
+{
+	uint32_t at = seq - t->tx_seq;
+
+	return at < t->tx.len ? MIN(n, t->tx.len - at) : n;
+}
+
+/* n bytes from seq on, all in one piece, and the FIN behind them if asked. seq + n <= data end. */
 static bool emit_data(struct tcp *t, uint32_t seq, uint32_t n, bool fin)
 {
 	struct tcp_out o = { .data_len = n, .gso_size = n > t->mss ? (uint16_t)t->mss : 0 };
@@ -118,7 +126,7 @@ static bool emit_data(struct tcp *t, uint32_t seq, uint32_t n, bool fin)
 	size_t len[2], opt = 0;
 	uint8_t flags = TCP_ACK | (fin ? TCP_FIN : 0);
 
-	if (t->external && n) {
+	if (n && seq - t->tx_seq >= t->tx.len) {
 		o.external = true;
 		o.offset = t->acked + (seq - t->tx_seq);
 	} else {
@@ -196,7 +204,7 @@ static bool retransmit_one(struct tcp *t)
 		n = MAX(n, t->mss);
 	else if (n < t->mss && pipe)
 		return false;
-	all = seq_gap(seq, seq_min(end, data_end));
+	all = one_piece(t, seq, seq_gap(seq, seq_min(end, data_end)));
 	n = whole_segments(t, MIN(MAX(n, t->mss), all), all);
 	fin = t->fin_sent && seq + n == data_end && seq_lt(data_end, end) && n <= t->mss;
 	if (!emit_data(t, seq, n, fin))
@@ -250,7 +258,7 @@ static void sent_new(struct tcp *t, uint32_t n)
 	}
 	t->snd_nxt += n;
 	t->sws_override = false;
-	if (t->external && t->tx_waiting && t->snd_nxt == tcp_data_end(t)) {
+	if (t->external && t->tx_waiting && !seq_lt(t->snd_nxt, tcp_data_end(t))) {
 		t->tx_waiting = false;
 		tcp_note_add(t, TCP_WRITABLE);
 	}
@@ -278,7 +286,7 @@ static bool send_new_one(struct tcp *t)
 
 	if (t->fin_sent || (t->state != TCP_S_ESTABLISHED && t->state != TCP_S_CLOSE_WAIT))
 		return false;
-	n = sendable(t, avail);
+	n = sendable(t, one_piece(t, t->snd_nxt, avail));
 	fin = t->fin_queued && n == avail && n <= t->mss && n < wnd;
 	if ((n == 0 && !fin) || !emit_data(t, t->snd_nxt, n, fin))
 		return false;

@@ -200,7 +200,7 @@ static void on_idle(struct tcp *t)
 	} else {
 		tcp_rings_release(t);
 	}
-	if (t->tx_waiting && tcp_tx_room(t)) {
+	if (t->tx_waiting && !t->external && tcp_tx_room(t)) {
 		t->tx_waiting = false;
 		tcp_note_add(t, TCP_WRITABLE);
 	}

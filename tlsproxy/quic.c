@@ -12,7 +12,8 @@
  * What a server would not take tells nothing: a packet that does not open is
  * passed over. What would give two readings is refused: a second connection in
  * the same datagrams, bytes that contradict earlier ones at the same offset,
- * frames that have no place in an Initial packet.
+ * frames that have no place in an Initial packet, a packet without the fixed bit
+ * (RFC 9287), larger than any path's or behind more others than a client sends.
  */
 #include "tlsproxy/tlsproxy_int.h"
 
@@ -78,6 +79,8 @@ struct hello {
 	const struct version *version; /* NULL: no Initial packet opened yet */
 	uint8_t dcid[CID_MAX], dcid_len;
 	bool bad;
+	const uint8_t *first_dcid; /* of the datagram at hand; NULL: none yet */
+	uint8_t first_len;
 	size_t end; /* of what has come, gaps included */
 	uint8_t have[TLSPROXY_HELLO_MAX / 8];
 	uint8_t bytes[TLSPROXY_HELLO_MAX];
@@ -298,8 +301,12 @@ static void read_initial(struct tlsproxy_quic *q, struct hello *h, const struct 
 	uint32_t pn = 0;
 	size_t pn_len;
 
-	if (rest < 4 + SAMPLE_LEN || head_len + rest > sizeof(plain) ||
-	    !client_keys(q, v, dcid, dcid_len, &k) || !hp_mask(q, &k, p + 4, mask))
+	if (head_len + rest > sizeof(plain)) {
+		h->bad = true;
+		return;
+	}
+	if (rest < 4 + SAMPLE_LEN || !client_keys(q, v, dcid, dcid_len, &k) ||
+	    !hp_mask(q, &k, p + 4, mask))
 		return;
 	memcpy(clear, head, head_len + 4);
 	clear[0] ^= mask[0] & 0x0f;
@@ -310,6 +317,12 @@ static void read_initial(struct tlsproxy_quic *q, struct hello *h, const struct 
 	}
 	if (!open_packet(q, &k, pn, clear, head_len + pn_len, p + pn_len, rest - pn_len, plain))
 		return;
+	/* RFC 9000 12.2: all packets of a datagram are for one connection. */
+	if (!(head[0] & 0x40) || h->first_len != dcid_len ||
+	    memcmp(h->first_dcid, dcid, dcid_len) != 0) {
+		h->bad = true;
+		return;
+	}
 	if (h->version &&
 	    (h->version != v || h->dcid_len != dcid_len || memcmp(h->dcid, dcid, dcid_len) != 0)) {
 		h->bad = true;
@@ -340,6 +353,10 @@ static bool read_packet(struct tlsproxy_quic *q, struct hello *h, struct rd *r)
 	v = find_version(number);
 	if (!v)
 		return false;
+	if (!h->first_dcid) {
+		h->first_dcid = dcid;
+		h->first_len = dcid_len;
+	}
 	initial = (first >> 4 & 3) == v->initial_type;
 	/* A retry has no length, and no client sends one. */
 	if ((first >> 4 & 3) == ((v->initial_type + 3) & 3))
@@ -348,8 +365,7 @@ static bool read_packet(struct tlsproxy_quic *q, struct hello *h, struct rd *r)
 		return false;
 	if (!rd_varint(r, &len) || len > rd_left(r))
 		return false;
-	/* The fixed bit is zero only by an agreement that no first packet can rest on. */
-	if (initial && first & 0x40)
+	if (initial)
 		read_initial(q, h, v, dcid, dcid_len, head, (size_t)(r->p - head), (size_t)len);
 	return rd_skip(r, (size_t)len);
 }
@@ -393,10 +409,12 @@ void tlsproxy_sniff_quic(struct tlsproxy_quic *q, const struct iovec *datagrams,
 	*ret = (struct tlsproxy_sniff){ .kind = TLSPROXY_SNIFF_OTHER };
 	for (size_t i = 0; i < n && !h.bad; i++) {
 		struct rd r = rd_init(datagrams[i].iov_base, datagrams[i].iov_len);
+		unsigned packets = 0;
 
-		for (unsigned packets = 0; packets < TLSPROXY_QUIC_PACKETS; packets++)
-			if (!read_packet(q, &h, &r))
-				break;
+		h.first_dcid = NULL;
+		while (packets <= TLSPROXY_QUIC_PACKETS && read_packet(q, &h, &r))
+			packets++;
+		h.bad |= packets > TLSPROXY_QUIC_PACKETS;
 	}
 	if (h.bad)
 		ret->kind = TLSPROXY_SNIFF_BAD_TLS;

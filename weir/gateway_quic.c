@@ -21,12 +21,27 @@
 /* As many as the stack keeps for a flow that is not decided. */
 #define FIRST_DATAGRAMS 8
 
-/* Cheap, for all that is no QUIC: long header, fixed bit, a version with known keys. */
-static bool begins_like_quic(const uint8_t *p, size_t len)
-{
-	uint32_t version = len >= 7 ? get_be32(p + 1) : 0;
+enum looks_like {
+	NO_QUIC = 0,
+	QUIC_READABLE, /* versions 1 and 2 */
+	QUIC_OLDER, /* drafts and Google's own: keys of their own, which some servers still know */
+};
 
-	return len >= 7 && (p[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf);
+/* Cheap, for all that is no QUIC: long header, a version that was ever in use. */
+static enum looks_like begins_like(const uint8_t *p, size_t len)
+{
+	uint32_t version;
+
+	if (len < 7 || !(p[0] & 0x80))
+		return NO_QUIC;
+	version = get_be32(p + 1);
+	if (version == 1 || version == 0x6b3343cf)
+		return QUIC_READABLE;
+	/* RFC 9000 15: drafts; that of version 2; "Q046", "T051". */
+	if (version >> 8 == 0xff0000 || version == 0x709a50c4 || version >> 16 == 0x5130 ||
+	    version >> 16 == 0x5430)
+		return QUIC_OLDER;
+	return NO_QUIC;
 }
 
 static void sniff(const struct flow *f, struct tlsproxy_sniff *ret)
@@ -38,8 +53,18 @@ static void sniff(const struct flow *f, struct tlsproxy_sniff *ret)
 	*ret = (struct tlsproxy_sniff){ .kind = TLSPROXY_SNIFF_OTHER };
 	while (n < FIRST_DATAGRAMS && (p = netstack_flow_waiting(f->ns, n, &len)))
 		v[n++] = (struct iovec){ (void *)(uintptr_t)p, len };
-	if (n && begins_like_quic(v[0].iov_base, v[0].iov_len))
+	if (!n)
+		return;
+	switch (begins_like(v[0].iov_base, v[0].iov_len)) {
+	case QUIC_READABLE:
 		tlsproxy_sniff_quic(f->gw->quic, v, n, ret);
+		break;
+	case QUIC_OLDER:
+		ret->kind = TLSPROXY_SNIFF_BAD_TLS;
+		break;
+	case NO_QUIC:
+		break;
+	}
 }
 
 /* An encrypted hello may be another's than the name in front of it says. */
@@ -262,22 +287,25 @@ static struct ruling judge_again(const struct flow *f, enum flow_quic kind,
 bool gateway_quic_passes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len)
 {
 	struct flow *f = netstack_flow_user(ns);
-	struct tlsproxy_sniff s;
+	struct tlsproxy_sniff s = { .kind = TLSPROXY_SNIFF_BAD_TLS };
+	enum looks_like like = begins_like(p, len);
 	enum flow_quic kind;
 	const char *doubt;
 	struct ruling r;
 
 	(void)ctx;
-	if (!f || !begins_like_quic(p, len) || !judge_enforces(&f->gw->judge))
+	if (!f || like == NO_QUIC)
 		return true;
 	/* Lost, as any datagram may be. */
-	if (!sniff_again(f, p, len, &s))
+	if (like == QUIC_READABLE && !sniff_again(f, p, len, &s))
 		return false;
 	if (s.kind == TLSPROXY_SNIFF_MORE || s.kind == TLSPROXY_SNIFF_OTHER)
 		return true;
 	kind = kind_of(f, &s);
 	if (f->has_name) {
 		doubt = gateway_quic_doubt(f, kind, &s.sni);
+		if (!judge_enforces(&f->gw->judge))
+			doubt = NULL;
 		if (doubt)
 			gateway_flow_deny(f, NULL, doubt);
 		return !doubt;

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP, UDP and ICMP as programs meet them: failures, orders of closing, limits, published ports."""
 
+import json
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -240,3 +242,43 @@ def test_capture_is_readable(weir, lab):
     with open(path, "rb") as f:
         b = f.read()
     assert b[:4] == b"\x0a\x0d\x0d\x0a" and b"GET / HTTP/1.1" in b, b[:100]
+
+
+# The far end of interactive protocols: header and body in two writes, Nagle's algorithm on.
+NAGLE_ROUNDS = 50
+NAGLE_CLIENT = r"""
+import json, socket, sys, time
+c = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+took = []
+for _ in range(int(sys.argv[3])):
+    t, got = time.monotonic(), b""
+    c.sendall(b"ask")
+    while len(got) < 30:
+        b = c.recv(100)
+        assert b, got
+        got += b
+    took.append(time.monotonic() - t)
+print(json.dumps(took))
+"""
+
+
+# Parity: weak-25.
+def test_a_far_end_with_nagle_does_not_wait(weir):
+    listener = socket.create_server((world.v4("echo.example.com"), 0))
+
+    def serve():
+        c, _ = listener.accept()
+        with c:
+            while c.recv(3, socket.MSG_WAITALL):
+                c.sendall(b"h" * 10)
+                c.sendall(b"b" * 20)
+
+    t = threading.Thread(target=serve, daemon=True)
+    t.start()
+    host, port = listener.getsockname()
+    r = weir.run("/usr/bin/python3", "-c", NAGLE_CLIENT, host, str(port), str(NAGLE_ROUNDS),
+                 policy="allow_all")
+    listener.close()
+    t.join(10)
+    late = [s for s in json.loads(r.out) if s > 0.03]
+    assert len(late) < NAGLE_ROUNDS / 5, late

@@ -105,14 +105,26 @@ def test_another_policy_puts_live_flows_into_its_limits(weir, live):
         time.sleep(0.3)
         return delayed() == before
 
+    def rate():
+        """Bytes a second out of it."""
+        def sent():
+            return json.loads(s.ctl("status", "--json").stdout)["network"]["tcp_bytes_up"]
+        before, t0 = sent(), time.monotonic()
+        time.sleep(0.5)
+        return (sent() - before) / (time.monotonic() - t0)
+
     assert delayed() == 0
+    fast = rate()
     policy = {"policy": {"default_egress": "deny", "rules": [
         {"action": "allow", "destination": ".example.com",
          "limit": {"packets": 5, "connections": 1}}]}}
     assert s.set(policy).returncode == 0
     assert wait_for(lambda: delayed() > 2, 15)
+    # Five packets a second, and what the bucket held at first.
+    assert wait_for(lambda: rate() < fast / 2, 15), fast
     assert s.set(OPEN).returncode == 0
     assert wait_for(idle, 10)
+    assert wait_for(lambda: rate() > fast / 2, 15), fast
     assert not s.events("flow_end"), s.events("flow_end")
 
 

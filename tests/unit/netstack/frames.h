@@ -429,6 +429,9 @@ static void frame_echo(struct frame *f, const struct ip_addr *src, const struct 
 	frame_ip(f, src, dst, src->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, l4, n);
 }
 
+/* The window field of every segment that is made. */
+static uint16_t frame_window = 65535;
+
 static void frame_tcp(struct frame *f, const struct ip_addr *src, uint16_t sport,
 		      const struct ip_addr *dst, uint16_t dport, uint8_t flags, uint32_t seq,
 		      uint32_t ack, const void *p, size_t n)
@@ -442,7 +445,7 @@ static void frame_tcp(struct frame *f, const struct ip_addr *src, uint16_t sport
 	put_be32(l4 + 8, ack);
 	l4[12] = 0x50;
 	l4[13] = flags;
-	put_be16(l4 + 14, 65535);
+	put_be16(l4 + 14, frame_window);
 	if (n)
 		memcpy(l4 + 20, p, n);
 	l4_checksum(l4, n + 20, 16, src, dst, IPPROTO_TCP);

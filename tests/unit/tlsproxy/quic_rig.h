@@ -47,6 +47,9 @@ static void quic_aes_block(const uint8_t key[16], const uint8_t in[16], uint8_t 
 	EVP_CIPHER_CTX_free(c);
 }
 
+/* Bits of the first byte that are kept. */
+static uint8_t quic_first = 0xff;
+
 /* Returns the datagram's length; frames are padded so that it has at least `least` bytes. */
 static size_t quic_initial(uint32_t version, const uint8_t *dcid, uint8_t dcid_len, uint32_t pn,
 			   const uint8_t *frames, size_t len, size_t least, uint8_t *out)
@@ -69,7 +72,7 @@ static size_t quic_initial(uint32_t version, const uint8_t *dcid, uint8_t dcid_l
 	quic_expand(secret, two ? "quicv2 iv" : "quic iv", iv, 12);
 	quic_expand(secret, two ? "quicv2 hp" : "quic hp", hp, 16);
 	memcpy(plain, frames, len);
-	out[head++] = two ? 0xd3 : 0xc3; /* packet number of four bytes */
+	out[head++] = (two ? 0xd3 : 0xc3) & quic_first; /* packet number of four bytes */
 	put_be32(out + head, version);
 	head += 4;
 	out[head++] = dcid_len;

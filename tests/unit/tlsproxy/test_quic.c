@@ -203,6 +203,39 @@ static void test_bad(void **state)
 	assert_int_equal(sniff(v, 2).kind, TLSPROXY_SNIFF_BAD_TLS);
 }
 
+/* What a server may read further than we do, or for another connection than the first. */
+static void test_too_much(void **state)
+{
+	static const uint8_t ping = 1;
+	static const uint8_t handshake[] = { 0xe0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 2, 9, 9 };
+	uint8_t f[700], d[4000];
+	size_t n = quic_crypto(0, hello, hello_len, f), at;
+
+	(void)state;
+	for (unsigned before = 3; before <= 4; before++) {
+		at = 0;
+		for (unsigned i = 0; i < before; i++)
+			at += quic_initial(QUIC1, rfc_dcid, 8, i, &ping, 1, 60, d + at);
+		at += quic_initial(QUIC1, rfc_dcid, 8, before, f, n, 0, d + at);
+		assert_int_equal(sniff_one(d, at).kind,
+				 before == 3 ? TLSPROXY_SNIFF_TLS : TLSPROXY_SNIFF_BAD_TLS);
+	}
+	at = quic_initial(QUIC1, rfc_dcid, 8, 0, f, n, 2048, d);
+	assert_int_equal(sniff_one(d, at).kind, TLSPROXY_SNIFF_TLS);
+	at = quic_initial(QUIC1, rfc_dcid, 8, 0, f, n, 2049, d);
+	assert_int_equal(sniff_one(d, at).kind, TLSPROXY_SNIFF_BAD_TLS);
+	memcpy(d, handshake, sizeof(handshake));
+	at = sizeof(handshake);
+	at += quic_initial(QUIC1, rfc_dcid, 8, 0, f, n, 1200, d + at);
+	assert_int_equal(sniff_one(d, at).kind, TLSPROXY_SNIFF_BAD_TLS);
+	memcpy(d + 6, rfc_dcid, 8);
+	assert_int_equal(sniff_one(d, at).kind, TLSPROXY_SNIFF_TLS);
+	quic_first = 0xbf; /* no fixed bit */
+	at = quic_initial(QUIC1, rfc_dcid, 8, 0, f, n, 1200, d);
+	assert_int_equal(sniff_one(d, at).kind, TLSPROXY_SNIFF_BAD_TLS);
+	quic_first = 0xff;
+}
+
 /* Not QUIC, or not a version whose keys are known. */
 static void test_other(void **state)
 {
@@ -228,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_published_packets),
 		cmocka_unit_test(test_scrambled),
+		cmocka_unit_test(test_too_much),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_other),
 	};
