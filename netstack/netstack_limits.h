@@ -90,7 +90,7 @@
 #define LIMIT_HALF_OPEN_ANSWER_NS (3 * NS_PER_S)
 /* Fewer than so many half open would be no use. */
 #define LIMIT_HALF_OPEN_MIN 16
-/* After a flood of so many flows what malloc keeps is given back, when no more than these live. */
+/* Once so many flows have begun or ended, what malloc keeps is given back: when rings have been idle (tcp_ring.c). */
 #define LIMIT_TRIM_FLOWS 1024
 #define LIMIT_TRIM_NS (2 * NS_PER_S)
 /*
