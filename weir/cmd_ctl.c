@@ -183,8 +183,6 @@ static void print_status(const json_t *o)
 	printf("\n  network  %lld bytes up, %lld down; now %lld TCP, %lld UDP, %lld ICMP flows",
 	       number(net, "link_bytes_up"), number(net, "link_bytes_down"), number(net, "tcp_now"),
 	       number(net, "udp_now"), number(net, "icmp_now"));
-	if (json_is_true(json_object_get(o, "network_stale")))
-		printf(", as last heard: the gateway does not answer");
 	printf("\n  record   %s\n", text_of(o, "record"));
 }
 

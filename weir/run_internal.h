@@ -50,7 +50,6 @@ struct ctl_client {
 	/* Waits for totals: what is then done, and the number of its question. */
 	void (*stats_then)(struct run *r, struct ctl_client *c);
 	uint64_t stats_number;
-	bool stats_late; /* the gateway has not answered in time */
 	struct loop_io io;
 	struct loop_timer deadline;
 };
@@ -223,8 +222,6 @@ must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, in
 typedef void run_stats_fn(struct run *r, struct ctl_client *c);
 /* then is called with r->stats of now; at once, with those there are, when nobody counts any more. */
 void run_stats_ask(struct run *r, struct ctl_client *c, run_stats_fn *then);
-/* Its time is up: then is called with c->stats_late. False: it did not ask. */
-bool run_stats_give_up(struct run *r, struct ctl_client *c);
 /* The gateway's answer. */
 void run_stats_word(struct run *r, const struct msg *m, size_t body);
 /* Adds the member "network". */

@@ -4,16 +4,14 @@
  * to know, and sent by it when it ends. And other rates, while it runs.
  *
  * Questions are numbered, and the gateway answers in order: whoever asked with
- * a number is told when the answer to it, or to a later one, comes. A gateway that
- * stands still keeps nobody from the rest: the totals are then those last heard.
+ * a number is told when the answer to it, or to a later one, comes.
  */
 #include "weir/run_internal.h"
 
 #include "weir/message.h"
 #include "weir/stats.h"
 
-/* A gateway that needs longer stands still. */
-#define ANSWER_DEADLINE (5 * NS_PER_S)
+#define ANSWER_DEADLINE (10 * NS_PER_S)
 
 static void add(json_t *o, const struct netstack_stats *s)
 {
@@ -79,28 +77,12 @@ void run_stats_word(struct run *r, const struct msg *m, size_t body)
 	}
 }
 
-bool run_stats_give_up(struct run *r, struct ctl_client *c)
-{
-	run_stats_fn *then = c->stats_then;
-
-	if (!then)
-		return false;
-	c->stats_then = NULL;
-	c->stats_late = true;
-	then(r, c);
-	return true;
-}
-
 /* ---- rates ----------------------------------------------------------------------- */
 
 static void rates_applied(struct run *r, struct ctl_client *c)
 {
 	(void)r;
-	if (c->stats_late)
-		run_ctl_refuse(c,
-			       "the gateway has not answered yet; the rate holds once it goes on");
-	else
-		run_ctl_reply(c, json_pack("{s:b}", "ok", 1), -1);
+	run_ctl_reply(c, json_pack("{s:b}", "ok", 1), -1);
 }
 
 void run_rates_set(struct run *r, struct ctl_client *c, const char *text)
