@@ -357,6 +357,12 @@ must_check int loop_io_add(struct loop *l, struct loop_io *io, int fd, uint32_t 
 /* No system call when nothing changes. events 0 keeps only HUP/ERR. */
 void loop_io_set(struct loop_io *io, uint32_t events);
 void loop_io_del(struct loop_io *io); /* no-op when not added */
+/*
+ * As loop_io_del() where the descriptor is closed next and nobody else has a copy
+ * of it: closing takes it out of the kernel's set, and one call is saved. With a
+ * copy in other hands the kernel would go on telling of it.
+ */
+void loop_io_closing(struct loop_io *io);
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t when);
 void loop_timer_del(struct loop *l, struct loop_timer *t);

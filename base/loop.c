@@ -89,17 +89,24 @@ void loop_io_set(struct loop_io *io, uint32_t events)
 		abort();
 }
 
-void loop_io_del(struct loop_io *io)
+void loop_io_closing(struct loop_io *io)
 {
 	struct loop *l = io->loop;
 
 	if (!l)
 		return;
-	epoll_ctl(l->ep, EPOLL_CTL_DEL, io->fd, NULL);
 	for (int i = l->batch_at; i < l->batch_n; i++)
 		if (l->batch[i].data.ptr == io)
 			l->batch[i].data.ptr = NULL;
 	io->loop = NULL;
+}
+
+void loop_io_del(struct loop_io *io)
+{
+	if (!io->loop)
+		return;
+	epoll_ctl(io->loop->ep, EPOLL_CTL_DEL, io->fd, NULL);
+	loop_io_closing(io);
 }
 
 static void heap_place(struct loop *l, size_t i, struct loop_timer *t)

@@ -17,7 +17,7 @@
  */
 #include "weir/gateway_int.h"
 
-#include "fuzz/fuzz_frame_check.h"
+#include "fuzz_frame_check.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -667,8 +667,8 @@ static size_t payload(uint8_t *p)
 	case 1:
 		return hello(p, names[how / 6 % ARRAY_SIZE(names)]);
 	case 2:
-		return (size_t)sprintf((char *)p, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n",
-				       names[how / 6 % ARRAY_SIZE(names)]);
+		return (size_t)snprintf((char *)p, 128, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n",
+					names[how / 6 % ARRAY_SIZE(names)]);
 	case 3:
 		n = next() * 5u;
 		memset(p, how, n);

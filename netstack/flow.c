@@ -165,7 +165,8 @@ static void close_fd(struct netstack_flow *f, bool reset)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
-	loop_io_del(&f->io);
+	/* Ours alone: what went to somebody else was detached before. */
+	loop_io_closing(&f->io);
 	/* Means nothing on an AF_UNIX socket, where close alone is all one can say. */
 	if (f->fd >= 0 && reset && f->t.proto == NETSTACK_TCP)
 		(void)setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));

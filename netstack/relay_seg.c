@@ -243,8 +243,12 @@ void relay_tcp_input(struct netstack *ns, const struct ip_pkt *k)
 	t.remote = (struct endpoint){ k->dst, s.dst_port };
 	opening = (s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 	f = flow_find(ns, &t);
-	/* The guest reuses a port whose last connection is over for it: ours is, too. */
-	if (f && f->state == FLOW_ZOMBIE && opening) {
+	/*
+	 * The guest reuses a port whose last connection is over for it: ours is, too.
+	 * In TIME-WAIT the SYN may be an old one that was held up (RFC 6191).
+	 */
+	if (f && f->state == FLOW_ZOMBIE && opening &&
+	    (!tcp_in_time_wait(f->tcp) || tcp_time_wait_reusable(f->tcp, &s))) {
 		flow_bury(f);
 		f = NULL;
 	}

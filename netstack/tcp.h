@@ -169,6 +169,7 @@ uint64_t tcp_acked_bytes(const struct tcp *t);
  * and a peer that never sends its FIN is waited for a minute, not for ever.
  */
 void tcp_close(struct tcp *t, uint64_t now);
+bool tcp_in_time_wait(const struct tcp *t);
 /*
  * A SYN for a connection in TIME-WAIT that begins a new one (RFC 6191, RFC
  * 9293 3.10.7.4). Then free this one and treat the SYN as that of a new flow.

@@ -121,6 +121,11 @@ static void input_rst(struct tcp *t, const struct tcp_seg *s)
 	}
 }
 
+bool tcp_in_time_wait(const struct tcp *t)
+{
+	return t->state == TCP_S_TIME_WAIT;
+}
+
 bool tcp_time_wait_reusable(const struct tcp *t, const struct tcp_seg *s)
 {
 	if (t->state != TCP_S_TIME_WAIT || (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)

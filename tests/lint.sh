@@ -84,6 +84,25 @@ for d in base policy netstack dns tlsproxy audit weir nft demo fuzz tests tests/
 done >"$tmp"
 verdict 'every folder has a README'
 
+# Each file of a folder stands in its README: by name, by a pattern (http_*.c), as the header of a .c that does.
+for d in base policy netstack dns tlsproxy audit weir nft demo fuzz tests/lab tests/e2e tests/bench; do
+	words=$(tr -d '\\`' <"$d/README.md" | grep -oE '[A-Za-z0-9_*-]+\.(c|h|py|sh|txt|json|sed)\b')
+	for f in $(files "$d/*.c" "$d/*.h" "$d/*.py" "$d/*.sh"); do
+		name=${f#"$d"/}
+		case $name in */*) continue ;; esac
+		found=
+		set -f # the words are patterns for names, not for files
+		for word in $words; do
+			case $name in $word) found=yes ;; esac
+			case ${name%.h}.c in $word) found=yes ;; esac
+			case ${name%.c}.h in $word) found=yes ;; esac
+		done
+		set +f
+		[ -n "$found" ] || echo "$f: not in $d/README.md"
+	done
+done >"$tmp"
+verdict 'every file stands in the README of its folder'
+
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $c_files $(files '*.sh' '*.py' CMakeLists.txt) /dev/null |
 	grep -v '^tests/lint.sh:' >"$tmp"
 verdict 'nothing is left for later'

@@ -13,9 +13,9 @@ import re
 import sys
 
 # Complete by count: none of these may be missing from the table.
-WANTED = {f"n{n:02}" for n in (*range(1, 15), *range(19, 23), 31, 32)} | {f"d{n:02}" for n in range(1, 15)} | {
-    f"lesson-{n:02}" for n in (*range(1, 18), 25, 26, 27, 41)} | {f"weak-{n}" for n in range(1, 10)} | {
-    f"p1.4-{n}" for n in range(1, 8)}
+WANTED = {f"n{n:02}" for n in (*range(1, 33), 34)} | {f"d{n:02}" for n in range(1, 15)} | {
+    f"lesson-{n:02}" for n in (*range(1, 30), 41)} | {f"weak-{n}" for n in (*range(1, 10), 24, 25, 27, 28, 29)} | {
+    f"p1.4-{n}" for n in range(1, 8)} | {f"p9.4-{n}" for n in (22, 23, 26)}
 SECTIONS = [f"p1.{n}-" for n in range(1, 10)] + [f"d3.{n}-" for n in range(1, 7)]
 
 

@@ -180,9 +180,13 @@ static void print_status(const json_t *o)
 	if (number(o, "observed"))
 		printf(", %lld would have been denied", number(o, "observed"));
 	net = json_object_get(o, "network");
-	printf("\n  network  %lld bytes up, %lld down; now %lld TCP, %lld UDP, %lld ICMP flows",
-	       number(net, "link_bytes_up"), number(net, "link_bytes_down"), number(net, "tcp_now"),
-	       number(net, "udp_now"), number(net, "icmp_now"));
+	if (json_is_object(net))
+		printf("\n  network  %lld bytes up, %lld down; now %lld TCP, %lld UDP, %lld ICMP "
+		       "flows",
+		       number(net, "link_bytes_up"), number(net, "link_bytes_down"),
+		       number(net, "tcp_now"), number(net, "udp_now"), number(net, "icmp_now"));
+	else
+		printf("\n  network  not known: the gateway does not answer");
 	printf("\n  record   %s\n", text_of(o, "record"));
 }
 
@@ -401,6 +405,10 @@ static int do_metrics(const struct ctl_run *run, const char *arg, bool json)
 	if (r)
 		return r;
 	fd_close(fd);
+	if (!json_is_object(json_object_get(o, "network"))) {
+		json_decref(o);
+		return complain(EXIT_REFUSED, "%s: the gateway does not answer", run->name);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(decisions); i++)
 		printf("# TYPE weir_%s_total counter\nweir_%s_total{run=\"%s\"} %lld\n",
 		       decisions[i], decisions[i], run->id, number(o, decisions[i]));

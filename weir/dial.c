@@ -136,7 +136,7 @@ static void dial_drop(struct dial *d, int error)
 	forget_shake(d);
 	if (is_probe(d))
 		hear(d);
-	loop_io_del(&d->io);
+	loop_io_closing(&d->io);
 	loop_timer_del(d->loop, &d->timer);
 	fd_close(d->fd);
 	d->fd = -1;

@@ -44,7 +44,7 @@ struct dial {
 
 /*
  * Starts; done is called exactly once, possibly before return, unless
- * dial_cancel() comes first. n is 1..DIAL_MAX_ADDRS. via (TCP only) is asked
+ * dial_cancel() comes first; done may free it. n is 1..DIAL_MAX_ADDRS. via (TCP only) is asked
  * for those addresses that it is not bypassed for; with a name it is asked once.
  * via and name must stay as they are until the end.
  */

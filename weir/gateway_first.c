@@ -343,7 +343,7 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 
 	(void)ctx;
 	/* Judged already; the bytes wait for the dial. */
-	if (dial_active(&f->dial) || (f->early && !loop_timer_armed(&f->deadline)))
+	if (flow_dialling(f) || (f->early && !loop_timer_armed(&f->deadline)))
 		return;
 	tlsproxy_sniff(p, len, eof, &s);
 	if (!f->early && s.kind != TLSPROXY_SNIFF_MORE)
@@ -382,7 +382,7 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns)
 	struct flow *f = netstack_flow_user(ns);
 
 	(void)ctx;
-	if (f->early || dial_active(&f->dial))
+	if (f->early || flow_dialling(f))
 		return;
 	loop_timer_del(f->gw->loop, &f->deadline);
 	learned_other(f, "the server speaks first: there is no request to read");

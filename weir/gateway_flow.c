@@ -44,7 +44,9 @@ void gateway_flow_free(struct flow *f)
 {
 	struct gateway *gw = f->gw;
 
-	dial_cancel(&f->dial);
+	if (f->dial)
+		dial_cancel(f->dial);
+	free(f->dial);
 	loop_timer_del(gw->loop, &f->deadline);
 	if (f->lookup)
 		dns_resolve_cancel(f->lookup);
@@ -215,26 +217,32 @@ static bool must_look(const struct flow *f)
 static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 {
 	struct flow *f = user;
+	struct netstack_icmp heard = f->dial->heard;
+	const char *why = f->dial->why;
+	struct endpoint upstream = *to;
 
-	if (fd < 0 && f->dial.heard.from.family && !f->early) {
+	/* Its last act was this call; to is in it. */
+	free(f->dial);
+	f->dial = NULL;
+	if (fd < 0 && heard.from.family && !f->early) {
 		gateway_record_refusal(f, false, strerror(error));
 		f->recorded = true;
-		netstack_flow_refuse_icmp(f->ns, &f->dial.heard);
+		netstack_flow_refuse_icmp(f->ns, &heard);
 		return;
 	}
 	if (fd < 0) {
-		gateway_flow_fail(f, error, f->dial.why);
+		gateway_flow_fail(f, error, why);
 		return;
 	}
-	f->upstream = *to;
+	f->upstream = upstream;
 	if (f->want_proxy) {
 		gateway_to_proxy(f, fd);
 		return;
 	}
 	if (netstack_flow_tuple(f->ns)->proto == NETSTACK_UDP) {
 		gateway_flow_allowed(f);
-		gateway_quic_watch(f, &to->addr);
-		netstack_flow_attach_shared(f->ns, fd, to);
+		gateway_quic_watch(f, &upstream.addr);
+		netstack_flow_attach_shared(f->ns, fd, &upstream);
 		return;
 	}
 	/* With early handshakes the looking is behind us. */
@@ -366,8 +374,17 @@ static void dial(struct flow *f, struct endpoint *to, size_t n)
 		return;
 	}
 	by_name = up && up->cfg->names && f->has_name;
-	dial_start(&f->dial, f->gw->loop, netstack_flow_tuple(f->ns)->proto, to, by_name ? 1 : n,
-		   up, by_name ? &f->name : NULL, on_dialled, f);
+	if (!f->dial)
+		f->dial = calloc(1, sizeof(*f->dial));
+	if (!f->dial) {
+		gateway_flow_fail(f, ENOMEM, "no memory for another connection");
+		return;
+	}
+	f->dial->hops = netstack_flow_hop_limit(f->ns);
+	if (f->dial->hops > PROBE_HOPS)
+		f->dial->hops = 0;
+	dial_start(f->dial, f->gw->loop, netstack_flow_tuple(f->ns)->proto, to, by_name ? 1 : n, up,
+		   by_name ? &f->name : NULL, on_dialled, f);
 }
 
 /* As with TLS over TCP: denied, or while only observing let through and recorded so. */
@@ -422,9 +439,6 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		pass[!v6] = (struct endpoint){ { 6, { [15] = 1 } }, t->remote.port };
 		n_pass = t->proto == NETSTACK_UDP ? 1 : 2;
 	}
-	f->dial.hops = netstack_flow_hop_limit(f->ns);
-	if (f->dial.hops > PROBE_HOPS)
-		f->dial.hops = 0;
 	dial(f, pass, n_pass);
 }
 

@@ -138,7 +138,7 @@ struct flow {
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
 	struct ruling ruling;
 	struct endpoint upstream;
-	struct dial dial;
+	struct dial *dial; /* while it is under way: idle flows are not to carry it */
 	struct dns_lookup *lookup;
 	struct loop_timer deadline;
 	uint8_t first_byte;  /* of what could not be told yet */
@@ -152,6 +152,11 @@ struct flow {
 	struct ip_addr local; /* the address that the peer wrote to */
 	unsigned local_link;
 };
+
+static inline bool flow_dialling(const struct flow *f)
+{
+	return f->dial && dial_active(f->dial);
+}
 
 /* gateway_flow.c: new flows to a verdict */
 void gateway_flow_new(void *ctx, struct netstack_flow *ns);

@@ -123,8 +123,8 @@ static bool dial_still_allowed(const struct flow *f)
 {
 	struct name names[FLOW_NAMES];
 
-	for (size_t i = f->dial.at; i < f->dial.n; i++) {
-		struct ip_addr addr = judged_address(f, &f->dial.to[i].addr);
+	for (size_t i = f->dial->at; i < f->dial->n; i++) {
+		struct ip_addr addr = judged_address(f, &f->dial->to[i].addr);
 		struct policy_facts facts = gateway_flow_facts(f, &addr, names);
 
 		if (judge_facts(&f->gw->judge, &facts).answer != f->ruling.answer)
@@ -145,7 +145,7 @@ static bool rejudge_dialling(struct flow *f)
 	size_t n = 0, before = gw->flow_pool.used;
 
 	if (dial_still_allowed(f)) {
-		addr = judged_address(f, &f->dial.to[f->dial.at].addr);
+		addr = judged_address(f, &f->dial->to[f->dial->at].addr);
 		facts = gateway_flow_facts(f, &addr, names);
 		r = judge_facts(&f->gw->judge, &facts);
 		keep(f, &r, &addr);
@@ -154,9 +154,9 @@ static bool rejudge_dialling(struct flow *f)
 	if (is_gateway(&gw->cfg->net, &t->remote.addr))
 		left[n++] = t->remote;
 	else
-		for (size_t i = f->dial.at; i < f->dial.n; i++)
-			left[n++] = f->dial.to[i];
-	dial_cancel(&f->dial);
+		for (size_t i = f->dial->at; i < f->dial->n; i++)
+			left[n++] = f->dial->to[i];
+	dial_cancel(f->dial);
 	/* Denied, it is refused as a new one is; its own end is on the record as that. */
 	gateway_flow_judge(f, left, n);
 	return gw->flow_pool.used < before;
@@ -167,7 +167,7 @@ static bool rejudge(struct flow *f)
 {
 	if (f->kind == FLOW_DNS)
 		return false;
-	if (dial_active(&f->dial))
+	if (flow_dialling(f))
 		return rejudge_dialling(f);
 	if (is_waiting(f) || !is_connected(f)) {
 		/* Nothing may point into the policy that goes. */

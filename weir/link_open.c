@@ -58,6 +58,7 @@ static int open_tap(const struct link_config *l, struct link_handle *h, struct c
 		return r;
 	h->kind = NETSTACK_LINK_TAP;
 	check_queue(l->path);
+	tap_check_bridge(l->path);
 	if (!there)
 		log_warn("made tap %s, which lives as long as weir and is still down: ip link set "
 			 "%s up",
@@ -125,6 +126,7 @@ static int check_tun(const struct link_config *l, struct link_handle *h, struct 
 	}
 	h->kind = NETSTACK_LINK_TAP;
 	check_queue(name);
+	tap_check_bridge(name);
 	return 0;
 }
 

@@ -62,7 +62,7 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...)
 
 /* ---- verbs ---------------------------------------------------------------------- */
 
-static void tell_status(struct run *r, struct ctl_client *c)
+static void tell_status(struct run *r, struct ctl_client *c, bool heard)
 {
 	const struct policy *floor = policy_floor(r->cfg->policy);
 	struct audit_totals t;
@@ -78,7 +78,7 @@ static void tell_status(struct run *r, struct ctl_client *c)
 		      r->cfg->tls_intercept);
 	if (o) {
 		run_totals_json(o, &t);
-		run_stats_json(r, o);
+		run_stats_json(r, heard, o);
 	}
 	run_ctl_reply(c, o, -1);
 }
@@ -219,7 +219,10 @@ static void on_client(struct loop_io *io, uint32_t revents)
 
 static void on_deadline(struct loop_timer *t)
 {
-	close_client(container_of(t, struct ctl_client, deadline));
+	struct ctl_client *c = container_of(t, struct ctl_client, deadline);
+
+	if (!run_stats_late(c->run, c))
+		close_client(c);
 }
 
 /* The user who runs us, and root. */

@@ -48,7 +48,7 @@ struct ctl_client {
 	uid_t uid;
 	bool asked;
 	/* Waits for totals: what is then done, and the number of its question. */
-	void (*stats_then)(struct run *r, struct ctl_client *c);
+	void (*stats_then)(struct run *r, struct ctl_client *c, bool heard);
 	uint64_t stats_number;
 	struct loop_io io;
 	struct loop_timer deadline;
@@ -219,13 +219,16 @@ must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, in
 
 /* ---- run_stats.c -------------------------------------------------------------------- */
 
-typedef void run_stats_fn(struct run *r, struct ctl_client *c);
+/* heard: r->stats are of now; else the gateway did not answer in time. */
+typedef void run_stats_fn(struct run *r, struct ctl_client *c, bool heard);
 /* then is called with r->stats of now; at once, with those there are, when nobody counts any more. */
 void run_stats_ask(struct run *r, struct ctl_client *c, run_stats_fn *then);
 /* The gateway's answer. */
 void run_stats_word(struct run *r, const struct msg *m, size_t body);
-/* Adds the member "network". */
-void run_stats_json(const struct run *r, json_t *o);
+/* The client's deadline is over: true when it waited for an answer, and was told that none came. */
+bool run_stats_late(struct run *r, struct ctl_client *c);
+/* Adds the member "network"; null when nothing was heard. */
+void run_stats_json(const struct run *r, bool heard, json_t *o);
 void run_stats_record(const struct run *r, struct audit_event *e);
 /* text: as behind --rate. */
 void run_rates_set(struct run *r, struct ctl_client *c, const char *text);

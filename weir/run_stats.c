@@ -4,14 +4,16 @@
  * to know, and sent by it when it ends. And other rates, while it runs.
  *
  * Questions are numbered, and the gateway answers in order: whoever asked with
- * a number is told when the answer to it, or to a later one, comes.
+ * a number is told when the answer to it, or to a later one, comes; or that none
+ * came in time, since what stands still must not keep anybody from asking why.
  */
 #include "weir/run_internal.h"
 
 #include "weir/message.h"
 #include "weir/stats.h"
 
-#define ANSWER_DEADLINE (10 * NS_PER_S)
+/* Well below the patience of weir ctl (CTL_TIMEOUT_S). */
+#define ANSWER_DEADLINE (2 * NS_PER_S)
 
 static void add(json_t *o, const struct netstack_stats *s)
 {
@@ -22,11 +24,11 @@ static void add(json_t *o, const struct netstack_stats *s)
 		(void)json_object_set_new(o, items[i].key, json_integer((json_int_t)items[i].value));
 }
 
-void run_stats_json(const struct run *r, json_t *o)
+void run_stats_json(const struct run *r, bool heard, json_t *o)
 {
-	json_t *net = json_object();
+	json_t *net = heard ? json_object() : json_null();
 
-	if (net)
+	if (net && heard)
 		add(net, &r->stats);
 	(void)json_object_set_new(o, "network", net);
 }
@@ -58,7 +60,17 @@ static bool ask(struct run *r, struct ctl_client *c, run_stats_fn *then)
 void run_stats_ask(struct run *r, struct ctl_client *c, run_stats_fn *then)
 {
 	if (!ask(r, c, then))
-		then(r, c);
+		then(r, c, true);
+}
+
+bool run_stats_late(struct run *r, struct ctl_client *c)
+{
+	run_stats_fn *then = c->stats_then;
+
+	c->stats_then = NULL;
+	if (then)
+		then(r, c, false);
+	return then;
 }
 
 void run_stats_word(struct run *r, const struct msg *m, size_t body)
@@ -73,16 +85,19 @@ void run_stats_word(struct run *r, const struct msg *m, size_t body)
 		if (c->fd < 0 || !then || (int32_t)(c->stats_number & INT32_MAX) > m->head.value)
 			continue;
 		c->stats_then = NULL;
-		then(r, c);
+		then(r, c, true);
 	}
 }
 
 /* ---- rates ----------------------------------------------------------------------- */
 
-static void rates_applied(struct run *r, struct ctl_client *c)
+static void rates_applied(struct run *r, struct ctl_client *c, bool heard)
 {
 	(void)r;
-	run_ctl_reply(c, json_pack("{s:b}", "ok", 1), -1);
+	if (!heard)
+		run_ctl_refuse(c, "the gateway does not answer; the rate is set once it does");
+	else
+		run_ctl_reply(c, json_pack("{s:b}", "ok", 1), -1);
 }
 
 void run_rates_set(struct run *r, struct ctl_client *c, const char *text)

@@ -19,5 +19,7 @@ must_check int tap_open(const char *name, int *ret_fd, struct conf_error *err);
  * lacks; ret_name is its name.
  */
 must_check int tap_prepare(int fd, char ret_name[static 16], struct conf_error *err);
+/* Warns where the tap is a port of a bridge that this host is on as well (tap_bridge.c). */
+void tap_check_bridge(const char *name);
 
 #endif

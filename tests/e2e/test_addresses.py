@@ -147,7 +147,7 @@ class Greeter:
             c.close()
 
 
-# Parity: n22, lesson-25, lesson-27.
+# Parity: n22, n29, lesson-25, lesson-27.
 @pytest.mark.parametrize("family", [4, 6])
 def test_n22_lesson_27_the_host_by_name_when_the_policy_says_so(weir, family):
     g = Greeter(family)

@@ -91,6 +91,7 @@ def test_git_clone_over_https(weir, lab, intercept):
     assert r.rc == 0 and "hello from git\n2000000\n" == r.out, r
 
 
+# Parity: lesson-24.
 @FAMILIES
 def test_ssh(weir, family):
     e = os.environ

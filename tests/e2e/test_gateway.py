@@ -129,6 +129,25 @@ def test_tap(weir, gateway):
     assert g.events("run", event="failed")
 
 
+def test_tap_on_a_bridge(weir, gateway):
+    """The host is on a bridge of its own as well, unless it is kept off: that is told."""
+    root_only(weir)
+    for words in ("link add br7 type bridge", "tuntap add weir7 mode tap vnet_hdr",
+                  "link set weir7 txqueuelen 20000 master br7 up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    try:
+        g = gateway("tap:weir7")
+        rc, _, err = g.end()
+        assert rc == 0 and "this host is on the machine's link as well, by bridge br7" in err, err
+        settings = err.split("as root: sysctl -w ")[1].split()
+        subprocess.run(["sysctl", "-qw", *settings], check=True)
+        rc, _, err = gateway("tap:weir7").end()
+        assert rc == 0 and not err, err
+    finally:
+        for device in ("weir7", "br7"):
+            subprocess.run(["ip", "link", "del", device], check=True)
+
+
 SIZE = 3000017
 WORK = """
     curl -sS --max-time 20 http://files.example.com/bytes/%d | sha256sum | cut -c1-64

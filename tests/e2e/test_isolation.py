@@ -24,6 +24,7 @@ def listener(path):
     return s
 
 
+# Parity: n29.
 def test_unix_sockets_of_the_host(weir):
     paths = ["/run/weir-test.sock", "/tmp/weir-test-%d.sock" % os.getpid(),
              weir.tmp + "/host.sock", "@weir-test-abstract"]

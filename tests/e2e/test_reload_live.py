@@ -238,7 +238,8 @@ def test_a_process_that_dies_while_it_loads_ends_the_run(weir, lab, live, who): 
         os.close(fd)
         # The others are heard meanwhile, and a second change is not begun.
         assert wait_for(lambda: "another policy" in a.set(OPEN).stderr)
-        assert json.loads(a.ctl("status", "--json").stdout)["generation"] == 1
+        status = json.loads(a.ctl("status", "--json").stdout)
+        assert status["generation"] == 1 and (status["network"] is None) == (who == "gateway"), status
         os.kill(pid, signal.SIGKILL)
         assert s.recv(65536) == b"", "it was told that it is done"
     assert a.p.wait(15 * SLACK) == 125

@@ -58,17 +58,28 @@ static void on_io(struct loop_io *io, uint32_t revents)
 	loop_io_del(io);
 }
 
-static void test_removed_not_called(void **state)
+/* Closed with it, as an owner does that keeps no copy. */
+static void on_io_closing(struct loop_io *io, uint32_t revents)
+{
+	(void)revents;
+	calls++;
+	for (int i = 0; i < 2; i++) {
+		loop_io_closing(&ios[i]);
+		close(ios[i].fd);
+	}
+	assert_null(io->loop);
+}
+
+static void removed_not_called(void (*cb)(struct loop_io *io, uint32_t revents), bool closes)
 {
 	struct loop *l;
 	int sv[2][2];
 
-	(void)state;
 	assert_int_equal(loop_new(&l), 0);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv[i]), 0);
 		assert_int_equal(write(sv[i][1], "x", 1), 1);
-		assert_int_equal(loop_io_add(l, &ios[i], sv[i][0], EPOLLIN, on_io), 0);
+		assert_int_equal(loop_io_add(l, &ios[i], sv[i][0], EPOLLIN, cb), 0);
 	}
 	calls = 0;
 	assert_int_equal(loop_step(l, 100), 0);
@@ -76,9 +87,17 @@ static void test_removed_not_called(void **state)
 	assert_int_equal(calls, 1);
 	loop_free(l);
 	for (int i = 0; i < 2; i++) {
-		close(sv[i][0]);
+		if (!closes)
+			close(sv[i][0]);
 		close(sv[i][1]);
 	}
+}
+
+static void test_removed_not_called(void **state)
+{
+	(void)state;
+	removed_not_called(on_io, false);
+	removed_not_called(on_io_closing, true);
 }
 
 static int ran;

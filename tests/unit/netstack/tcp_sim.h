@@ -26,6 +26,7 @@ struct sim_config {
 	unsigned loss, dup, reorder; /* per thousand segments */
 	unsigned burst;		     /* per thousand: lose the next 2..20 */
 	unsigned full;		     /* per thousand emits: link full for a while */
+	unsigned idle;		     /* per thousand turns: the application is silent for minutes */
 	uint64_t delay;		     /* one way, ns */
 	bool slow_reader;	     /* reads little and seldom, lets the window close */
 	bool gro;		     /* deliver what one emit sent as one segment */
@@ -36,6 +37,7 @@ struct sim_config {
 	int close_at; /* the same for tcp_close() by end 1 */
 	int dead_at;  /* from then on the link carries nothing */
 	size_t rx_max, tx_max, mem_max, tso_max;
+	uint64_t keep_idle; /* ns, as in struct tcp_stack */
 };
 
 struct sim;
@@ -54,7 +56,7 @@ struct sim_end {
 	struct tcp *t;
 	struct endpoint ep;
 	uint64_t timer;
-	uint64_t next_app;
+	uint64_t next_app, silent_until;
 	bool link_full, written_all, shut, closed, established, eof_seen, reset, timed_out;
 	uint64_t link_ready_at;
 	uint64_t sent, received, acked;
@@ -77,6 +79,7 @@ struct sim {
 	unsigned long events, segments;
 };
 
+/* Retransmissions back off to a minute and give up after several; silence is longer. */
 #define SIM_STALL (900 * NS_PER_S)
 
 static inline uint64_t sim_rand(struct sim *s)
@@ -308,7 +311,7 @@ static void sim_write(struct sim_end *e, size_t max)
 	uint8_t *p[2];
 	size_t len[2], n;
 
-	if (e->closed || e->shut || !strcmp(tcp_state_name(e->t), "NEW"))
+	if (e->closed || e->shut || s->now < e->silent_until || !strcmp(tcp_state_name(e->t), "NEW"))
 		return;
 	if (s->c.external && (!tcp_tx_room(e->t) || sim_chance(s, 500))) {
 		sim_supply(e, max);
@@ -371,6 +374,10 @@ static void sim_app(struct sim_end *e)
 {
 	struct sim *s = e->sim;
 
+	if (sim_chance(s, s->c.idle)) {
+		e->next_app = e->silent_until = s->now + sim_rand(s) % (600 * NS_PER_S) + 1;
+		return;
+	}
 	sim_write(e, 1 + sim_rand(s) % (s->c.slow_reader ? 5000 : 200000));
 	if (s->c.slow_reader)
 		sim_read(e, 1 + sim_rand(s) % 20000);
@@ -486,6 +493,7 @@ static void sim_init(struct sim *s, const struct sim_config *c)
 		.rx_max = c->rx_max,
 		.tx_max = c->tx_max,
 		.mem_max = c->mem_max,
+		.keep_idle = c->keep_idle,
 	};
 	for (int i = 0; i < 2; i++) {
 		s->e[i].sim = s;
@@ -525,9 +533,9 @@ static void sim_run(struct sim *s)
 		sim_invariants(s);
 		if (s->e[0].closed && !s->queue && !strcmp(tcp_state_name(s->e[1].t), "NEW"))
 			break;
-		SIM_CHECK(s, s->now - s->last_progress < SIM_STALL, "stalled: %llu/%u %llu/%u",
-			  (unsigned long long)s->e[1].received, s->c.bytes_of[0],
-			  (unsigned long long)s->e[0].received, s->c.bytes_of[1]);
+		SIM_CHECK(s, s->now - s->last_progress < SIM_STALL * (s->c.idle ? 10 : 1),
+			  "stalled: %llu/%u %llu/%u", (unsigned long long)s->e[1].received,
+			  s->c.bytes_of[0], (unsigned long long)s->e[0].received, s->c.bytes_of[1]);
 		SIM_CHECK(s, s->events < 5000000, "runs for ever");
 		if (s->c.abort_at >= 0 && s->events == (unsigned long)s->c.abort_at)
 			tcp_abort(s->e[0].t, s->now);

@@ -490,6 +490,7 @@ static void test_detach(void **state)
 	rig_stop(&r);
 }
 
+/* Parity: lesson-24. */
 static void test_server_first(void **state)
 {
 	char b[10];

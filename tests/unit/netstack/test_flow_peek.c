@@ -74,7 +74,7 @@ static void next_data(struct peer *p)
 	fail_msg("no data");
 }
 
-/* p2.3-memory: bytes are the socket's until the guest has acknowledged them, sent again from there. */
+/* p2.3-memory, p9.4-23: bytes are the socket's until the guest has acknowledged them, sent again from there. */
 static void test_stay_in_socket(void **state)
 {
 	static uint8_t b[40000];

@@ -236,7 +236,7 @@ static void test_memory_is_given_back(void **state)
 	rig_stop(&r);
 }
 
-/* Parity: n34. */
+/* Parity: n34, p9.4-23. */
 static void test_totals(void **state)
 {
 	struct ip_addr d = addr("10.1.0.1");

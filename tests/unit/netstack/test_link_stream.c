@@ -330,7 +330,7 @@ static void far_expect(int far, size_t from, size_t n)
 	}
 }
 
-static void test_super_frames_from_the_guest(void **state) /* link-offload */
+static void test_super_frames_from_the_guest(void **state) /* link-offload, p9.4-23 */
 {
 	static uint8_t p[60000];
 	struct tcp_seg s;

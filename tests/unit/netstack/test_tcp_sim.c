@@ -92,6 +92,39 @@ static void lossy(void **state)
 	}
 }
 
+/*
+ * An application that falls silent for minutes at a time, on either side or both, now
+ * and then with keep-alive questions in between; one direction may be long closed.
+ */
+static void idle_periods(void **state)
+{
+	struct sim s;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < seeds(200); seed++) {
+		struct sim_config c = base(seed);
+
+		c.idle = 20 + (unsigned)(seed % 5) * 40;
+		c.keep_idle = seed % 3 ? 60 * NS_PER_S : 0;
+		c.loss = seed % 2 ? 50 : 0;
+		c.dup = seed % 4 ? 0 : 50;
+		c.slow_reader = seed % 7 == 0;
+		c.bytes_of[0] = (uint32_t)(seed * 7919 % 200000);
+		c.bytes_of[1] = seed % 3 == 2 ? 0 : (uint32_t)(seed * 104729 % 100000);
+		c.external = seed % 3 == 1;
+		sim_init(&s, &c);
+		sim_run(&s);
+		for (int i = 0; i < 2; i++) {
+			SIM_CHECK(&s, s.e[i].received == c.bytes_of[!i], "end %d: %llu of %u", i,
+				  (unsigned long long)s.e[i].received, c.bytes_of[!i]);
+			SIM_CHECK(&s, s.e[i].closed, "end %d", i);
+		}
+		if (!c.loss)
+			sim_expect_complete(&s);
+		sim_fini(&s);
+	}
+}
+
 /* Memory for a tenth of what the windows would like: slower, never stuck, never over. */
 static void little_memory(void **state)
 {
@@ -279,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lossless),
 		cmocka_unit_test(lossy),
+		cmocka_unit_test(idle_periods),
 		cmocka_unit_test(little_memory),
 		cmocka_unit_test(aborts),
 		cmocka_unit_test(closes),
