@@ -196,7 +196,7 @@ static void room(struct world *w)
 		memset(iov[i].iov_base, 'r', iov[i].iov_len);
 		total += iov[i].iov_len;
 	}
-	MUST(total <= want);
+	MUST(total == want);
 	len = MIN(len, total);
 	(void)l->drv->commit(l, len ? &tx : NULL, len);
 	l->drv->flush(l);

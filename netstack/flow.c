@@ -241,7 +241,6 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 	limit_half_open_end(f);
 	count_total(&ns->stats.by_proto[f->t.proto], &c);
 	ns->live_n[f->t.proto]--;
-	ns->ended++;
 	limit_flows_changed(ns);
 	if (how == NETSTACK_END_CLOSED && f->tcp && !f->tcp_closed) {
 		list_del(&f->all);

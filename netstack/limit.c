@@ -22,7 +22,7 @@ static void on_trim(struct loop_timer *t)
 {
 	struct netstack *ns = container_of(t, struct netstack, trim);
 
-	ns->ended = 0;
+	ns->changed = 0;
 	malloc_trim(0);
 }
 
@@ -101,12 +101,9 @@ static bool memory_for(const struct netstack *ns, const struct netstack_tuple *t
 
 void limit_flows_changed(struct netstack *ns)
 {
-	uint32_t live =
-		ns->live_n[NETSTACK_TCP] + ns->live_n[NETSTACK_UDP] + ns->live_n[NETSTACK_ICMP];
-
 	settle(ns);
-	/* What a flood has left behind in malloc's lists. */
-	if (ns->ended >= LIMIT_TRIM_FLOWS && live < LIMIT_TRIM_FLOWS && !loop_timer_armed(&ns->trim))
+	/* What the rings of idle connections and a flood have left behind in malloc's lists. */
+	if (++ns->changed >= LIMIT_TRIM_FLOWS && !loop_timer_armed(&ns->trim))
 		loop_timer_set(ns->loop, &ns->trim, ns_now(ns) + LIMIT_TRIM_NS);
 }
 

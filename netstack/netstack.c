@@ -29,6 +29,7 @@ static void destroy(struct netstack *ns)
 	hmap_fini(&ns->maps);
 	hmap_fini(&ns->remotes);
 	pool_fini(&ns->pool);
+	pool_fini(&ns->tcps);
 	pool_fini(&ns->socks);
 	if (ns->link)
 		ns->link->drv->free(ns->link);
@@ -227,6 +228,7 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 {
 	struct netstack *ns;
 	int r;
+	size_t n_flows;
 
 	if (!config_ok(cfg))
 		return -EINVAL;
@@ -262,8 +264,10 @@ int netstack_new(struct loop *loop, enum netstack_link_kind kind, int fd,
 	init_link_local(ns);
 	if (!ns->cfg.autoconf.lease_s)
 		ns->cfg.autoconf.lease_s = DEFAULT_LEASE_S;
-	pool_init(&ns->pool, sizeof(struct netstack_flow),
-		  (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
+	n_flows = (size_t)cfg->max_tcp + cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK;
+	pool_init(&ns->pool, sizeof(struct netstack_flow), n_flows);
+	pool_init(&ns->tcps, tcp_size(), n_flows);
+	ns->tcp.pool = &ns->tcps;
 	pool_init(&ns->socks, sizeof(struct dgram_sock),
 		  (size_t)cfg->max_udp + cfg->max_icmp + LIMIT_FLOW_SLACK);
 	ns->scratch = malloc(LIMIT_FRAME);

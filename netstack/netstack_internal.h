@@ -315,7 +315,7 @@ struct netstack_flow {
 	uint64_t consumed; /* stream offset of the socket's first byte */
 	uint64_t peek_at;  /* and of the byte that its next MSG_PEEK gives */
 	uint64_t seen;	   /* it held at least the bytes up to here */
-	bool much;	   /* the last look found it: the next one only counts */
+	uint8_t much;	   /* looks that only count, before one that is not worth it ends this */
 	size_t reported;
 	bool reported_eof;
 	uint64_t committed;
@@ -345,7 +345,7 @@ struct netstack {
 	struct hmap flows;
 	struct netstack_flow *found_last; /* in flows, or NULL */
 	struct hash_key key;
-	struct pool pool;
+	struct pool pool, tcps;
 	struct list live[4];	   /* by protocol; UDP and ICMP longest idle first */
 	struct list unanswered[4]; /* the same, UDP and ICMP that nothing came back for */
 	struct list zombies, dead, work, blocked;
@@ -364,7 +364,7 @@ struct netstack {
 	struct half_open half[2];	/* [inbound] */
 	uint64_t mem_other;		/* buffers that are not the TCP engine's */
 	enum netstack_refusal why_full; /* of the last flow_create() that failed */
-	uint32_t ended;			/* flows, since memory was last given back */
+	uint32_t changed;		/* flows that began or ended since memory was given back */
 	struct loop_timer trim;
 	struct rate_gate rate[2]; /* enum rate_dir: of all flows */
 	struct list classes;

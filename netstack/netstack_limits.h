@@ -90,7 +90,7 @@
 #define LIMIT_HALF_OPEN_ANSWER_NS (3 * NS_PER_S)
 /* Fewer than so many half open would be no use. */
 #define LIMIT_HALF_OPEN_MIN 16
-/* After a flood of so many flows what malloc keeps is given back, when no more than these live. */
+/* Once so many flows have begun or ended, what malloc keeps is given back: when rings have been idle (tcp_ring.c). */
 #define LIMIT_TRIM_FLOWS 1024
 #define LIMIT_TRIM_NS (2 * NS_PER_S)
 /*
@@ -103,6 +103,8 @@
 #define LIMIT_TCP_KEEP_S 75
 /* Payload from here on is peeked straight into the guest's memory, where the link has room(). */
 #define LIMIT_IN_PLACE (4u << 10)
+/* Looks at a socket in a row that find less than that, until it is read as before. */
+#define LIMIT_MUCH_LOOKS 4
 /* Largest super-segment: the IP length field, less headers with all options. */
 #define LIMIT_TSO (65535 - 40 - 60)
 /* How long bytes already taken from a failed descriptor may take to reach the guest. */

@@ -139,6 +139,15 @@ void relay_source_took(struct netstack_flow *f, size_t n, bool all)
 	loop_timer_set(f->ns->loop, &f->aux, ns_now(f->ns) + LIMIT_HOST_ACK_NS);
 }
 
+/* Does this flow move much? Few small looks in between do not change that. */
+static void note_size(struct netstack_flow *f, size_t n)
+{
+	if (n >= LIMIT_IN_PLACE)
+		f->much = LIMIT_MUCH_LOOKS;
+	else if (n && f->much)
+		f->much--;
+}
+
 /* A look that does not copy: bytes supplied, 0: it takes a real one. */
 static ssize_t look(struct netstack_flow *f, size_t want)
 {
@@ -148,9 +157,9 @@ static ssize_t look(struct netstack_flow *f, size_t want)
 	if (!f->much || want < LIMIT_IN_PLACE || !l || !l->drv->room)
 		return 0;
 	n = MIN(count(f, want), want);
-	f->much = n >= LIMIT_IN_PLACE;
-	if (!f->much)
+	if (n < LIMIT_IN_PLACE)
 		return 0;
+	note_size(f, n);
 	f->peeks += f->peeks < UINT8_MAX;
 	if (n < want && !f->drain)
 		f->in_ready = false;
@@ -186,7 +195,7 @@ ssize_t relay_source_peek(struct netstack_flow *f)
 	if (r <= 0)
 		return r;
 	f->peeks += f->peeks < UINT8_MAX;
-	f->much = (size_t)r >= LIMIT_IN_PLACE;
+	note_size(f, (size_t)r);
 	if ((size_t)r < want)
 		f->in_ready = f->drain;
 	ns->peeked = f;

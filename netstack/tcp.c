@@ -69,10 +69,15 @@ void tcp_leave(struct tcp *t)
 
 /* ---- birth and death ------------------------------------------------------ */
 
+size_t tcp_size(void)
+{
+	return sizeof(struct tcp);
+}
+
 int tcp_new(struct tcp_stack *s, const struct endpoint *local, const struct endpoint *peer,
 	    void *owner, struct tcp **ret)
 {
-	struct tcp *t = calloc(1, sizeof(*t));
+	struct tcp *t = s->pool ? pool_get(s->pool) : calloc(1, sizeof(*t));
 
 	if (!t)
 		return -ENOMEM;
@@ -105,7 +110,10 @@ void tcp_free(struct tcp *t)
 	tcp_ring_free(&t->tx);
 	tcp_ranges_drop(&t->ooo);
 	tcp_ranges_drop(&t->score);
-	free(t);
+	if (t->stack->pool)
+		pool_put(t->stack->pool, t);
+	else
+		free(t);
 }
 
 void *tcp_owner(const struct tcp *t)

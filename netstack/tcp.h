@@ -89,6 +89,11 @@ struct tcp_ops {
 /* Shared by all connections of a stack. */
 struct tcp_stack {
 	const struct tcp_ops *ops;
+	/*
+	 * Where connections are allocated: objects of tcp_size(), so that rings, which come
+	 * and go, do not lie between them and the heap can shrink; NULL: on the heap.
+	 */
+	struct pool *pool;
 	struct hash_key isn_key;  /* RFC 6528 */
 	uint16_t mss4, mss6;	  /* what our link can carry */
 	size_t tso_max;		  /* largest data_len in one tcp_out; mss when no TSO */
@@ -106,6 +111,7 @@ struct tcp_stack {
 };
 
 /* Caller's view of one connection; private part in tcp.c. */
+size_t tcp_size(void); /* of one struct tcp */
 must_check int tcp_new(struct tcp_stack *s, const struct endpoint *local,
 		       const struct endpoint *peer, void *owner, struct tcp **ret);
 void tcp_free(struct tcp *t); /* silent; no note follows */

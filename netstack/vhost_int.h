@@ -8,6 +8,7 @@
  *   vhost_setup.c  requests: memory and rings
  *   vhost_mem.c    guest memory: regions, addresses
  *   vhost_guard.c  memory that is taken away while we look at it
+ *   vhost_ring.h   the guest's memory and its rings, for all of these
  *   vring.c        one split virtqueue
  *   vhost_read.c   virtio-net: frames of the guest
  *   vhost_write.c  frames to the guest, gathered and segmented as its driver needs it

@@ -74,9 +74,16 @@ static bool adopt(struct link_peer *p)
 static void on_datagram(struct loop_io *io, uint32_t revents)
 {
 	struct link_peer *p = container_of(io, struct link_peer, io);
+	socklen_t n = sizeof(int);
 	uint8_t b;
+	int e;
 
 	(void)revents;
+	/* Errors are told without being asked for: the machine has turned to somebody else. */
+	if (p->there) {
+		(void)getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &e, &n);
+		return;
+	}
 	memset(&p->at, 0, sizeof(p->at));
 	/* One byte less than there is: the path ends in NUL, however long it was sent. */
 	p->at_len = sizeof(p->at) - 1;

@@ -219,6 +219,39 @@ def test_dgram_from_nowhere(weir, gateway):
 
 
 @pytest.mark.user
+def test_dgram_machine_turns_away_and_back(weir, gateway):
+    """Its socket is connected elsewhere for a while, which is an error on ours; then it is served again."""
+    ours, other = weir.path("weir.sock"), weir.path("other.sock")
+    g = gateway("dgram:" + ours)
+    begin = g.events("run", event="begin")[0]
+    addr = [socket.inet_aton(begin[k][0]) for k in ("guest", "gateway")]
+    mac = bytes.fromhex("027765697202")
+    arp = (b"\xff" * 6 + mac + bytes.fromhex("08060001080006040001") + mac + addr[0] + bytes(6) + addr[1])
+
+    def answered(s):
+        try:
+            s.send(arp)
+            return addr[1] in s.recv(2000)
+        except OSError:
+            return False
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as third:
+        third.bind(other)
+        theirs = weir.path("machine.sock")
+        s.bind(theirs)
+        os.chmod(theirs, 0o777)
+        s.settimeout(0.5)
+        for _ in range(3):
+            s.connect(ours)
+            assert wait_for(lambda: answered(s))
+            s.connect(other)
+    assert wait_for(lambda: g.events("run", event="link_down"))
+    rc, _, err = g.end()
+    assert rc == 0 and not err, err
+
+
+@pytest.mark.user
 def test_connect(weir, gateway):
     """QEMU's server=on: the machine listens, and when it goes the run is over."""
     path = weir.path("machine.sock")

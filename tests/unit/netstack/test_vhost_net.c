@@ -240,7 +240,7 @@ static void test_room(void **state)
 	vrig_stop(&v);
 }
 
-/* Full: nothing is lost, and writing goes on when the driver has room again. */
+/* p9.4-23: full: nothing is lost, and writing goes on when the driver has room again. */
 static void test_full(void **state)
 {
 	static struct frame f;
