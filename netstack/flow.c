@@ -189,6 +189,14 @@ static void to_dead(struct netstack_flow *f)
 	loop_task_queue(ns->loop, &ns->task);
 }
 
+static void to_zombie(struct netstack_flow *f)
+{
+	list_del(&f->all);
+	f->state = FLOW_ZOMBIE;
+	list_add_tail(&f->ns->zombies, &f->all);
+	f->ns->zombie_n++;
+}
+
 void flow_bury(struct netstack_flow *f)
 {
 	assert(f->state == FLOW_ZOMBIE);
@@ -242,14 +250,13 @@ void flow_finish(struct netstack_flow *f, enum netstack_end how)
 	count_total(&ns->stats.by_proto[f->t.proto], &c);
 	ns->live_n[f->t.proto]--;
 	limit_flows_changed(ns);
-	if (how == NETSTACK_END_CLOSED && f->tcp && !f->tcp_closed) {
-		list_del(&f->all);
-		f->state = FLOW_ZOMBIE;
-		list_add_tail(&ns->zombies, &f->all);
-		ns->zombie_n++;
-	} else {
+	/* A peer that never hears of the reset waits for ever. */
+	if (f->tcp && !ns->dying && !list_empty(&f->blocked) && tcp_rst_waits(f->tcp))
+		to_zombie(f);
+	else if (how == NETSTACK_END_CLOSED && f->tcp && !f->tcp_closed)
+		to_zombie(f);
+	else
 		to_dead(f);
-	}
 	ns->ops->flow_end(ns->ctx, f, how, &c);
 }
 
@@ -328,7 +335,10 @@ void flow_fail_blocked(struct netstack *ns)
 			container_of(ns->blocked.next, struct netstack_flow, blocked);
 
 		list_del(&f->blocked);
-		flow_finish(f, NETSTACK_END_TIMEOUT);
+		if (f->state == FLOW_ZOMBIE)
+			flow_bury(f);
+		else
+			flow_finish(f, NETSTACK_END_TIMEOUT);
 	}
 }
 

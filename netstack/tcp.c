@@ -421,6 +421,11 @@ void tcp_abort(struct tcp *t, uint64_t now)
 	tcp_leave(t);
 }
 
+bool tcp_rst_waits(const struct tcp *t)
+{
+	return t->state == TCP_S_CLOSED && t->rst_pending;
+}
+
 void tcp_too_big(struct tcp *t, uint32_t seq, uint32_t mtu, uint64_t now)
 {
 	bool four = t->local.addr.family == 4;

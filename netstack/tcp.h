@@ -158,6 +158,8 @@ void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now);
 size_t tcp_tx_unsent(const struct tcp *t);
 void tcp_shutdown(struct tcp *t, uint64_t now); /* FIN behind what is queued */
 void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
+/* The link has not taken the RST yet: only then is a connection that is over to be kept. */
+bool tcp_rst_waits(const struct tcp *t);
 /*
  * The path to the peer takes packets of at most mtu bytes, says an ICMP error about
  * a segment of ours with that sequence number. Believed only if such a segment is

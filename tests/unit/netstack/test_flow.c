@@ -712,6 +712,41 @@ static void test_link_full(void **state)
 	rig_stop(&r);
 }
 
+/* A reset that the link does not take now is not forgotten: the guest would wait for ever. */
+static void test_link_full_reset(void **state)
+{
+	static const uint8_t b[1000];
+	struct rig r;
+	struct peer p;
+	int link[2], sv[2];
+	bool reset = false;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, link), 0);
+	setsockopt(link[1], SOL_SOCKET, SO_SNDBUF, &(int){ 8192 }, sizeof(int));
+	rig_start_link(&r, NETSTACK_LINK_TAP, link[1], link[0]);
+	attached(&p, &r, sv, false);
+	/* Small frames, more than the link holds and fewer than the window. */
+	for (unsigned i = 0; i < 40; i++) {
+		assert_int_equal(write(sv[1], b, sizeof(b)), sizeof(b));
+		rig_run(&r);
+	}
+	netstack_flow_abort(r.flow);
+	assert_int_equal(r.ended, 1);
+	for (unsigned i = 0; i < 10000 && !reset; i++) {
+		rig_run(&r);
+		reset = peer_recv(&p) && p.in.flags & TCP_RST;
+	}
+	assert_true(reset);
+	rig_run(&r);
+	/* And then it is gone: the next segment belongs to nobody. */
+	peer_send(&p, TCP_ACK, NULL, 0);
+	rig_run(&r);
+	assert_true(peer_recv(&p) && p.in.flags & TCP_RST);
+	close(sv[1]);
+	rig_stop(&r);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -726,6 +761,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_late_decision),
 		cmocka_unit_test(test_unknown_segments),
+		cmocka_unit_test(test_link_full_reset),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_both_ways),
 		cmocka_unit_test(test_remote_half_close),
