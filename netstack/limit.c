@@ -36,8 +36,10 @@ static uint32_t half_open_max(const struct netstack_config *c)
 
 int limit_init(struct netstack *ns)
 {
+	/* Who asks for many connections gets them, also when none of them holds a byte. */
 	if (!ns->cfg.memory)
-		ns->cfg.memory = LIMIT_MEM_DEFAULT;
+		ns->cfg.memory = MAX(LIMIT_MEM_DEFAULT,
+				     (ns->cfg.max_tcp + UINT64_C(1)) * LIMIT_TCP_FLOW_MEM / 3 * 4);
 	ns->trim.cb = on_trim;
 	for (unsigned i = 0; i < 2; i++) {
 		int r = hmap_init(&ns->half[i].dests, 64);

@@ -161,8 +161,8 @@ struct netstack_config {
 	 */
 	uint32_t max_half_open;
 	/*
-	 * Bytes of all buffers; 0: 256 MiB. Near it windows close, at it new flows
-	 * are refused. Fixed tables and the kernel's socket buffers come on top.
+	 * Bytes of all buffers; 0: 256 MiB, or 32 KiB for each of max_tcp where that
+	 * is more. Near it windows close, at it new flows are refused. Fixed tables and the kernel's socket buffers come on top.
 	 */
 	uint64_t memory;
 	uint32_t udp_timeout_s; /* idle, both directions refresh; 0: 180. A question to a

@@ -364,6 +364,7 @@ def idle(peer, o):
             held = int(lines(holder.stdout.readline()).get("idle", 0))
             timer.cancel()
             if held < n:
+                print("%s: only %d of %d idle connections" % (peer.label, held, n), file=sys.stderr)
                 continue
             time.sleep(1.5)
             title = "idle %d" % n

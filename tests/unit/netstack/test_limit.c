@@ -213,6 +213,25 @@ static void test_memory(void **state)
 }
 
 /* Fragments and waiting packets are on the same account, and come off it. */
+static void twenty_thousand(struct netstack_config *c)
+{
+	c->max_tcp = 20000;
+}
+
+/* Room is set aside for each connection: by default there is enough for all of them. */
+static void test_memory_for_many(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_start(&r);
+	assert_int_equal(rig_stats(&r).memory_max, 256u << 20);
+	rig_stop(&r);
+	rig_start_with(&r, twenty_thousand);
+	assert_true(rig_stats(&r).memory_max / 4 * 3 >= UINT64_C(20000) * (24 << 10));
+	rig_stop(&r);
+}
+
 static void test_memory_is_given_back(void **state)
 {
 	struct ip_addr d = addr("10.1.0.1");
@@ -275,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_established_stay),
 		cmocka_unit_test(test_inbound),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_memory_for_many),
 		cmocka_unit_test(test_memory_is_given_back),
 		cmocka_unit_test(test_totals),
 	};
