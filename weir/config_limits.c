@@ -108,11 +108,14 @@ static int count_flags(struct config_builder *b)
 static int rate_item(struct config_builder *b, const struct where *w, const char *item, size_t len,
 		     struct netstack_rate *r)
 {
-	const char *eq = memchr(item, '=', len), *value = eq + 1, *why;
-	size_t key = eq ? (size_t)(eq - item) : len, n = eq ? len - key - 1 : 0;
+	const char *eq = memchr(item, '=', len), *value, *why;
+	size_t key, n;
 
 	if (!eq)
 		return where_fail(w, b->err, "write " RATE_FORM);
+	key = (size_t)(eq - item);
+	value = eq + 1;
+	n = len - key - 1;
 	if (key == 5 && memcmp(item, "burst", 5) == 0 && !r->burst)
 		return parse_burst(b, w, value, n, &r->burst);
 	if (key == 7 && memcmp(item, "packets", 7) == 0 && !r->packets) {
