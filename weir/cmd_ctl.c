@@ -155,6 +155,25 @@ static int print_json(json_t *o)
 	return EXIT_DONE;
 }
 
+/* Asks for what needs no descriptor. *ret: the answer, or NULL: there is none, or it was printed as JSON. */
+static int answer(const struct ctl_run *run, json_t *request, bool json, json_t **ret)
+{
+	json_t *o = NULL;
+	int fd = -1, r = ask_with(run, request, -1, &o, &fd);
+
+	*ret = NULL;
+	if (r)
+		return r;
+	fd_close(fd);
+	if (!json) {
+		*ret = o;
+		return EXIT_DONE;
+	}
+	r = print_json(o);
+	json_decref(o);
+	return r;
+}
+
 /* What is run: a command, or a link to somebody else's machine. */
 static const char *subject_of(const json_t *o)
 {
@@ -192,16 +211,11 @@ static void print_status(const json_t *o)
 
 static int do_status(const struct ctl_run *run, const char *arg, bool json)
 {
-	json_t *o = NULL;
-	int fd = -1, r = ask(run, "status", -1, &o, &fd);
+	json_t *o;
+	int r = answer(run, json_pack("{s:s}", "verb", "status"), json, &o);
 
 	(void)arg;
-	if (r)
-		return r;
-	fd_close(fd);
-	if (json)
-		r = print_json(o);
-	else
+	if (o)
 		print_status(o);
 	json_decref(o);
 	return r;
@@ -309,16 +323,11 @@ static void print_ports(const json_t *ports)
 
 static int do_ports(const struct ctl_run *run, const char *arg, bool json)
 {
-	json_t *o = NULL;
-	int fd = -1, r = ask(run, "ports.show", -1, &o, &fd);
+	json_t *o;
+	int r = answer(run, json_pack("{s:s}", "verb", "ports.show"), json, &o);
 
 	(void)arg;
-	if (r)
-		return r;
-	fd_close(fd);
-	if (json)
-		r = print_json(o);
-	else
+	if (o)
 		print_ports(json_object_get(o, "ports"));
 	json_decref(o);
 	return r;
@@ -326,18 +335,12 @@ static int do_ports(const struct ctl_run *run, const char *arg, bool json)
 
 static int change_ports(const struct ctl_run *run, json_t *request, bool json, const char *done)
 {
-	json_t *reply = NULL, *o;
-	int fd = -1, r = ask_with(run, request, -1, &reply, &fd);
+	json_t *reply, *o;
+	int r = answer(run, request, json, &reply);
 	size_t i;
 
-	if (r)
+	if (!reply)
 		return r;
-	fd_close(fd);
-	if (json) {
-		r = print_json(reply);
-		json_decref(reply);
-		return r;
-	}
 	json_array_foreach(json_object_get(reply, "ports"), i, o)
 	{
 		printf("%s: %s %s/%s to port %lld\n", run->name, done, text_of(o, "listen"),
@@ -374,18 +377,13 @@ static int do_rate(const struct ctl_run *run, const char *arg, bool json)
 {
 	struct netstack_rates rates = { 0 };
 	struct conf_error err = { "" };
-	json_t *reply = NULL;
-	int fd = -1, r;
+	json_t *reply;
+	int r;
 
 	if (config_rate_change(arg, &rates, &err) < 0)
 		return complain(EXIT_USAGE, "%s", err.text);
-	r = ask_with(run, json_pack("{s:s, s:s}", "verb", "rate.set", "rate", arg), -1, &reply, &fd);
-	if (r)
-		return r;
-	fd_close(fd);
-	if (json)
-		r = print_json(reply);
-	else
+	r = answer(run, json_pack("{s:s, s:s}", "verb", "rate.set", "rate", arg), json, &reply);
+	if (reply)
 		printf("%s: %s\n", run->name, arg);
 	json_decref(reply);
 	return r;
