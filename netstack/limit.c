@@ -18,12 +18,17 @@
 
 #include <malloc.h>
 
+/* While many still come and go what is free is soon used again, and the rings of the last are not free yet. */
 static void on_trim(struct loop_timer *t)
 {
 	struct netstack *ns = container_of(t, struct netstack, trim);
+	bool busy = ns->changed >= LIMIT_TRIM_BUSY;
 
 	ns->changed = 0;
-	malloc_trim(0);
+	if (busy)
+		loop_timer_set(ns->loop, t, ns_now(ns) + LIMIT_TRIM_NS);
+	else
+		malloc_trim(0);
 }
 
 static uint32_t half_open_max(const struct netstack_config *c)
@@ -105,8 +110,10 @@ void limit_flows_changed(struct netstack *ns)
 {
 	settle(ns);
 	/* What the rings of idle connections and a flood have left behind in malloc's lists. */
-	if (++ns->changed >= LIMIT_TRIM_FLOWS && !loop_timer_armed(&ns->trim))
-		loop_timer_set(ns->loop, &ns->trim, ns_now(ns) + LIMIT_TRIM_NS);
+	if (++ns->changed < LIMIT_TRIM_FLOWS || loop_timer_armed(&ns->trim))
+		return;
+	ns->changed = 0;
+	loop_timer_set(ns->loop, &ns->trim, ns_now(ns) + LIMIT_TRIM_NS);
 }
 
 /* ---- half open --------------------------------------------------------------------- */

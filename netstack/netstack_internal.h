@@ -364,7 +364,7 @@ struct netstack {
 	struct half_open half[2];	/* [inbound] */
 	uint64_t mem_other;		/* buffers that are not the TCP engine's */
 	enum netstack_refusal why_full; /* of the last flow_create() that failed */
-	uint32_t changed;		/* flows that began or ended since memory was given back */
+	uint32_t changed; /* flows that began or ended, as limit_flows_changed() counts */
 	struct loop_timer trim;
 	struct rate_gate rate[2]; /* enum rate_dir: of all flows */
 	struct list classes;

@@ -90,8 +90,10 @@
 #define LIMIT_HALF_OPEN_ANSWER_NS (3 * NS_PER_S)
 /* Fewer than so many half open would be no use. */
 #define LIMIT_HALF_OPEN_MIN 16
-/* Once so many flows have begun or ended, what malloc keeps is given back: when rings have been idle (tcp_ring.c). */
+/* Once so many flows have begun or ended, what malloc keeps is given back: after a while in which rings
+ * have become idle (tcp_timer.c) and no more than a few flows have begun or ended. */
 #define LIMIT_TRIM_FLOWS 1024
+#define LIMIT_TRIM_BUSY 64
 #define LIMIT_TRIM_NS (2 * NS_PER_S)
 /*
  * A guest silent for so long on an idle connection is asked whether it still has it

@@ -96,8 +96,8 @@ struct weir_config {
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
 	uint32_t max_udp_flows, max_icmp_flows;
-	uint32_t max_half_open;	     /* of max_connections; 0: half */
-	uint64_t memory;	     /* bytes of the relay's buffers */
+	uint32_t max_half_open; /* of max_connections; 0: half */
+	uint64_t memory;	/* bytes of the relay's buffers; 0: by the number of connections */
 	struct netstack_rates rates; /* up: egress, down: ingress */
 
 	struct net_wish wish;	/* of addresses */

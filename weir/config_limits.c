@@ -12,14 +12,12 @@
 #define DEFAULT_UDP_FLOWS 4096
 #define DEFAULT_ICMP_FLOWS 256
 #define RATE_FORM "egress|ingress=BANDWIDTH[,burst=SIZE][,packets=N]"
-#define DEFAULT_MEMORY (UINT64_C(256) << 20)
 
 void config_limits_default(struct weir_config *c)
 {
 	c->max_connections = DEFAULT_CONNECTIONS;
 	c->max_udp_flows = DEFAULT_UDP_FLOWS;
 	c->max_icmp_flows = DEFAULT_ICMP_FLOWS;
-	c->memory = DEFAULT_MEMORY;
 }
 
 /* ---- items -------------------------------------------------------------------- */

@@ -355,6 +355,9 @@ def idle(peer, o):
     if peer.label in ONLY_TCP:
         return
     for n in [0] + o.idle:
+        if n:  # what the transfers before left in its heap is not the idle connections'
+            peer.stop()
+            peer.start()
         holder = subprocess.Popen(peer.inside(OUT + "/bench", "idle", peer.server, "5400", "0", str(n)),
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         timer = None
@@ -366,7 +369,7 @@ def idle(peer, o):
             if held < n:
                 print("%s: only %d of %d idle connections" % (peer.label, held, n), file=sys.stderr)
                 continue
-            time.sleep(1.5)
+            time.sleep(5)  # empty buffers are given back after some seconds
             title = "idle %d" % n
             if peer.pids:
                 F.add(peer.label, title + " private KiB", private_kib(peer.pids))
