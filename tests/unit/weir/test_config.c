@@ -60,7 +60,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-#define MAX_ARGS 12
+#define MAX_ARGS 24
 #define ARGS(...)                                                                                  \
 	{                                                                                          \
 		__VA_ARGS__, "--", "true"                                                          \
@@ -73,8 +73,10 @@ static int load(const char *const *args, struct weir_config **c, struct conf_err
 	int argc = 0;
 
 	memset(argv, 0, sizeof(argv));
-	for (; args[argc]; argc++)
+	for (; args[argc]; argc++) {
+		assert_true(argc < MAX_ARGS);
 		argv[argc] = (char *)(uintptr_t)args[argc];
+	}
 	err->text[0] = 0;
 	return weir_config_load(CONFIG_RUN, argc, argv, c, err);
 }
