@@ -9,13 +9,12 @@
  * where sending failed, and only its path MTU is taken from the queue. Sockets
  * without a queue (local ones) give a plain errno.
  */
+#include "netstack/icmp_types.h"
 #include "netstack/netstack_internal.h"
 
 #include <linux/errqueue.h>
 #include <sys/socket.h>
 
-#define ECHO_REQUEST 8
-#define ECHO6_REQUEST 128
 #define QUOTE_DATA 1024
 
 /* The guest's datagram, as far as we have it, for quoting. */

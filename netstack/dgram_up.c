@@ -11,12 +11,10 @@
  * A run that the kernel will not take (path MTU, no checksum offload) is sent
  * again datagram by datagram, so that each gets its own verdict.
  */
+#include "netstack/icmp_types.h"
 #include "netstack/netstack_internal.h"
 
 #include <netinet/udp.h>
-
-#define ECHO_REQUEST 8
-#define ECHO6_REQUEST 128
 
 struct one {
 	struct netstack_flow *f;

@@ -10,20 +10,8 @@
  * closed ends the flow quoted in it, so that the host port closes as well and
  * the host's kernel tells the remote. All are counted.
  */
+#include "netstack/icmp_types.h"
 #include "netstack/netstack_internal.h"
-
-#define ECHO_REPLY 0
-#define ECHO_REQUEST 8
-#define ECHO6_REQUEST 128
-#define ECHO6_REPLY 129
-
-#define V4_UNREACHABLE 3
-#define V4_EXCEEDED 11
-#define V4_PARAMETER 12
-#define V6_UNREACHABLE 1
-#define V6_TOO_BIG 2
-#define V6_EXCEEDED 3
-#define V6_PARAMETER 4
 
 static bool take_token(struct netstack *ns)
 {

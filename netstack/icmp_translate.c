@@ -4,15 +4,8 @@
  * whose flow goes out in the other version than it came in. Numbers only; the
  * packet quoted is always the guest's own.
  */
+#include "netstack/icmp_types.h"
 #include "netstack/netstack_internal.h"
-
-#define V4_UNREACHABLE 3
-#define V4_EXCEEDED 11
-#define V4_PARAMETER 12
-#define V6_UNREACHABLE 1
-#define V6_TOO_BIG 2
-#define V6_EXCEEDED 3
-#define V6_PARAMETER 4
 
 #define V6_MORE_HEADER 20 /* bytes by which an IPv6 header is longer */
 
