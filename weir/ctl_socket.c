@@ -170,7 +170,7 @@ int ctl_connect(const struct ctl_run *run, int *ret_fd)
 
 /* ---- listening ------------------------------------------------------------------ */
 
-static int open_dir(int *ret)
+int ctl_dir_open(int *ret, char **ret_path)
 {
 	char *dirs[CTL_DIRS];
 	size_t n = ctl_dirs(dirs);
@@ -179,9 +179,12 @@ static int open_dir(int *ret)
 	for (size_t i = 0; i < n; i++) {
 		if (r < 0)
 			r = state_own_dir(dirs[i], true, ret);
-		if (r == 0 && scan(dirs[i], *ret, NULL, NULL) < 0)
-			log_debug("%s: sockets of dead runs may be left", dirs[i]);
-		free(dirs[i]);
+		if (r == 0 && ret_path) {
+			*ret_path = dirs[i];
+			ret_path = NULL;
+		} else {
+			free(dirs[i]);
+		}
 	}
 	return r;
 }
@@ -211,10 +214,13 @@ static int listen_as(int dir, const char *file)
 int ctl_listen(const char *id, const char *name, struct ctl_listener *ret)
 {
 	struct ctl_listener l = { .fd = -1, .dir = -1 };
-	int r = open_dir(&l.dir);
+	cleanup_free char *path = NULL;
+	int r = ctl_dir_open(&l.dir, &path);
 
 	if (r < 0)
 		return r;
+	if (scan(path, l.dir, NULL, NULL) < 0)
+		log_debug("%s: sockets of dead runs may be left", path);
 	snprintf(l.file, sizeof(l.file), "%s@%s%s", id, name, suffix);
 	l.fd = listen_as(l.dir, l.file);
 	if (l.fd < 0) {

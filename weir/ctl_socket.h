@@ -35,6 +35,8 @@ struct ctl_run {
 
 /* The candidates in order, each freed by the caller; returns how many. */
 size_t ctl_dirs(char *ret[static CTL_DIRS]);
+/* Opens the first of them that can be made and is ours; *ret_path (ret_path may be NULL) is freed by the caller. */
+must_check int ctl_dir_open(int *ret, char **ret_path);
 /* "ID@NAME.sock" taken apart; false: no socket of a run. */
 bool ctl_file_parse(const char *file, struct ctl_run *ret);
 

@@ -6,7 +6,6 @@
 #include "weir/slot_lock.h"
 
 #include "weir/ctl_socket.h"
-#include "weir/state.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,20 +20,6 @@ static void file_name(const struct ip_prefix *slot, char *out, size_t size)
 	char addr[IP_STRLEN];
 
 	snprintf(out, size, "slot-%s_%u", ip_format(&slot->addr, addr), slot->len);
-}
-
-static int open_dir(int *ret)
-{
-	char *dirs[CTL_DIRS];
-	size_t n = ctl_dirs(dirs);
-	int r = -ENOENT;
-
-	for (size_t i = 0; i < n; i++) {
-		if (r < 0)
-			r = state_own_dir(dirs[i], true, ret);
-		free(dirs[i]);
-	}
-	return r;
 }
 
 /* 0, -EBUSY, or -EAGAIN: the file was removed meanwhile. */
@@ -61,7 +46,7 @@ int slot_lock_take(const struct ip_prefix *slot, struct slot_lock *ret)
 {
 	cleanup_close int dir = -1;
 	char name[80];
-	int fd = -1, r = open_dir(&dir);
+	int fd = -1, r = ctl_dir_open(&dir, NULL);
 
 	if (r < 0) {
 		log_debug("no place for the locks of slots: %s", strerror(-r));
