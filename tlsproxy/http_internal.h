@@ -111,6 +111,8 @@ must_check int http_framing_response(const struct http_head *h, bool head_reques
 				     struct http_framing *ret, const char **ret_why);
 /* Fields that tell where a message ends or whom it is for. */
 bool http_field_is_framing(struct http_text name);
+/* Read as one of them by servers that take an underscore for a hyphen. */
+bool http_field_disguised(struct http_text name);
 
 /* ---- chunked bodies ----------------------------------------------------------------------- */
 
