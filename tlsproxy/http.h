@@ -52,9 +52,8 @@ struct http_filter_config {
 	bool tls;			  /* upstream certificate verified for this name */
 	bool has_sni;
 	struct name sni;
-	bool judge_each; /* ask judge_http for every request */
-	/* What each end speaks (RFC 7301 "h2"); else HTTP/1. */
-	bool guest_h2, upstream_h2;
+	bool judge_each;	    /* ask judge_http for every request */
+	bool guest_h2, upstream_h2; /* the protocol of each side: HTTP/2, else HTTP/1 */
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);
