@@ -20,7 +20,10 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
 	X509_STORE *store;
 	int r;
 
-	r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
+	if (cfg->ca_pem)
+		r = ca_restore(&tp->ca, cfg->ca_pem, cfg->ca_key, cfg->ca_key_len);
+	else
+		r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
 	if (r < 0)
 		return fail(err, err_size, r, "cannot make the sandbox CA");
 	r = leaf_cache_init(&tp->leaves, &tp->ca);

@@ -106,6 +106,8 @@ struct ca {
 /* now is real time in seconds. hours: 0 for the default. */
 must_check int ca_init(struct ca *ca, const struct name *permitted, size_t n, uint32_t hours,
 		       time_t now);
+/* The one of a proxy before this (ca_keep.c). -EINVAL: they do not belong together. */
+must_check int ca_restore(struct ca *ca, const char *pem, const uint8_t *key, size_t key_len);
 void ca_fini(struct ca *ca);
 /* False: a leaf for it would violate our own name constraints. */
 bool ca_covers(const struct ca *ca, const struct identity *id);
