@@ -101,6 +101,8 @@ struct tlsproxy_secret {
 	const struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* enum tlsproxy_place bits */
+	/* The one that a proxy before this gave out for it; NULL: one is made. */
+	const char *placeholder;
 	enum tlsproxy_violation on_violation;
 };
 /* -EINVAL with *ret_why when a value cannot be used. */
@@ -266,6 +268,10 @@ struct tlsproxy_config {
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
 	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
 	bool no_http2;	    /* HTTP/2 is offered to neither side */
+	/* The authority of a proxy whose successor this is; ca_pem NULL: a new one is made. */
+	const char *ca_pem;
+	const uint8_t *ca_key; /* as of tlsproxy_ca_key() */
+	size_t ca_key_len;
 };
 
 /* err gets a sentence (which secret, which file, why). */
@@ -276,6 +282,13 @@ must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg
 void tlsproxy_free(struct tlsproxy *tp);
 /* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
 const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
+/*
+ * The CA's key (DER), for a successor: into memory of the caller's that is locked
+ * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
+ */
+#define TLSPROXY_CA_KEY_MAX 8192
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
+			       size_t *ret_len);
 /* Placeholder of secret i: random, of the value's length and alphabet. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*
