@@ -72,6 +72,8 @@ static void give_up(struct http2 *h)
 		st->in_ended = st->in_ended && !h->dead;
 	}
 	reap(h);
+	if (!h->server)
+		http_upstream_leaves(h->side.filter);
 }
 
 /* ---- nghttp2 to us ----------------------------------------------------------------------- */
@@ -401,8 +403,8 @@ static enum http_state leave(struct http2 *h)
 	} while (!h->over && h->side.out && h->side.out->len != before);
 	if (!h->over && !nghttp2_session_want_read(h->session) &&
 	    !nghttp2_session_want_write(h->session)) {
-		give_up(h);
 		h->ended = true;
+		give_up(h);
 	}
 	h->entered = false;
 	if (h->over)
