@@ -472,6 +472,7 @@ static int load_secrets(const struct weir_config *cfg, struct tlsproxy_secret *s
 			.n_hosts = s->n_hosts,
 			.places = s->places,
 			.on_violation = s->on_violation,
+			.sign = s->sign ? &s->sign->made : NULL,
 		};
 	}
 	return 0;
