@@ -46,16 +46,17 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
  */
 static int warm_up(struct tlsproxy *tp)
 {
-	struct identity id = { .text = "weir.invalid" };
+	struct session s = { .tp = tp, .key = { .id = { .text = "weir.invalid" } } };
 	SSL *guest = NULL, *upstream = NULL;
 	X509 *leaf;
 	int r;
 
-	r = leaf_get(&tp->leaves, &id, time(NULL), &leaf);
+	s.key.to = (struct endpoint){ ip4(192, 0, 2, 1), 443 };
+	r = leaf_get(&tp->leaves, &s.key.id, time(NULL), 0, &leaf);
 	if (r == 0)
-		r = tls_guest_new(tp, leaf, &guest);
+		r = tls_guest_new(&s, leaf, &guest);
 	if (r == 0)
-		r = tls_upstream_new(tp, &id, 443, &upstream);
+		r = tls_upstream_new(&s, &upstream);
 	SSL_free(guest);
 	SSL_free(upstream);
 	ERR_clear_error();
@@ -76,6 +77,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->max_flows = cfg->max_flows ? cfg->max_flows : TLSPROXY_MAX_FLOWS;
 	tp->idle_ns = (cfg->idle_s ? cfg->idle_s : TLSPROXY_IDLE_S) * NS_PER_S;
 	tp->handshake_ns = TLSPROXY_HANDSHAKE_S * NS_PER_S;
+	tp->offer_h2 = TLSPROXY_OFFER_H2 && !cfg->no_http2;
 	list_init(&tp->sessions);
 	tp->scratch = malloc(TLSPROXY_READ);
 	if (!tp->scratch) {

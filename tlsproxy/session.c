@@ -102,6 +102,8 @@ int session_start_filter(struct session *s)
 		.has_sni = s->has_sni,
 		.sni = s->sni,
 		.judge_each = !s->flow.tls || s->verdict.need_http,
+		.guest_h2 = s->alpn == ALPN_H2,
+		.upstream_h2 = s->upstream_alpn == ALPN_H2,
 	};
 	int r = http_filter_new(&cfg, &s->filter);
 

@@ -40,6 +40,8 @@ struct tlsproxy_sniff {
 	bool sni_invalid; /* present but not a host name (an address, NUL, ...) */
 	bool has_ech;	  /* real or GREASE: cannot be told apart */
 	char alpn[64];	  /* comma-separated, printable, may be cut */
+	/* ALPN was sent at all, and what of ours stands in it, however long it is. */
+	bool has_alpn, offers_h2, offers_http1;
 };
 void tlsproxy_sniff(const uint8_t *p, size_t len, bool eof, struct tlsproxy_sniff *ret);
 
@@ -252,6 +254,7 @@ struct tlsproxy_config {
 	uint32_t max_flows; /* 0: 4096 */
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
 	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
+	bool no_http2;	    /* HTTP/2 is offered to neither side */
 };
 
 /* err gets a sentence (which secret, which file, why). */
@@ -276,8 +279,9 @@ must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_fl
  * The policy is another one: every live flow's TLS name and the requests it is
  * carrying, upgraded connections included, are judged again, those no longer
  * allowed are reset (a tls_event or http_events, then flow_done). Between requests
- * there is nothing to judge: such a flow stays while its TLS name may. Returns how
- * many flows were reset. Not from a callback.
+ * there is nothing to judge: such a flow stays while its TLS name may. TLS sessions
+ * of before, towards either side, are not resumed any more. Returns how many flows
+ * were reset. Not from a callback.
  */
 size_t tlsproxy_rejudge(struct tlsproxy *tp);
 
