@@ -107,6 +107,7 @@ struct http2 {
 	size_t out_bytes;	   /* of bodies that wait for a window */
 	struct http2_budget budget;
 	enum http_state over; /* HTTP_ABORT: say so at once */
+	bool silent;	      /* nothing may be said yet */
 	bool busy;	      /* within nghttp2: it must not be called to send */
 	bool entered;	      /* within feed or pump */
 	bool reap;	      /* a stream was closed */

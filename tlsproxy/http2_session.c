@@ -343,7 +343,7 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 
 void http2_flush(struct http2 *h)
 {
-	if (h->busy || !h->side.out || h->over)
+	if (h->busy || !h->side.out || h->over || h->silent)
 		return;
 	h->busy = true;
 	if (nghttp2_session_send(h->session) < 0)

@@ -187,6 +187,7 @@ static int request_head(struct http_side *s, struct http_exchange *x, const stru
 		http2_stream_free(st);
 		return -ENOMEM;
 	}
+	h2->silent = false;
 	st->out_begun = true;
 	st->x = x;
 	http_exchange_set_upstream(x, st);
@@ -274,7 +275,10 @@ int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 	struct http2 *h;
 	int r = http2_new(f, false, &role, &ops, &h);
 
-	if (r == 0)
-		*ret = &h->side;
-	return r;
+	if (r < 0)
+		return r;
+	/* In TLS it was agreed that it speaks HTTP/2. Else not a byte goes to whom no request may. */
+	h->silent = !f->cfg.tls;
+	*ret = &h->side;
+	return 0;
 }

@@ -245,6 +245,8 @@ struct http_filter {
 	struct http_side *guest, *upstream;
 	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
+	size_t preface; /* bytes that are HTTP/2's preface so far */
+	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
 	bool upstream_gone; /* takes no more requests */
 	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */

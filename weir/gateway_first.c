@@ -237,10 +237,18 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 		pass_on(f);
 }
 
+/* HTTP without TLS, whose name is known: its requests matter, or they do not. */
+static void pass_or_read(struct flow *f)
+{
+	if (f->gw->cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
+		hand_over(f, false);
+	else
+		pass_on(f);
+}
+
 /* Returns false while more bytes are needed. */
 static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 {
-	const struct weir_config *cfg = f->gw->cfg;
 	struct host_hint host;
 
 	if (f->early) {
@@ -254,11 +262,20 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
-	if (cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
-		hand_over(f, false);
-	else
-		pass_on(f);
+	pass_or_read(f);
 	return true;
+}
+
+/* Prior knowledge: its streams name hosts of their own, which only their reader sees. */
+static void learned_h2c(struct flow *f)
+{
+	if (f->early) {
+		f->proxy_tls = false;
+		f->name_from = "http";
+		judge_early(f, NULL, true);
+	} else {
+		pass_or_read(f);
+	}
 }
 
 /* RFC 8446 5.1: content types 20 to 24; a server may skip an alert before the hello. */
@@ -343,11 +360,7 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		refuse_unread(f, "a TLS handshake that cannot be read");
 		break;
 	case TLSPROXY_SNIFF_H2C:
-		/* Its streams name hosts of their own. */
-		if (!f->early && f->name_rests)
-			refuse_unread(f, "HTTP/2 without TLS cannot be read");
-		else
-			pass_unread(f, "HTTP/2 without TLS cannot be read");
+		learned_h2c(f);
 		break;
 	case TLSPROXY_SNIFF_OTHER:
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");

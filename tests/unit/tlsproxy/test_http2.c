@@ -339,6 +339,55 @@ static void cookie_crumbs(void **state)
 	h2_free(&r);
 }
 
+/* T11 */
+static void prior_knowledge(void **state)
+{
+	struct h2_rig r;
+	struct h2_stream *st;
+
+	(void)state;
+	for (uint32_t cut = 0; cut < 5; cut++) {
+		h2_prepare(&r, false, NULL);
+		r.g.cfg.guest_h2 = r.g.cfg.upstream_h2 = false;
+		r.g.cut = cut;
+		h2_start(&r);
+		st = h2_get(&r, "/size/9");
+		h2_run(&r);
+		assert_int_equal(st->status, 200);
+		assert_int_equal(st->got, 9);
+		assert_true(h2_has(&r.s[0]->fields, ":scheme: http\n"));
+		h2_free(&r);
+	}
+}
+
+/* What only begins like the preface is HTTP/1, and nothing of it is lost. */
+static void nearly_the_preface(void **state)
+{
+	static const char *const texts[] = {
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
+		"PUT /a HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 0\r\n\r\n",
+		"PRI",
+	};
+	struct h2_rig r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		for (uint32_t cut = 0; cut < 5; cut++) {
+			h2_prepare(&r, false, NULL);
+			r.g.cfg.guest_h2 = r.g.cfg.upstream_h2 = false;
+			r.g.cut = cut;
+			h2_start(&r);
+			rig_guest(&r.g, texts[i]);
+			if (r.g.state == HTTP_OK)
+				r.g.state = http_guest_eof(r.g.filter, &r.g.up, &r.g.guest);
+			if (i == 1)
+				assert_true(str_starts(rig_text(&r.g.up), "PUT /a HTTP/1.1\r\n"));
+			else
+				assert_int_equal(rig_status(&r.g.guest), i == 0 ? 505 : 400);
+			h2_free(&r);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,7 +397,8 @@ int main(void)
 		cmocka_unit_test(early_answer),		  cmocka_unit_test(denied_and_misdirected),
 		cmocka_unit_test(upstream_goaway),	  cmocka_unit_test(upstream_ends),
 		cmocka_unit_test(h2_guest_h1_upstream),	  cmocka_unit_test(h1_guest_h2_upstream),
-		cmocka_unit_test(cookie_crumbs),
+		cmocka_unit_test(cookie_crumbs),	  cmocka_unit_test(prior_knowledge),
+		cmocka_unit_test(nearly_the_preface),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
