@@ -98,6 +98,8 @@ void http_secret_begin(struct http_exchange *x)
 			secret_host_allowed(&x->filter->cfg.secrets->secrets[i], &x->authority);
 	if (!x->filter->cfg.tls)
 		x->request_barred = "plain http";
+	else if (x->filter->cfg.unverified)
+		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
 		x->request_barred = "TRACE";
 	else if (str_eq(m, "OPTIONS"))
