@@ -162,6 +162,7 @@ int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **
 			.places = c->places,
 			.placeholder = *k->placeholder ? k->placeholder : NULL,
 			.on_violation = c->on_violation,
+			.sign = c->sign ? &c->sign->made : NULL,
 		};
 		if (!k->value) {
 			make_unknown(k->placeholder, none);
