@@ -30,6 +30,7 @@ struct http_exchange *http_exchange_new(struct http_filter *f)
 	x->filter = f;
 	x->keep = true;
 	buf_init(&x->gathered, HTTP_GATHER_MAX);
+	buf_init(&x->ready, HTTP_SCRATCH_MAX);
 	list_add_tail(&f->exchanges, &x->node);
 	f->n_exchanges++;
 	return x;
@@ -105,6 +106,9 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->waiting_head);
 	free(x->pending);
 	buf_fini(&x->gathered);
+	buf_fini_wiped(&x->ready);
+	http_content_fini(&x->up_body);
+	http_content_fini(&x->down_body);
 	http_tunnel_free(x->tunnel);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */

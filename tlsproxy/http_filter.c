@@ -109,8 +109,27 @@ static void side_pump(struct http_filter *f, struct http_side *s)
 		f->over = st;
 }
 
+/* Bodies that wait for room, or for their turn. */
+static void bodies_pump(struct http_filter *f)
+{
+	f->busy = false;
+	list_for_each_safe (it, next, &f->exchanges) {
+		struct http_exchange *x = container_of(it, struct http_exchange, node);
+
+		if (!f->over && x->up_body.pipe)
+			http_request_pump(x);
+	}
+	list_for_each_safe (it, next, &f->exchanges) {
+		struct http_exchange *x = container_of(it, struct http_exchange, node);
+
+		if (!f->over && x->down_body.pipe)
+			http_response_pump(x);
+	}
+}
+
 static void pump(struct http_filter *f)
 {
+	bodies_pump(f);
 	do {
 		give_up(f);
 		answer_some(f);
@@ -342,6 +361,11 @@ bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_
 			denied = true;
 	}
 	return denied;
+}
+
+bool http_filter_busy(const struct http_filter *f)
+{
+	return f->busy && !f->over;
 }
 
 bool http_filter_idle(const struct http_filter *f)

@@ -104,7 +104,8 @@ static inline ssize_t h2_source(nghttp2_session *session, int32_t id, uint8_t *b
 		return NGHTTP2_ERR_DEFERRED;
 	if (st->echoes) {
 		n = MIN(n, st->echo.len);
-		memcpy(buf, buf_at(&st->echo), n);
+		if (n)
+			memcpy(buf, buf_at(&st->echo), n);
 		buf_consume(&st->echo, n);
 		if (n == 0 && !st->ended)
 			return NGHTTP2_ERR_DEFERRED;
