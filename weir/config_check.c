@@ -140,7 +140,12 @@ static int check_distinct(struct config_builder *b)
 
 int config_check(struct config_builder *b)
 {
-	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
+	static const enum option tls_only[] = {
+		OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS,	     OPTION_NO_HTTP2,
+		OPTION_TLS_CA_CERT,	   OPTION_TLS_CA_HOURS,	     OPTION_TLS_NAME_CONSTRAINTS,
+		OPTION_TLS_NO_VERIFY,	   OPTION_TLS_NO_VERIFY_FOR, OPTION_TLS_UPSTREAM_CA_FOR,
+		OPTION_TLS_CLIENT_CERT,	   OPTION_TLS_PIN,
+	};
 	struct weir_config *c = b->c;
 	int r = 0;
 
@@ -166,7 +171,9 @@ int config_check(struct config_builder *b)
 				       option_name(tls_only[i]));
 			return -EINVAL;
 		}
-	r = check_distinct(b);
+	r = config_check_tls(b);
+	if (r == 0)
+		r = check_distinct(b);
 	if (r == 0 && b->command == CONFIG_GATEWAY)
 		r = check_gateway(b);
 	return r;

@@ -15,12 +15,10 @@
 #include "weir/message.h"
 #include "weir/record.h"
 #include "weir/secret_source.h"
+#include "weir/tls_setup.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>
-
-/* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
-#define CA_HOURS (7 * 24)
 
 struct proxy {
 	const struct weir_config *cfg;
@@ -506,11 +504,9 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 	struct tlsproxy_config tc = {
 		.secrets = secrets,
 		.n_secrets = cfg->n_secrets,
-		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
-		.n_upstream_ca_files = cfg->n_upstream_cas,
 		.max_flows = cfg->max_connections,
-		.ca_hours = CA_HOURS,
 	};
+	struct tls_setup tls = { 0 };
 	char why[512] = "";
 	int r;
 
@@ -522,6 +518,8 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 	r = load_secrets(cfg, secrets, values, err);
 	keep_only_ours(spec);
 	if (r == 0)
+		r = tls_setup(cfg, &tc, &tls);
+	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0) {
 		r = tlsproxy_new(px->loop, &tc, &ops, px, &px->tp, why, sizeof(why));
@@ -531,6 +529,7 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 	}
 	for (size_t i = 0; i < cfg->n_secrets; i++)
 		buf_fini_wiped(&values[i]);
+	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
 	return r;
 }

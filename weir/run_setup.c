@@ -240,6 +240,12 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 			r = add_real(&s, cfg->secrets[i].arg);
 	if (r == 0 && cfg->upstream.auth_source == SECRET_FROM_FILE)
 		r = add_real(&s, cfg->upstream.auth_arg);
+	/* Whoever has the key of an authority signs for any host; a client's key is a secret, too. */
+	if (r == 0)
+		r = add_real(&s, cfg->tls_ca_key);
+	for (size_t i = 0; r == 0 && i < cfg->n_tls_upstreams; i++)
+		r = add_real(&s, cfg->tls_upstreams[i].key ? cfg->tls_upstreams[i].key
+							   : cfg->tls_upstreams[i].cert);
 	if (r == 0)
 		r = add_unix_sockets(&s);
 	if (r < 0) {
