@@ -299,6 +299,7 @@ void weir_config_free(struct weir_config *c)
 		free(c->secrets[i].env);
 		free(c->secrets[i].arg);
 		free(c->secrets[i].hosts);
+		sign_config_free(c->secrets[i].sign);
 	}
 	config_tls_fini(c);
 	free(c->secrets);

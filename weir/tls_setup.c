@@ -14,8 +14,10 @@
 
 /* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
 #define CA_HOURS (7 * 24)
-/* More would make a certificate that clients take long to hold names against. */
-#define NAMES_MAX 1024
+/* More make a certificate that clients take long to hold names against, and one that is
+ * too long a message (MSG_CA). */
+#define NAMES_MAX 256
+#define NAMES_BYTES_MAX 4096
 
 static const char *const host_bundles[] = {
 	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch */
@@ -50,7 +52,7 @@ static bool has_name(const struct name *names, size_t n, const struct name *name
 
 int tls_names_of(const struct policy *p, struct name **ret, size_t *ret_n)
 {
-	size_t rules = policy_rule_count(p), n = 0;
+	size_t rules = policy_rule_count(p), n = 0, bytes = 0;
 	struct name *names;
 
 	*ret_n = 0;
@@ -65,12 +67,14 @@ int tls_names_of(const struct policy *p, struct name **ret, size_t *ret_n)
 		policy_rule_view(p, i, &v);
 		if (!opens_tcp(&v))
 			continue;
-		if (!by_name(&v) || n == NAMES_MAX) {
+		if (!by_name(&v) || n == NAMES_MAX || bytes > NAMES_BYTES_MAX) {
 			free(names);
 			return 0;
 		}
-		if (!has_name(names, n, &v.name))
+		if (!has_name(names, n, &v.name)) {
 			names[n++] = v.name;
+			bytes += v.name.len + 6u;
+		}
 	}
 	*ret = names;
 	*ret_n = n;
@@ -95,6 +99,9 @@ static int choose_names(const struct weir_config *cfg, struct tlsproxy_config *t
 	if (r == 0 && tc->n_permitted == 0 && floor)
 		r = tls_names_of(floor, &s->permitted, &tc->n_permitted);
 	tc->permitted = s->permitted;
+	if (r == 0 && cfg->tls_constrain == TLS_CONSTRAIN_POLICY && tc->n_permitted == 0)
+		log_warn("--tls-name-constraints: the CA can sign for any name: not all that the "
+			 "policy allows can be listed by name");
 	return r;
 }
 
@@ -132,6 +139,8 @@ int tls_setup(const struct weir_config *cfg, struct tlsproxy_config *tc, struct 
 		tc->ca_cert_file = cfg->tls_ca_cert;
 		tc->ca_key_file = cfg->tls_ca_key;
 	}
+	if (cfg->tls_intercept && cfg->tls_no_verify)
+		log_warn("--tls-no-verify-upstream: nobody knows who answers; no secret is put in");
 	tc->ca_hours = cfg->tls_ca_hours ? cfg->tls_ca_hours : CA_HOURS;
 	return choose_names(cfg, tc, s);
 }
