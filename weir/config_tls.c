@@ -10,6 +10,7 @@
  */
 #include "weir/config_internal.h"
 
+#include <stdio.h>
 #include <sys/stat.h>
 
 /* ---- lists -------------------------------------------------------------------- */
@@ -90,11 +91,21 @@ int config_add_bypass(struct config_builder *b, const struct where *w, const cha
 
 /* ---- files --------------------------------------------------------------------- */
 
+/* The file, where neither the flag's value nor the place in the configuration is just that. */
+static const char *which(const struct where *w, const char *path, char out[static 160])
+{
+	out[0] = 0;
+	if (w->flag && w->value && !str_eq(w->value, path))
+		snprintf(out, 160, "%.150s ", path);
+	return out;
+}
+
 /* A file that holds none would leave every server unverifiable: say it now. */
 static int check_pem(struct config_builder *b, const struct where *w, const char *path,
 		     const char *mark, const char *what)
 {
 	struct buf text = BUF_INIT(CONFIG_CA_FILE_MAX);
+	char file[160];
 	bool found = false;
 	int r = file_read(path, CONFIG_CA_FILE_MAX, &text);
 
@@ -102,12 +113,14 @@ static int check_pem(struct config_builder *b, const struct where *w, const char
 		found = text.len && memmem(buf_at(&text), text.len, mark, strlen(mark));
 	buf_fini_wiped(&text);
 	if (r == -EFBIG || r == -ENOBUFS)
-		return where_fail(w, b->err, "%s is larger than %zu MiB", path,
+		return where_fail(w, b->err, "%slarger than %zu MiB", which(w, path, file),
 				  CONFIG_CA_FILE_MAX >> 20);
 	if (r < 0)
-		return where_fail(w, b->err, "%s cannot be read: %s", path, strerror(-r));
+		return where_fail(w, b->err, "%scannot be read: %s", which(w, path, file),
+				  strerror(-r));
 	if (!found)
-		return where_fail(w, b->err, "%s holds no %s in PEM form (\"%s\")", path, what, mark);
+		return where_fail(w, b->err, "%sholds no %s in PEM form (\"%s\")",
+				  which(w, path, file), what, mark);
 	return 0;
 }
 
@@ -120,11 +133,13 @@ static int check_cert(struct config_builder *b, const struct where *w, const cha
 static int check_key(struct config_builder *b, const struct where *w, const char *path)
 {
 	struct stat st;
+	char file[160];
 
 	/* Anybody on the machine could sign as it. */
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & S_IROTH)
 		return where_fail(w, b->err,
-				  "%s can be read by everybody on this machine: chmod o-r it", path);
+				  "%scan be read by everybody on this machine: chmod o-r it",
+				  which(w, path, file));
 	return check_pem(b, w, path, "PRIVATE KEY-----", "private key");
 }
 
@@ -383,6 +398,8 @@ static int read_ports(struct config_builder *b, const struct conf *c)
 		return b->o.of[OPTION_TLS_INTERCEPT_PORT].n ? 0 : set_any_port(b, &w_any);
 	if (!json_is_array(c->v))
 		return conf_fail(c, b->err, "expected a list: [...], or \"any\"");
+	if (b->c->tls_any_port) /* says the flag */
+		return 0;
 	for (size_t i = 0; r == 0 && i < json_array_size(c->v); i++) {
 		struct conf e = conf_element(c, i);
 		struct where w = { .conf = &e };
