@@ -107,7 +107,10 @@ static int check_gateway(struct config_builder *b)
 	if (c->tls_intercept && !c->ca_out)
 		return file_missing(b, "TLS interception", OPTION_CA_OUT,
 				    "the machine must trust weir's certificates");
-	if (!c->tls_intercept && c->ca_out) {
+	if (c->trust_host_cas && !c->ca_out)
+		return file_missing(b, "--trust-host-cas", OPTION_CA_OUT,
+				    "the machine must be given the authorities");
+	if (!c->tls_intercept && !c->trust_host_cas && c->ca_out) {
 		conf_error_set(b->err, "--ca-out: nothing is intercepted; add --tls-intercept");
 		return -EINVAL;
 	}

@@ -160,7 +160,8 @@ int run_environment(const struct weir_config *cfg, char *const *placeholders, bo
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(bundle_vars); i++)
 		r = add_var(&s, bundle_vars[i], SANDBOX_CA_BUNDLE);
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(own_ca_vars); i++)
-		r = add_var(&s, own_ca_vars[i], SANDBOX_CA_ONLY);
+		r = add_var(&s, own_ca_vars[i],
+			    cfg->trust_host_cas ? SANDBOX_CA_BUNDLE : SANDBOX_CA_ONLY);
 	if (r == 0 && has_ca)
 		r = add_var(&s, "UV_NATIVE_TLS", "1");
 	if (r == 0)
