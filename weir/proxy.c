@@ -456,24 +456,23 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 /* Descriptor secrets are read first, then everything that is not ours is closed. */
 static void keep_only_ours(struct proxy_spec *spec)
 {
-	int *ours[] = { &spec->supervisor, &spec->gateway, &spec->vault.fd };
-	int keep[ARRAY_SIZE(ours)], low;
+	const int keep[] = { spec->supervisor, spec->gateway, spec->vault.fd };
+	/* Two for each flow, and some to spare. */
+	size_t above = 3 * (size_t)spec->cfg->max_connections + 1024;
+	struct rlimit l = { .rlim_cur = 1024 };
+	int high;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		keep[i] = *ours[i];
 	harden_close_others(keep, ARRAY_SIZE(keep));
 	/*
-	 * The lowest numbers: a process that is killed closes its descriptors from there
-	 * on, and the gateway is to learn of that before it sees a flow's end.
+	 * A process that is killed closes its descriptors from the highest number on (the
+	 * kernel works them off last in, first out). The channel goes above all others,
+	 * so that the gateway has learned of the death when it sees a flow's end.
 	 */
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
-		low = fcntl(*ours[i], F_DUPFD_CLOEXEC, 3);
-		if (low >= 0 && low < *ours[i]) {
-			fd_close(*ours[i]);
-			*ours[i] = low;
-		} else {
-			fd_close(low);
-		}
+	(void)getrlimit(RLIMIT_NOFILE, &l);
+	high = fcntl(spec->gateway, F_DUPFD_CLOEXEC, (int)MIN(above, (size_t)l.rlim_cur - 1));
+	if (high >= 0) {
+		fd_close(spec->gateway);
+		spec->gateway = high;
 	}
 }
 
