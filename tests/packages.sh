@@ -3,13 +3,13 @@
 
 packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libssl-dev libc-ares-dev
 	libseccomp-dev libmnl-dev libnftnl-dev libpcap-dev libpsl-dev publicsuffix libidn2-dev libyaml-dev
-	libtomlplusplus-dev libcmocka-dev ca-certificates'
+	libtomlplusplus-dev libnghttp2-dev zlib1g-dev libbrotli-dev libzstd-dev libcmocka-dev ca-certificates'
 packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
 	openssh-server git curl dpkg util-linux'
 packages_demo="bind9-dnsutils procps busybox traceroute"
 packages_test="python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
 	iputils-ping iputils-tracepath traceroute busybox isc-dhcp-client microsocks openssl procps clang clang-format
-	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod"
+	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod node-ws zstd"
 packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'
 
 # packages_ensure NAME...: install what is missing (as root), or say what is and how to get it.

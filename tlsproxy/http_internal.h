@@ -55,11 +55,15 @@ struct http_text {
 };
 struct http_field {
 	struct http_text name, value; /* value without surrounding white space */
+	bool sensitive; /* never indexed by HPACK: a secret, or so marked by its sender */
 };
 struct http_head {
 	/* request */
 	struct http_text method, target; /* target in origin form after http_agree() */
 	unsigned minor;			 /* HTTP/1.minor */
+	/* HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise */
+	bool http2;
+	struct http_text scheme, authority, protocol;
 	/* response */
 	unsigned status;
 	struct http_text reason;

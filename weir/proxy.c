@@ -252,6 +252,8 @@ static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 		record_denial_id(&px->record, denial);
 		audit_str(&e, "denial", denial);
 	}
+	if (t->unverified)
+		audit_bool(&e, "unverified", true);
 	audit_str(&e, "detail", t->detail);
 	record_send(&px->record, &e);
 }

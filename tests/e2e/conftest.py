@@ -25,6 +25,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 LAB = os.path.join(TOP, "tests", "lab")
 sys.path.insert(0, LAB)
 
+import h2lab
+
 WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(TOP, "build", "bin", "weir")))
 SLACK = float(os.environ.get("WEIR_E2E_SLACK", "1"))
 
@@ -228,6 +230,25 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab_session():
     return Lab()
+
+
+@pytest.fixture(scope="session")
+def h2_session(lab_session):
+    """The HTTP/2 origin, for the tests that ask for it; see ../lab/README.md."""
+    why = h2lab.missing()
+    if why:
+        pytest.skip(why)
+    server = h2lab.Server(lab_session.tmp, lab_session.log)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def h2(h2_session, lab):
+    """.seen(...): the requests that h2.example.com and its like saw since the test began; .static:
+    a folder that they serve below /static/; .websocket, .zstd: whether they can."""
+    h2_session.seen = lambda kind="h2", **want: lab.seen(kind, **want)
+    return h2_session
 
 
 @pytest.fixture
