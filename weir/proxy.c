@@ -13,6 +13,7 @@
 #include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/proxy_change.h"
 #include "weir/proxy_secrets.h"
 #include "weir/record.h"
 #include "weir/secret_source.h"
@@ -31,6 +32,7 @@ struct proxy {
 	struct loop *loop;
 	struct tlsproxy *tp;
 	struct proxy_secrets secrets;
+	struct proxy_changes changes;
 	struct record record;
 	struct judge judge;
 	struct worker worker; /* loads policies */
@@ -449,7 +451,8 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	(void)revents;
 	if (n == -ECONNRESET)
 		loop_stop(px->loop, 0);
-	else if (n >= 0 && !judge_message(&px->judge, &m, (size_t)n, fd, rejudge, px))
+	else if (n >= 0 && !judge_message(&px->judge, &m, (size_t)n, fd, rejudge, px) &&
+		 !proxy_change_message(&px->changes, &m, (size_t)n, fd))
 		fd_close(fd);
 }
 
@@ -531,7 +534,8 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
-		r = proxy_secrets_list(&px->secrets, &list, &unknown);
+		r = proxy_secrets_list(cfg->secrets, cfg->n_secrets, &px->secrets.kept, &list,
+				       &unknown);
 	if (r == 0) {
 		tc.secrets = list;
 		if (spec->restarts) {
@@ -590,6 +594,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	proxy_changes_init(&px.changes, &px.secrets, px.tp, px.loop, &px.record);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)
 		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLIN, on_supervisor);
@@ -610,6 +615,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	if (announce(&px, spec) < 0)
 		_exit(1);
 	r = loop_run(px.loop);
+	proxy_changes_end(&px.changes);
 	tlsproxy_free(px.tp);
 	proxy_secrets_close(&px.secrets);
 	_exit(r < 0 ? 1 : r);

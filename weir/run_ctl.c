@@ -29,6 +29,7 @@ static void close_client(struct ctl_client *c)
 	c->fd = -1;
 	run_policy_forget(c->run, c);
 	run_ports_forget(c->run, c);
+	run_secrets_forget(c->run, c);
 }
 
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd)
@@ -158,6 +159,18 @@ static void do_ports(struct run *r, struct ctl_client *c, const json_t *request,
 	run_ports_show(r, c);
 }
 
+static void do_secret(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	run_secrets_change(r, c, request, fd);
+}
+
+static void do_secrets(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_secrets_list(r, c);
+}
+
 static void dispatch(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	static const struct {
@@ -168,6 +181,7 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 		{ "policy.show", do_show },	 { "counters", do_counters },
 		{ "ports.publish", do_publish }, { "ports.unpublish", do_unpublish },
 		{ "ports.show", do_ports },	 { "rate.set", do_rate },
+		{ "secret.change", do_secret },	 { "secret.list", do_secrets },
 	};
 	const char *verb = json_string_value(json_object_get(request, "verb"));
 
