@@ -6,6 +6,7 @@
  * locked area; placeholders are public and live on the heap.
  */
 #include "tlsproxy/secret_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 
@@ -224,7 +225,7 @@ static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, st
 	memcpy(value, in->value, in->value_len);
 	s->value = value;
 	s->len = in->value_len;
-	s->places = in->places;
+	s->places = in->sign ? 0 : in->places;
 	s->on_violation = in->on_violation;
 	s->env = strdup(in->env ? in->env : "");
 	s->placeholder = calloc(1, in->value_len + 1);
@@ -340,6 +341,9 @@ int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set
 	r = set->secrets ? secret_area_init(&set->values, bytes) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = load_one(set, &in[i], &set->secrets[i]);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (in[i].sign)
+			r = sign_rule_new(in, n, i, &set->secrets[i].sign, err, err_size);
 	if (r == 0)
 		r = choose_placeholders(set, err, err_size);
 	if (r == 0)
@@ -365,6 +369,7 @@ void secret_set_free(struct secret_set *set)
 		free(set->secrets[i].env);
 		free(set->secrets[i].placeholder);
 		free(set->secrets[i].hosts);
+		sign_rule_free(set->secrets[i].sign);
 	}
 	free(set->secrets);
 	free(set->out_patterns);

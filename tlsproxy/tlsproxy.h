@@ -88,6 +88,31 @@ must_check int tlsproxy_host_pattern_parse(const char *s, size_t len,
 bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct name *n);
 
 /*
+ * Requests that are signed with a secret instead of carrying it. The client signs with
+ * the placeholder as its key; what it signed is verified with the placeholder and signed
+ * anew, as it goes out, with the value. The placeholder itself may then stand nowhere,
+ * but that an HMAC's header may hold it in place of a signature.
+ */
+enum tlsproxy_sign_kind {
+	TLSPROXY_SIGN_AWS = 1,	/* Signature Version 4, in Authorization or presigned */
+	TLSPROXY_SIGN_HMAC = 2, /* RFC 2104 over a text made from the request */
+};
+struct tlsproxy_sign {
+	enum tlsproxy_sign_kind kind;
+	/* AWS: the secret (its env) that holds the access key id. */
+	const char *key_id;
+	/* HMAC; NULL is the default. */
+	const char *algorithm;	      /* "sha256", "sha1", "sha512" */
+	const char *header;	      /* the field that carries the signature */
+	const char *timestamp_header; /* the field that carries {timestamp}; seconds of the epoch
+				       * when the client sends none. NULL: none */
+	const char *signs;	      /* template: "{body}", "v0:{timestamp}:{body}", ... */
+	const char *format;	      /* of the field: "{hex}", "sha256={hex}", "{base64}" */
+};
+/* Of the definition alone; -EINVAL with a sentence. */
+must_check int tlsproxy_sign_check(const struct tlsproxy_sign *s, char *err, size_t err_size);
+
+/*
  * One secret. The value is at most TLSPROXY_SECRET_MAX bytes of visible ASCII
  * (no space, control, or non-ASCII: it must fit a header) and at least 8 bytes.
  * tlsproxy_new() copies it into its own locked, wiped memory.
@@ -104,6 +129,7 @@ struct tlsproxy_secret {
 	/* The one that a proxy before this gave out for it; NULL: one is made. */
 	const char *placeholder;
 	enum tlsproxy_violation on_violation;
+	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
 };
 /* -EINVAL with *ret_why when a value cannot be used. */
 must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);

@@ -76,7 +76,7 @@ static int set(const struct ctl_run *run, const char *env, const char *hosts, co
 	       const char *from, bool json)
 {
 	json_t *what;
-	int fd, r;
+	int fd = -1, r;
 
 	if (places && !hosts)
 		return ctl_complain(CTL_USAGE, "secret set %s: --places goes with --hosts", env);

@@ -25,6 +25,14 @@ enum secret_source {
 	SECRET_FROM_CALLER = 5,	 /* weir ctl gave a descriptor; arg: "" */
 };
 
+/* How a secret signs requests (struct tlsproxy_sign); texts that were not given are NULL. */
+struct sign_config {
+	enum tlsproxy_sign_kind kind;
+	char *key_id, *session_token; /* AWS: env of other secrets */
+	char *algorithm, *header, *timestamp_header, *signs, *format;
+	struct tlsproxy_sign made; /* of these */
+};
+
 /* One secret as configured; the value is read later, by the tlsproxy process only. */
 struct secret_config {
 	char *env; /* variable in the sandbox */
@@ -34,6 +42,7 @@ struct secret_config {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+	struct sign_config *sign; /* NULL: the value is put in */
 	uint32_t refresh_s; /* command: run again so often; 0: never */
 	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
 };

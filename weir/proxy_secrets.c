@@ -152,6 +152,7 @@ static struct tlsproxy_secret secret_of(const struct secret_config *c, const str
 		.places = c->places,
 		.placeholder = *k->placeholder ? k->placeholder : NULL,
 		.on_violation = c->on_violation,
+		.sign = c->sign ? &c->sign->made : NULL,
 	};
 }
 
