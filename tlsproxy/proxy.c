@@ -19,10 +19,13 @@ static int make_ca(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char 
 {
 	int r;
 
-	if (cfg->ca_cert_file)
+	if (cfg->ca_cert_file && !cfg->ca_pem)
 		return ca_load(&tp->ca, cfg->ca_cert_file, cfg->ca_key_file, time(NULL), err,
 			       err_size);
-	r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
+	if (cfg->ca_pem)
+		r = ca_restore(&tp->ca, cfg->ca_pem, cfg->ca_key, cfg->ca_key_len);
+	else
+		r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
 	return r < 0 ? fail(err, err_size, r, "cannot make the sandbox CA") : 0;
 }
 

@@ -98,6 +98,7 @@ struct secret {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+	struct sign_rule *sign; /* signs instead of being put in; or NULL */
 };
 
 struct secret_set {

@@ -6,6 +6,7 @@
  * locked area; placeholders are public and live on the heap.
  */
 #include "tlsproxy/secret_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 
@@ -97,6 +98,9 @@ static int choose_placeholders(struct secret_set *set, char *err, size_t err_siz
 		struct secret *s = &set->secrets[i];
 		unsigned tries = 0;
 
+		/* Given out by the proxy before: checked then. */
+		if (s->placeholder[0])
+			continue;
 		do {
 			if (tries++ == SECRET_MAX_TRIES) {
 				snprintf(err, err_size,
@@ -197,6 +201,21 @@ static void add_all(struct writer *w)
 
 /* ---- loading --------------------------------------------------------------------------- */
 
+static bool is_word(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* See struct secret: what stands between letters and digits is as in the value. */
+static bool same_punctuation(const struct secret *s)
+{
+	for (size_t i = 0; i < s->len; i++)
+		if ((!is_word((char)s->value[i]) || !is_word(s->placeholder[i])) &&
+		    (char)s->value[i] != s->placeholder[i])
+			return false;
+	return true;
+}
+
 static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, struct secret *s)
 {
 	uint8_t *value = secret_area_take(&set->values, in->value_len);
@@ -206,13 +225,17 @@ static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, st
 	memcpy(value, in->value, in->value_len);
 	s->value = value;
 	s->len = in->value_len;
-	s->places = in->places;
+	s->places = in->sign ? 0 : in->places;
 	s->on_violation = in->on_violation;
 	s->env = strdup(in->env ? in->env : "");
 	s->placeholder = calloc(1, in->value_len + 1);
 	s->hosts = calloc(in->n_hosts + 1, sizeof(*s->hosts));
 	if (!s->env || !s->placeholder || !s->hosts)
 		return -ENOMEM;
+	if (in->placeholder && strlen(in->placeholder) == s->len) {
+		memcpy(s->placeholder, in->placeholder, s->len);
+		s->shaped = same_punctuation(s);
+	}
 	if (in->n_hosts)
 		memcpy(s->hosts, in->hosts, in->n_hosts * sizeof(*s->hosts));
 	s->n_hosts = in->n_hosts;
@@ -318,6 +341,9 @@ int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set
 	r = set->secrets ? secret_area_init(&set->values, bytes) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = load_one(set, &in[i], &set->secrets[i]);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (in[i].sign)
+			r = sign_rule_new(in, n, i, &set->secrets[i].sign, err, err_size);
 	if (r == 0)
 		r = choose_placeholders(set, err, err_size);
 	if (r == 0)
@@ -343,6 +369,7 @@ void secret_set_free(struct secret_set *set)
 		free(set->secrets[i].env);
 		free(set->secrets[i].placeholder);
 		free(set->secrets[i].hosts);
+		sign_rule_free(set->secrets[i].sign);
 	}
 	free(set->secrets);
 	free(set->out_patterns);

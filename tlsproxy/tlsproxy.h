@@ -88,6 +88,31 @@ must_check int tlsproxy_host_pattern_parse(const char *s, size_t len,
 bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct name *n);
 
 /*
+ * Requests that are signed with a secret instead of carrying it. The client signs with
+ * the placeholder as its key; what it signed is verified with the placeholder and signed
+ * anew, as it goes out, with the value. The placeholder itself may then stand nowhere,
+ * but that an HMAC's header may hold it in place of a signature.
+ */
+enum tlsproxy_sign_kind {
+	TLSPROXY_SIGN_AWS = 1,	/* Signature Version 4, in Authorization or presigned */
+	TLSPROXY_SIGN_HMAC = 2, /* RFC 2104 over a text made from the request */
+};
+struct tlsproxy_sign {
+	enum tlsproxy_sign_kind kind;
+	/* AWS: the secret (its env) that holds the access key id. */
+	const char *key_id;
+	/* HMAC; NULL is the default. */
+	const char *algorithm;	      /* "sha256", "sha1", "sha512" */
+	const char *header;	      /* the field that carries the signature */
+	const char *timestamp_header; /* the field that carries {timestamp}; seconds of the epoch
+				       * when the client sends none. NULL: none */
+	const char *signs;	      /* template: "{body}", "v0:{timestamp}:{body}", ... */
+	const char *format;	      /* of the field: "{hex}", "sha256={hex}", "{base64}" */
+};
+/* Of the definition alone; -EINVAL with a sentence. */
+must_check int tlsproxy_sign_check(const struct tlsproxy_sign *s, char *err, size_t err_size);
+
+/*
  * One secret. The value is at most TLSPROXY_SECRET_MAX bytes of visible ASCII
  * (no space, control, or non-ASCII: it must fit a header) and at least 8 bytes.
  * tlsproxy_new() copies it into its own locked, wiped memory.
@@ -101,7 +126,10 @@ struct tlsproxy_secret {
 	const struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* enum tlsproxy_place bits */
+	/* The one that a proxy before this gave out for it; NULL: one is made. */
+	const char *placeholder;
 	enum tlsproxy_violation on_violation;
+	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
 };
 /* -EINVAL with *ret_why when a value cannot be used. */
 must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);
@@ -266,6 +294,10 @@ struct tlsproxy_config {
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
 	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
 	bool no_http2;	    /* HTTP/2 is offered to neither side */
+	/* The authority of a proxy whose successor this is; ca_pem NULL: a new one is made. */
+	const char *ca_pem;
+	const uint8_t *ca_key; /* as of tlsproxy_ca_key() */
+	size_t ca_key_len;
 };
 
 /* err gets a sentence (which secret, which file, why). */
@@ -276,6 +308,13 @@ must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg
 void tlsproxy_free(struct tlsproxy *tp);
 /* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
 const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
+/*
+ * The CA's key (DER), for a successor: into memory of the caller's that is locked
+ * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
+ */
+#define TLSPROXY_CA_KEY_MAX 8192
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
+			       size_t *ret_len);
 /* Placeholder of secret i: random, of the value's length and alphabet. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*

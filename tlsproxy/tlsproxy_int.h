@@ -125,6 +125,8 @@ must_check int ca_init(struct ca *ca, const struct name *permitted, size_t n, ui
 /* From files; err says what is wrong with which. now as above. */
 must_check int ca_load(struct ca *ca, const char *cert_file, const char *key_file, time_t now,
 		       char *err, size_t err_size);
+/* The one of a proxy before this (ca_keep.c). -EINVAL: they do not belong together. */
+must_check int ca_restore(struct ca *ca, const char *pem, const uint8_t *key, size_t key_len);
 void ca_fini(struct ca *ca);
 must_check int ca_write_pem(struct ca *ca);
 /* The certificates and the private key of a file; -EINVAL with err. */
