@@ -258,6 +258,7 @@ static void finish(struct run *r)
 	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
+	run_strv_free(r->secret_paths);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
 		free(r->placeholders[i]);
 	free(r->placeholders);

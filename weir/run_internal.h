@@ -166,7 +166,7 @@ struct run {
 	struct loop_io signals;
 	struct loop_timer deadline;
 	struct loop_task flush;
-	char **placeholders, **envp, **hidden;
+	char **placeholders, **envp, **hidden, **secret_paths;
 	char *ca_pem;
 	char *host_cas; /* --trust-host-cas: what is not in the sandbox's bundle anyway; NULL: off */
 	int capture;
