@@ -113,6 +113,8 @@ static void choose_identity(struct session *s)
 		identity_from_addr(id, &s->flow.remote.addr);
 	s->key.to = s->flow.upstream;
 	s->key.generation = s->tp->generation;
+	s->terms = trust_terms(&s->tp->trust, id);
+	s->key.cert = s->terms.cert;
 }
 
 static void note_offer(struct session *s, const struct tlsproxy_sniff *sniff)
@@ -156,6 +158,12 @@ static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 	s->judged = true;
 	if (!s->verdict.allow && !s->verdict.need_http)
 		return start_refusal(s, "denied by policy");
+	/* The guest would not believe it: it is told so, and not by a certificate. */
+	if (!ca_covers(&s->tp->ca, &s->key.id)) {
+		snprintf(s->detail, sizeof(s->detail),
+			 "the sandbox CA may not sign for %.100s (name constraints)", s->key.id.text);
+		return start_refusal(s, s->detail);
+	}
 	return start_upstream(s);
 }
 
@@ -222,7 +230,7 @@ static bool explain_upstream(struct session *s)
 	long verify = SSL_get_verify_result(u->ssl);
 	char text[128];
 
-	if (verify != X509_V_OK) {
+	if (verify != X509_V_OK && s->terms.verify) {
 		snprintf(s->detail, sizeof(s->detail), "upstream certificate: %s",
 			 X509_verify_cert_error_string(verify));
 		return upstream_failed(s, 502, "tls_certificate_error");
@@ -258,14 +266,15 @@ static void mirror_upstream(struct session *s)
 	struct tm tm;
 
 	s->alpn = s->upstream_alpn;
-	if (cert && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
+	/* What is not believed says nothing of how long. */
+	if (s->terms.verify && cert && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
 		s->upstream_expires = timegm(&tm);
 }
 
 static bool step_upstream(struct session *s)
 {
 	int r = leg_handshake(&s->upstream);
-	const char *why;
+	const char *why, *token;
 
 	if (r == -EAGAIN && s->guest.gone) {
 		session_event(s, false, "client went away during the upstream handshake");
@@ -276,10 +285,10 @@ static bool step_upstream(struct session *s)
 		return false;
 	if (r < 0)
 		return explain_upstream(s);
-	why = tls_upstream_refused(s, s->upstream.ssl, &s->upstream_alpn);
+	why = tls_upstream_refused(s, s->upstream.ssl, &s->upstream_alpn, &token);
 	if (why) {
 		snprintf(s->detail, sizeof(s->detail), "%s", why);
-		return upstream_failed(s, 502, "tls_protocol_error");
+		return upstream_failed(s, 502, token);
 	}
 	mirror_upstream(s);
 	return start_guest(s);

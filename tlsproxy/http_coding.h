@@ -98,8 +98,8 @@ void http_coder_free(struct http_coder *c);
  * of one call: not done although there is room means that others may have their turn.
  *
  * A decoder yields all that can be known from what it was given whatever op is; with
- * HTTP_CODING_END a coding that is not complete is a fault. No bytes at all are the
- * empty body in either direction.
+ * HTTP_CODING_END a coding that is not complete is a fault, but for no bytes at all, which
+ * some servers send for an empty body. An encoder makes a complete coding of nothing.
  *
  * 0, -EBADMSG (http_coder_fault() says why; what was appended before stands),
  * -ENOMEM. After an error the coder is over.

@@ -7,8 +7,8 @@
  *                    └► decode ─► filter (keeps nothing, says only whether to stop)
  *
  * Without codings nothing is decoded or encoded; without a filter bytes pass as they
- * are, coded or not. Memory is constant: two buffers of HTTP_PIPE_STEP beside the
- * coders, wiped.
+ * are, coded or not. Memory is constant: HTTP_PIPE_STEP and HTTP_PIPE_ROOM bytes beside
+ * the coders, made when they are needed, wiped.
  */
 #ifndef WEIR_TLSPROXY_HTTP_PIPE_H
 #define WEIR_TLSPROXY_HTTP_PIPE_H
@@ -31,10 +31,10 @@ struct http_pipe_filter {
 	int (*end)(void *ctx, struct buf *out);
 	/*
 	 * How many bytes may be fed so that what comes out surely fits in `room`; with
-	 * HTTP_PIPE_STEP of room at least 1.
+	 * HTTP_PIPE_ROOM of room at least 1.
 	 */
 	size_t (*fits)(void *ctx, size_t room);
-	/* What end() writes at most, now. At most HTTP_PIPE_STEP. */
+	/* What end() writes at most, now. At most HTTP_PIPE_ROOM. */
 	size_t (*end_room)(void *ctx);
 	/* As many bytes come out as go in, whatever they are. Asked before the first byte. */
 	bool (*keeps_length)(void *ctx);
@@ -56,9 +56,9 @@ void http_pipe_free(struct http_pipe *p);
 /*
  * As http_coder_run(): takes from p[0..n), appends to `out` within its cap, and says by
  * *ret_done whether op is carried out. With HTTP_CODING_FLUSH what the filter does not
- * hold back is out and readable. `out` needs a cap of HTTP_PIPE_STEP or more and, when
- * not done, has to be emptied before the next call; *ret_done false with room left means
- * that the call did HTTP_CODING_WORK of work and is to be repeated.
+ * hold back is out and readable. Not done: call again with the rest, when there is room in
+ * `out` (64 bytes at least); *ret_done false with more room left means that the call did
+ * HTTP_CODING_WORK of work and is to be repeated when others had their turn.
  *
  * In mode LOOK bytes are passed once they were looked at: none that completes a
  * violation gets out.

@@ -123,18 +123,40 @@ static int add_authority_key_id(X509 *cert, const X509 *issuer)
 	return r;
 }
 
+/*
+ * A common name has at most 64 bytes; clients read the alternative name. An
+ * address there would be held against the dNSName constraints.
+ */
+static const char *common_name(const struct identity *id)
+{
+	return !id->is_addr && strlen(id->text) <= 64 ? id->text : "weir sandbox";
+}
+
+bool leaf_satisfies(const struct identity *id, NAME_CONSTRAINTS *nc)
+{
+	X509 *cert = X509_new();
+	bool ok = cert &&
+		  X509_NAME_add_entry_by_NID(X509_get_subject_name(cert), NID_commonName,
+					     MBSTRING_ASC, (const unsigned char *)common_name(id),
+					     -1, -1, 0) &&
+		  add_alt_name(cert, id) == 0;
+
+	/* Makes OpenSSL read the names; it is no whole certificate, and need not be. */
+	if (ok)
+		(void)X509_get_extension_flags(cert);
+	ok = ok && NAME_CONSTRAINTS_check(cert, nc) == X509_V_OK;
+	X509_free(cert);
+	ERR_clear_error();
+	return ok;
+}
+
 static X509 *leaf_mint(struct leaf_cache *lc, const struct identity *id, time_t now, time_t not_after)
 {
 	const struct ca *ca = lc->ca;
-	/*
-	 * A common name has at most 64 bytes; clients read the alternative name. An
-	 * address there would be held against the dNSName constraints.
-	 */
-	const char *cn = !id->is_addr && strlen(id->text) <= 64 ? id->text : "weir sandbox";
 	time_t not_before = MAX(ca->not_before, now - TLSPROXY_BACKDATE_S);
 	X509 *cert = X509_new();
 
-	if (cert && cert_start(cert, lc->key, cn, not_before, not_after) == 0 &&
+	if (cert && cert_start(cert, lc->key, common_name(id), not_before, not_after) == 0 &&
 	    X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) &&
 	    add_not_a_ca(cert) == 0 && cert_add_key_usage(cert, 0) == 0 &&
 	    add_server_auth(cert) == 0 && add_alt_name(cert, id) == 0 &&

@@ -98,6 +98,9 @@ static int choose_placeholders(struct secret_set *set, char *err, size_t err_siz
 		struct secret *s = &set->secrets[i];
 		unsigned tries = 0;
 
+		/* Given out by the proxy before: checked then. */
+		if (s->placeholder[0])
+			continue;
 		do {
 			if (tries++ == SECRET_MAX_TRIES) {
 				snprintf(err, err_size,
@@ -198,6 +201,21 @@ static void add_all(struct writer *w)
 
 /* ---- loading --------------------------------------------------------------------------- */
 
+static bool is_word(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* See struct secret: what stands between letters and digits is as in the value. */
+static bool same_punctuation(const struct secret *s)
+{
+	for (size_t i = 0; i < s->len; i++)
+		if ((!is_word((char)s->value[i]) || !is_word(s->placeholder[i])) &&
+		    (char)s->value[i] != s->placeholder[i])
+			return false;
+	return true;
+}
+
 static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, struct secret *s)
 {
 	uint8_t *value = secret_area_take(&set->values, in->value_len);
@@ -214,6 +232,10 @@ static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, st
 	s->hosts = calloc(in->n_hosts + 1, sizeof(*s->hosts));
 	if (!s->env || !s->placeholder || !s->hosts)
 		return -ENOMEM;
+	if (in->placeholder && strlen(in->placeholder) == s->len) {
+		memcpy(s->placeholder, in->placeholder, s->len);
+		s->shaped = same_punctuation(s);
+	}
 	if (in->n_hosts)
 		memcpy(s->hosts, in->hosts, in->n_hosts * sizeof(*s->hosts));
 	s->n_hosts = in->n_hosts;

@@ -15,7 +15,7 @@
  * at the handshake's end: a client that leaves without a request is then seen to leave,
  * and not lost to a reset for what it did not read.
  *
- * Upstream side: sessions are kept for what they were verified for (resume.c).
+ * Upstream side: verified unless the user said otherwise for the host; sessions are kept for what they were verified for (resume.c).
  */
 #include "tlsproxy/tlsproxy_int.h"
 
@@ -182,6 +182,7 @@ int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret)
 	if (!ssl)
 		return -ENOMEM;
 	if (!SSL_use_certificate(ssl, leaf) || !SSL_use_PrivateKey(ssl, s->tp->leaves.key) ||
+	    (s->tp->ca.presented && !SSL_set1_chain(ssl, s->tp->ca.presented)) ||
 	    !bind_tickets(s, leaf, ssl) ||
 	    (s->alpn == ALPN_H2 && !SSL_set_cipher_list(ssl, h2_ciphers))) {
 		SSL_free(ssl);
@@ -203,13 +204,14 @@ static int on_new_session(SSL *ssl, SSL_SESSION *sess)
 	const struct session *s = ((struct leg *)SSL_get_app_data(ssl))->session;
 
 	/* Not what was refused, nor what a policy of before let through. */
-	if (SSL_get_verify_result(ssl) != X509_V_OK || s->key.generation != tp->generation)
+	if (SSL_get_verify_result(ssl) != X509_V_OK || !s->terms.verify ||
+	    s->key.generation != tp->generation)
 		return 0;
 	resume_put(&tp->resume, &s->key, SSL_session_reused(ssl), time(NULL), sess);
 	return 1;
 }
 
-int tls_upstream_ctx_new(struct tlsproxy *tp, X509_STORE *store, SSL_CTX **ret)
+int tls_upstream_ctx_new(struct tlsproxy *tp, SSL_CTX **ret)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
@@ -219,10 +221,12 @@ int tls_upstream_ctx_new(struct tlsproxy *tp, X509_STORE *store, SSL_CTX **ret)
 		SSL_CTX_free(ctx);
 		return -EPROTO;
 	}
-	SSL_CTX_set1_cert_store(ctx, store);
+	SSL_CTX_set1_cert_store(ctx, tp->trust.store);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
 	SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+	/* What comes, upstream_check.c looks at. */
+	SSL_CTX_set_tlsext_status_type(ctx, TLSEXT_STATUSTYPE_ocsp);
 	*ret = ctx;
 	return 0;
 }
@@ -252,6 +256,17 @@ static bool offer_protocols(const struct session *s, SSL *ssl)
 	return !wire || SSL_set_alpn_protos(ssl, wire, (unsigned)len) == 0;
 }
 
+/* As whom we come and whom we believe. */
+static bool apply_terms(const struct upstream_terms *t, SSL *ssl)
+{
+	if (!t->verify)
+		SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	if (t->store && !SSL_set1_verify_cert_store(ssl, t->store))
+		return false;
+	return !t->cert ||
+	       SSL_use_cert_and_key(ssl, t->cert->cert, t->cert->key, t->cert->chain, 1) == 1;
+}
+
 int tls_upstream_new(const struct session *s, SSL **ret)
 {
 	SSL_SESSION *sess = resume_get(&s->tp->resume, &s->key, time(NULL));
@@ -259,7 +274,8 @@ int tls_upstream_new(const struct session *s, SSL **ret)
 
 	if (!ssl)
 		return -ENOMEM;
-	if (!expect_identity(ssl, &s->key.id) || !offer_protocols(s, ssl)) {
+	if (!expect_identity(ssl, &s->key.id) || !offer_protocols(s, ssl) ||
+	    !apply_terms(&s->terms, ssl)) {
 		SSL_free(ssl);
 		return -EPROTO;
 	}
@@ -286,12 +302,19 @@ static bool is_proto(const unsigned char *p, unsigned len, const unsigned char *
 	return len == wire[0] && memcmp(p, wire + 1, len) == 0;
 }
 
-const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *ret_alpn)
+const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *ret_alpn,
+				 const char **ret_token)
 {
+	const char *why = upstream_certificate_refused(s, ssl);
 	enum alpn alpn = ALPN_NONE;
 	const unsigned char *p;
 	unsigned len;
 
+	if (why) {
+		*ret_token = "tls_certificate_error";
+		return why;
+	}
+	*ret_token = "tls_protocol_error";
 	SSL_get0_alpn_selected(ssl, &p, &len);
 	if (len && is_proto(p, len, alpn_h2))
 		alpn = ALPN_H2;
@@ -301,8 +324,6 @@ const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *r
 		return "upstream TLS: it chose a protocol that was not offered";
 	if (alpn == ALPN_H2 && !fits_h2(ssl))
 		return "upstream TLS: HTTP/2 with a cipher that it forbids (RFC 9113 9.2.2)";
-	if (SSL_get_verify_result(ssl) != X509_V_OK)
-		return "upstream TLS: the certificate is not what was asked for";
 	*ret_alpn = alpn;
 	return NULL;
 }

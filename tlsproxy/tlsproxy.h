@@ -126,11 +126,42 @@ struct tlsproxy_secret {
 	const struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* enum tlsproxy_place bits */
+	/* The one that a proxy before this gave out for it; NULL: one is made. */
+	const char *placeholder;
 	enum tlsproxy_violation on_violation;
 	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
 };
 /* -EINVAL with *ret_why when a value cannot be used. */
 must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);
+
+/* ---- whom we believe upstream ------------------------------------------------- */
+
+/* SHA-256 of a public key of the verified chain (RFC 7469 2.4), or of the server's certificate. */
+struct tlsproxy_pin {
+	bool whole; /* of the certificate */
+	uint8_t sha256[32];
+};
+/* "sha256/BASE64", "cert-sha256/HEX"; -EINVAL with *ret_why. */
+must_check int tlsproxy_pin_parse(const char *s, struct tlsproxy_pin *ret, const char **ret_why);
+
+enum tlsproxy_verify { TLSPROXY_VERIFY_DEFAULT = 0, TLSPROXY_VERIFY = 1, TLSPROXY_NO_VERIFY = 2 };
+
+/*
+ * What holds for some hosts. Of several that match, each field comes from the most specific
+ * one that says it: a name before suffixes, a longer suffix before a shorter one, of two
+ * alike *.SUFFIX before .SUFFIX. Files are PEM, and are read by tlsproxy_new().
+ */
+struct tlsproxy_upstream {
+	bool is_addr; /* for addr, as it is dialled without a name; else for host */
+	struct ip_addr addr;
+	struct tlsproxy_host_pattern host;
+	enum tlsproxy_verify verify;
+	const char *ca_file;   /* authorities beside everybody's, or NULL */
+	const char *cert_file; /* a client certificate and those above it, or NULL */
+	const char *key_file;  /* its key; NULL: in cert_file */
+	const struct tlsproxy_pin *pins;
+	size_t n_pins; /* 0: none; else one of them must hold, in addition to the chain */
+};
 
 /* ---- the proxy ------------------------------------------------------------------ */
 
@@ -169,7 +200,7 @@ struct tlsproxy_verdict {
 
 struct tlsproxy_request {
 	const struct tlsproxy_flow *flow;
-	bool tls; /* arrived over TLS and upstream is verified */
+	bool tls; /* arrived over TLS */
 	/* A DNS query inside (RFC 8484 and its JSON and oblivious forms). Where only the
 	 * response shows it, the request is judged once more, now with this set. */
 	bool doh;
@@ -201,6 +232,7 @@ struct tlsproxy_http_event {
 struct tlsproxy_tls_event {
 	const struct tlsproxy_flow *flow;
 	bool ok;
+	bool unverified; /* the upstream's certificate was not to be verified */
 	bool has_sni;
 	struct name sni;
 	const char *detail; /* why it failed: "upstream certificate: ...", "client rejected our certificate" */
@@ -248,6 +280,13 @@ struct tlsproxy_config {
 	size_t n_secrets;
 	const char *const *upstream_ca_files; /* in addition to the system store */
 	size_t n_upstream_ca_files;
+	const struct tlsproxy_upstream *upstreams;
+	size_t n_upstreams;
+	/* No upstream is verified, unless one of upstreams says so. Nothing is put in there. */
+	bool no_verify;
+	/* An authority of the user's own, PEM; NULL: one is made, for this proxy alone. permitted
+	 * and ca_hours are for that. */
+	const char *ca_cert_file, *ca_key_file;
 	/* Name constraints for the CA (RFC 5280 4.2.1.10); none: unconstrained. */
 	const struct name *permitted;
 	size_t n_permitted;
@@ -255,6 +294,10 @@ struct tlsproxy_config {
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
 	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
 	bool no_http2;	    /* HTTP/2 is offered to neither side */
+	/* The authority of a proxy whose successor this is; ca_pem NULL: a new one is made. */
+	const char *ca_pem;
+	const uint8_t *ca_key; /* as of tlsproxy_ca_key() */
+	size_t ca_key_len;
 };
 
 /* err gets a sentence (which secret, which file, why). */
@@ -265,6 +308,13 @@ must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg
 void tlsproxy_free(struct tlsproxy *tp);
 /* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
 const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
+/*
+ * The CA's key (DER), for a successor: into memory of the caller's that is locked
+ * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
+ */
+#define TLSPROXY_CA_KEY_MAX 8192
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
+			       size_t *ret_len);
 /* Placeholder of secret i: random, of the value's length and alphabet. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*

@@ -105,6 +105,7 @@ struct weir_config {
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
 	uint32_t max_udp_flows, max_icmp_flows;
+	uint32_t proxy_restarts; /* deaths of the tlsproxy within a minute that do not end the run */
 	uint32_t max_half_open; /* of max_connections; 0: half */
 	uint64_t memory;	/* bytes of the relay's buffers; 0: by the number of connections */
 	struct netstack_rates rates; /* up: egress, down: ingress */

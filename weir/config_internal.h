@@ -18,6 +18,8 @@
 /* ---- caps: a generated configuration must not cost endless memory or time -------- */
 
 #define CONFIG_SECRETS_MAX 256
+/* Deaths of the tlsproxy within a minute. Stops whoever crashes it from guessing for ever. */
+#define CONFIG_PROXY_RESTARTS_MAX 1000
 #define CONFIG_SECRET_HOSTS_MAX 64
 #define CONFIG_DNS_SERVERS_MAX 16
 #define CONFIG_DNS_RECORDS_MAX 4096

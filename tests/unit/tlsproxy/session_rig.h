@@ -76,7 +76,7 @@ struct flow_case {
 	int n_done, n_tls_events, n_judged, n_http_judged, n_http_events, n_keylog;
 	char order[256]; /* callbacks as they came: Judge, judge request, Tls, http, Done */
 	struct tlsproxy_http_event http; /* the last, without its pointers */
-	bool tls_ok;
+	bool tls_ok, unverified;
 	char detail[256];
 	char reply[8192];
 	size_t n_reply;
@@ -337,6 +337,7 @@ static inline void on_tls_event(void *ctx, const struct tlsproxy_tls_event *e)
 	note_order('T');
 	c->n_tls_events++;
 	c->tls_ok = e->ok;
+	c->unverified = e->unverified;
 	snprintf(c->detail, sizeof(c->detail), "%s", e->detail ? e->detail : "");
 }
 
