@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The request of an exchange, from the guest's side to the upstream's.
+ *
+ *   head ─► judged ─┬─► sent ─► body ─► end
+ *                   ├─► gathers: a short body is complete before its head goes out
+ *                   └─► refused
+ *
+ * A request is refused before a byte of it went out, except when a violation
+ * shows in a long body: then the upstream's half is reset in the middle of the
+ * message, and the guest is answered. Every byte here is hostile.
+ */
+#include "tlsproxy/http_internal.h"
+
+static enum http_flow bad(struct http_exchange *x, const struct http_refusal *r)
+{
+	http_refuse(x, r->status == 421 ? TLSPROXY_HTTP_MISDIRECTED : TLSPROXY_HTTP_BAD_REQUEST,
+		    r->status, NULL, r->why);
+	return HTTP_FLOW_REFUSED;
+}
+
+static enum http_flow denied(struct http_exchange *x, const struct tlsproxy_verdict *v)
+{
+	x->verdict = *v;
+	http_refuse(x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
+	return HTTP_FLOW_REFUSED;
+}
+
+/* ---- what is known of it ---------------------------------------------------------------- */
+
+/* Fields by which many servers take a request for one with another method. */
+static bool overrides_method(struct http_text name)
+{
+	return http_text_ieq(name, "X-HTTP-Method-Override") ||
+	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
+}
+
+/* In upper case, as servers read it; check_override() refuses what is no method. */
+static int remember_overrides(struct http_exchange *x, const struct http_head *h)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		char *more;
+
+		if (!overrides_method(h->fields[i].name) || v.len > HTTP_METHOD_MAX)
+			continue;
+		more = realloc(x->overrides, x->kept + v.len + 1);
+		if (!more)
+			return -ENOMEM;
+		x->overrides = more;
+		more += x->kept;
+		for (size_t j = 0; j < v.len; j++)
+			more[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
+		more[v.len] = 0;
+		x->kept += v.len + 1;
+		x->n_overrides++;
+	}
+	return 0;
+}
+
+static bool asks_websocket(const struct http_exchange *x, const struct http_head *h)
+{
+	if (h->http2)
+		return http_text_is(h->protocol, "websocket");
+	return !x->http10 && http_text_is(h->method, "GET") &&
+	       http_field_has_token(h, "Connection", "upgrade") &&
+	       http_field_has_token(h, "Upgrade", "websocket");
+}
+
+static int remember(struct http_exchange *x, const struct http_head *h)
+{
+	memcpy(x->method, h->method.s, h->method.len);
+	x->method[h->method.len] = 0;
+	x->target = strndup(h->target.s, h->target.len);
+	if (!x->target || remember_overrides(x, h) < 0) {
+		x->kept = 0;
+		return -ENOMEM;
+	}
+	x->kept += h->target.len;
+	x->filter->target_bytes += x->kept;
+	x->doh = http_doh_request(h);
+	x->is_head = http_text_is(h->method, "HEAD");
+	x->expect = !x->http10 && http_field_has_token(h, "Expect", "100-continue");
+	x->websocket = asks_websocket(x, h);
+	return 0;
+}
+
+void http_request_bad_head(struct http_exchange *x, struct http_head *h,
+			   const struct http_refusal *refusal)
+{
+	struct http_refusal r = *refusal, other = *refusal;
+
+	if (http_agree(x->filter, h, &x->authority, &other) < 0)
+		r = other;
+	if (remember(x, h) < 0) /* only the record is poorer */
+		r = *refusal;
+	if (x->filter->denied)
+		(void)denied(x, &x->filter->deny);
+	else
+		(void)bad(x, &r);
+}
+
+/* ---- judging ------------------------------------------------------------------------------ */
+
+static int check_expect(const struct http_head *h, const struct http_exchange *x,
+			struct http_refusal *refusal)
+{
+	struct http_text v;
+	size_t n = http_field_find(h, "Expect", &v);
+
+	if (n == 0 || x->http10 || (n == 1 && http_text_ieq(v, "100-continue")))
+		return 0;
+	*refusal = (struct http_refusal){ 417, "an expectation other than 100-continue" };
+	return -EBADMSG;
+}
+
+static int check_override(const struct http_head *h, struct http_refusal *refusal)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		bool token = v.len > 0 && v.len <= HTTP_METHOD_MAX;
+
+		for (size_t j = 0; j < v.len && token; j++)
+			token = http_is_token_char((uint8_t)v.s[j]);
+		if (token || !overrides_method(h->fields[i].name))
+			continue;
+		*refusal = (struct http_refusal){ 400, "a method override that is no method" };
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
+{
+	const struct http_filter_config *cfg = &x->filter->cfg;
+	const char *method = x->overrides;
+	struct tlsproxy_request req;
+
+	*ret = (struct tlsproxy_verdict){ .allow = !cfg->judge_each };
+	if (!cfg->ops->judge_http)
+		return;
+	http_event_request(x, &req);
+	cfg->ops->judge_http(cfg->ctx, &req, ret);
+	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
+		req.method = method;
+		cfg->ops->judge_http(cfg->ctx, &req, ret);
+		method += strlen(method) + 1;
+	}
+}
+
+/* ON: it may go upstream. */
+static enum http_flow judge(struct http_exchange *x, struct http_head *h)
+{
+	const struct http_filter *f = x->filter;
+	struct http_refusal refusal = { 400, "malformed request" };
+	struct tlsproxy_verdict v;
+	int r = http_agree(f, h, &x->authority, &refusal);
+
+	if (remember(x, h) < 0)
+		return HTTP_FLOW_ABORT;
+	if (r == 0)
+		r = check_expect(h, x, &refusal);
+	if (r == 0)
+		r = check_override(h, &refusal);
+	if (f->denied)
+		return denied(x, &f->deny);
+	if (r < 0)
+		return bad(x, &refusal);
+	if (f->failed || f->upstream_gone) {
+		http_refuse_failed(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	http_judge(x, &v);
+	if (!v.allow)
+		return denied(x, &v);
+	x->verdict = v;
+	x->has_verdict = x->judged = true;
+	return HTTP_FLOW_ON;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static int send_gathered(struct http_exchange *x)
+{
+	struct http_side *up = x->filter->upstream;
+	struct buf *b = x->filter->n_secrets ? &x->filter->scratch : &x->gathered;
+	int r = 0;
+
+	if (!x->gathers)
+		return 0;
+	/* A placeholder and its value are equally long: Content-Length is true. */
+	assert(b->len == x->gathered.len);
+	if (b->len)
+		r = up->ops->body(up, x, buf_at(b), b->len);
+	x->up = b->len;
+	return r;
+}
+
+/* Rewritten before a byte of the head is out. */
+static int rewrite_gathered(struct http_exchange *x)
+{
+	struct buf *b = &x->filter->scratch;
+	int r;
+
+	if (!x->gathers || !x->filter->n_secrets)
+		return 0;
+	r = http_wiped_reserve(b, x->gathered.len);
+	if (r == 0)
+		r = secret_stream_feed(&x->request_body, buf_at(&x->gathered), x->gathered.len, b);
+	return r < 0 ? r : secret_stream_end(&x->request_body, b);
+}
+
+static int write_head(struct http_exchange *x, const struct http_head *h,
+		      const struct http_framing *fr)
+{
+	struct http_side *up = x->filter->upstream;
+	struct http_head out;
+	int r;
+
+	http_secret_begin(x);
+	http_secret_body(x, h);
+	r = http_heads_request(x, h, &out);
+	if (r == 0)
+		r = rewrite_gathered(x);
+	if (r == 0)
+		r = up->ops->head(up, x, &out, fr);
+	if (r == 0) {
+		x->sent = true;
+		r = send_gathered(x);
+	}
+	http_heads_done(x->filter);
+	http_cut(&x->filter->scratch, 0);
+	return r;
+}
+
+static enum http_flow forward(struct http_exchange *x, const struct http_head *h,
+			      const struct http_framing *fr)
+{
+	static const struct http_refusal too_long = { 431, "head too long once written anew" };
+	struct http_side *up = x->filter->upstream;
+	int r;
+
+	if (x->filter->upstream_gone) {
+		http_refuse_failed(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	if (!up->ops->ready(up, x))
+		return HTTP_FLOW_WAIT;
+	r = write_head(x, h, fr);
+	if (r == -EPERM) {
+		http_refuse_violation(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	if (r == -ENOBUFS) {
+		http_secret_forget(x);
+		return bad(x, &too_long);
+	}
+	if (r < 0)
+		return HTTP_FLOW_ABORT;
+	http_secret_report(x);
+	x->head_size = 0;
+	return HTTP_FLOW_ON;
+}
+
+/* ---- gathering --------------------------------------------------------------------------------- */
+
+/* The guest sends a short body without waiting for anybody. */
+static bool gathers(const struct http_exchange *x, const struct http_framing *fr)
+{
+	return x->filter->n_secrets && fr->body == HTTP_BODY_LENGTH &&
+	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
+}
+
+static void keep_text(struct http_text *t, char **at)
+{
+	if (t->len)
+		memcpy(*at, t->s, t->len);
+	t->s = *at;
+	*at += t->len;
+}
+
+static struct http_head *head_copy(const struct http_head *h)
+{
+	size_t n = h->method.len + h->target.len + h->scheme.len + h->authority.len + h->protocol.len;
+	struct http_head *c;
+	char *at;
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		n += h->fields[i].name.len + h->fields[i].value.len;
+	c = malloc(sizeof(*c) + n);
+	if (!c)
+		return NULL;
+	*c = *h;
+	at = (char *)(c + 1);
+	keep_text(&c->method, &at);
+	keep_text(&c->target, &at);
+	keep_text(&c->scheme, &at);
+	keep_text(&c->authority, &at);
+	keep_text(&c->protocol, &at);
+	for (size_t i = 0; i < h->n_fields; i++) {
+		keep_text(&c->fields[i].name, &at);
+		keep_text(&c->fields[i].value, &at);
+	}
+	return c;
+}
+
+enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
+				 const struct http_framing *fr)
+{
+	enum http_flow fl;
+
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	if (!x->judged) {
+		fl = judge(x, h);
+		if (fl != HTTP_FLOW_ON)
+			return fl;
+	} else {
+		struct http_refusal refusal;
+
+		/* The same text as before, which was fine: origin form again. */
+		if (http_agree(x->filter, h, &x->authority, &refusal) < 0)
+			return HTTP_FLOW_ABORT;
+	}
+	x->head_size = http_head_size(h);
+	if (!gathers(x, fr))
+		return forward(x, h, fr);
+	x->head_size += (size_t)fr->length;
+	x->waiting_head = head_copy(h);
+	x->waiting_framing = *fr;
+	x->gathers = true;
+	return x->waiting_head ? HTTP_FLOW_ON : HTTP_FLOW_ABORT;
+}
+
+/* ---- bodies -------------------------------------------------------------------------------------- */
+
+/* Refused in the middle of its body: an answer only when none has begun. */
+static enum http_flow give_up_body(struct http_exchange *x, int r)
+{
+	if (r != -EPERM)
+		return HTTP_FLOW_ABORT;
+	if (x->response_begun)
+		http_exchange_cut(x, "a secret where it may not be");
+	else
+		http_refuse_violation(x);
+	return HTTP_FLOW_REFUSED;
+}
+
+static size_t held(const struct http_exchange *x)
+{
+	return x->filter->n_secrets && x->sent ? secret_stream_held(&x->request_body) : 0;
+}
+
+size_t http_request_room(const struct http_exchange *x)
+{
+	const struct http_side *up = x->filter->upstream;
+	size_t room, need = held(x);
+
+	if (x->local)
+		return HTTP_SLICE;
+	if (x->tunnel)
+		return http_tunnel_room_up(x);
+	if (x->gathers)
+		return buf_room(&x->gathered);
+	room = up->ops->room(up, x);
+	return room > need ? MIN(room - need, HTTP_SLICE) : 0;
+}
+
+static int send_rewritten(struct http_exchange *x, const uint8_t *p, size_t n, bool end)
+{
+	struct http_side *up = x->filter->upstream;
+	struct buf *b = &x->filter->scratch;
+	int r = http_wiped_reserve(b, held(x) + n);
+
+	if (r == 0)
+		r = secret_stream_feed(&x->request_body, p, n, b);
+	if (r == 0 && end)
+		r = secret_stream_end(&x->request_body, b);
+	if (r == 0 && b->len)
+		r = up->ops->body(up, x, buf_at(b), b->len);
+	if (r == 0) {
+		http_secret_report(x);
+		x->body_out += b->len;
+	}
+	http_cut(b, 0);
+	return r;
+}
+
+enum http_flow http_request_body(struct http_exchange *x, const uint8_t *p, size_t n)
+{
+	struct http_side *up = x->filter->upstream;
+	int r;
+
+	if (x->tunnel)
+		return http_tunnel_up(x, p, n);
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	if (x->gathers)
+		return buf_append(&x->gathered, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
+	r = x->filter->n_secrets ? send_rewritten(x, p, n, false) : up->ops->body(up, x, p, n);
+	if (r < 0)
+		return give_up_body(x, r);
+	x->body_in += n;
+	x->up += n;
+	x->body_begun |= n > 0;
+	return HTTP_FLOW_ON;
+}
+
+static int send_end(struct http_exchange *x, const struct http_head *trailers)
+{
+	struct http_side *up = x->filter->upstream;
+	struct http_head out;
+	int r = 0;
+
+	if (!x->gathers && x->filter->n_secrets) {
+		r = send_rewritten(x, NULL, 0, true);
+		/* A placeholder and its value are equally long: Content-Length is true. */
+		assert(r < 0 || x->body_in == x->body_out);
+	}
+	if (r == 0 && trailers)
+		r = http_heads_trailers(x, trailers, true, &out);
+	if (r == 0)
+		r = up->ops->end(up, x, trailers ? &out : NULL);
+	http_heads_done(x->filter);
+	return r;
+}
+
+enum http_flow http_request_end(struct http_exchange *x, const struct http_head *trailers)
+{
+	const struct http_side *up = x->filter->upstream;
+	size_t need = held(x) + (trailers ? http_head_size(trailers) : 0);
+	enum http_flow fl;
+	int r;
+
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	if (x->gathers && !x->sent) {
+		fl = forward(x, x->waiting_head, &x->waiting_framing);
+		if (fl != HTTP_FLOW_ON)
+			return fl;
+		need = 0;
+	} else if (need && up->ops->room(up, x) < MIN(need, HTTP_SLICE)) {
+		return HTTP_FLOW_WAIT;
+	}
+	r = send_end(x, trailers);
+	if (r < 0)
+		return give_up_body(x, r);
+	free(x->waiting_head);
+	x->waiting_head = NULL;
+	buf_fini(&x->gathered);
+	x->request_done = true;
+	http_exchange_settle(x);
+	return HTTP_FLOW_ON;
+}
+
+void http_request_bad(struct http_exchange *x, unsigned status, const char *why)
+{
+	if (x->local)
+		return;
+	if (x->response_begun)
+		http_exchange_cut(x, why);
+	else
+		(void)bad(x, &(struct http_refusal){ status, why });
+}
