@@ -104,7 +104,8 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->overrides);
 	free(x->waiting_head);
 	free(x->pending);
-	buf_fini(&x->gathered);
+	buf_fini_wiped(&x->gathered);
+	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */

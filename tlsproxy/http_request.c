@@ -10,7 +10,7 @@
  * shows in a long body: then the upstream's half is reset in the middle of the
  * message, and the guest is answered. Every byte here is hostile.
  */
-#include "tlsproxy/http_internal.h"
+#include "tlsproxy/sign.h"
 
 static enum http_flow bad(struct http_exchange *x, const struct http_refusal *r)
 {
@@ -188,6 +188,8 @@ static int send_gathered(struct http_exchange *x)
 
 	if (!x->gathers)
 		return 0;
+	if (x->sign_body)
+		return http_sign_send_body(x);
 	/* A placeholder and its value are equally long: Content-Length is true. */
 	assert(b->len == x->gathered.len);
 	if (b->len)
@@ -204,26 +206,48 @@ static int rewrite_gathered(struct http_exchange *x)
 
 	if (!x->gathers || !x->filter->n_secrets)
 		return 0;
+	if (x->sign_body)
+		return http_sign_rewrite_body(x);
 	r = http_wiped_reserve(b, x->gathered.len);
 	if (r == 0)
 		r = secret_stream_feed(&x->request_body, buf_at(&x->gathered), x->gathered.len, b);
 	return r < 0 ? r : secret_stream_end(&x->request_body, b);
 }
 
+/* The body as it goes out, where it is known before its head is. */
+static struct http_text known_body(const struct http_exchange *x)
+{
+	const struct buf *b = x->sign_body ? &x->gathered : &x->filter->scratch;
+
+	if (!x->gathers || !b->len)
+		return (struct http_text){ "", 0 };
+	return (struct http_text){ (const char *)buf_at(b), b->len };
+}
+
 static int write_head(struct http_exchange *x, const struct http_head *h,
 		      const struct http_framing *fr)
 {
 	struct http_side *up = x->filter->upstream;
+	struct http_framing framing = *fr;
+	struct sign_plan plan = { 0 };
 	struct http_head out;
 	int r;
 
 	http_secret_begin(x);
 	http_secret_body(x, h);
-	r = http_heads_request(x, h, &out);
+	r = x->signs ? http_sign_verify(x, h, &plan) : 0;
+	x->sign_plan = r == 1 ? &plan : NULL;
+	if (r >= 0)
+		r = http_heads_request(x, h, &out);
 	if (r == 0)
 		r = rewrite_gathered(x);
+	if (r == 0 && x->sign_plan)
+		r = http_sign_head(x, &plan, &out, known_body(x));
+	x->sign_plan = NULL;
+	if (x->sign_body)
+		framing.length = x->gathered.len;
 	if (r == 0)
-		r = up->ops->head(up, x, &out, fr);
+		r = up->ops->head(up, x, &out, &framing);
 	if (r == 0) {
 		x->sent = true;
 		r = send_gathered(x);
@@ -267,6 +291,8 @@ static enum http_flow forward(struct http_exchange *x, const struct http_head *h
 /* The guest sends a short body without waiting for anybody. */
 static bool gathers(const struct http_exchange *x, const struct http_framing *fr)
 {
+	if (x->sign_body)
+		return true;
 	return x->filter->n_secrets && fr->body == HTTP_BODY_LENGTH &&
 	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
 }
@@ -313,6 +339,8 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 		return HTTP_FLOW_REFUSED;
 	if (!x->judged) {
 		fl = judge(x, h);
+		if (fl == HTTP_FLOW_ON)
+			fl = http_sign_begin(x, h, fr);
 		if (fl != HTTP_FLOW_ON)
 			return fl;
 	} else {
@@ -325,7 +353,7 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 	x->head_size = http_head_size(h);
 	if (!gathers(x, fr))
 		return forward(x, h, fr);
-	x->head_size += (size_t)fr->length;
+	x->head_size += (size_t)MIN(fr->length, HTTP_GATHER_MAX);
 	x->waiting_head = head_copy(h);
 	x->waiting_framing = *fr;
 	x->gathers = true;
@@ -439,9 +467,15 @@ enum http_flow http_request_end(struct http_exchange *x, const struct http_head 
 		if (fl != HTTP_FLOW_ON)
 			return fl;
 		need = 0;
+	} else if (x->sign_body) {
+		need = 0;
+		if (http_sign_send_body(x) < 0)
+			return HTTP_FLOW_ABORT;
 	} else if (need && up->ops->room(up, x) < MIN(need, HTTP_SLICE)) {
 		return HTTP_FLOW_WAIT;
 	}
+	if (x->sign_body && x->gathered.len)
+		return HTTP_FLOW_WAIT;
 	r = send_end(x, trailers);
 	if (r < 0)
 		return give_up_body(x, r);
