@@ -199,6 +199,24 @@ function trace(req, res, ctx) {
   res.end(text);
 }
 
+// A reply that waits until somebody asks for /release?key=, at most half a minute: it holds a page's load.
+const held = new Map();
+
+function hold(req, res, args) {
+  const key = args.get('key') || '';
+  const timer = setTimeout(() => release(key), 30000);
+  held.set(key, () => {
+    clearTimeout(timer);
+    json(req, res, { released: true });
+  });
+}
+
+function release(key) {
+  const go = held.get(key);
+  held.delete(key);
+  if (go) go();
+}
+
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json' };
 
 function file(req, res, root, name) {
@@ -317,6 +335,10 @@ exports.answer = (req, res, body, ctx) => {
     }
     case 'reset': case 'goaway': return broken(req, res, part[1], args);
     case 'delay': return setTimeout(() => json(req, res, { late: true }), Number(args.get('ms') || 50));
+    case 'hold': return hold(req, res, args);
+    case 'release':
+      release(args.get('key') || '');
+      return echo(req, res, body, ctx);
     case 'reply': // the body as a reply of a given type: what a server would say back
       res.writeHead(200, { 'content-type': args.get('type') || 'text/plain',
         ...(args.has('chunked') ? {} : { 'content-length': body.kept.length }) });
