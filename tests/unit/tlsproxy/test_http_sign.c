@@ -3,7 +3,7 @@
  * Signed requests through the filter: what the upstream gets is signed with the value
  * over exactly what it gets; what was not signed with the placeholder gets nowhere.
  * A client that holds the placeholders is played with the same functions, which
- * test_sign_aws.c holds against published numbers. S15.
+ * test_sign_aws.c holds against published numbers. Row p9.3-18.
  */
 #include "tests/unit/tlsproxy/http_rig.h"
 #include "tlsproxy/sign.h"
@@ -178,7 +178,7 @@ static void finish(struct rig *g, struct secret_set *set)
 
 /* ---- AWS -------------------------------------------------------------------------------------- */
 
-static void s15_get(void **state)
+static void p9_3_18_get(void **state)
 {
 	(void)state;
 	for (uint32_t cut = 0; cut < 3; cut++) {
@@ -209,7 +209,7 @@ static void s15_get(void **state)
 }
 
 /* Without X-Amz-Content-SHA256 the body's hash is signed, with the secrets in it. */
-static void s15_body_is_hashed(void **state)
+static void p9_3_18_body_is_hashed(void **state)
 {
 	(void)state;
 	for (uint32_t cut = 0; cut < 3; cut++) {
@@ -234,7 +234,7 @@ static void s15_body_is_hashed(void **state)
 }
 
 /* Longer than every buffer on the way: it goes out as there is room. */
-static void s15_long_body(void **state)
+static void p9_3_18_long_body(void **state)
 {
 	enum { LEN = 3 << 20 };
 	struct secret_set *set = the_set(TLSPROXY_BLOCK_AND_LOG);
@@ -285,7 +285,7 @@ static void refused(struct rig *g, const struct buf *in, unsigned status, const 
 	assert_int_equal(g->up.len, 0);
 }
 
-static void s15_refusals(void **state)
+static void p9_3_18_refusals(void **state)
 {
 	static const struct {
 		const char *line, *fields, *key, *why;
@@ -317,7 +317,7 @@ static void s15_refusals(void **state)
 }
 
 /* The key's own placeholder may stand nowhere; over plain HTTP nothing is signed. */
-static void s15_only_signatures(void **state)
+static void p9_3_18_only_signatures(void **state)
 {
 	struct secret_set *set = the_set(TLSPROXY_BLOCK_AND_LOG);
 	struct buf in = BUF_INIT(65536);
@@ -342,7 +342,7 @@ static void s15_only_signatures(void **state)
 }
 
 /* on_violation passthrough: the request goes on as the client signed it. */
-static void s15_passthrough(void **state)
+static void p9_3_18_passthrough(void **state)
 {
 	struct secret_set *set = the_set(TLSPROXY_PASSTHROUGH);
 	struct buf in = BUF_INIT(65536);
@@ -370,7 +370,7 @@ static void hook_hex(const char *key, const char *time, const char *body, char o
 	out[64] = 0;
 }
 
-static void s15_hmac(void **state)
+static void p9_3_18_hmac(void **state)
 {
 	(void)state;
 	for (uint32_t cut = 0; cut < 3; cut++) {
@@ -402,7 +402,7 @@ static void s15_hmac(void **state)
 	}
 }
 
-static void s15_hmac_refused(void **state)
+static void p9_3_18_hmac_refused(void **state)
 {
 	struct secret_set *set = the_set(TLSPROXY_BLOCK_AND_LOG);
 	struct buf in = BUF_INIT(4096);
@@ -425,14 +425,14 @@ static void s15_hmac_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(s15_get),
-		cmocka_unit_test(s15_body_is_hashed),
-		cmocka_unit_test(s15_long_body),
-		cmocka_unit_test(s15_refusals),
-		cmocka_unit_test(s15_only_signatures),
-		cmocka_unit_test(s15_passthrough),
-		cmocka_unit_test(s15_hmac),
-		cmocka_unit_test(s15_hmac_refused),
+		cmocka_unit_test(p9_3_18_get),
+		cmocka_unit_test(p9_3_18_body_is_hashed),
+		cmocka_unit_test(p9_3_18_long_body),
+		cmocka_unit_test(p9_3_18_refusals),
+		cmocka_unit_test(p9_3_18_only_signatures),
+		cmocka_unit_test(p9_3_18_passthrough),
+		cmocka_unit_test(p9_3_18_hmac),
+		cmocka_unit_test(p9_3_18_hmac_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
