@@ -97,6 +97,8 @@ void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *
 #define HTTP_NOW_DENIED "no longer allowed: the policy has changed"
 must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_upstream,
 				    struct buf *to_guest);
+/* There is work that waits for nothing but its turn: call again soon, with n == 0. */
+bool http_filter_busy(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

@@ -15,6 +15,7 @@ static const struct {
 	{ 400, "Bad Request", "bad-request" },
 	{ 403, "Forbidden", "denied" },
 	{ 405, "Method Not Allowed", "bad-request" },
+	{ 413, "Content Too Large", "bad-request" },
 	{ 417, "Expectation Failed", "bad-request" },
 	{ 421, "Misdirected Request", "misdirected" },
 	{ 431, "Request Header Fields Too Large", "bad-request" },
@@ -26,10 +27,15 @@ static const struct {
 
 static size_t kind_of(unsigned status)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+	size_t other = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (kinds[i].status == status)
 			return i;
-	return 7; /* 502 */
+		if (kinds[i].status == 502)
+			other = i;
+	}
+	return other;
 }
 
 /* Backslash and quote escaped, everything that is not printable ASCII a question mark. */

@@ -30,6 +30,7 @@ struct http_exchange *http_exchange_new(struct http_filter *f)
 	x->filter = f;
 	x->keep = true;
 	buf_init(&x->gathered, HTTP_GATHER_MAX);
+	buf_init(&x->ready, HTTP_SCRATCH_MAX);
 	list_add_tail(&f->exchanges, &x->node);
 	f->n_exchanges++;
 	return x;
@@ -104,7 +105,10 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->overrides);
 	free(x->waiting_head);
 	free(x->pending);
-	buf_fini_wiped(&x->gathered);
+	buf_fini(&x->gathered);
+	buf_fini_wiped(&x->ready);
+	http_content_fini(&x->up_body);
+	http_content_fini(&x->down_body);
 	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	free(x);
@@ -161,6 +165,9 @@ void http_refuse_failed(struct http_exchange *x)
 	if (f->failed)
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, f->fail_status, f->fail_error,
 			    "the upstream cannot be used");
+	else if (f->cfg.guest_h2 && !x->sent)
+		http_exchange_mirror_reset(x, HTTP2_REFUSED_STREAM,
+					   "the upstream takes no more requests on this connection");
 	else
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, 502, "connection_terminated",
 			    "the upstream closed the connection without an answer");
@@ -186,4 +193,22 @@ void http_request_cancel(struct http_exchange *x)
 	if (x->sent && !x->local)
 		f->upstream->ops->reset(f->upstream, x);
 	http_exchange_finish(x);
+}
+
+void http_exchange_mirror_reset(struct http_exchange *x, uint32_t code, const char *detail)
+{
+	x->local = true;
+	x->outcome = TLSPROXY_HTTP_UPSTREAM_FAILED;
+	x->code = code;
+	http_exchange_cut(x, detail);
+}
+
+void http_exchange_set_code(struct http_exchange *x, uint32_t code)
+{
+	x->code = code;
+}
+
+uint32_t http_exchange_code(const struct http_exchange *x)
+{
+	return x->code;
 }

@@ -101,8 +101,9 @@ static bool field_ends_here(const struct http_head *h, struct http_text name, bo
 }
 
 /*
- * What makes a reply come in a form in which a value in it is not recognised:
- * compressed, or a few bytes at a time. Servers and clients do without all of them.
+ * What makes a reply come in a form in which a value in it is not recognised: coded
+ * in a way that is not known here (accept_encoding() says which), or a few bytes at a
+ * time. Servers and clients do without all of them.
  */
 static bool field_hides_reply(struct http_text name)
 {
@@ -132,6 +133,43 @@ static void add(struct http_head *h, const char *name, const char *value)
 		return;
 	h->fields[h->n_fields++] = (struct http_field){ .name = { name, strlen(name) },
 							.value = { value, strlen(value) } };
+}
+
+/* ---- Accept-Encoding ----------------------------------------------------------------------------- */
+
+static int join(const struct http_head *h, const char *name, struct buf *out)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
+		const struct http_field *fld = &h->fields[i];
+
+		if (!http_text_ieq(fld->name, name) || !fld->value.len)
+			continue;
+		r = out->len ? buf_append(out, ", ", 2) : 0;
+		if (r == 0)
+			r = buf_append(out, fld->value.s, fld->value.len);
+	}
+	return r;
+}
+
+/* A reply in a coding that cannot be undone here could carry a value back unseen. */
+static int accept_encoding(struct http_exchange *x, const struct http_head *h, struct http_head *out)
+{
+	struct http_filter *f = x->filter;
+	struct buf asked = BUF_INIT(HTTP_HEAD_MAX + 2 * HTTP_FIELDS_MAX);
+	size_t start = f->arena.len;
+	int r = join(h, "Accept-Encoding", &asked);
+
+	if (r == 0)
+		r = http_coding_accept(asked.len ? (const char *)buf_at(&asked) : "", asked.len,
+				       &f->arena);
+	buf_fini(&asked);
+	if (r < 0)
+		return r;
+	add(out, "Accept-Encoding", "");
+	out->fields[out->n_fields - 1].value = since(f, start);
+	return 0;
 }
 
 /* ---- requests ---------------------------------------------------------------------------------- */
@@ -217,9 +255,8 @@ int http_heads_request(struct http_exchange *x, const struct http_head *h, struc
 		r = request_target(x, h, out);
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++)
 		r = request_field(x, h, &h->fields[i], out);
-	/* A compressed reply could carry the value back unseen. */
-	if (x->secret_host)
-		add(out, "Accept-Encoding", "identity");
+	if (r == 0 && x->secret_host && out->n_fields < HTTP_FIELDS_MAX)
+		r = accept_encoding(x, h, out);
 	if (x->expect)
 		add(out, "Expect", "100-continue");
 	if (http_field_has_token(h, "TE", "trailers"))

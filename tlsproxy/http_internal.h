@@ -7,6 +7,7 @@
  *   http_request.c   its request: judged, gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
+ *   http_content.c   bodies decoded, substituted or scrubbed, coded again
  *   http_agree.c     Host, SNI, port and flow name are one
  *   http_doh.c       is there a DNS query in it
  *   http_secret.c    where secrets may go, violations
@@ -26,6 +27,7 @@
 
 #include "tlsproxy/http.h"
 #include "tlsproxy/http_limits.h"
+#include "tlsproxy/http_pipe.h"
 #include "tlsproxy/http_side.h"
 #include "tlsproxy/secret_internal.h"
 
@@ -121,6 +123,8 @@ must_check int http_framing_response(const struct http_head *h, bool head_reques
 				     struct http_framing *ret, const char **ret_why);
 /* Fields that tell where a message ends or whom it is for. */
 bool http_field_is_framing(struct http_text name);
+/* Read as one of them by servers that take an underscore for a hyphen. */
+bool http_field_disguised(struct http_text name);
 
 /* ---- chunked bodies ----------------------------------------------------------------------- */
 
@@ -179,11 +183,22 @@ struct http_tunnel {
 	struct http_frames frames; /* of the upstream */
 };
 
+/* A body that is looked at. All zero: bytes pass as they are. */
+struct http_content {
+	struct http_pipe *pipe;
+	struct http_pipe_filter filter;
+	struct buf rest; /* taken, and waiting for room or time */
+	bool waits;	 /* for that: nothing more is taken */
+	bool unflushed;	 /* a coder may hold what came last */
+	bool ended;
+};
+
 /* One request and its response. */
 struct http_exchange {
 	struct list node;
 	struct http_filter *filter;
 	void *guest, *upstream; /* the sides' own */
+	uint32_t code;		/* with what one side's stream was reset */
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
@@ -212,6 +227,7 @@ struct http_exchange {
 	struct http_head *waiting_head; /* its texts lie behind it */
 	struct http_framing waiting_framing;
 	struct buf gathered;
+	struct buf ready; /* the same with values in it, as the side takes it; wiped */
 
 	/* Signed with a secret, see http_sign.c. */
 	bool signs;
@@ -225,8 +241,8 @@ struct http_exchange {
 	bool secret_host; /* may be sent a secret */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body;
-	bool response_plain; /* the body is not looked at */
-	uint64_t body_in, body_out;
+	struct http_content up_body, down_body;
+	bool used;	       /* a value was put in */
 	char violation_id[40]; /* of the violation that stopped it */
 	char violation_text[HTTP_TEXT_MAX];
 	struct http_tunnel *tunnel; /* after 101; or NULL */
@@ -249,8 +265,12 @@ struct http_filter {
 	struct http_side *guest, *upstream;
 	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
+	size_t preface; /* bytes that are HTTP/2's preface so far */
+	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
 	bool upstream_gone; /* takes no more requests */
+	bool busy;	    /* work is left that waits for nothing but its turn */
+	bool secret_used;   /* a value went to this upstream */
 	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
 	enum http_state over;
@@ -280,8 +300,14 @@ void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, un
 void http_refuse_violation(struct http_exchange *x);
 /* No answer can be given any more: both halves are reset. x is gone afterwards. */
 void http_exchange_cut(struct http_exchange *x, const char *detail);
-/* The upstream cannot be had for it. */
+/* The upstream cannot be had for it. x may be gone afterwards. */
 void http_refuse_failed(struct http_exchange *x);
+/*
+ * The upstream reset its stream before it answered (HTTP/2), and the guest's stream ends
+ * with the same code: it says more than a 502, CANCEL to gRPC, and REFUSED_STREAM that
+ * the request may be sent again. x is gone afterwards.
+ */
+void http_exchange_mirror_reset(struct http_exchange *x, uint32_t code, const char *detail);
 void http_event_request(const struct http_exchange *x, struct tlsproxy_request *ret);
 /* Malformed, but h can be read: its host and method go on the record. */
 void http_request_bad_head(struct http_exchange *x, struct http_head *h,
@@ -326,6 +352,33 @@ must_check int http_wiped_reserve(struct buf *b, size_t n);
 /* Forget what was written after `len`, overwriting it: it may hold values. */
 void http_cut(struct buf *b, size_t len);
 
+/* ---- bodies ------------------------------------------------------------------------------------------ */
+
+/* Where a body goes. */
+struct http_way {
+	struct http_side *to;
+	struct http_exchange *x;
+};
+/* What Content-Encoding lists; false: something that cannot be undone. */
+bool http_content_codings(const struct http_head *h, struct http_codings *ret);
+/* s has to live as long as b. 0, -ENOMEM. */
+must_check int http_content_open(struct http_content *b, struct secret_stream *s,
+				 const struct http_codings *codings, enum http_pipe_mode mode);
+void http_content_fini(struct http_content *b);
+/* All of the following: 0, -EBADMSG (http_pipe_fault()), -EPERM, -ENOMEM. */
+/* Bytes that are taken when the side has that much room. */
+size_t http_content_room(const struct http_content *b, size_t room);
+must_check int http_content_feed(struct http_content *b, const struct http_way *way,
+				 const uint8_t *p, size_t n);
+/* Goes on with what waits, and flushes. */
+must_check int http_content_pump(struct http_content *b, const struct http_way *way);
+must_check int http_content_end(struct http_content *b, const struct http_way *way, bool *ret_done);
+/* A body that is there as a whole; -EFBIG: it does not fit out, or unfolds without end. */
+must_check int http_content_whole(struct http_content *b, const struct buf *in, struct buf *out);
+/* Both bodies of x go on; x may be gone afterwards. */
+void http_request_pump(struct http_exchange *x);
+void http_response_pump(struct http_exchange *x);
+
 /* ---- secrets --------------------------------------------------------------------------------------------- */
 
 /* A request begins: nothing marked. */
@@ -337,8 +390,8 @@ must_check int http_secret_scrub(struct http_exchange *x, struct http_text t, st
 must_check int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out);
 must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
 				 struct buf *out);
-/* Prepare the body's stream from the head. */
-void http_secret_body(struct http_exchange *x, const struct http_head *h);
+/* Prepare the body's stream from the head; known: its codings can be undone. */
+void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known);
 void http_secret_tunnel(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
 void http_secret_report(struct http_exchange *x);
@@ -357,12 +410,9 @@ must_check enum http_flow http_sign_begin(struct http_exchange *x, const struct 
 /* 1: to be signed, 0: as it is. -EPERM: refused. */
 must_check int http_sign_verify(struct http_exchange *x, const struct http_head *h,
 				struct sign_plan *ret);
-/* out: with all secrets in it; body: as it goes out. */
+/* out: with all secrets in it; a body that was gathered is ready to go out. */
 must_check int http_sign_head(struct http_exchange *x, const struct sign_plan *p,
-			      struct http_head *out, struct http_text body);
-must_check int http_sign_rewrite_body(struct http_exchange *x);
-/* As far as there is room; what is left stays in x->gathered. */
-must_check int http_sign_send_body(struct http_exchange *x);
+			      struct http_head *out);
 void http_sign_free(struct http_exchange *x);
 
 /* ---- after an upgrade --------------------------------------------------------------------------------------- */

@@ -12,6 +12,8 @@
  */
 #include "tlsproxy/sign.h"
 
+#include <stdio.h>
+
 static enum http_flow bad(struct http_exchange *x, const struct http_refusal *r)
 {
 	http_refuse(x, r->status == 421 ? TLSPROXY_HTTP_MISDIRECTED : TLSPROXY_HTTP_BAD_REQUEST,
@@ -180,48 +182,62 @@ static enum http_flow judge(struct http_exchange *x, struct http_head *h)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static int send_gathered(struct http_exchange *x)
+static struct http_way upward(struct http_exchange *x)
 {
-	struct http_side *up = x->filter->upstream;
-	struct buf *b = x->filter->n_secrets ? &x->filter->scratch : &x->gathered;
-	int r = 0;
+	return (struct http_way){ x->filter->upstream, x };
+}
 
-	if (!x->gathers)
+/* Values are put in only where they may go; elsewhere it is looked for placeholders. */
+static int open_body(struct http_exchange *x, const struct http_head *h, const struct http_framing *fr)
+{
+	struct http_codings codings;
+	bool known = http_content_codings(h, &codings);
+
+	http_secret_body(x, h, known);
+	if (!x->filter->n_secrets || fr->body == HTTP_BODY_NONE)
 		return 0;
-	if (x->sign_body)
-		return http_sign_send_body(x);
-	/* A placeholder and its value are equally long: Content-Length is true. */
-	assert(b->len == x->gathered.len);
-	if (b->len)
-		r = up->ops->body(up, x, buf_at(b), b->len);
-	x->up = b->len;
-	return r;
+	if (!known)
+		codings.n = 0;
+	http_content_fini(&x->up_body);
+	return http_content_open(&x->up_body, &x->request_body, &codings,
+				 x->request_body.replaces ? HTTP_PIPE_CHANGE : HTTP_PIPE_LOOK);
 }
 
 /* Rewritten before a byte of the head is out. */
-static int rewrite_gathered(struct http_exchange *x)
+static int rewrite_gathered(struct http_exchange *x, struct http_framing *fr)
 {
-	struct buf *b = &x->filter->scratch;
+	bool changes = x->up_body.pipe && http_pipe_changes_length(x->up_body.pipe);
 	int r;
 
-	if (!x->gathers || !x->filter->n_secrets)
+	if (!x->gathers) {
+		if (changes && fr->body == HTTP_BODY_LENGTH)
+			*fr = (struct http_framing){ .body = HTTP_BODY_CHUNKED };
 		return 0;
-	if (x->sign_body)
-		return http_sign_rewrite_body(x);
-	r = http_wiped_reserve(b, x->gathered.len);
+	}
+	r = http_wiped_reserve(&x->ready,
+			       changes ? 2 * x->gathered.len + HTTP_SCRATCH_MAX : x->gathered.len);
 	if (r == 0)
-		r = secret_stream_feed(&x->request_body, buf_at(&x->gathered), x->gathered.len, b);
-	return r < 0 ? r : secret_stream_end(&x->request_body, b);
+		r = http_content_whole(&x->up_body, &x->gathered, &x->ready);
+	fr->length = x->ready.len;
+	return r;
 }
 
-/* The body as it goes out, where it is known before its head is. */
-static struct http_text known_body(const struct http_exchange *x)
+/* The head with its secrets and its signature; a body that is gathered is ready first. */
+static int make_head(struct http_exchange *x, const struct http_head *h, struct http_head *out,
+		     struct http_framing *fr)
 {
-	const struct buf *b = x->sign_body ? &x->gathered : &x->filter->scratch;
+	struct sign_plan plan = { 0 };
+	int r = x->signs ? http_sign_verify(x, h, &plan) : 0;
 
-	if (!x->gathers || !b->len)
-		return (struct http_text){ "", 0 };
-	return (struct http_text){ (const char *)buf_at(b), b->len };
+	x->sign_plan = r == 1 ? &plan : NULL;
+	if (r >= 0)
+		r = http_heads_request(x, h, out);
+	if (r == 0)
+		r = rewrite_gathered(x, fr);
+	if (r == 0 && x->sign_plan)
+		r = http_sign_head(x, &plan, out);
+	x->sign_plan = NULL;
+	return r;
 }
 
 static int write_head(struct http_exchange *x, const struct http_head *h,
@@ -229,38 +245,34 @@ static int write_head(struct http_exchange *x, const struct http_head *h,
 {
 	struct http_side *up = x->filter->upstream;
 	struct http_framing framing = *fr;
-	struct sign_plan plan = { 0 };
 	struct http_head out;
 	int r;
 
 	http_secret_begin(x);
-	http_secret_body(x, h);
-	r = x->signs ? http_sign_verify(x, h, &plan) : 0;
-	x->sign_plan = r == 1 ? &plan : NULL;
-	if (r >= 0)
-		r = http_heads_request(x, h, &out);
+	r = open_body(x, h, fr);
 	if (r == 0)
-		r = rewrite_gathered(x);
-	if (r == 0 && x->sign_plan)
-		r = http_sign_head(x, &plan, &out, known_body(x));
-	x->sign_plan = NULL;
-	if (x->sign_body)
-		framing.length = x->gathered.len;
+		r = make_head(x, h, &out, &framing);
 	if (r == 0)
 		r = up->ops->head(up, x, &out, &framing);
-	if (r == 0) {
+	if (r == 0)
 		x->sent = true;
-		r = send_gathered(x);
-	}
 	http_heads_done(x->filter);
-	http_cut(&x->filter->scratch, 0);
 	return r;
+}
+
+/* A coding that is not what it is said to be. */
+static void coding_text(struct http_exchange *x)
+{
+	snprintf(x->extra, sizeof(x->extra), "the content coding of the request's body: %s",
+		 http_coding_fault_text(http_pipe_fault(x->up_body.pipe)));
 }
 
 static enum http_flow forward(struct http_exchange *x, const struct http_head *h,
 			      const struct http_framing *fr)
 {
 	static const struct http_refusal too_long = { 431, "head too long once written anew" };
+	static const struct http_refusal too_large = { 413, "body too long once written anew" };
+	static const struct http_refusal corrupt = { 400, "malformed request" };
 	struct http_side *up = x->filter->upstream;
 	int r;
 
@@ -275,10 +287,12 @@ static enum http_flow forward(struct http_exchange *x, const struct http_head *h
 		http_refuse_violation(x);
 		return HTTP_FLOW_REFUSED;
 	}
-	if (r == -ENOBUFS) {
+	if (r < 0)
 		http_secret_forget(x);
-		return bad(x, &too_long);
-	}
+	if (r == -EBADMSG)
+		coding_text(x);
+	if (r == -ENOBUFS || r == -EFBIG || r == -EBADMSG)
+		return bad(x, r == -ENOBUFS ? &too_long : r == -EFBIG ? &too_large : &corrupt);
 	if (r < 0)
 		return HTTP_FLOW_ABORT;
 	http_secret_report(x);
@@ -365,24 +379,24 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 /* Refused in the middle of its body: an answer only when none has begun. */
 static enum http_flow give_up_body(struct http_exchange *x, int r)
 {
-	if (r != -EPERM)
-		return HTTP_FLOW_ABORT;
-	if (x->response_begun)
-		http_exchange_cut(x, "a secret where it may not be");
-	else
-		http_refuse_violation(x);
-	return HTTP_FLOW_REFUSED;
-}
+	static const struct http_refusal corrupt = { 400, "malformed request" };
 
-static size_t held(const struct http_exchange *x)
-{
-	return x->filter->n_secrets && x->sent ? secret_stream_held(&x->request_body) : 0;
+	if (r != -EPERM && r != -EBADMSG)
+		return HTTP_FLOW_ABORT;
+	if (r == -EBADMSG)
+		coding_text(x);
+	if (x->response_begun)
+		http_exchange_cut(x, r == -EPERM ? "a secret where it may not be" : x->extra);
+	else if (r == -EPERM)
+		http_refuse_violation(x);
+	else
+		(void)bad(x, &corrupt);
+	return HTTP_FLOW_REFUSED;
 }
 
 size_t http_request_room(const struct http_exchange *x)
 {
-	const struct http_side *up = x->filter->upstream;
-	size_t room, need = held(x);
+	struct http_side *up = x->filter->upstream;
 
 	if (x->local)
 		return HTTP_SLICE;
@@ -390,48 +404,80 @@ size_t http_request_room(const struct http_exchange *x)
 		return http_tunnel_room_up(x);
 	if (x->gathers)
 		return buf_room(&x->gathered);
-	room = up->ops->room(up, x);
-	return room > need ? MIN(room - need, HTTP_SLICE) : 0;
-}
-
-static int send_rewritten(struct http_exchange *x, const uint8_t *p, size_t n, bool end)
-{
-	struct http_side *up = x->filter->upstream;
-	struct buf *b = &x->filter->scratch;
-	int r = http_wiped_reserve(b, held(x) + n);
-
-	if (r == 0)
-		r = secret_stream_feed(&x->request_body, p, n, b);
-	if (r == 0 && end)
-		r = secret_stream_end(&x->request_body, b);
-	if (r == 0 && b->len)
-		r = up->ops->body(up, x, buf_at(b), b->len);
-	if (r == 0) {
-		http_secret_report(x);
-		x->body_out += b->len;
-	}
-	http_cut(b, 0);
-	return r;
+	if (x->up_body.pipe)
+		return http_content_room(&x->up_body, up->ops->room(up, x));
+	return MIN(up->ops->room(up, x), HTTP_SLICE);
 }
 
 enum http_flow http_request_body(struct http_exchange *x, const uint8_t *p, size_t n)
 {
-	struct http_side *up = x->filter->upstream;
+	const struct http_way way = upward(x);
 	int r;
 
 	if (x->tunnel)
 		return http_tunnel_up(x, p, n);
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
-	if (x->gathers)
-		return buf_append(&x->gathered, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
-	r = x->filter->n_secrets ? send_rewritten(x, p, n, false) : up->ops->body(up, x, p, n);
-	if (r < 0)
-		return give_up_body(x, r);
-	x->body_in += n;
 	x->up += n;
 	x->body_begun |= n > 0;
+	if (x->gathers)
+		return buf_append(&x->gathered, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
+	r = x->up_body.pipe ? http_content_feed(&x->up_body, &way, p, n)
+			    : way.to->ops->body(way.to, x, p, n);
+	if (r < 0)
+		return give_up_body(x, r);
+	http_secret_report(x);
 	return HTTP_FLOW_ON;
+}
+
+void http_request_pump(struct http_exchange *x)
+{
+	const struct http_way way = upward(x);
+	int r;
+
+	if (!x->sent || x->local || x->request_done)
+		return;
+	r = http_content_pump(&x->up_body, &way);
+	if (r == 0)
+		http_secret_report(x);
+	else if (give_up_body(x, r) == HTTP_FLOW_ABORT)
+		x->filter->over = HTTP_ABORT;
+}
+
+/* What was gathered goes as there is room: 0 when all is out, -EAGAIN. */
+static int send_ready(struct http_exchange *x)
+{
+	struct http_side *up = x->filter->upstream;
+	struct buf *b = x->up_body.pipe ? &x->ready : &x->gathered;
+	int r = 0;
+
+	while (r == 0 && b->len) {
+		size_t n = MIN(b->len, up->ops->room(up, x));
+
+		if (n == 0)
+			return -EAGAIN;
+		r = up->ops->body(up, x, buf_at(b), n);
+		if (r == 0)
+			buf_consume(b, n);
+	}
+	return r;
+}
+
+/* The rest of the body: 0 when all is out, -EAGAIN. */
+static int send_rest(struct http_exchange *x)
+{
+	const struct http_way way = upward(x);
+	bool done = true;
+	int r;
+
+	if (x->gathers)
+		return send_ready(x);
+	if (!x->up_body.pipe)
+		return 0;
+	r = http_content_end(&x->up_body, &way, &done);
+	if (r == 0)
+		http_secret_report(x);
+	return r < 0 || done ? r : -EAGAIN;
 }
 
 static int send_end(struct http_exchange *x, const struct http_head *trailers)
@@ -440,12 +486,9 @@ static int send_end(struct http_exchange *x, const struct http_head *trailers)
 	struct http_head out;
 	int r = 0;
 
-	if (!x->gathers && x->filter->n_secrets) {
-		r = send_rewritten(x, NULL, 0, true);
-		/* A placeholder and its value are equally long: Content-Length is true. */
-		assert(r < 0 || x->body_in == x->body_out);
-	}
-	if (r == 0 && trailers)
+	if (trailers && up->ops->room(up, x) < MIN(http_head_size(trailers), HTTP_SLICE / 2))
+		return -EAGAIN;
+	if (trailers)
 		r = http_heads_trailers(x, trailers, true, &out);
 	if (r == 0)
 		r = up->ops->end(up, x, trailers ? &out : NULL);
@@ -455,8 +498,6 @@ static int send_end(struct http_exchange *x, const struct http_head *trailers)
 
 enum http_flow http_request_end(struct http_exchange *x, const struct http_head *trailers)
 {
-	const struct http_side *up = x->filter->upstream;
-	size_t need = held(x) + (trailers ? http_head_size(trailers) : 0);
 	enum http_flow fl;
 	int r;
 
@@ -466,22 +507,19 @@ enum http_flow http_request_end(struct http_exchange *x, const struct http_head 
 		fl = forward(x, x->waiting_head, &x->waiting_framing);
 		if (fl != HTTP_FLOW_ON)
 			return fl;
-		need = 0;
-	} else if (x->sign_body) {
-		need = 0;
-		if (http_sign_send_body(x) < 0)
-			return HTTP_FLOW_ABORT;
-	} else if (need && up->ops->room(up, x) < MIN(need, HTTP_SLICE)) {
-		return HTTP_FLOW_WAIT;
 	}
-	if (x->sign_body && x->gathered.len)
+	r = send_rest(x);
+	if (r == 0)
+		r = send_end(x, trailers);
+	if (r == -EAGAIN)
 		return HTTP_FLOW_WAIT;
-	r = send_end(x, trailers);
 	if (r < 0)
 		return give_up_body(x, r);
 	free(x->waiting_head);
 	x->waiting_head = NULL;
 	buf_fini(&x->gathered);
+	buf_fini_wiped(&x->ready);
+	http_content_fini(&x->up_body);
 	x->request_done = true;
 	http_exchange_settle(x);
 	return HTTP_FLOW_ON;

@@ -232,6 +232,7 @@ void http_secret_report(struct http_exchange *x)
 		unsigned fresh = x->pending[i] & ~(unsigned)x->reported[i];
 
 		x->reported[i] |= x->pending[i];
+		x->filter->secret_used |= x->pending[i] != 0;
 		x->pending[i] = 0;
 		for (unsigned place = 1; fresh && place <= TLSPROXY_IN_BODY; place <<= 1) {
 			struct tlsproxy_secret_event e = {
@@ -402,14 +403,14 @@ static bool text_has(struct http_text t, const char *what)
 	return false;
 }
 
-void http_secret_body(struct http_exchange *x, const struct http_head *h)
+void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known)
 {
 	struct http_place *place = &x->body_place;
-	struct http_text coding = { 0 }, type = { 0 };
+	struct http_text type = { 0 };
 
 	*place = (struct http_place){ .x = x, .place = TLSPROXY_IN_BODY, .forms = FORM(SECRET_PLAIN) };
-	if (http_field_find(h, "Content-Encoding", &coding) && !http_text_ieq(coding, "identity"))
-		place->barred = "compressed body";
+	if (!known)
+		place->barred = "a content coding that cannot be read";
 	if (http_field_find(h, "Content-Type", &type)) {
 		if (text_has(type, "json"))
 			place->natural = SECRET_JSON;

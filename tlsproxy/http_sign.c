@@ -3,9 +3,9 @@
  * Signed requests in an exchange: found when the head is judged, verified and signed
  * anew when it goes out, with the body where that is part of what is signed.
  *
- * Such a body has to be known before the head is written: it is kept, up to a limit of
- * its own and one of the process, and goes out in pieces behind the head. Longer ones, and those that do
- * not tell their length, are refused with the reason.
+ * Such a body has to be known before the head is written: it is gathered, up to a limit
+ * of its own and one of the process. Longer ones, and those that do not tell their
+ * length, are refused with the reason.
  */
 #include "tlsproxy/sign.h"
 
@@ -71,6 +71,7 @@ static enum http_flow keep_body(struct http_exchange *x, const struct sign_plan 
 	x->sign_kept = (size_t)fr->length;
 	kept_bodies += x->sign_kept;
 	buf_init(&x->gathered, SIGN_BODY_MAX);
+	buf_init(&x->ready, SIGN_BODY_MAX);
 	return HTTP_FLOW_ON;
 }
 
@@ -119,56 +120,25 @@ int http_sign_verify(struct http_exchange *x, const struct http_head *h, struct 
 	return r;
 }
 
-int http_sign_head(struct http_exchange *x, const struct sign_plan *p, struct http_head *out,
-		   struct http_text body)
+/* The body as it goes out, where it is known before its head is. */
+static struct http_text known_body(const struct http_exchange *x)
+{
+	const struct buf *b = x->up_body.pipe ? &x->ready : &x->gathered;
+
+	if (!x->gathers || !b->len)
+		return (struct http_text){ "", 0 };
+	return (struct http_text){ (const char *)buf_at(b), b->len };
+}
+
+int http_sign_head(struct http_exchange *x, const struct sign_plan *p, struct http_head *out)
 {
 	const char *why = NULL;
-	int r = sign_apply(p, out, out->authority, body, time_real_ns() / NS_PER_S,
+	int r = sign_apply(p, out, out->authority, known_body(x), time_real_ns() / NS_PER_S,
 			   &x->filter->arena, &why);
 
 	if (r == -EPERM)
 		return http_secret_unsigned(x, p->secret, p->place, why);
 	if (r == 0)
 		x->pending[p->secret] |= (uint8_t)p->place;
-	return r;
-}
-
-/* ---- the body that was kept ------------------------------------------------------------------ */
-
-/* Its placeholders become values; the storage is wiped with the exchange. */
-int http_sign_rewrite_body(struct http_exchange *x)
-{
-	struct buf out = BUF_INIT(SIGN_BODY_MAX);
-	uint8_t *room;
-	int r = buf_reserve(&out, MAX(x->gathered.len, (size_t)1), &room);
-
-	if (r == 0)
-		r = secret_stream_feed(&x->request_body, buf_at(&x->gathered), x->gathered.len, &out);
-	if (r == 0)
-		r = secret_stream_end(&x->request_body, &out);
-	if (r < 0) {
-		buf_fini_wiped(&out);
-		return r;
-	}
-	buf_fini_wiped(&x->gathered);
-	x->gathered = out;
-	return 0;
-}
-
-int http_sign_send_body(struct http_exchange *x)
-{
-	struct http_side *up = x->filter->upstream;
-	int r = 0;
-
-	while (r == 0 && x->gathered.len) {
-		size_t n = MIN(MIN(up->ops->room(up, x), HTTP_SLICE), x->gathered.len);
-
-		if (n == 0)
-			return 0;
-		r = up->ops->body(up, x, buf_at(&x->gathered), n);
-		x->up += n;
-		explicit_bzero(buf_at(&x->gathered), n);
-		buf_consume(&x->gathered, n);
-	}
 	return r;
 }

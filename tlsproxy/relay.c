@@ -264,7 +264,7 @@ bool relay_step(struct session *s)
 	if (s->state == SESSION_RELAY)
 		moved |= relay_up(s);
 	before = waiting(s);
-	if (s->state == SESSION_RELAY && moved)
+	if (s->state == SESSION_RELAY && (moved || http_filter_busy(s->filter)))
 		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;

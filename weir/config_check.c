@@ -107,7 +107,10 @@ static int check_gateway(struct config_builder *b)
 	if (c->tls_intercept && !c->ca_out)
 		return file_missing(b, "TLS interception", OPTION_CA_OUT,
 				    "the machine must trust weir's certificates");
-	if (!c->tls_intercept && c->ca_out) {
+	if (c->trust_host_cas && !c->ca_out)
+		return file_missing(b, "--trust-host-cas", OPTION_CA_OUT,
+				    "the machine must be given the authorities");
+	if (!c->tls_intercept && !c->trust_host_cas && c->ca_out) {
 		conf_error_set(b->err, "--ca-out: nothing is intercepted; add --tls-intercept");
 		return -EINVAL;
 	}
@@ -140,7 +143,12 @@ static int check_distinct(struct config_builder *b)
 
 int config_check(struct config_builder *b)
 {
-	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
+	static const enum option tls_only[] = {
+		OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS,	     OPTION_NO_HTTP2,
+		OPTION_TLS_CA_CERT,	   OPTION_TLS_CA_HOURS,	     OPTION_TLS_NAME_CONSTRAINTS,
+		OPTION_TLS_NO_VERIFY,	   OPTION_TLS_NO_VERIFY_FOR, OPTION_TLS_UPSTREAM_CA_FOR,
+		OPTION_TLS_CLIENT_CERT,	   OPTION_TLS_PIN,
+	};
 	struct weir_config *c = b->c;
 	int r = 0;
 
@@ -168,7 +176,9 @@ int config_check(struct config_builder *b)
 				       option_name(tls_only[i]));
 			return -EINVAL;
 		}
-	r = check_distinct(b);
+	r = config_check_tls(b);
+	if (r == 0)
+		r = check_distinct(b);
 	if (r == 0 && b->command == CONFIG_GATEWAY)
 		r = check_gateway(b);
 	return r;

@@ -16,15 +16,13 @@
 #include "weir/proxy_secrets.h"
 #include "weir/record.h"
 #include "weir/secret_source.h"
+#include "weir/tls_setup.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-/* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
-#define CA_HOURS (7 * 24)
 
 struct proxy {
 	const struct weir_config *cfg;
@@ -515,11 +513,9 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	struct locked unknown = { 0 };
 	struct tlsproxy_config tc = {
 		.n_secrets = cfg->n_secrets,
-		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
-		.n_upstream_ca_files = cfg->n_upstream_cas,
 		.max_flows = cfg->max_connections,
-		.ca_hours = CA_HOURS,
 	};
+	struct tls_setup tls = { 0 };
 	char why[512] = "";
 	int r;
 
@@ -529,6 +525,8 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	r = proxy_secrets_open(&px->secrets, !spec->restarts, err);
 	keep_only_ours(spec);
 	px->secrets.vault.fd = spec->vault.fd;
+	if (r == 0)
+		r = tls_setup(cfg, &tc, &tls);
 	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
@@ -546,6 +544,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 				       *why ? why : strerror(-r));
 	}
 	proxy_secrets_unlist(list, &unknown);
+	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
 	return r;
 }

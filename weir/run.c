@@ -261,6 +261,7 @@ static void finish(struct run *r)
 	fd_close(r->life.gateway_end);
 	vault_free(&r->vault);
 	free(r->ca_pem);
+	free(r->host_cas);
 	audit_log_close(r->log);
 	free(r->audit_path);
 	loop_free(r->loop);

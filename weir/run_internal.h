@@ -147,6 +147,7 @@ struct run {
 	struct loop_task flush;
 	char **placeholders, **envp, **hidden;
 	char *ca_pem;
+	char *host_cas; /* --trust-host-cas: what is not in the sandbox's bundle anyway; NULL: off */
 	int capture;
 	struct run_port *ports; /* room for PUBLISH_MAX */
 	size_t n_ports;

@@ -198,8 +198,8 @@ static void died(struct run *r)
 	log_warn("the tlsproxy was %s; what it carried is reset", how);
 	run_policy_helper_gone(&r->proxy);
 	if (too_often(r)) {
-		run_fail(r, "the tlsproxy died %u times within a minute (%s); %s", r->life.deaths, how,
-			 r->subject->stopped);
+		run_fail(r, "the tlsproxy died %u times within a minute (%s); %s", r->life.deaths,
+			 how, r->subject->stopped);
 		return;
 	}
 	r->life.restarts++;
