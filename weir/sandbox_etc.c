@@ -81,6 +81,7 @@ static int install_trust(const struct sandbox_spec *spec, struct conf_error *err
 	tree = (struct guest_trust){ .root = "",
 				     .dir = SANDBOX_DIR,
 				     .ca_pem = spec->ca_pem,
+				     .roots = spec->host_cas,
 				     .home = variable(spec->envp, "HOME"),
 				     .java_home = variable(spec->envp, "JAVA_HOME"),
 				     .lay = sandbox_lay,
@@ -95,7 +96,7 @@ int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 
 	if (r == 0)
 		r = write_hosts(spec->hostname, spec->net, err);
-	if (r == 0 && spec->ca_pem)
+	if (r == 0 && (spec->ca_pem || spec->host_cas))
 		r = install_trust(spec, err);
 	return r;
 }
