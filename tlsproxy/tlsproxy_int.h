@@ -68,7 +68,7 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
 /* Read by one leg in one wake-up. Stops one busy flow from starving the others. */
 #define TLSPROXY_BUDGET ((size_t)256 << 10)
 /* HTTP/2 is offered once the filter reads it: what we cannot read we do not speak. */
-#define TLSPROXY_OFFER_H2 0
+#define TLSPROXY_OFFER_H2 1
 /* How long a guest may come back with a ticket, in seconds. Each is worth no more than
  * the certificate that it stands for, and nothing under another policy. */
 #define TLSPROXY_TICKET_S 3600

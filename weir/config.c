@@ -291,16 +291,21 @@ int weir_config_load(enum config_command command, int argc, char **argv, struct 
 	return 0;
 }
 
+void config_secret_fini(struct secret_config *s)
+{
+	free(s->env);
+	free(s->arg);
+	free(s->hosts);
+	sign_config_free(s->sign);
+	*s = (struct secret_config){ 0 };
+}
+
 void weir_config_free(struct weir_config *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->n_secrets; i++) {
-		free(c->secrets[i].env);
-		free(c->secrets[i].arg);
-		free(c->secrets[i].hosts);
-		sign_config_free(c->secrets[i].sign);
-	}
+	for (size_t i = 0; i < c->n_secrets; i++)
+		config_secret_fini(&c->secrets[i]);
 	config_tls_fini(c);
 	free(c->secrets);
 	free(c->dns_servers);

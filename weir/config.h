@@ -22,6 +22,7 @@ enum secret_source {
 	SECRET_FROM_FILE = 2,	 /* arg: path; one trailing newline is cut */
 	SECRET_FROM_FD = 3,	 /* arg: descriptor number, read to its end */
 	SECRET_FROM_COMMAND = 4, /* arg: run by /bin/sh -c, standard output, 30 s */
+	SECRET_FROM_CALLER = 5,	 /* weir ctl gave a descriptor; arg: "" */
 };
 
 /* How a secret signs requests (struct tlsproxy_sign); texts that were not given are NULL. */
@@ -42,6 +43,8 @@ struct secret_config {
 	unsigned places;
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign; /* NULL: the value is put in */
+	uint32_t refresh_s; /* command: run again so often; 0: never */
+	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
 };
 
 /* Which command a configuration is for: what is run differs, nothing else. */

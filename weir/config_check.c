@@ -27,6 +27,21 @@ static bool pattern_covers(const struct tlsproxy_host_pattern *b,
 	return name_in_suffix(&a->name, &b->name, false);
 }
 
+int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
+			      struct conf_error *err)
+{
+	for (size_t h = 0; h < s->n_hosts; h++)
+		for (size_t k = 0; k < c->n_tls_bypass; k++)
+			if (pattern_covers(&c->tls_bypass[k], &s->hosts[h])) {
+				conf_error_set(err,
+					       "could never be used for %s%s, whose TLS is bypassed",
+					       s->hosts[h].is_suffix ? "*." : "",
+					       s->hosts[h].name.s);
+				return -EINVAL;
+			}
+	return 0;
+}
+
 static int check_secret(struct config_builder *b, size_t i)
 {
 	const struct secret_config *s = &b->c->secrets[i];
@@ -38,15 +53,14 @@ static int check_secret(struct config_builder *b, size_t i)
 			b->secret_places[i]);
 		return -EINVAL;
 	}
-	for (size_t h = 0; h < s->n_hosts; h++)
-		for (size_t k = 0; k < b->c->n_tls_bypass; k++)
-			if (pattern_covers(&b->c->tls_bypass[k], &s->hosts[h])) {
-				conf_error_set(
-					b->err, "%s: could never be used for %s%s, whose TLS is bypassed; remove the bypass or the host",
-					b->secret_places[i], s->hosts[h].is_suffix ? "*." : "",
-					s->hosts[h].name.s);
-				return -EINVAL;
-			}
+	if (config_check_secret_hosts(b->c, s, b->err) < 0) {
+		char why[sizeof(b->err->text)];
+
+		memcpy(why, b->err->text, sizeof(why));
+		conf_error_set(b->err, "%s: %s; remove the bypass or the host", b->secret_places[i],
+			       why);
+		return -EINVAL;
+	}
 	return 0;
 }
 

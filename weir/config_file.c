@@ -189,6 +189,13 @@ static int read_source(struct config_builder *b, const struct conf *c, struct se
 
 	if (r < 0)
 		return r;
+	if (b->live_secret) {
+		if (text)
+			return conf_fail(c, b->err, "the value of a live secret comes beside it");
+		d->source = SECRET_FROM_CALLER;
+		d->arg = strdup("");
+		return d->arg ? 0 : -ENOMEM;
+	}
 	if (!text) {
 		d->source = SECRET_FROM_ENV;
 		d->arg = strndup(d->env, d->env_len);
@@ -248,7 +255,7 @@ static int read_secret_lists(struct config_builder *b, const struct conf *c, str
 	return r;
 }
 
-static int read_secret(struct config_builder *b, const struct conf *c)
+int config_read_secret(struct config_builder *b, const struct conf *c)
 {
 	static const char *const keys[] = { "env", "from", "hosts", "at", "on_violation", "sign" };
 	struct conf sign = conf_member(c, "sign");
@@ -295,7 +302,7 @@ static int read_secrets(struct config_builder *b, const struct conf *list)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct conf e = conf_element(list, i);
 
-		r = read_secret(b, &e);
+		r = config_read_secret(b, &e);
 	}
 	return r;
 }

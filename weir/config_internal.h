@@ -159,6 +159,7 @@ struct config_builder {
 	struct policy *policy; /* of the file */
 	char *floor;	       /* path in the file */
 	enum tlsproxy_violation on_violation;
+	bool live_secret; /* its value comes beside it, from a descriptor */
 	char **secret_places; /* beside c->secrets: where each came from */
 	struct conf_error *err;
 };
@@ -248,6 +249,14 @@ must_check int secret_draft_place(struct config_builder *b, const struct where *
 				  size_t len, struct secret_draft *d);
 must_check int config_add_secret(struct config_builder *b, const struct where *w,
 				 struct secret_draft *d);
+/* NULL: no place has this bit. */
+const char *config_place_name(unsigned bit);
+/* One element of the section "secrets". */
+must_check int config_read_secret(struct config_builder *b, const struct conf *c);
+/* -EINVAL: a host whose TLS is bypassed, so that the value could never be put in. */
+must_check int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
+					 struct conf_error *err);
+void config_secret_fini(struct secret_config *s);
 void secret_draft_fini(struct secret_draft *d);
 /* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
 must_check int config_secret_flag(struct config_builder *b, const char *text);

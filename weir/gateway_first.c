@@ -269,6 +269,18 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 	return true;
 }
 
+/* Prior knowledge: its streams name hosts of their own, which only their reader sees. */
+static void learned_h2c(struct flow *f)
+{
+	if (f->early) {
+		f->proxy_tls = false;
+		f->name_from = "http";
+		judge_early(f, NULL, true);
+	} else {
+		read_plain(f);
+	}
+}
+
 /* RFC 8446 5.1: content types 20 to 24; a server may skip an alert before the hello. */
 static bool is_tls_record(uint8_t first_byte)
 {
@@ -351,11 +363,7 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		refuse_unread(f, "a TLS handshake that cannot be read");
 		break;
 	case TLSPROXY_SNIFF_H2C:
-		/* Its streams name hosts of their own. */
-		if (!f->early && f->name_rests)
-			refuse_unread(f, "HTTP/2 without TLS cannot be read");
-		else
-			pass_unread(f, "HTTP/2 without TLS cannot be read");
+		learned_h2c(f);
 		break;
 	case TLSPROXY_SNIFF_OTHER:
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");

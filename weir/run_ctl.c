@@ -29,6 +29,7 @@ static void close_client(struct ctl_client *c)
 	c->fd = -1;
 	run_policy_forget(c->run, c);
 	run_ports_forget(c->run, c);
+	run_secrets_forget(c->run, c);
 }
 
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd)
@@ -173,6 +174,18 @@ static void do_ca(struct run *r, struct ctl_client *c, const json_t *request, in
 		run_ctl_reply(c, json_pack("{s:b}", "ok", 1), out);
 }
 
+static void do_secret(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	run_secrets_change(r, c, request, fd);
+}
+
+static void do_secrets(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_secrets_list(r, c);
+}
+
 static void dispatch(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	static const struct {
@@ -188,6 +201,8 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 		{ "ports.show", do_ports },
 		{ "rate.set", do_rate },
 		{ "ca.show", do_ca },
+		{ "secret.change", do_secret },
+		{ "secret.list", do_secrets },
 	};
 	const char *verb = json_string_value(json_object_get(request, "verb"));
 
