@@ -10,7 +10,8 @@ packages_demo="bind9-dnsutils procps busybox traceroute"
 packages_test="python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
 	iputils-ping iputils-tracepath traceroute busybox isc-dhcp-client microsocks openssl procps clang clang-format
 	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod node-ws zstd brotli
-	python3-httpx python3-h2 python3-aiohttp python3-websockets python3-grpcio python3-pip"
+	python3-httpx python3-h2 python3-aiohttp python3-websockets python3-grpcio python3-pip
+	nginx-light nghttp2-proxy"
 # Large clients, PROGRAM:PACKAGE. Tests that need one are skipped where it cannot be had.
 packages_clients='javac:default-jdk-headless go:golang-go chromium:chromium npm:npm'
 packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'

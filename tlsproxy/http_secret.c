@@ -18,7 +18,7 @@
 #include <strings.h>
 
 #define MARK_VIOLATED 0x80 /* in reported: a passthrough was put on the record */
-#define FORM(f) (1u << (f))
+#define FORM(x) (1u << (x))
 
 /*
  * Fields that servers and intermediaries repeat, log or forward to others:
@@ -84,32 +84,32 @@ static bool field_is_barred(struct http_text name)
 	return false;
 }
 
-void http_secret_begin(struct http_filter *f)
+void http_secret_begin(struct http_exchange *x)
 {
-	const char *m = f->current->method;
+	const char *m = x->method;
 
-	http_secret_forget(f);
-	if (f->n_secrets)
-		memset(f->reported, 0, f->n_secrets);
-	f->request_barred = NULL;
-	f->secret_host = false;
-	for (size_t i = 0; f->cfg.tls && i < f->n_secrets; i++)
-		f->secret_host |=
-			secret_host_allowed(&f->cfg.secrets->secrets[i], &f->current->authority);
-	if (!f->cfg.tls)
-		f->request_barred = "plain http";
-	else if (f->cfg.unverified)
-		f->request_barred = "upstream is not verified";
+	http_secret_forget(x);
+	if (x->filter->n_secrets)
+		memset(x->reported, 0, x->filter->n_secrets);
+	x->request_barred = NULL;
+	x->secret_host = false;
+	for (size_t i = 0; x->filter->cfg.tls && i < x->filter->n_secrets; i++)
+		x->secret_host |=
+			secret_host_allowed(&x->filter->cfg.secrets->secrets[i], &x->authority);
+	if (!x->filter->cfg.tls)
+		x->request_barred = "plain http";
+	else if (x->filter->cfg.unverified)
+		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
-		f->request_barred = "TRACE";
+		x->request_barred = "TRACE";
 	else if (str_eq(m, "OPTIONS"))
-		f->request_barred = "OPTIONS";
+		x->request_barred = "OPTIONS";
 }
 
-void http_secret_forget(struct http_filter *f)
+void http_secret_forget(struct http_exchange *x)
 {
-	if (f->n_secrets)
-		memset(f->pending, 0, f->n_secrets);
+	if (x->filter->n_secrets)
+		memset(x->pending, 0, x->filter->n_secrets);
 }
 
 /* ---- decisions --------------------------------------------------------------------------- */
@@ -124,12 +124,12 @@ static bool fits_unescaped(const struct secret *s, enum secret_form natural)
 }
 
 /* NULL: it may be put in. */
-static const char *why_not(const struct http_filter *f, const struct secret *s,
+static const char *why_not(const struct http_exchange *x, const struct secret *s,
 			   const struct http_place *place, enum secret_form form)
 {
-	if (f->request_barred)
-		return f->request_barred;
-	if (!secret_host_allowed(s, &f->current->authority))
+	if (x->request_barred)
+		return x->request_barred;
+	if (!secret_host_allowed(s, &x->authority))
 		return "host not allowed";
 	if (place->barred)
 		return place->barred;
@@ -142,19 +142,20 @@ static const char *why_not(const struct http_filter *f, const struct secret *s,
 	return NULL;
 }
 
-static void emit(const struct http_filter *f, const struct secret *s, struct tlsproxy_secret_event *e)
+static void emit(const struct http_exchange *x, const struct secret *s,
+		 struct tlsproxy_secret_event *e)
 {
-	const struct authority *a = &f->current->authority;
+	const struct authority *a = &x->authority;
 	char addr[IP_STRLEN];
 
-	if (!f->cfg.ops->secret_event)
+	if (!x->filter->cfg.ops->secret_event)
 		return;
-	e->flow = f->cfg.flow;
+	e->flow = x->filter->cfg.flow;
 	e->env = s->env;
 	e->action = s->on_violation;
-	e->method = f->current->method;
+	e->method = x->method;
 	snprintf(e->host, sizeof(e->host), "%s", a->is_addr ? ip_format(&a->addr, addr) : a->name.s);
-	f->cfg.ops->secret_event(f->cfg.ctx, e);
+	x->filter->cfg.ops->secret_event(x->filter->cfg.ctx, e);
 }
 
 static const char *place_text(enum tlsproxy_place place)
@@ -166,10 +167,10 @@ static const char *place_text(enum tlsproxy_place place)
 					    : "header";
 }
 
-static enum secret_verdict violated(struct http_filter *f, const struct http_place *place,
+static enum secret_verdict violated(struct http_exchange *x, const struct http_place *place,
 				    const struct secret_hit *hit, const char *detail)
 {
-	const struct secret *s = &f->cfg.secrets->secrets[hit->secret];
+	const struct secret *s = &x->filter->cfg.secrets->secrets[hit->secret];
 	struct tlsproxy_secret_event e = {
 		.violation = true,
 		.place = place->place,
@@ -179,46 +180,47 @@ static enum secret_verdict violated(struct http_filter *f, const struct http_pla
 	};
 
 	if (s->on_violation == TLSPROXY_PASSTHROUGH) {
-		if (!(f->reported[hit->secret] & MARK_VIOLATED))
-			emit(f, s, &e);
-		f->reported[hit->secret] |= MARK_VIOLATED;
+		if (!(x->reported[hit->secret] & MARK_VIOLATED))
+			emit(x, s, &e);
+		x->reported[hit->secret] |= MARK_VIOLATED;
 		return SECRET_LEAVE;
 	}
-	f->cfg.ops->new_denial_id(f->cfg.ctx, f->violation_id);
-	e.denial_id = f->violation_id;
-	snprintf(f->violation_text, sizeof(f->violation_text),
+	x->filter->cfg.ops->new_denial_id(x->filter->cfg.ctx, x->violation_id);
+	e.denial_id = x->violation_id;
+	snprintf(x->violation_text, sizeof(x->violation_text),
 		 "a secret where it may not be: %.64s in the %s: %s", s->env,
 		 place_text(place->place), detail);
 	if (s->on_violation != TLSPROXY_BLOCK)
-		emit(f, s, &e);
-	if (s->on_violation == TLSPROXY_BLOCK_AND_TERMINATE && f->cfg.ops->terminate)
-		f->cfg.ops->terminate(f->cfg.ctx, s->env);
+		emit(x, s, &e);
+	if (s->on_violation == TLSPROXY_BLOCK_AND_TERMINATE && x->filter->cfg.ops->terminate)
+		x->filter->cfg.ops->terminate(x->filter->cfg.ctx, s->env);
 	return SECRET_STOP;
 }
 
 static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
 {
 	const struct http_place *place = ctx;
-	struct http_filter *f = place->filter;
-	const struct secret *s = &f->cfg.secrets->secrets[hit->secret];
+	struct http_exchange *x = place->x;
+	const struct secret *s = &x->filter->cfg.secrets->secrets[hit->secret];
 	const char *detail;
 
 	if (place->skip_base64 && hit->form == SECRET_BASE64)
 		return SECRET_LEAVE;
-	detail = why_not(f, s, place, hit->form);
+	detail = why_not(x, s, place, hit->form);
 	if (detail)
-		return violated(f, place, hit, detail);
-	f->pending[hit->secret] |= (uint8_t)place->place;
+		return violated(x, place, hit, detail);
+	x->pending[hit->secret] |= (uint8_t)place->place;
 	return !s->shaped && place->grows ? SECRET_PUT_ESCAPED : SECRET_PUT;
 }
 
-void http_secret_report(struct http_filter *f)
+void http_secret_report(struct http_exchange *x)
 {
-	for (size_t i = 0; i < f->n_secrets; i++) {
-		unsigned fresh = f->pending[i] & ~(unsigned)f->reported[i];
+	for (size_t i = 0; i < x->filter->n_secrets; i++) {
+		unsigned fresh = x->pending[i] & ~(unsigned)x->reported[i];
 
-		f->reported[i] |= f->pending[i];
-		f->pending[i] = 0;
+		x->reported[i] |= x->pending[i];
+		x->filter->secret_used |= x->pending[i] != 0;
+		x->pending[i] = 0;
 		for (unsigned place = 1; fresh && place <= TLSPROXY_IN_BODY; place <<= 1) {
 			struct tlsproxy_secret_event e = {
 				.place = (enum tlsproxy_place)place,
@@ -227,7 +229,7 @@ void http_secret_report(struct http_filter *f)
 			};
 
 			if (fresh & place)
-				emit(f, &f->cfg.secrets->secrets[i], &e);
+				emit(x, &x->filter->cfg.secrets->secrets[i], &e);
 		}
 	}
 }
@@ -235,51 +237,51 @@ void http_secret_report(struct http_filter *f)
 /* ---- texts of a head --------------------------------------------------------------------------- */
 
 /* Could any secret go in there: else nothing is held back. */
-static bool may_replace(const struct http_filter *f, const struct http_place *place)
+static bool may_replace(const struct http_exchange *x, const struct http_place *place)
 {
-	if (f->request_barred || place->barred)
+	if (x->request_barred || place->barred)
 		return false;
-	for (size_t i = 0; i < f->n_secrets; i++)
-		if ((f->cfg.secrets->secrets[i].places & place->place) &&
-		    secret_host_allowed(&f->cfg.secrets->secrets[i], &f->current->authority))
+	for (size_t i = 0; i < x->filter->n_secrets; i++)
+		if ((x->filter->cfg.secrets->secrets[i].places & place->place) &&
+		    secret_host_allowed(&x->filter->cfg.secrets->secrets[i], &x->authority))
 			return true;
 	return false;
 }
 
-static int filter_text(struct http_filter *f, struct http_text t, struct http_place *place,
+static int filter_text(struct http_exchange *x, struct http_text t, struct http_place *place,
 		       struct buf *out)
 {
 	struct secret_stream s;
 	int r;
 
-	place->filter = f;
-	if (!f->n_secrets)
+	place->x = x;
+	if (!x->filter->n_secrets)
 		return out ? buf_append(out, t.s, t.len) : 0;
-	secret_stream_out(&s, f->cfg.secrets, out && may_replace(f, place), decide, place);
+	secret_stream_out(&s, x->filter->cfg.secrets, out && may_replace(x, place), decide, place);
 	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
 	return r < 0 ? r : secret_stream_end(&s, out);
 }
 
-int http_secret_scan(struct http_filter *f, struct http_text t, const char *barred)
+int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred)
 {
 	struct http_place place = { .place = TLSPROXY_IN_HEADER, .barred = barred };
 
-	return filter_text(f, t, &place, NULL);
+	return filter_text(x, t, &place, NULL);
 }
 
-int http_secret_scrub(struct http_filter *f, struct http_text t, struct buf *out)
+int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out)
 {
 	struct secret_stream s;
 	int r;
 
-	if (!f->n_secrets)
+	if (!x->filter->n_secrets)
 		return buf_append(out, t.s, t.len);
-	secret_stream_back(&s, f->cfg.secrets);
+	secret_stream_back(&s, x->filter->cfg.secrets);
 	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
 	return r < 0 ? r : secret_stream_end(&s, out);
 }
 
-int http_secret_target(struct http_filter *f, struct http_text target, struct buf *out)
+int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out)
 {
 	struct http_place path = { .place = TLSPROXY_IN_PATH,
 				   .forms = FORM(SECRET_PLAIN) | FORM(SECRET_PERCENT),
@@ -287,7 +289,7 @@ int http_secret_target(struct http_filter *f, struct http_text target, struct bu
 	struct http_place query = path;
 	const char *mark = memchr(target.s, '?', target.len);
 	struct http_text part = { target.s, mark ? (size_t)(mark - target.s) : target.len };
-	int r = filter_text(f, part, &path, out);
+	int r = filter_text(x, part, &path, out);
 
 	if (r < 0 || !mark)
 		return r;
@@ -296,7 +298,7 @@ int http_secret_target(struct http_filter *f, struct http_text target, struct bu
 		return r;
 	query.place = TLSPROXY_IN_QUERY;
 	part = (struct http_text){ mark + 1, target.len - part.len - 1 };
-	return filter_text(f, part, &query, out);
+	return filter_text(x, part, &query, out);
 }
 
 /* The credentials of "Basic token68", or false. */
@@ -317,7 +319,7 @@ static bool basic_token(const struct http_field *fld, struct http_text *ret)
 }
 
 /* Decoded, replaced, encoded again: 1 when written, 0 when there was nothing to replace. */
-static int basic_replace(struct http_filter *f, struct http_text token, const uint8_t *plain,
+static int basic_replace(struct http_exchange *x, struct http_text token, const uint8_t *plain,
 			 size_t len, struct buf *out)
 {
 	struct http_place place = { .place = TLSPROXY_IN_BASIC, .forms = FORM(SECRET_PLAIN) };
@@ -328,7 +330,7 @@ static int basic_replace(struct http_filter *f, struct http_text token, const ui
 	/* All storage at once: growing would leave copies of a value behind. */
 	r = buf_reserve(&filled, len + 1, &dst);
 	if (r == 0)
-		r = filter_text(f, (struct http_text){ (const char *)plain, len }, &place, &filled);
+		r = filter_text(x, (struct http_text){ (const char *)plain, len }, &place, &filled);
 	if (r == 0 && memcmp(buf_at(&filled), plain, len) != 0) {
 		assert(filled.len == len);
 		r = buf_append_str(out, "Basic ");
@@ -343,8 +345,8 @@ static int basic_replace(struct http_filter *f, struct http_text token, const ui
 	return r;
 }
 
-static int basic_field(struct http_filter *f, const struct http_field *fld, struct http_text token,
-		       struct buf *out)
+static int basic_field(struct http_exchange *x, const struct http_field *fld,
+		       struct http_text token, struct buf *out)
 {
 	struct http_place raw = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
 	cleanup_free uint8_t *plain = malloc(token.len + 3);
@@ -354,25 +356,25 @@ static int basic_field(struct http_filter *f, const struct http_field *fld, stru
 	if (!plain)
 		return -ENOMEM;
 	if (secret_base64_decode(token.s, token.len, plain, &len) == 0) {
-		r = basic_replace(f, token, plain, len, out);
+		r = basic_replace(x, token, plain, len, out);
 		raw.skip_base64 = true;
 	}
 	if (r != 0)
 		return MIN(r, 0);
-	return filter_text(f, fld->value, &raw, out);
+	return filter_text(x, fld->value, &raw, out);
 }
 
-int http_secret_field(struct http_filter *f, const struct http_field *fld, struct buf *out)
+int http_secret_field(struct http_exchange *x, const struct http_field *fld, struct buf *out)
 {
 	struct http_place place = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
 	struct http_text token;
 	int r;
 
-	if (f->n_secrets && basic_token(fld, &token))
-		return basic_field(f, fld, token, out);
+	if (x->filter->n_secrets && basic_token(fld, &token))
+		return basic_field(x, fld, token, out);
 	if (field_is_barred(fld->name))
 		place.barred = "field not allowed";
-	r = filter_text(f, fld->value, &place, out);
+	r = filter_text(x, fld->value, &place, out);
 	return r;
 }
 
@@ -388,16 +390,14 @@ static bool text_has(struct http_text t, const char *what)
 	return false;
 }
 
-void http_secret_body(struct http_filter *f, const struct http_head *h)
+void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known)
 {
-	struct http_place *place = &f->body_place;
-	struct http_text coding = { 0 }, type = { 0 };
+	struct http_place *place = &x->body_place;
+	struct http_text type = { 0 };
 
-	*place = (struct http_place){ .filter = f,
-				      .place = TLSPROXY_IN_BODY,
-				      .forms = FORM(SECRET_PLAIN) };
-	if (http_field_find(h, "Content-Encoding", &coding) && !http_text_ieq(coding, "identity"))
-		place->barred = "compressed body";
+	*place = (struct http_place){ .x = x, .place = TLSPROXY_IN_BODY, .forms = FORM(SECRET_PLAIN) };
+	if (!known)
+		place->barred = "a content coding that cannot be read";
 	if (http_field_find(h, "Content-Type", &type)) {
 		if (text_has(type, "json"))
 			place->natural = SECRET_JSON;
@@ -405,18 +405,18 @@ void http_secret_body(struct http_filter *f, const struct http_head *h)
 			place->natural = SECRET_PERCENT;
 		place->forms |= FORM(place->natural);
 	}
-	if (f->n_secrets)
-		secret_stream_out(&f->request_body, f->cfg.secrets, may_replace(f, place), decide,
-				  place);
+	if (x->filter->n_secrets)
+		secret_stream_out(&x->request_body, x->filter->cfg.secrets, may_replace(x, place),
+				  decide, place);
 }
 
-void http_secret_tunnel(struct http_filter *f)
+void http_secret_tunnel(struct http_exchange *x)
 {
-	f->body_place = (struct http_place){ .filter = f,
+	x->body_place = (struct http_place){ .x = x,
 					     .place = TLSPROXY_IN_BODY,
 					     .barred = "upgraded connection" };
-	if (f->n_secrets)
-		secret_stream_out(&f->tunnel, f->cfg.secrets, false, decide, &f->body_place);
-	if (f->n_secrets)
-		secret_stream_back(&f->tunnel_back, f->cfg.secrets);
+	if (!x->filter->n_secrets)
+		return;
+	secret_stream_out(&x->tunnel->up, x->filter->cfg.secrets, false, decide, &x->body_place);
+	secret_stream_back(&x->tunnel->down, x->filter->cfg.secrets);
 }

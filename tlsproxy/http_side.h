@@ -13,6 +13,10 @@
  * other side as a head, pieces of body, and an end. So guest and upstream may speak
  * different protocols, and no decision is written twice.
  *
+ * An exchange may end in any call below that gets it, but http_request_head() and
+ * http_request_bad() of one whose response has not begun: after REFUSED, an end, fail
+ * or cancel it is a side's no more. Before it is freed each side is told (forget).
+ *
  * Nothing waits in an exchange but a short body that is gathered before its head
  * goes out. A receiver tells how much it takes (room), a sender is told what was
  * taken (taken): HTTP/1 stops reading, HTTP/2 gives no window.
@@ -32,7 +36,7 @@ struct http_side;
 enum http_flow {
 	HTTP_FLOW_ON = 0,
 	HTTP_FLOW_WAIT = 1,    /* not now, and nothing was taken: again when pumped */
-	HTTP_FLOW_REFUSED = 2, /* the exchange is answered here: drop what is left of its body */
+	HTTP_FLOW_REFUSED = 2, /* answered here, or over: drop what is left of its body */
 	HTTP_FLOW_ABORT = 3,   /* out of memory, or the whole connection is over */
 };
 
@@ -56,7 +60,8 @@ struct http_side_ops {
 	/* ---- messages out: requests on the upstream side, responses on the guest's ---- */
 	/*
 	 * May a new head be written now? The upstream side: another request may be
-	 * opened. The guest's: it is this exchange's turn.
+	 * opened. The guest's: it is this exchange's turn. In either case there is room
+	 * for a head of x->head_size bytes, or nothing waits to be written.
 	 */
 	bool (*ready)(const struct http_side *s, const struct http_exchange *x);
 	/*
@@ -75,7 +80,10 @@ struct http_side_ops {
 	int (*body)(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n);
 	/* trailers NULL: none. */
 	int (*end)(struct http_side *s, struct http_exchange *x, const struct http_head *trailers);
-	/* The message cannot be completed: a stream is reset, an HTTP/1 connection cut. */
+	/*
+	 * The message cannot be completed, or its answer is not wanted: a stream is reset, an
+	 * HTTP/1 connection is given up (upstream) or cut (guest).
+	 */
 	void (*reset)(struct http_side *s, struct http_exchange *x);
 
 	/* ---- messages in ---- */
@@ -102,6 +110,13 @@ void http_exchange_set_guest(struct http_exchange *x, void *stream);
 void *http_exchange_guest(const struct http_exchange *x);
 void http_exchange_set_upstream(struct http_exchange *x, void *stream);
 void *http_exchange_upstream(const struct http_exchange *x);
+
+/* RFC 9113 7: not processed at all, may be sent again. */
+#define HTTP2_REFUSED_STREAM 7
+
+/* The code (RFC 9113 7) with which one side's stream was reset, for the other's; 0: none was. */
+void http_exchange_set_code(struct http_exchange *x, uint32_t code);
+uint32_t http_exchange_code(const struct http_exchange *x);
 
 /* ---- called by the guest side ------------------------------------------------------ */
 
@@ -138,5 +153,13 @@ must_check enum http_flow http_response_end(struct http_exchange *x,
  * the request was processed upstream (REFUSED_STREAM, GOAWAY), the guest may send it again.
  */
 void http_response_fail(struct http_exchange *x, const char *token, const char *why, bool retry);
+/*
+ * The upstream takes no more requests (GOAWAY): those that wait fail with retry, and the
+ * guest is told to open another connection.
+ */
+void http_upstream_leaves(struct http_filter *f);
+/* It takes extended CONNECT (RFC 8441 3), so the guest may be offered it. */
+void http_upstream_connects(struct http_filter *f);
+void http2_guest_offer_connect(struct http_side *s);
 
 #endif

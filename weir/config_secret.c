@@ -21,6 +21,14 @@ static const struct {
 	{ "body", TLSPROXY_IN_BODY },
 };
 
+const char *config_place_name(unsigned bit)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (places[i].bit == bit)
+			return places[i].name;
+	return NULL;
+}
+
 static const struct {
 	const char *name;
 	enum tlsproxy_violation action;
@@ -239,6 +247,8 @@ int config_check_source(struct config_builder *b, const struct where *w, enum se
 		return check_file(b, w, arg);
 	case SECRET_FROM_FD:
 		return check_fd(b, w, arg);
+	case SECRET_FROM_CALLER:
+		return 0;
 	case SECRET_FROM_COMMAND:
 		return arg[strspn(arg, " \t")] ? 0 : where_fail(w, b->err, "the command is empty");
 	}

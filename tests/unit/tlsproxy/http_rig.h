@@ -169,7 +169,7 @@ static inline bool rig_feed(struct rig *g, bool from_guest, const void *bytes, s
 		if (from_guest)
 			g->state = http_from_guest(g->filter, p, piece, &used, &g->up, &g->guest);
 		else
-			g->state = http_from_upstream(g->filter, p, piece, &used, &g->guest);
+			g->state = http_from_upstream(g->filter, p, piece, &used, &g->up, &g->guest);
 		if (used > piece)
 			abort();
 		p += used;

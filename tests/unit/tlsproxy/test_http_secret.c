@@ -305,8 +305,8 @@ static const struct {
 	  NULL, "encoding=base64" },
 	{ "hex", ALL, 0, HEAD("GET /{hex}"), NULL, "encoding=hex" },
 	{ "HEX in a body", ALL, CHUNKED, HEAD("POST /"), "{HEX}", "encoding=hex" },
-	{ "compressed body", ALL, 0, HEAD("POST /") "Content-Encoding: gzip\r\n", "{P}",
-	  "compressed body" },
+	{ "unknown content coding", ALL, 0, HEAD("POST /") "Content-Encoding: exi\r\n", "{P}",
+	  "a content coding that cannot be read" },
 };
 
 static void run_violation(size_t i, enum tlsproxy_violation action, uint32_t cut)

@@ -100,14 +100,14 @@ static void test_terms(void **state)
 		struct upstream_terms terms;
 
 		snprintf(id.text, sizeof(id.text), "%s", t[i].id);
-		terms = trust_terms(&rig.tp->trust, &id);
+		terms = upstream_terms_of(&rig.tp->trust, &id);
 		if (terms.verify != t[i].verify || terms.n_pins != t[i].n_pins)
 			fail_msg("%s: %d, %zu", t[i].id, terms.verify, terms.n_pins);
 	}
 	identity_from_addr(&addr, &(struct ip_addr){ 4, { 192, 0, 2, 1 } });
 	identity_from_addr(&other, &(struct ip_addr){ 4, { 192, 0, 2, 2 } });
-	assert_false(trust_terms(&rig.tp->trust, &addr).verify);
-	assert_true(trust_terms(&rig.tp->trust, &other).verify);
+	assert_false(upstream_terms_of(&rig.tp->trust, &addr).verify);
+	assert_true(upstream_terms_of(&rig.tp->trust, &other).verify);
 	rig_down(&rig);
 }
 
