@@ -75,8 +75,9 @@ static int read_times(struct config_builder *b, const struct conf *c, struct sec
 		return conf_fail(&ttl, b->err,
 				 "the value would end and no other come: give \"refresh\" as well");
 	if (d->ttl_s && d->ttl_s <= d->refresh_s)
-		return conf_fail(&ttl, b->err,
-				 "a value has to be good for longer than until it is asked for again");
+		return conf_fail(
+			&ttl, b->err,
+			"a value has to be good for longer than until it is asked for again");
 	return 0;
 }
 

@@ -117,7 +117,7 @@ struct proxy_life {
 
 /* A change of a secret that somebody asked for. */
 struct secret_ask {
-	int32_t number; /* 0: none is under way */
+	int32_t number;		   /* 0: none is under way */
 	struct ctl_client *client; /* NULL: it left */
 	uid_t uid;
 	struct secret_change change;

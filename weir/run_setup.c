@@ -274,7 +274,10 @@ int run_secret_paths(const struct weir_config *cfg, char ***ret)
 
 		if (cfg->secrets[i].source != SECRET_FROM_FILE)
 			continue;
-		if (asprintf(&text, "%s%s%s", arg[0] == '/' ? "" : cwd ? cwd : "",
+		if (asprintf(&text, "%s%s%s",
+			     arg[0] == '/' ? ""
+			     : cwd	   ? cwd
+					   : "",
 			     arg[0] == '/' ? "" : "/", arg) < 0)
 			text = NULL;
 		r = strv_add(&s, text);
