@@ -112,19 +112,40 @@ void http_secret_forget(struct http_filter *f)
 
 /* ---- decisions --------------------------------------------------------------------------- */
 
-static bool fits_unescaped(const struct secret *s, enum secret_form natural)
+/* Does its placeholder hold what a client may escape: then one that stands plain was left so. */
+static bool shows_escaping(const struct secret *s)
 {
-	if (natural == SECRET_PERCENT)
-		return secret_encode_percent(0, s->value, s->len, NULL) == s->len;
-	if (natural == SECRET_JSON)
-		return secret_encode_json(0, s->value, s->len, NULL) == s->len;
-	return true;
+	return secret_encode_percent(0, (const uint8_t *)s->placeholder, s->placeholder_len, NULL) !=
+	       s->placeholder_len;
+}
+
+/* How a value is written where the placeholder stood in this form. */
+static enum secret_escape escape_for(const struct secret *s, const struct http_place *place,
+				     enum secret_form form)
+{
+	bool raw = form == SECRET_PLAIN && shows_escaping(s);
+
+	if (place->place == TLSPROXY_IN_PATH)
+		return raw ? SECRET_IN_PATH : SECRET_ALL_PERCENT;
+	if (place->place == TLSPROXY_IN_QUERY)
+		return raw ? SECRET_IN_QUERY : SECRET_ALL_PERCENT;
+	if (place->natural == SECRET_PERCENT)
+		return SECRET_ALL_PERCENT;
+	return place->natural == SECRET_JSON ? SECRET_IN_JSON : SECRET_RAW;
+}
+
+static bool keeps_length(const struct secret *s, const struct http_place *place,
+			 const struct secret_hit *hit)
+{
+	return secret_escape(escape_for(s, place, hit->form), s->value, s->len, NULL) == hit->len;
 }
 
 /* NULL: it may be put in. */
 static const char *why_not(const struct http_filter *f, const struct secret *s,
-			   const struct http_place *place, enum secret_form form)
+			   const struct http_place *place, const struct secret_hit *hit)
 {
+	if (s->removed)
+		return "removed";
 	if (f->request_barred)
 		return f->request_barred;
 	if (!secret_host_allowed(s, &f->current->authority))
@@ -133,9 +154,9 @@ static const char *why_not(const struct http_filter *f, const struct secret *s,
 		return place->barred;
 	if (!(s->places & place->place))
 		return "place not allowed";
-	if (!(place->forms & FORM(form)))
+	if (!(place->forms & FORM(hit->form)))
 		return "encoded";
-	if (!s->shaped && !place->grows && !fits_unescaped(s, place->natural))
+	if (!place->grows && !keeps_length(s, place, hit))
 		return "the value cannot be written into this body without changing its length";
 	return NULL;
 }
@@ -194,7 +215,7 @@ static enum secret_verdict violated(struct http_filter *f, const struct http_pla
 	return SECRET_STOP;
 }
 
-static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
+static enum secret_verdict decide(void *ctx, struct secret_hit *hit)
 {
 	const struct http_place *place = ctx;
 	struct http_filter *f = place->filter;
@@ -203,11 +224,12 @@ static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
 
 	if (place->skip_base64 && hit->form == SECRET_BASE64)
 		return SECRET_LEAVE;
-	detail = why_not(f, s, place, hit->form);
+	detail = why_not(f, s, place, hit);
 	if (detail)
 		return violated(f, place, hit, detail);
 	f->pending[hit->secret] |= (uint8_t)place->place;
-	return !s->shaped && place->grows ? SECRET_PUT_ESCAPED : SECRET_PUT;
+	hit->escape = escape_for(s, place, hit->form);
+	return SECRET_PUT;
 }
 
 void http_secret_report(struct http_filter *f)
@@ -315,25 +337,28 @@ static bool basic_token(const struct http_field *fld, struct http_text *ret)
 }
 
 /* Decoded, replaced, encoded again: 1 when written, 0 when there was nothing to replace. */
-static int basic_replace(struct http_filter *f, struct http_text token, const uint8_t *plain,
-			 size_t len, struct buf *out)
+static int basic_replace(struct http_filter *f, const uint8_t *plain, size_t len, struct buf *out)
 {
-	struct http_place place = { .place = TLSPROXY_IN_BASIC, .forms = FORM(SECRET_PLAIN) };
-	struct buf filled = BUF_INIT(len + 1);
+	struct http_place place = { .place = TLSPROXY_IN_BASIC,
+				    .forms = FORM(SECRET_PLAIN),
+				    .grows = true };
+	/* Two placeholders, one for each side of the colon, and no more. */
+	size_t most = len + 2 * TLSPROXY_SECRET_MAX;
+	struct buf filled = BUF_INIT(most);
 	uint8_t *dst;
 	int r;
 
 	/* All storage at once: growing would leave copies of a value behind. */
-	r = buf_reserve(&filled, len + 1, &dst);
+	r = buf_reserve(&filled, most, &dst);
 	if (r == 0)
 		r = filter_text(f, (struct http_text){ (const char *)plain, len }, &place, &filled);
-	if (r == 0 && memcmp(buf_at(&filled), plain, len) != 0) {
-		assert(filled.len == len);
+	if (r == 0 && (filled.len != len || memcmp(buf_at(&filled), plain, len) != 0)) {
 		r = buf_append_str(out, "Basic ");
 		if (r == 0)
-			r = buf_reserve(out, token.len, &dst);
+			r = buf_reserve(out, (filled.len + 2) / 3 * 4, &dst);
 		if (r == 0) {
-			buf_commit(out, secret_base64_encode(buf_at(&filled), len, (char *)dst));
+			buf_commit(out, secret_base64_encode(buf_at(&filled), filled.len,
+							     (char *)dst));
 			r = 1;
 		}
 	}
@@ -344,7 +369,9 @@ static int basic_replace(struct http_filter *f, struct http_text token, const ui
 static int basic_field(struct http_filter *f, const struct http_field *fld, struct http_text token,
 		       struct buf *out)
 {
-	struct http_place raw = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
+	struct http_place raw = { .place = TLSPROXY_IN_HEADER,
+				  .forms = FORM(SECRET_PLAIN),
+				  .grows = true };
 	cleanup_free uint8_t *plain = malloc(token.len + 3);
 	size_t len;
 	int r = 0;
@@ -352,7 +379,7 @@ static int basic_field(struct http_filter *f, const struct http_field *fld, stru
 	if (!plain)
 		return -ENOMEM;
 	if (secret_base64_decode(token.s, token.len, plain, &len) == 0) {
-		r = basic_replace(f, token, plain, len, out);
+		r = basic_replace(f, plain, len, out);
 		raw.skip_base64 = true;
 	}
 	if (r != 0)
@@ -362,7 +389,9 @@ static int basic_field(struct http_filter *f, const struct http_field *fld, stru
 
 int http_secret_field(struct http_filter *f, const struct http_field *fld, struct buf *out)
 {
-	struct http_place place = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
+	struct http_place place = { .place = TLSPROXY_IN_HEADER,
+				    .forms = FORM(SECRET_PLAIN),
+				    .grows = true };
 	struct http_text token;
 	int r;
 

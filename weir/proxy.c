@@ -315,6 +315,8 @@ static const char *place_name(enum tlsproxy_place p)
 		return "path";
 	case TLSPROXY_IN_BODY:
 		return "body";
+	case TLSPROXY_IN_WEBSOCKET:
+		return "websocket";
 	}
 	return "other";
 }
