@@ -88,6 +88,11 @@ struct netstack_ops {
 	 */
 	void (*flow_bytes)(void *ctx, struct netstack_flow *f, const uint8_t *p, size_t len,
 			   bool eof);
+	/*
+	 * May be NULL: never. The descriptor has ended. True: not in order, its owner is
+	 * gone; the guest is reset instead of being told an orderly end.
+	 */
+	bool (*flow_cut)(void *ctx, struct netstack_flow *f);
 	/* Held and attached: the descriptor has bytes (or eof) and the guest has sent none yet. */
 	void (*flow_server_first)(void *ctx, struct netstack_flow *f);
 	/* Local UDP/ICMP flow: one datagram (payload) from the guest. */

@@ -179,6 +179,13 @@ static bool may_read(const struct netstack_flow *f)
 
 static void down_end(struct netstack_flow *f)
 {
+	const struct netstack *ns = f->ns;
+
+	if (ns->ops->flow_cut && ns->ops->flow_cut(ns->ctx, f)) {
+		f->in_ready = false;
+		remote_failed(f, ECONNRESET);
+		return;
+	}
 	f->down_done = true;
 	f->read_any = true;
 	tcp_shutdown(f->tcp, ns_now(f->ns));

@@ -9,8 +9,18 @@ packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables o
 packages_demo="bind9-dnsutils procps busybox traceroute"
 packages_test="python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
 	iputils-ping iputils-tracepath traceroute busybox isc-dhcp-client microsocks openssl procps clang clang-format
-	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod"
+	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod node-ws zstd brotli
+	python3-httpx python3-h2 python3-aiohttp python3-websockets python3-grpcio python3-pip"
+# Large clients, PROGRAM:PACKAGE. Tests that need one are skipped where it cannot be had.
+packages_clients='javac:default-jdk-headless go:golang-go chromium:chromium npm:npm'
 packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'
+
+# packages_try PROGRAM:PACKAGE...: install the package of each program that is not there, where that can be done.
+packages_try() {
+	for p; do
+		command -v "${p%%:*}" >/dev/null 2>&1 || packages_ensure "${p#*:}" || echo "left out: ${p#*:}" >&2
+	done
+}
 
 # packages_ensure NAME...: install what is missing (as root), or say what is and how to get it.
 packages_ensure() {

@@ -44,6 +44,8 @@ if ! packages_ensure $packages_build $packages_lab $packages_test; then
 	failed=1
 	finish
 fi
+packages_try $packages_clients
+sh tests/npm.sh >"$logs/npm" 2>&1 || say "npm packages cannot be fetched: $logs/npm"
 
 # ---- building -----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sandbox's certificate authority (RFC 5280). Made in memory, one per
- * sandbox, and gone with the process: whoever copies its certificate out has
+ * The sandbox's certificate authority (RFC 5280), unless the user has one (ca_file.c).
+ * Made in memory, one per sandbox, and gone with the process: whoever copies its certificate out has
  * nothing, and no other sandbox believes it.
  *
  * Where the policy is known by names, the CA is constrained to them (critical
@@ -151,13 +151,16 @@ out:
 	return r;
 }
 
-static int write_pem(struct ca *ca)
+int ca_write_pem(struct ca *ca)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
+	bool ok = bio && PEM_write_bio_X509(bio, ca->cert);
 	char *text;
 	long len;
 
-	if (bio && PEM_write_bio_X509(bio, ca->cert)) {
+	for (int i = 0; ok && i < sk_X509_num(ca->chain); i++)
+		ok = PEM_write_bio_X509(bio, sk_X509_value(ca->chain, i));
+	if (ok) {
 		len = BIO_get_mem_data(bio, &text);
 		ca->pem = strndup(text, (size_t)len);
 	}
@@ -183,7 +186,7 @@ static int ca_make(struct ca *ca)
 	    add_name_constraints(ca->cert, ca->permitted, ca->n_permitted) < 0 ||
 	    !X509_sign(ca->cert, ca->key, EVP_sha256()))
 		return -ENOMEM;
-	return write_pem(ca);
+	return ca_write_pem(ca);
 }
 
 int ca_init(struct ca *ret, const struct name *permitted, size_t n, uint32_t hours, time_t now)
@@ -217,6 +220,9 @@ void ca_fini(struct ca *ca)
 {
 	EVP_PKEY_free(ca->key); /* OpenSSL wipes private keys */
 	X509_free(ca->cert);
+	sk_X509_pop_free(ca->chain, X509_free);
+	sk_X509_pop_free(ca->presented, X509_free);
+	sk_NC_pop_free(ca->constraints, NAME_CONSTRAINTS_free);
 	free(ca->pem);
 	free(ca->permitted);
 	*ca = (struct ca){ 0 };
@@ -226,6 +232,9 @@ bool ca_covers(const struct ca *ca, const struct identity *id)
 {
 	struct name n = { 0 };
 
+	for (int i = 0; i < sk_NC_num(ca->constraints); i++)
+		if (!leaf_satisfies(id, sk_NC_value(ca->constraints, i)))
+			return false;
 	/* Constraints on dNSName say nothing of addresses. */
 	if (ca->n_permitted == 0 || id->is_addr)
 		return true;

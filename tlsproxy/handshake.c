@@ -51,8 +51,8 @@ static bool start_guest(struct session *s)
 	X509 *leaf;
 	SSL *ssl;
 
-	if (leaf_get(&s->tp->leaves, &s->id, time(NULL), &leaf) < 0 ||
-	    tls_guest_new(s->tp, leaf, &ssl) < 0 || leg_start_tls(&s->guest, ssl) < 0) {
+	if (leaf_get(&s->tp->leaves, &s->key.id, time(NULL), s->upstream_expires, &leaf) < 0 ||
+	    tls_guest_new(s, leaf, &ssl) < 0 || leg_start_tls(&s->guest, ssl) < 0) {
 		session_event(s, false, "cannot make a certificate for the name");
 		session_end(s, true);
 		return true;
@@ -61,12 +61,19 @@ static bool start_guest(struct session *s)
 	return true;
 }
 
+/* Without an upstream to choose: what is simplest of what the guest can read an answer in. */
+static void speak_alone(struct session *s)
+{
+	s->alpn = s->offer & ALPN_HTTP1 ? ALPN_HTTP1 : s->offer & ALPN_H2 ? ALPN_H2 : ALPN_NONE;
+}
+
 /* The flow ends here, but the guest shall read why. */
 static bool start_refusal(struct session *s, const char *detail)
 {
 	s->refused = true;
+	speak_alone(s);
 	leg_close(&s->upstream, false);
-	if (!ca_covers(&s->tp->ca, &s->id)) {
+	if (!ca_covers(&s->tp->ca, &s->key.id)) {
 		refuse_hello(s, ALERT_ACCESS_DENIED, detail);
 		return true;
 	}
@@ -78,8 +85,13 @@ static bool start_upstream(struct session *s)
 {
 	SSL *ssl;
 
-	if (tls_upstream_new(s->tp, &s->id, s->flow.upstream.port, &ssl) < 0 ||
-	    leg_start_tls(&s->upstream, ssl) < 0) {
+	/* An alert is all that can be said to a client that speaks nothing of ours. */
+	if (s->no_protocol) {
+		s->refused = true;
+		leg_close(&s->upstream, false);
+		return start_guest(s);
+	}
+	if (tls_upstream_new(s, &ssl) < 0 || leg_start_tls(&s->upstream, ssl) < 0) {
 		session_event(s, false, "out of memory");
 		session_end(s, true);
 		return true;
@@ -91,17 +103,31 @@ static bool start_upstream(struct session *s)
 /* Whose certificate is shown and demanded: the name the guest asked for. */
 static void choose_identity(struct session *s)
 {
+	struct identity *id = &s->key.id;
+
 	if (s->has_sni)
-		identity_from_name(&s->id, &s->sni);
+		identity_from_name(id, &s->sni);
 	else if (s->flow.has_name)
-		identity_from_name(&s->id, &s->flow.name);
+		identity_from_name(id, &s->flow.name);
 	else
-		identity_from_addr(&s->id, &s->flow.remote.addr);
+		identity_from_addr(id, &s->flow.remote.addr);
+	s->key.to = s->flow.upstream;
+	s->key.generation = s->tp->generation;
+	s->terms = trust_terms(&s->tp->trust, id);
+	s->key.cert = s->terms.cert;
+}
+
+static void note_offer(struct session *s, const struct tlsproxy_sniff *sniff)
+{
+	s->offers_alpn = sniff->has_alpn;
+	s->offer = (sniff->offers_http1 ? ALPN_HTTP1 : 0u) |
+		   (sniff->offers_h2 && s->tp->offer_h2 ? ALPN_H2 : 0u);
+	s->no_protocol = s->offers_alpn && !s->offer;
 }
 
 static bool start_terminate(struct session *s)
 {
-	if (ca_covers(&s->tp->ca, &s->id))
+	if (ca_covers(&s->tp->ca, &s->key.id))
 		return start_guest(s);
 	refuse_hello(s, ALERT_ACCESS_DENIED, "the sandbox CA may not sign for this name");
 	return true;
@@ -118,6 +144,7 @@ static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 	s->has_sni = sniff->has_sni;
 	s->sni = sniff->sni;
 	choose_identity(s);
+	note_offer(s, sniff);
 	if (f->terminate)
 		return start_terminate(s);
 	if (f->has_name && s->has_sni && !name_equal(&f->name, &s->sni)) {
@@ -131,6 +158,12 @@ static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 	s->judged = true;
 	if (!s->verdict.allow && !s->verdict.need_http)
 		return start_refusal(s, "denied by policy");
+	/* The guest would not believe it: it is told so, and not by a certificate. */
+	if (!ca_covers(&s->tp->ca, &s->key.id)) {
+		snprintf(s->detail, sizeof(s->detail),
+			 "the sandbox CA may not sign for %.100s (name constraints)", s->key.id.text);
+		return start_refusal(s, s->detail);
+	}
 	return start_upstream(s);
 }
 
@@ -180,8 +213,12 @@ static bool upstream_failed(struct session *s, unsigned status, const char *toke
 	s->fail_status = status;
 	s->fail_token = token;
 	s->refused = true;
+	if (s->no_protocol)
+		s->alpn = ALPN_NONE;
+	else
+		speak_alone(s);
 	ERR_clear_error();
-	resume_drop(&s->tp->resume, &s->id, s->flow.upstream.port);
+	resume_drop(&s->tp->resume, &s->key);
 	leg_close(&s->upstream, false);
 	session_event(s, false, s->detail);
 	return start_guest(s);
@@ -193,10 +230,19 @@ static bool explain_upstream(struct session *s)
 	long verify = SSL_get_verify_result(u->ssl);
 	char text[128];
 
-	if (verify != X509_V_OK) {
+	if (verify != X509_V_OK && s->terms.verify) {
 		snprintf(s->detail, sizeof(s->detail), "upstream certificate: %s",
 			 X509_verify_cert_error_string(verify));
 		return upstream_failed(s, 502, "tls_certificate_error");
+	}
+	/* The guest is told as without us: nothing it offers is spoken there. */
+	if (u->tls_reason == SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL &&
+	    !(s->offer & ALPN_HTTP1)) {
+		s->no_protocol = true;
+		snprintf(s->detail, sizeof(s->detail),
+			 "upstream speaks none of the protocols that the client offers (%s)",
+			 alpn_names(s->offer));
+		return upstream_failed(s, 502, "tls_alert_received");
 	}
 	if (u->tls_reason >= SSL_AD_REASON_OFFSET) {
 		snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s",
@@ -213,9 +259,22 @@ static bool explain_upstream(struct session *s)
 	return upstream_failed(s, 502, "tls_protocol_error");
 }
 
+/* Both legs are to be alike: the protocol, and how long the certificate is good for. */
+static void mirror_upstream(struct session *s)
+{
+	const X509 *cert = SSL_get0_peer_certificate(s->upstream.ssl);
+	struct tm tm;
+
+	s->alpn = s->upstream_alpn;
+	/* What is not believed says nothing of how long. */
+	if (s->terms.verify && cert && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
+		s->upstream_expires = timegm(&tm);
+}
+
 static bool step_upstream(struct session *s)
 {
 	int r = leg_handshake(&s->upstream);
+	const char *why, *token;
 
 	if (r == -EAGAIN && s->guest.gone) {
 		session_event(s, false, "client went away during the upstream handshake");
@@ -226,11 +285,12 @@ static bool step_upstream(struct session *s)
 		return false;
 	if (r < 0)
 		return explain_upstream(s);
-	if (!tls_upstream_acceptable(s->upstream.ssl)) {
-		snprintf(s->detail, sizeof(s->detail),
-			 "upstream TLS: certificate or protocol is not what was asked for");
-		return upstream_failed(s, 502, "tls_protocol_error");
+	why = tls_upstream_refused(s, s->upstream.ssl, &s->upstream_alpn, &token);
+	if (why) {
+		snprintf(s->detail, sizeof(s->detail), "%s", why);
+		return upstream_failed(s, 502, token);
 	}
+	mirror_upstream(s);
 	return start_guest(s);
 }
 
@@ -258,7 +318,7 @@ static void advise_bypass(const struct session *s, char *out, size_t size)
 	if (s->flow.terminate)
 		out[0] = 0;
 	else
-		snprintf(out, size, " (--tls-bypass %.100s leaves the host alone)", s->id.text);
+		snprintf(out, size, " (--tls-bypass %.100s leaves the host alone)", s->key.id.text);
 }
 
 static const char *distrust_text(struct session *s)
@@ -302,7 +362,9 @@ static void explain_guest(struct session *s)
 	} else if (g->tls_reason == SSL_R_NO_APPLICATION_PROTOCOL) {
 		snprintf(s->detail, sizeof(s->detail),
 			 "client offers no protocol that is read here (ALPN without %s)",
-			 s->flow.terminate ? "dot" : "http/1.1");
+			 s->flow.terminate ? "dot"
+			 : s->tp->offer_h2 ? "h2 or http/1.1"
+					   : "http/1.1");
 	} else {
 		snprintf(s->detail, sizeof(s->detail), "TLS with the client: %s",
 			 tls_error_text(text, sizeof(text)));
@@ -323,6 +385,7 @@ static bool step_guest(struct session *s)
 		session_set_state(s, SESSION_CLOSING);
 		return true;
 	}
+	s->guest.owes_ticket = !s->refused;
 	/* Without requests the directions do not touch. */
 	s->tunnel = s->flow.terminate;
 	if (!s->flow.terminate && session_start_filter(s) < 0) {

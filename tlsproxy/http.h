@@ -66,6 +66,7 @@ struct http_filter_config {
 	struct name sni;
 	bool judge_each;	    /* ask judge_http for every request */
 	bool guest_h2, upstream_h2; /* the protocol of each side: HTTP/2, else HTTP/1 */
+	bool unverified; /* with tls: it was not, as the user wished; no secret goes in */
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);

@@ -37,5 +37,32 @@
 #define HTTP_ANSWER_MAX ((size_t)8 * 1024)
 /* Texts in answers: reason, host. */
 #define HTTP_TEXT_MAX 256
+/* Bytes written at once by a coder: bounds scratch space. */
+#define HTTP_CODING_STEP ((size_t)16 * 1024)
+/* Bytes one call unfolds: a short body that unfolds without end must not hold up others. */
+#define HTTP_CODING_WORK ((size_t)256 * 1024)
+/*
+ * Memory of all coders of the process: many bodies at once, each with a head that asks
+ * for the largest window (br 16 MiB, zstd 8 MiB). New coders are refused beyond.
+ */
+#define HTTP_CODING_MEMORY_ALL ((size_t)512 << 20)
+/* log2 of the largest zstd window (RFC 9659); br's own limit is 24. */
+#define HTTP_CODING_ZSTD_WINDOW 23
+/* Plain bytes between the stages of a pipe. */
+#define HTTP_PIPE_STEP ((size_t)16 * 1024)
+/* Filtered bytes between them: what one step may become, with what was held back. */
+#define HTTP_PIPE_ROOM ((size_t)64 * 1024)
+/* Payload gathered into one frame: a peer that makes a frame of any length. */
+#define WS_FRAME_MAX ((size_t)16 * 1024)
+/* A Sec-WebSocket-Extensions value, and offers and parameters in it: quadratic work. */
+#define WS_EXTENSIONS_MAX ((size_t)1024)
+#define WS_OFFERS_MAX 8
+/* Keys of JSON and forms, decoded: kept to be compared. */
+#define HTTP_FIELD_KEY_MAX ((size_t)256)
+/* Nested values of JSON: state for each level. */
+#define HTTP_FIELD_DEPTH 64
+/* Header section of one part of multipart, and its boundary (RFC 2046 5.1.1). */
+#define HTTP_PART_HEAD_MAX ((size_t)4096)
+#define HTTP_BOUNDARY_MAX 70
 
 #endif

@@ -98,6 +98,8 @@ void http_secret_begin(struct http_filter *f)
 			secret_host_allowed(&f->cfg.secrets->secrets[i], &f->current->authority);
 	if (!f->cfg.tls)
 		f->request_barred = "plain http";
+	else if (f->cfg.unverified)
+		f->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
 		f->request_barred = "TRACE";
 	else if (str_eq(m, "OPTIONS"))

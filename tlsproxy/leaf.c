@@ -3,8 +3,8 @@
  * Leaves: the certificate the guest is shown for one name or one address,
  * minted when it is first asked for and kept, least recently used out first.
  *
- * Each carries exactly one name, so that no client reuses a connection for
- * another (RFC 9113 9.1.1). All share one P-256 key: they live in the same process
+ * None lives longer than the upstream's certificate that it stands for. Each carries
+ * exactly one name, so that no client reuses a connection for another (RFC 9113 9.1.1). All share one P-256 key: they live in the same process
  * as the CA key, so a key each would keep nothing from whoever gets one, and
  * would cost a key generation per name.
  */
@@ -19,7 +19,7 @@ struct leaf {
 	struct hmap_node node;
 	struct list lru;
 	X509 *cert;
-	time_t renew; /* 0: never, it lasts as long as the CA */
+	time_t not_after;
 	char text[NAME_MAX_LEN + 1];
 };
 
@@ -123,17 +123,40 @@ static int add_authority_key_id(X509 *cert, const X509 *issuer)
 	return r;
 }
 
-static X509 *leaf_mint(struct leaf_cache *lc, const struct identity *id, time_t not_after)
+/*
+ * A common name has at most 64 bytes; clients read the alternative name. An
+ * address there would be held against the dNSName constraints.
+ */
+static const char *common_name(const struct identity *id)
+{
+	return !id->is_addr && strlen(id->text) <= 64 ? id->text : "weir sandbox";
+}
+
+bool leaf_satisfies(const struct identity *id, NAME_CONSTRAINTS *nc)
+{
+	X509 *cert = X509_new();
+	bool ok = cert &&
+		  X509_NAME_add_entry_by_NID(X509_get_subject_name(cert), NID_commonName,
+					     MBSTRING_ASC, (const unsigned char *)common_name(id),
+					     -1, -1, 0) &&
+		  add_alt_name(cert, id) == 0;
+
+	/* Makes OpenSSL read the names; it is no whole certificate, and need not be. */
+	if (ok)
+		(void)X509_get_extension_flags(cert);
+	ok = ok && NAME_CONSTRAINTS_check(cert, nc) == X509_V_OK;
+	X509_free(cert);
+	ERR_clear_error();
+	return ok;
+}
+
+static X509 *leaf_mint(struct leaf_cache *lc, const struct identity *id, time_t now, time_t not_after)
 {
 	const struct ca *ca = lc->ca;
-	/*
-	 * A common name has at most 64 bytes; clients read the alternative name. An
-	 * address there would be held against the dNSName constraints.
-	 */
-	const char *cn = !id->is_addr && strlen(id->text) <= 64 ? id->text : "weir sandbox";
+	time_t not_before = MAX(ca->not_before, now - TLSPROXY_BACKDATE_S);
 	X509 *cert = X509_new();
 
-	if (cert && cert_start(cert, lc->key, cn, ca->not_before, not_after) == 0 &&
+	if (cert && cert_start(cert, lc->key, common_name(id), not_before, not_after) == 0 &&
 	    X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) &&
 	    add_not_a_ca(cert) == 0 && cert_add_key_usage(cert, 0) == 0 &&
 	    add_server_auth(cert) == 0 && add_alt_name(cert, id) == 0 &&
@@ -157,29 +180,50 @@ static struct leaf *leaf_find(struct leaf_cache *lc, const struct identity *id, 
 	return NULL;
 }
 
-int leaf_get(struct leaf_cache *lc, const struct identity *id, time_t now, X509 **ret_cert)
+/* Does the cached one still do? It must not outlive the CA, nor what it stands for. */
+static bool is_good(const struct leaf *leaf, time_t now, time_t not_after)
+{
+	if (leaf->not_after > not_after)
+		return false;
+	/* Anew when that wins time: what ends with its upstream is kept to the last. */
+	return now < leaf->not_after - TLSPROXY_LEAF_RENEW_S || leaf->not_after == not_after;
+}
+
+static struct leaf *leaf_new(struct leaf_cache *lc, const struct identity *id, time_t now,
+			     time_t not_after)
+{
+	struct leaf *leaf = calloc(1, sizeof(*leaf));
+
+	if (!leaf)
+		return NULL;
+	leaf->cert = leaf_mint(lc, id, now, not_after);
+	if (!leaf->cert) {
+		free(leaf);
+		return NULL;
+	}
+	leaf->not_after = not_after;
+	memcpy(leaf->text, id->text, sizeof(leaf->text));
+	list_init(&leaf->lru);
+	return leaf;
+}
+
+int leaf_get(struct leaf_cache *lc, const struct identity *id, time_t now, time_t not_after,
+	     X509 **ret_cert)
 {
 	uint64_t hash = hash_bytes(&lc->hash, id->text, strlen(id->text));
-	time_t not_after = MIN(now + TLSPROXY_LEAF_S, lc->ca->not_after);
+	time_t longest = MIN(now + TLSPROXY_LEAF_S, lc->ca->not_after);
 	struct leaf *leaf = leaf_find(lc, id, hash);
 
-	if (leaf && leaf->renew && now >= leaf->renew) {
+	if (not_after)
+		longest = MIN(longest, not_after);
+	if (leaf && !is_good(leaf, now, longest)) {
 		leaf_drop(lc, leaf);
 		leaf = NULL;
 	}
 	if (!leaf) {
-		leaf = calloc(1, sizeof(*leaf));
+		leaf = leaf_new(lc, id, now, longest);
 		if (!leaf)
 			return -ENOMEM;
-		leaf->cert = leaf_mint(lc, id, not_after);
-		if (!leaf->cert) {
-			free(leaf);
-			return -ENOMEM;
-		}
-		if (not_after < lc->ca->not_after)
-			leaf->renew = not_after - TLSPROXY_LEAF_RENEW_S;
-		memcpy(leaf->text, id->text, sizeof(leaf->text));
-		list_init(&leaf->lru);
 		hmap_insert(&lc->map, &leaf->node, hash);
 		lc->count++;
 	}

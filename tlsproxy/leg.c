@@ -308,12 +308,23 @@ enum leg_status leg_read(struct leg *leg, void *p, size_t n, size_t *ret_n)
 	return st;
 }
 
+/* It is written by the next SSL_write. Without one the client only cannot come back. */
+static void give_ticket(struct leg *leg)
+{
+	if (!leg->owes_ticket || !leg->out.len)
+		return;
+	leg->owes_ticket = false;
+	if (SSL_version(leg->ssl) >= TLS1_3_VERSION && !SSL_new_session_ticket(leg->ssl))
+		ERR_clear_error();
+}
+
 bool leg_flush(struct leg *leg)
 {
 	bool moved = false;
 	size_t n = 0;
 	ssize_t r;
 
+	give_ticket(leg);
 	while (leg->out.len && !leg->wr_dead && !leg->tls_dead) {
 		if (leg->ssl) {
 			ERR_clear_error();

@@ -15,14 +15,26 @@ static int fail(char *err, size_t err_size, int r, const char *what)
 	return r;
 }
 
-static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char *err, size_t err_size)
+static int make_ca(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char *err, size_t err_size)
 {
-	X509_STORE *store;
 	int r;
 
-	r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
+	if (cfg->ca_cert_file && !cfg->ca_pem)
+		return ca_load(&tp->ca, cfg->ca_cert_file, cfg->ca_key_file, time(NULL), err,
+			       err_size);
+	if (cfg->ca_pem)
+		r = ca_restore(&tp->ca, cfg->ca_pem, cfg->ca_key, cfg->ca_key_len);
+	else
+		r = ca_init(&tp->ca, cfg->permitted, cfg->n_permitted, cfg->ca_hours, time(NULL));
+	return r < 0 ? fail(err, err_size, r, "cannot make the sandbox CA") : 0;
+}
+
+static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char *err, size_t err_size)
+{
+	int r = make_ca(tp, cfg, err, err_size);
+
 	if (r < 0)
-		return fail(err, err_size, r, "cannot make the sandbox CA");
+		return r;
 	r = leaf_cache_init(&tp->leaves, &tp->ca);
 	if (r < 0)
 		return fail(err, err_size, r, "cannot make the leaf key");
@@ -32,11 +44,10 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
 	r = tls_guest_ctx_new(tp, &tp->guest_ctx);
 	if (r < 0)
 		return fail(err, err_size, r, "cannot set up TLS towards the sandbox");
-	r = trust_load(cfg->upstream_ca_files, cfg->n_upstream_ca_files, &store, err, err_size);
+	r = trust_init(&tp->trust, cfg, err, err_size);
 	if (r < 0)
 		return r;
-	r = tls_upstream_ctx_new(tp, store, &tp->upstream_ctx);
-	X509_STORE_free(store);
+	r = tls_upstream_ctx_new(tp, &tp->upstream_ctx);
 	return r < 0 ? fail(err, err_size, r, "cannot set up TLS towards the network") : 0;
 }
 
@@ -46,16 +57,17 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
  */
 static int warm_up(struct tlsproxy *tp)
 {
-	struct identity id = { .text = "weir.invalid" };
+	struct session s = { .tp = tp, .key = { .id = { .text = "weir.invalid" } } };
 	SSL *guest = NULL, *upstream = NULL;
 	X509 *leaf;
 	int r;
 
-	r = leaf_get(&tp->leaves, &id, time(NULL), &leaf);
+	s.key.to = (struct endpoint){ ip4(192, 0, 2, 1), 443 };
+	r = leaf_get(&tp->leaves, &s.key.id, time(NULL), 0, &leaf);
 	if (r == 0)
-		r = tls_guest_new(tp, leaf, &guest);
+		r = tls_guest_new(&s, leaf, &guest);
 	if (r == 0)
-		r = tls_upstream_new(tp, &id, 443, &upstream);
+		r = tls_upstream_new(&s, &upstream);
 	SSL_free(guest);
 	SSL_free(upstream);
 	ERR_clear_error();
@@ -76,6 +88,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->max_flows = cfg->max_flows ? cfg->max_flows : TLSPROXY_MAX_FLOWS;
 	tp->idle_ns = (cfg->idle_s ? cfg->idle_s : TLSPROXY_IDLE_S) * NS_PER_S;
 	tp->handshake_ns = TLSPROXY_HANDSHAKE_S * NS_PER_S;
+	tp->offer_h2 = TLSPROXY_OFFER_H2 && !cfg->no_http2;
 	list_init(&tp->sessions);
 	tp->scratch = malloc(TLSPROXY_READ);
 	if (!tp->scratch) {
@@ -113,6 +126,7 @@ void tlsproxy_free(struct tlsproxy *tp)
 	SSL_CTX_free(tp->guest_ctx);
 	SSL_CTX_free(tp->upstream_ctx);
 	resume_cache_fini(&tp->resume);
+	trust_fini(&tp->trust);
 	leaf_cache_fini(&tp->leaves);
 	ca_fini(&tp->ca);
 	secret_set_free(tp->secrets);

@@ -43,6 +43,9 @@ size_t tlsproxy_rejudge(struct tlsproxy *tp)
 {
 	size_t n = 0;
 
+	/* What was agreed under the old one is not resumed: tickets are bound to it. */
+	tp->generation++;
+	resume_drop_all(&tp->resume);
 	list_for_each_safe (it, next, &tp->sessions) {
 		struct session *s = container_of(it, struct session, node);
 

@@ -93,9 +93,9 @@ static bool refused_by_alert(struct session *s)
 	snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s%s%.100s%s",
 		 SSL_alert_desc_string_long(alert),
 		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " (--tls-bypass " : "",
-		 alert == SSL_AD_CERTIFICATE_REQUIRED ? s->id.text : "",
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? s->key.id.text : "",
 		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " leaves the host to the client)" : "");
-	resume_drop(&s->tp->resume, &s->id, s->flow.upstream.port);
+	resume_drop(&s->tp->resume, &s->key);
 	leg_close(&s->upstream, false);
 	session_event(s, false, s->detail);
 	http_filter_fail_upstream(s->filter, 502, "tls_alert_received", s->detail);

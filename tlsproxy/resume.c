@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Upstream sessions kept for resumption: one per identity and port, which is
- * what the certificate was verified for. A session is only ever offered for
- * exactly that, and not for longer than an hour after the certificate was seen.
+ * Upstream sessions kept for resumption: one per name, address, policy generation and
+ * client certificate, which is what the certificate was verified for. A session is only
+ * ever offered for exactly that, and not for longer than an hour after the certificate
+ * was seen.
  */
 #include "tlsproxy/tlsproxy_int.h"
 
@@ -13,9 +14,19 @@ struct resume {
 	struct list lru;
 	SSL_SESSION *sess;
 	time_t verified; /* when the certificate behind it was last looked at */
-	uint16_t port;
-	char text[NAME_MAX_LEN + 1];
+	struct upstream_key key;
 };
+
+bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b)
+{
+	return a->generation == b->generation && a->cert == b->cert && a->to.port == b->to.port &&
+	       ip_equal(&a->to.addr, &b->to.addr) && str_eq(a->id.text, b->id.text);
+}
+
+uint64_t upstream_key_hash(const struct hash_key *hash, const struct upstream_key *k)
+{
+	return hash_bytes(hash, k->id.text, strlen(k->id.text)) ^ k->to.port;
+}
 
 int resume_cache_init(struct resume_cache *rc)
 {
@@ -43,34 +54,35 @@ void resume_cache_fini(struct resume_cache *rc)
 	*rc = (struct resume_cache){ 0 };
 }
 
-static uint64_t key_hash(const struct resume_cache *rc, const struct identity *id, uint16_t port)
+void resume_drop_all(struct resume_cache *rc)
 {
-	return hash_bytes(&rc->hash, id->text, strlen(id->text)) ^ port;
+	list_for_each_safe (it, tmp, &rc->lru)
+		drop(rc, container_of(it, struct resume, lru));
 }
 
-static struct resume *find(struct resume_cache *rc, const struct identity *id, uint16_t port)
+static struct resume *find(struct resume_cache *rc, const struct upstream_key *k)
 {
-	hmap_for_hash (it, &rc->map, key_hash(rc, id, port)) {
+	hmap_for_hash (it, &rc->map, upstream_key_hash(&rc->hash, k)) {
 		struct resume *e = container_of(it, struct resume, node);
 
-		if (e->port == port && str_eq(e->text, id->text))
+		if (upstream_key_equal(&e->key, k))
 			return e;
 	}
 	return NULL;
 }
 
-void resume_drop(struct resume_cache *rc, const struct identity *id, uint16_t port)
+void resume_drop(struct resume_cache *rc, const struct upstream_key *k)
 {
-	struct resume *e = find(rc, id, port);
+	struct resume *e = find(rc, k);
 
 	if (e)
 		drop(rc, e);
 }
 
-void resume_put(struct resume_cache *rc, const struct identity *id, uint16_t port, bool resumed,
-		time_t now, SSL_SESSION *sess)
+void resume_put(struct resume_cache *rc, const struct upstream_key *k, bool resumed, time_t now,
+		SSL_SESSION *sess)
 {
-	struct resume *e = find(rc, id, port);
+	struct resume *e = find(rc, k);
 
 	if (!e) {
 		e = calloc(1, sizeof(*e));
@@ -78,9 +90,8 @@ void resume_put(struct resume_cache *rc, const struct identity *id, uint16_t por
 			SSL_SESSION_free(sess);
 			return;
 		}
-		e->port = port;
-		memcpy(e->text, id->text, sizeof(e->text));
-		hmap_insert(&rc->map, &e->node, key_hash(rc, id, port));
+		e->key = *k;
+		hmap_insert(&rc->map, &e->node, upstream_key_hash(&rc->hash, k));
 		list_add_tail(&rc->lru, &e->lru);
 		rc->count++;
 		/* Its parent was dropped meanwhile: age unknown, so not for long. */
@@ -97,9 +108,9 @@ void resume_put(struct resume_cache *rc, const struct identity *id, uint16_t por
 		drop(rc, container_of(rc->lru.next, struct resume, lru));
 }
 
-SSL_SESSION *resume_get(struct resume_cache *rc, const struct identity *id, uint16_t port, time_t now)
+SSL_SESSION *resume_get(struct resume_cache *rc, const struct upstream_key *k, time_t now)
 {
-	struct resume *e = find(rc, id, port);
+	struct resume *e = find(rc, k);
 
 	if (!e)
 		return NULL;

@@ -139,6 +139,7 @@ struct secret {
 	struct secret_uses *uses;
 	bool plain_http;
 	enum tlsproxy_violation on_violation;
+	struct sign_rule *sign; /* signs instead of being put in; or NULL */
 };
 
 /* Immutable once built, and counted: a request keeps the set it began with. */

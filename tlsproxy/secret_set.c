@@ -11,6 +11,7 @@
  * placeholder is still in the sandbox).
  */
 #include "tlsproxy/secret_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 
@@ -185,7 +186,7 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 
 	s->env = strdup(in->env);
 	s->placeholder = given ? strdup(given) : NULL;
-	s->places = in->places;
+	s->places = in->sign ? 0 : in->places;
 	s->max_uses = in->max_uses;
 	s->plain_http = in->plain_http;
 	s->on_violation = in->on_violation;
@@ -246,6 +247,9 @@ static int load_all(const struct builder *b)
 	for (; r == 0 && set->n < b->n; set->n++)
 		r = load_one(b, &b->in[set->n], &set->secrets[set->n]);
 	set->n_present = b->n;
+	for (size_t i = 0; r == 0 && i < b->n; i++)
+		if (b->in[i].sign)
+			r = sign_rule_new(b->in, b->n, i, &set->secrets[i].sign, b->err, b->err_size);
 	for (size_t i = 0; r == 0 && b->old && i < b->old->n; i++) {
 		const struct secret *o = &b->old->secrets[i];
 
@@ -420,6 +424,7 @@ static void secret_fini(struct secret *s)
 	free(s->names);
 	free_texts(s->methods, s->n_methods);
 	free_texts(s->paths, s->n_paths);
+	sign_rule_free(s->sign);
 	if (s->uses && --s->uses->refs == 0)
 		free(s->uses);
 }

@@ -79,6 +79,7 @@ void session_event(struct session *s, bool ok, const char *detail)
 		.has_sni = s->has_sni,
 		.sni = s->sni,
 		.detail = detail,
+		.unverified = !s->terms.verify && s->key.id.text[0] && !s->flow.terminate,
 		.verdict = s->judged ? &s->verdict : NULL,
 	};
 
@@ -102,6 +103,9 @@ int session_start_filter(struct session *s)
 		.has_sni = s->has_sni,
 		.sni = s->sni,
 		.judge_each = !s->flow.tls || s->verdict.need_http,
+		.guest_h2 = s->alpn == ALPN_H2,
+		.unverified = s->flow.tls && !s->terms.verify,
+		.upstream_h2 = s->upstream_alpn == ALPN_H2,
 	};
 	int r = http_filter_new(&cfg, &s->filter);
 

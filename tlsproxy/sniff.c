@@ -82,6 +82,11 @@ static bool read_server_name(struct rd ext, struct tlsproxy_sniff *s)
 	return true;
 }
 
+static bool rd_is(struct rd r, const char *text)
+{
+	return rd_left(&r) == strlen(text) && memcmp(r.p, text, strlen(text)) == 0;
+}
+
 /* RFC 7301 3.1, kept as text for the record: "h2,http/1.1". */
 static bool read_alpn(struct rd ext, struct tlsproxy_sniff *s)
 {
@@ -91,9 +96,12 @@ static bool read_alpn(struct rd ext, struct tlsproxy_sniff *s)
 
 	if (!rd_vec16(&ext, &list) || rd_left(&ext) || !rd_left(&list))
 		return false;
+	s->has_alpn = true;
 	while (rd_left(&list)) {
 		if (!rd_vec8(&list, &proto) || !rd_left(&proto))
 			return false;
+		s->offers_h2 |= rd_is(proto, "h2");
+		s->offers_http1 |= rd_is(proto, "http/1.1");
 		if (at && at < max)
 			s->alpn[at++] = ',';
 		while (rd_u8(&proto, &c))

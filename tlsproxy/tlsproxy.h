@@ -40,6 +40,8 @@ struct tlsproxy_sniff {
 	bool sni_invalid; /* present but not a host name (an address, NUL, ...) */
 	bool has_ech;	  /* real or GREASE: cannot be told apart */
 	char alpn[64];	  /* comma-separated, printable, may be cut */
+	/* ALPN was sent at all, and what of ours stands in it, however long it is. */
+	bool has_alpn, offers_h2, offers_http1;
 };
 void tlsproxy_sniff(const uint8_t *p, size_t len, bool eof, struct tlsproxy_sniff *ret);
 
@@ -97,6 +99,31 @@ must_check int tlsproxy_host_pattern_parse(const char *s, size_t len,
 bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct name *n);
 
 /*
+ * Requests that are signed with a secret instead of carrying it. The client signs with
+ * the placeholder as its key; what it signed is verified with the placeholder and signed
+ * anew, as it goes out, with the value. The placeholder itself may then stand nowhere,
+ * but that an HMAC's header may hold it in place of a signature.
+ */
+enum tlsproxy_sign_kind {
+	TLSPROXY_SIGN_AWS = 1,	/* Signature Version 4, in Authorization or presigned */
+	TLSPROXY_SIGN_HMAC = 2, /* RFC 2104 over a text made from the request */
+};
+struct tlsproxy_sign {
+	enum tlsproxy_sign_kind kind;
+	/* AWS: the secret (its env) that holds the access key id. */
+	const char *key_id;
+	/* HMAC; NULL is the default. */
+	const char *algorithm;	      /* "sha256", "sha1", "sha512" */
+	const char *header;	      /* the field that carries the signature */
+	const char *timestamp_header; /* the field that carries {timestamp}; seconds of the epoch
+				       * when the client sends none. NULL: none */
+	const char *signs;	      /* template: "{body}", "v0:{timestamp}:{body}", ... */
+	const char *format;	      /* of the field: "{hex}", "sha256={hex}", "{base64}" */
+};
+/* Of the definition alone; -EINVAL with a sentence. */
+must_check int tlsproxy_sign_check(const struct tlsproxy_sign *s, char *err, size_t err_size);
+
+/*
  * One secret. tlsproxy_new() and tlsproxy_secrets_replace() copy everything, the
  * value into locked memory that is wiped. What is NULL or 0 does not narrow.
  */
@@ -125,10 +152,11 @@ struct tlsproxy_secret {
 	const struct tlsproxy_host_pattern *passthrough;
 	size_t n_passthrough;
 	enum tlsproxy_violation on_violation;
-	/* Shape of the placeholder, see tlsproxy_placeholder_check(); NULL: "same". */
+	/* Shape of the placeholder, see tlsproxy_shape_check(); NULL: "same". */
 	const char *shape;
-	/* The placeholder itself, of an earlier life of this sandbox; NULL: a fresh one. */
+	/* The one that a proxy before this gave out for it; NULL: one is made. */
 	const char *placeholder;
+	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
 };
 /*
  * -EINVAL with *ret_why when a value cannot be used in these places. At least 8
@@ -161,6 +189,35 @@ void tlsproxy_finder_free(struct tlsproxy_finder *f);
 /* *ret_encoding is static: "plain", "hex", "base32", "base64". f may be NULL: never. */
 bool tlsproxy_finder_name(const struct tlsproxy_finder *f, const struct name *n, size_t *ret_index,
 			  const char **ret_encoding);
+
+/* ---- whom we believe upstream ------------------------------------------------- */
+
+/* SHA-256 of a public key of the verified chain (RFC 7469 2.4), or of the server's certificate. */
+struct tlsproxy_pin {
+	bool whole; /* of the certificate */
+	uint8_t sha256[32];
+};
+/* "sha256/BASE64", "cert-sha256/HEX"; -EINVAL with *ret_why. */
+must_check int tlsproxy_pin_parse(const char *s, struct tlsproxy_pin *ret, const char **ret_why);
+
+enum tlsproxy_verify { TLSPROXY_VERIFY_DEFAULT = 0, TLSPROXY_VERIFY = 1, TLSPROXY_NO_VERIFY = 2 };
+
+/*
+ * What holds for some hosts. Of several that match, each field comes from the most specific
+ * one that says it: a name before suffixes, a longer suffix before a shorter one, of two
+ * alike *.SUFFIX before .SUFFIX. Files are PEM, and are read by tlsproxy_new().
+ */
+struct tlsproxy_upstream {
+	bool is_addr; /* for addr, as it is dialled without a name; else for host */
+	struct ip_addr addr;
+	struct tlsproxy_host_pattern host;
+	enum tlsproxy_verify verify;
+	const char *ca_file;   /* authorities beside everybody's, or NULL */
+	const char *cert_file; /* a client certificate and those above it, or NULL */
+	const char *key_file;  /* its key; NULL: in cert_file */
+	const struct tlsproxy_pin *pins;
+	size_t n_pins; /* 0: none; else one of them must hold, in addition to the chain */
+};
 
 /* ---- the proxy ------------------------------------------------------------------ */
 
@@ -199,7 +256,7 @@ struct tlsproxy_verdict {
 
 struct tlsproxy_request {
 	const struct tlsproxy_flow *flow;
-	bool tls; /* arrived over TLS and upstream is verified */
+	bool tls; /* arrived over TLS */
 	/* A DNS query inside (RFC 8484 and its JSON and oblivious forms). Where only the
 	 * response shows it, the request is judged once more, now with this set. */
 	bool doh;
@@ -231,6 +288,7 @@ struct tlsproxy_http_event {
 struct tlsproxy_tls_event {
 	const struct tlsproxy_flow *flow;
 	bool ok;
+	bool unverified; /* the upstream's certificate was not to be verified */
 	bool has_sni;
 	struct name sni;
 	const char *detail; /* why it failed: "upstream certificate: ...", "client rejected our certificate" */
@@ -287,12 +345,24 @@ struct tlsproxy_config {
 	size_t n_secrets;
 	const char *const *upstream_ca_files; /* in addition to the system store */
 	size_t n_upstream_ca_files;
+	const struct tlsproxy_upstream *upstreams;
+	size_t n_upstreams;
+	/* No upstream is verified, unless one of upstreams says so. Nothing is put in there. */
+	bool no_verify;
+	/* An authority of the user's own, PEM; NULL: one is made, for this proxy alone. permitted
+	 * and ca_hours are for that. */
+	const char *ca_cert_file, *ca_key_file;
 	/* Name constraints for the CA (RFC 5280 4.2.1.10); none: unconstrained. */
 	const struct name *permitted;
 	size_t n_permitted;
 	uint32_t max_flows; /* 0: 4096 */
 	uint32_t idle_s;    /* a flow without traffic; 0: 3600 */
 	uint32_t ca_hours;  /* life of the CA; the sandbox's TLS ends with it; 0: 25 */
+	bool no_http2;	    /* HTTP/2 is offered to neither side */
+	/* The authority of a proxy whose successor this is; ca_pem NULL: a new one is made. */
+	const char *ca_pem;
+	const uint8_t *ca_key; /* as of tlsproxy_ca_key() */
+	size_t ca_key_len;
 };
 
 /* err gets a sentence (which secret, which file, why). */
@@ -303,6 +373,13 @@ must_check int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg
 void tlsproxy_free(struct tlsproxy *tp);
 /* The CA certificate, PEM; valid until tlsproxy_free. Never the key. */
 const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
+/*
+ * The CA's key (DER), for a successor: into memory of the caller's that is locked
+ * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
+ */
+#define TLSPROXY_CA_KEY_MAX 8192
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
+			       size_t *ret_len);
 /* Placeholder of secret i of the present ones. Valid until they are replaced. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*
@@ -326,8 +403,9 @@ must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_fl
  * The policy is another one: every live flow's TLS name and the requests it is
  * carrying, upgraded connections included, are judged again, those no longer
  * allowed are reset (a tls_event or http_events, then flow_done). Between requests
- * there is nothing to judge: such a flow stays while its TLS name may. Returns how
- * many flows were reset. Not from a callback.
+ * there is nothing to judge: such a flow stays while its TLS name may. TLS sessions
+ * of before, towards either side, are not resumed any more. Returns how many flows
+ * were reset. Not from a callback.
  */
 size_t tlsproxy_rejudge(struct tlsproxy *tp);
 

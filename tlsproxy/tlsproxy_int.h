@@ -16,6 +16,7 @@
 #include "tlsproxy/tlsproxy.h"
 
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <time.h>
 
 /* ---- caps ------------------------------------------------------------------ */
@@ -66,6 +67,17 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
 #define TLSPROXY_READ ((size_t)64 << 10)
 /* Read by one leg in one wake-up. Stops one busy flow from starving the others. */
 #define TLSPROXY_BUDGET ((size_t)256 << 10)
+/* HTTP/2 is offered once the filter reads it: what we cannot read we do not speak. */
+#define TLSPROXY_OFFER_H2 0
+/* How long a guest may come back with a ticket, in seconds. Each is worth no more than
+ * the certificate that it stands for, and nothing under another policy. */
+#define TLSPROXY_TICKET_S 3600
+/* A stapled OCSP response; those of public authorities have up to 3 KiB. Stops a server from
+ * having us check a long one. */
+#define TLSPROXY_STAPLE_MAX 16384
+/* How far its clock may be off ours, and how old it may be where it does not say its end. */
+#define TLSPROXY_STAPLE_SKEW_S 300
+#define TLSPROXY_STAPLE_AGE_S (7 * 24 * 3600)
 /* A bundle of CA certificates; Debian's has 220 KiB. Stops reading a device. */
 #define TLSPROXY_BUNDLE_MAX ((size_t)16 << 20)
 
@@ -95,10 +107,14 @@ void identity_from_addr(struct identity *id, const struct ip_addr *a);
 
 /* ---- certificates ------------------------------------------------------------ */
 
+SKM_DEFINE_STACK_OF(NC, NAME_CONSTRAINTS, NAME_CONSTRAINTS)
 struct ca {
 	EVP_PKEY *key;
 	X509 *cert;
-	char *pem;
+	/* Of files: those above it; what goes into a handshake; what they may sign for. */
+	STACK_OF(X509) * chain, *presented;
+	STACK_OF(NC) * constraints;
+	char *pem; /* with those above it */
 	time_t not_before, not_after;
 	struct name *permitted;
 	size_t n_permitted;
@@ -106,7 +122,17 @@ struct ca {
 /* now is real time in seconds. hours: 0 for the default. */
 must_check int ca_init(struct ca *ca, const struct name *permitted, size_t n, uint32_t hours,
 		       time_t now);
+/* From files; err says what is wrong with which. now as above. */
+must_check int ca_load(struct ca *ca, const char *cert_file, const char *key_file, time_t now,
+		       char *err, size_t err_size);
+/* The one of a proxy before this (ca_keep.c). -EINVAL: they do not belong together. */
+must_check int ca_restore(struct ca *ca, const char *pem, const uint8_t *key, size_t key_len);
 void ca_fini(struct ca *ca);
+must_check int ca_write_pem(struct ca *ca);
+/* The certificates and the private key of a file; -EINVAL with err. */
+must_check int pem_certs(const char *path, X509 **ret_first, STACK_OF(X509) * *ret_rest, char *err,
+			 size_t err_size);
+must_check int pem_key(const char *path, EVP_PKEY **ret, char *err, size_t err_size);
 /* False: a leaf for it would violate our own name constraints. */
 bool ca_covers(const struct ca *ca, const struct identity *id);
 /* Shared by CA and leaves: serial, validity, subject, public key, one extension. */
@@ -115,6 +141,9 @@ must_check int cert_start(X509 *cert, EVP_PKEY *key, const char *cn, time_t not_
 must_check int cert_add(X509 *cert, int nid, void *ext, bool critical);
 must_check int cert_add_key_usage(X509 *cert, int bit);
 EVP_PKEY *cert_new_key(void); /* P-256; NULL on failure */
+
+/* Would a leaf for it be within these constraints? */
+bool leaf_satisfies(const struct identity *id, NAME_CONSTRAINTS *nc);
 
 struct leaf_cache {
 	const struct ca *ca;
@@ -126,21 +155,76 @@ struct leaf_cache {
 };
 must_check int leaf_cache_init(struct leaf_cache *lc, const struct ca *ca);
 void leaf_cache_fini(struct leaf_cache *lc);
-/* *ret_cert stays the cache's; it lives at least until the next call. */
+/*
+ * not_after: the end of what it stands for, which it does not outlive; 0: unknown.
+ * *ret_cert stays the cache's; it lives at least until the next call.
+ */
 must_check int leaf_get(struct leaf_cache *lc, const struct identity *id, time_t now,
-			X509 **ret_cert);
+			time_t not_after, X509 **ret_cert);
 
 /* ---- trust --------------------------------------------------------------------- */
 
 /* System store and files into memory; no file is opened after it. */
 must_check int trust_load(const char *const *files, size_t n, X509_STORE **ret_store, char *err,
 			  size_t err_size);
+must_check int trust_add_file(X509_STORE *store, const char *path, char *err, size_t err_size);
+
+/* As whom we come. */
+struct client_cert {
+	X509 *cert;
+	EVP_PKEY *key; /* NULL: as nobody */
+	STACK_OF(X509) * chain;
+};
+/* One of tlsproxy_config.upstreams, read. */
+struct trust_rule {
+	bool is_addr;
+	struct ip_addr addr;
+	struct tlsproxy_host_pattern host;
+	enum tlsproxy_verify verify;
+	X509_STORE *store; /* everybody's authorities and its own; NULL: everybody's */
+	struct client_cert cert;
+	struct tlsproxy_pin *pins;
+	size_t n_pins;
+};
+struct trust {
+	X509_STORE *store;
+	bool no_verify;
+	struct trust_rule *rules; /* the most specific first */
+	size_t n;
+};
+/* On failure too, trust_fini() is to be called. */
+must_check int trust_init(struct trust *t, const struct tlsproxy_config *cfg, char *err,
+			  size_t err_size);
+void trust_fini(struct trust *t);
+
+/* What holds for one host; what it points at is the trust's. */
+struct upstream_terms {
+	bool verify;
+	X509_STORE *store;		/* NULL: everybody's */
+	const struct client_cert *cert; /* NULL: none */
+	const struct tlsproxy_pin *pins;
+	size_t n_pins;
+};
+struct upstream_terms trust_terms(const struct trust *t, const struct identity *id);
 
 /* ---- TLS ------------------------------------------------------------------------- */
 
 struct session;
 
-/* Verified upstream sessions, one per identity and port, least recent goes. */
+/* Protocols inside (RFC 7301); bits where a set is meant. */
+enum alpn { ALPN_NONE = 0, ALPN_HTTP1 = 1, ALPN_H2 = 2 };
+
+/* What a verified connection upstream is good for, and nothing else. */
+struct upstream_key {
+	struct identity id;  /* whom the certificate was verified for */
+	struct endpoint to;  /* who showed it */
+	uint64_t generation; /* of the policy that let it be made */
+	const void *cert;    /* the client certificate that was shown, or NULL */
+};
+bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b);
+uint64_t upstream_key_hash(const struct hash_key *hash, const struct upstream_key *k);
+
+/* Verified upstream sessions, one per key, least recent goes. */
 struct resume_cache {
 	struct hmap map;
 	struct hash_key hash;
@@ -150,21 +234,28 @@ struct resume_cache {
 must_check int resume_cache_init(struct resume_cache *rc);
 void resume_cache_fini(struct resume_cache *rc);
 /* Takes over one reference to sess. resumed: the handshake showed no certificate. */
-void resume_put(struct resume_cache *rc, const struct identity *id, uint16_t port, bool resumed,
-		time_t now, SSL_SESSION *sess);
+void resume_put(struct resume_cache *rc, const struct upstream_key *k, bool resumed, time_t now,
+		SSL_SESSION *sess);
 /* Borrowed, or NULL. */
-SSL_SESSION *resume_get(struct resume_cache *rc, const struct identity *id, uint16_t port,
-			time_t now);
-void resume_drop(struct resume_cache *rc, const struct identity *id, uint16_t port);
+SSL_SESSION *resume_get(struct resume_cache *rc, const struct upstream_key *k, time_t now);
+void resume_drop(struct resume_cache *rc, const struct upstream_key *k);
+void resume_drop_all(struct resume_cache *rc);
 
 must_check int tls_guest_ctx_new(struct tlsproxy *tp, SSL_CTX **ret);
-must_check int tls_upstream_ctx_new(struct tlsproxy *tp, X509_STORE *store, SSL_CTX **ret);
-/* Ready to accept with this leaf; ready to connect to, and only to, id. */
-must_check int tls_guest_new(struct tlsproxy *tp, X509 *leaf, SSL **ret);
-must_check int tls_upstream_new(struct tlsproxy *tp, const struct identity *id, uint16_t port,
-				SSL **ret);
-/* After its handshake: verified, and speaking what we offered. */
-bool tls_upstream_acceptable(SSL *ssl);
+must_check int tls_upstream_ctx_new(struct tlsproxy *tp, SSL_CTX **ret);
+/* Ready to accept with this leaf; ready to connect to, and only to, s->key.id. */
+must_check int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret);
+must_check int tls_upstream_new(const struct session *s, SSL **ret);
+/*
+ * After its handshake: verified, and speaking what we offered, which is *ret_alpn.
+ * NULL, or why not (static text), with its token of RFC 9209 2.3.
+ */
+const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *ret_alpn,
+				 const char **ret_token);
+/* Its part about the certificate: chain, pins, staple. */
+const char *upstream_certificate_refused(const struct session *s, SSL *ssl);
+/* "h2,http/1.1": of a set, static text. */
+const char *alpn_names(unsigned set);
 /* The text of the oldest error in OpenSSL's queue, which is cleared. Returns out. */
 const char *tls_error_text(char *out, size_t size);
 
@@ -194,13 +285,14 @@ struct leg {
 	int error;	/* errno of the socket, 0 for none */
 	int tls_reason; /* OpenSSL's reason of what ended the leg, 0 for none */
 	bool readable, writable;
-	bool tls_dead;	/* TLS failed: no more calls but free */
-	bool gone;	/* HUP or ERR: no more events, only the rest to read */
-	bool throttled; /* stopped by its budget: there is more */
-	bool fd_eof;	/* FIN seen */
-	bool wr_dead;	/* the peer reads no more: what we write is dropped */
-	bool ended;	/* EOF or CUT was reported */
-	bool shut;	/* FIN sent */
+	bool tls_dead;	  /* TLS failed: no more calls but free */
+	bool gone;	  /* HUP or ERR: no more events, only the rest to read */
+	bool throttled;	  /* stopped by its budget: there is more */
+	bool fd_eof;	  /* FIN seen */
+	bool wr_dead;	  /* the peer reads no more: what we write is dropped */
+	bool ended;	  /* EOF or CUT was reported */
+	bool shut;	  /* FIN sent */
+	bool owes_ticket; /* in front of the first bytes out */
 };
 
 void leg_init(struct leg *leg, struct session *s, int fd);
@@ -256,7 +348,13 @@ struct session {
 	const char *fail_token;
 	bool has_sni;
 	struct name sni;
-	struct identity id; /* whose certificate both legs show */
+	struct upstream_key key; /* key.id: whose certificate both legs show */
+	struct upstream_terms terms;
+	bool offers_alpn; /* the guest sent ALPN; offer: what of ours is in it */
+	unsigned offer;
+	bool no_protocol; /* the guest's offer and what the upstream speaks have nothing in common */
+	enum alpn alpn, upstream_alpn; /* of each leg; the guest's mirrors the upstream's */
+	time_t upstream_expires;       /* its certificate; 0: none seen */
 	struct tlsproxy_verdict verdict;
 	struct leg guest, upstream;
 	struct http_filter *filter;
@@ -299,7 +397,10 @@ struct tlsproxy {
 	struct ca ca;
 	struct leaf_cache leaves;
 	struct resume_cache resume;
+	struct trust trust;
 	SSL_CTX *guest_ctx, *upstream_ctx;
+	uint64_t generation; /* of the policy: told by tlsproxy_rejudge */
+	bool offer_h2;
 	struct list sessions;
 	size_t n_sessions, max_flows;
 	uint64_t idle_ns, handshake_ns;

@@ -24,6 +24,14 @@ enum secret_source {
 	SECRET_FROM_COMMAND = 4, /* arg: run by /bin/sh -c, standard output, 30 s */
 };
 
+/* How a secret signs requests (struct tlsproxy_sign); texts that were not given are NULL. */
+struct sign_config {
+	enum tlsproxy_sign_kind kind;
+	char *key_id, *session_token; /* AWS: env of other secrets */
+	char *algorithm, *header, *timestamp_header, *signs, *format;
+	struct tlsproxy_sign made; /* of these */
+};
+
 /* One secret as configured; the value is read later, by the tlsproxy process only. */
 struct secret_config {
 	char *env; /* variable in the sandbox */
@@ -33,6 +41,7 @@ struct secret_config {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+	struct sign_config *sign; /* NULL: the value is put in */
 };
 
 /* Which command a configuration is for: what is run differs, nothing else. */
@@ -96,6 +105,7 @@ struct weir_config {
 
 	uint32_t max_connections; /* TCP; 4096 unless given */
 	uint32_t max_udp_flows, max_icmp_flows;
+	uint32_t proxy_restarts; /* deaths of the tlsproxy within a minute that do not end the run */
 	uint32_t max_half_open; /* of max_connections; 0: half */
 	uint64_t memory;	/* bytes of the relay's buffers; 0: by the number of connections */
 	struct netstack_rates rates; /* up: egress, down: ingress */

@@ -151,6 +151,8 @@ int config_check(struct config_builder *b)
 	for (size_t i = 0; r == 0 && i < c->n_secrets; i++)
 		r = check_secret(b, i);
 	if (r == 0)
+		r = config_check_sign(b);
+	if (r == 0)
 		r = check_intercept_off(b);
 	if (r == 0)
 		r = config_check_limits(b);

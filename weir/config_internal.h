@@ -18,6 +18,8 @@
 /* ---- caps: a generated configuration must not cost endless memory or time -------- */
 
 #define CONFIG_SECRETS_MAX 256
+/* Deaths of the tlsproxy within a minute. Stops whoever crashes it from guessing for ever. */
+#define CONFIG_PROXY_RESTARTS_MAX 1000
 #define CONFIG_SECRET_HOSTS_MAX 64
 #define CONFIG_DNS_SERVERS_MAX 16
 #define CONFIG_DNS_RECORDS_MAX 4096
@@ -201,6 +203,7 @@ struct secret_draft {
 	unsigned places; /* 0: the default */
 	bool has_violation;
 	enum tlsproxy_violation on_violation;
+	struct sign_config *sign;
 };
 must_check int config_check_env_name(struct config_builder *b, const struct where *w,
 				     const char *name, size_t len);
@@ -214,6 +217,13 @@ void secret_draft_fini(struct secret_draft *d);
 /* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
 must_check int config_secret_flag(struct config_builder *b, const char *text);
 must_check int config_secret_file_flag(struct config_builder *b, const char *text);
+
+/* config_sign.c; *ret stays NULL when there is none. */
+must_check int config_read_sign(struct config_builder *b, const struct conf *c,
+				struct sign_config **ret);
+void sign_config_free(struct sign_config *s);
+/* That the secrets which signatures name are there; they get their places. */
+must_check int config_check_sign(struct config_builder *b);
 
 /* config_limits.c */
 void config_limits_default(struct weir_config *c);

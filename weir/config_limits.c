@@ -11,6 +11,7 @@
 #define DEFAULT_CONNECTIONS 4096
 #define DEFAULT_UDP_FLOWS 4096
 #define DEFAULT_ICMP_FLOWS 256
+#define DEFAULT_PROXY_RESTARTS 5
 #define RATE_FORM "egress|ingress=BANDWIDTH[,burst=SIZE][,packets=N]"
 
 void config_limits_default(struct weir_config *c)
@@ -18,6 +19,7 @@ void config_limits_default(struct weir_config *c)
 	c->max_connections = DEFAULT_CONNECTIONS;
 	c->max_udp_flows = DEFAULT_UDP_FLOWS;
 	c->max_icmp_flows = DEFAULT_ICMP_FLOWS;
+	c->proxy_restarts = DEFAULT_PROXY_RESTARTS;
 }
 
 /* ---- items -------------------------------------------------------------------- */
@@ -254,12 +256,23 @@ static int read_rate(struct config_builder *b, const struct conf *c, struct nets
 	return e;
 }
 
+static int read_restarts(struct config_builder *b, const struct conf *c)
+{
+	uint64_t n = b->c->proxy_restarts;
+	int r = conf_uint(c, 0, CONFIG_PROXY_RESTARTS_MAX, &n, b->err);
+
+	if (r == 0)
+		b->c->proxy_restarts = (uint32_t)n;
+	return r;
+}
+
 int config_read_limits(struct config_builder *b, const struct conf *c)
 {
 	static const char *const keys[] = { "max_connections", "max_half_open", "max_udp_flows",
 					    "max_icmp_flows",  "memory",	"egress",
-					    "ingress" };
+					    "ingress",	       "tlsproxy_restarts" };
 	struct conf memory = conf_member(c, "memory");
+	struct conf restarts = conf_member(c, "tlsproxy_restarts");
 	struct conf egress = conf_member(c, "egress"), ingress = conf_member(c, "ingress");
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
@@ -273,6 +286,8 @@ int config_read_limits(struct config_builder *b, const struct conf *c)
 	}
 	if (r == 0)
 		r = read_memory(b, &memory);
+	if (r == 0)
+		r = read_restarts(b, &restarts);
 	if (r == 0)
 		r = read_rate(b, &egress, &b->c->rates.up);
 	return r < 0 ? r : read_rate(b, &ingress, &b->c->rates.down);

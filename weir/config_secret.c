@@ -126,6 +126,7 @@ void secret_draft_fini(struct secret_draft *d)
 {
 	free(d->arg);
 	free(d->hosts);
+	sign_config_free(d->sign);
 	*d = (struct secret_draft){ 0 };
 }
 
@@ -301,6 +302,9 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 	if (d->n_hosts == 0)
 		return where_fail(w, b->err,
 				  "a host is missing: a secret needs to know where it may go");
+	if (d->sign && d->places)
+		return where_fail(w, b->err,
+				  "a secret that signs stands nowhere in a request: leave out \"at\"");
 	if (c->n_secrets >= CONFIG_SECRETS_MAX)
 		return where_fail(w, b->err, "more than %d secrets", CONFIG_SECRETS_MAX);
 	r = config_check_source(b, w, d->source, d->arg);
@@ -325,7 +329,9 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.n_hosts = d->n_hosts,
 		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT,
 		.on_violation = d->has_violation ? d->on_violation : b->on_violation,
+		.sign = d->sign,
 	};
+	d->sign = NULL;
 	d->arg = NULL;
 	d->hosts = NULL;
 	return 0;

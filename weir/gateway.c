@@ -43,39 +43,6 @@ static void on_frame(void *ctx, bool from_guest, const void *head, size_t head_l
 	audit_capture_frame(gw->capture, from_guest, head, head_len, payload, payload_len);
 }
 
-static void on_proxy_done(struct gateway *gw, const struct msg *m)
-{
-	hmap_for_hash (it, &gw->flows, hash_bytes(&gw->key, &m->done.id, sizeof(m->done.id))) {
-		struct flow *f = container_of(it, struct flow, by_id);
-
-		if (f->id == m->done.id) {
-			if (m->done.reset)
-				netstack_flow_abort(f->ns);
-			return;
-		}
-	}
-}
-
-static void on_proxy(struct loop_io *io, uint32_t revents)
-{
-	struct gateway *gw = container_of(io, struct gateway, proxy_io);
-	struct msg m;
-	ssize_t n = msg_recv(io->fd, &m, NULL, 0, NULL);
-
-	(void)revents;
-	if (n == -ECONNRESET) {
-		/* Without it nothing may be read; the supervisor ends the run. */
-		loop_stop(gw->loop, 1);
-		return;
-	}
-	if (n < 0)
-		return;
-	if (m.head.type == MSG_FLOW_DONE && (size_t)n >= sizeof(m.done))
-		on_proxy_done(gw, &m);
-	else if (m.head.type == MSG_KEYLOG && gw->capture)
-		audit_capture_keys(gw->capture, m.text, (size_t)n);
-}
-
 static void send_stats(struct gateway *gw, int32_t number)
 {
 	struct netstack_stats s;
@@ -102,6 +69,10 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 		/* Another machine, or none: what the one before had ends. */
 		if (netstack_relink(gw->ns, (enum netstack_link_kind)m.head.value, fd) < 0)
 			loop_stop(gw->loop, 1);
+		return;
+	}
+	if (n >= 0 && m.head.type == MSG_SUCCESSOR) {
+		gateway_proxy_back(gw, fd);
 		return;
 	}
 	if (n < 0 || judge_message(&gw->judge, &m, (size_t)n, fd, gateway_rejudge, gw))
@@ -155,6 +126,7 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 		.flow_new = gateway_flow_new,
 		.flow_bytes = gateway_flow_bytes,
 		.flow_server_first = gateway_flow_server_first,
+		.flow_cut = gateway_flow_cut,
 		.flow_datagram = on_datagram,
 		.flow_waiting = gateway_flow_waiting,
 		.flow_passes = gateway_quic_passes,
@@ -224,7 +196,7 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	if (r == 0)
 		r = worker_start(&gw->worker, gw->loop);
 	if (r == 0 && spec->proxy >= 0)
-		r = loop_io_add(gw->loop, &gw->proxy_io, spec->proxy, EPOLLIN, on_proxy);
+		r = gateway_proxy_start(gw, spec->proxy);
 	return r;
 }
 
@@ -259,7 +231,8 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	judge_listen(&gw.judge, &gw.worker, &gw.record);
 	list_init(&gw.all);
 	list_init(&gw.all_limits);
-	gw.proxy = spec->proxy;
+	list_init(&gw.proxy_waiting);
+	gw.proxy = -1;
 	gw.upstream = spec->upstream;
 	if (spec->proxy_auth >= 0 && upstream_read_auth(spec->upstream, spec->proxy_auth, &err) < 0)
 		fail(spec, &err);

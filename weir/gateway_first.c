@@ -47,26 +47,6 @@ static bool is_bypassed(const struct flow *f, const struct tlsproxy_sniff *s)
 
 /* ---- to the tlsproxy --------------------------------------------------------- */
 
-static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
-{
-	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
-	struct tlsproxy_flow tf = {
-		.id = f->id,
-		.tls = f->proxy_tls,
-		.terminate = f->terminate,
-		.remote = t->remote,
-		.upstream = f->terminate ? t->remote : f->upstream,
-		.has_name = f->has_name,
-		.name = f->name,
-		.n_candidates = f->n_candidates,
-	};
-	int fds[] = { guest_fd, upstream_fd };
-
-	if (f->n_candidates)
-		memcpy(tf.candidates, f->candidates, f->n_candidates * sizeof(*f->candidates));
-	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, 2);
-}
-
 void gateway_to_proxy(struct flow *f, int upstream_fd)
 {
 	int sv[2], r, size = PAIR_BUFFER;
@@ -78,12 +58,10 @@ void gateway_to_proxy(struct flow *f, int upstream_fd)
 	}
 	for (int i = 0; i < 2; i++)
 		(void)setsockopt(sv[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	r = send_flow(f, sv[1], upstream_fd);
-	fd_close(sv[1]);
-	fd_close(upstream_fd);
+	r = gateway_proxy_send(f, sv[1], upstream_fd);
 	if (r < 0) {
 		fd_close(sv[0]);
-		gateway_flow_fail(f, EIO, "the tlsproxy is gone");
+		gateway_flow_fail(f, EIO, "the tlsproxy died and is not back yet: try again");
 		return;
 	}
 	f->with_proxy = true;
@@ -123,7 +101,7 @@ static void hand_over(struct flow *f, bool tls)
 	int fd;
 
 	f->proxy_tls = tls;
-	if (f->gw->proxy < 0) {
+	if (!gateway_has_proxy(f->gw)) {
 		gateway_flow_deny(f, NULL, "reading requests needs --tls-intercept");
 		return;
 	}
@@ -140,7 +118,7 @@ static void judge_early(struct flow *f, const struct name *name, bool read_on)
 	bool given = name && was_given(f, name);
 
 	loop_timer_del(f->gw->loop, &f->deadline);
-	f->want_proxy = read_on && f->gw->proxy >= 0;
+	f->want_proxy = read_on && gateway_has_proxy(f->gw);
 	f->unreadable = !f->want_proxy;
 	if (!name)
 		f->doubt = f->sealed

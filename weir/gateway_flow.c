@@ -52,6 +52,7 @@ void gateway_flow_free(struct flow *f)
 		dns_resolve_cancel(f->lookup);
 	if (f->with_proxy)
 		hmap_remove(&gw->flows, &f->by_id);
+	gateway_proxy_forget(f);
 	gateway_dns_cancel(f);
 	gateway_quic_forget(f);
 	gateway_publish_forget(f);
@@ -579,7 +580,7 @@ void gateway_flow_new(void *ctx, struct netstack_flow *ns)
 	const struct netstack_tuple *t = netstack_flow_tuple(ns);
 	bool dns = t->proto != NETSTACK_ICMP && t->remote.port == 53;
 	bool dot = t->proto == NETSTACK_TCP && t->remote.port == 853 && gw->cfg->tls_intercept &&
-		   gw->proxy >= 0;
+		   gateway_has_proxy(gw);
 	bool echo = t->proto == NETSTACK_ICMP && is_gateway(&gw->cfg->net, &t->remote.addr);
 	struct flow *f = gateway_flow_alloc(gw,
 					    dns || dot ? FLOW_DNS

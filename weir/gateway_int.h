@@ -79,7 +79,11 @@ struct gateway {
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
-	int proxy;
+	int proxy;		   /* -1: none, or gone */
+	bool proxy_gone;	   /* it died; its successor is awaited, or was while proxy_back is armed */
+	struct loop_timer proxy_back;
+	struct loop_task proxy_cut;
+	struct list proxy_waiting; /* struct proxy_wait */
 	uint64_t next_flow;
 	struct hash_key key;
 	struct hmap flows;	 /* by id, those that the tlsproxy has */
@@ -134,6 +138,8 @@ struct flow {
 	bool early;		/* handshake done before dialling: the name comes first */
 	bool want_proxy;	/* for after a dial */
 	bool proxy_tls;
+	struct proxy_wait *waits_for_proxy; /* with_proxy, and there is none now */
+	const char *cut;		    /* why it was, for the record */
 	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */
 	struct ruling ruling;
@@ -192,6 +198,22 @@ void gateway_flow_server_first(void *ctx, struct netstack_flow *ns);
 void gateway_first_timeout(struct loop_timer *t);
 /* Hands guest and upstream to the tlsproxy. */
 void gateway_to_proxy(struct flow *f, int upstream_fd);
+
+/* gateway_proxy.c: the channel to the tlsproxy */
+/* For its successor to come. Stops a sandbox from waiting on what never does. */
+#define GATEWAY_PROXY_WAIT_NS (15 * NS_PER_S)
+must_check int gateway_proxy_start(struct gateway *gw, int fd);
+static inline bool gateway_has_proxy(const struct gateway *gw)
+{
+	return gw->proxy >= 0 || gw->proxy_gone;
+}
+/* Takes over both descriptors; while there is no tlsproxy, the flow waits for one. */
+must_check int gateway_proxy_send(struct flow *f, int guest_fd, int upstream_fd);
+void gateway_proxy_forget(struct flow *f);
+void gateway_proxy_died(struct gateway *gw);
+/* Its successor's channel, taken over. */
+void gateway_proxy_back(struct gateway *gw, int fd);
+bool gateway_flow_cut(void *ctx, struct netstack_flow *ns);
 
 /* gateway_quic.c */
 /* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */

@@ -89,7 +89,7 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 	struct audit_event e;
 
 	/* A refusal is its own end; there was nothing to count. */
-	if (!f->unpoliced &&
+	if (!f->unpoliced && !f->cut &&
 	    (how == NETSTACK_END_REFUSED || (how == NETSTACK_END_ABORTED && !c->packets_up)))
 		return;
 	record_flow_id(&f->gw->record, f->id, id);
@@ -103,8 +103,8 @@ void gateway_record_end(const struct flow *f, enum netstack_end how, const struc
 	audit_u64(&e, "ms", (time_mono_ns() - c->start_ns) / NS_PER_MS);
 	if (f->unpoliced)
 		audit_u64(&e, "generation", f->ruling.generation);
-	else if (c->error)
-		audit_str(&e, "detail", strerror(c->error));
+	else if (f->cut || c->error)
+		audit_str(&e, "detail", f->cut ? f->cut : strerror(c->error));
 	record_send(&f->gw->record, &e);
 }
 

@@ -6,9 +6,10 @@
 #include "base/base.h"
 
 /*
- * A copy of a JKS file (what Debian and Fedora make for every JDK) with one more
- * trusted certificate, given as PEM, under the usual password. -EINVAL: the file is
- * something else, or the certificate cannot be read.
+ * A copy of a key store (JKS, what Debian and Fedora make for every JDK, or PKCS 12, what
+ * JDKs come with) with one more trusted certificate, given as PEM, under the usual
+ * password or none, as before. -EINVAL: the file is something else or has another
+ * password, or the certificate cannot be read.
  */
 must_check int java_store_add(const uint8_t *store, size_t len, const char *pem, struct buf *ret);
 

@@ -13,6 +13,7 @@
  *                           or MSG_POLICY_ABORT; MSG_RESOLVERS (gateway)
  *   supervisor ──► gateway  MSG_PUBLISH + socket, MSG_UNPUBLISH, MSG_PORTS
  *   gateway ──► supervisor  MSG_PUBLISHED, MSG_PORTS_COUNTED
+ *   supervisor ──► gateway  MSG_SUCCESSOR, when the tlsproxy has a successor
  *   supervisor ──► gateway  MSG_STATS (a number, which comes back with them), MSG_RATES
  *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
@@ -60,6 +61,7 @@ enum msg_type {
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
+	MSG_SUCCESSOR = 50,		 /* descriptor: the channel of another tlsproxy */
 };
 
 struct msg_head {

@@ -13,10 +13,14 @@
 #include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/proxy_secrets.h"
 #include "weir/record.h"
 #include "weir/secret_source.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
@@ -26,6 +30,7 @@ struct proxy {
 	const struct weir_config *cfg;
 	struct loop *loop;
 	struct tlsproxy *tp;
+	struct proxy_secrets secrets;
 	struct record record;
 	struct judge judge;
 	struct worker worker; /* loads policies */
@@ -247,6 +252,8 @@ static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 		record_denial_id(&px->record, denial);
 		audit_str(&e, "denial", denial);
 	}
+	if (t->unverified)
+		audit_bool(&e, "unverified", true);
 	audit_str(&e, "detail", t->detail);
 	record_send(&px->record, &e);
 }
@@ -450,44 +457,49 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 
 /* ---- start ------------------------------------------------------------------------ */
 
-static int load_secrets(const struct weir_config *cfg, struct tlsproxy_secret *secrets,
-			struct buf *values, struct conf_error *err)
-{
-	for (size_t i = 0; i < cfg->n_secrets; i++) {
-		const struct secret_config *s = &cfg->secrets[i];
-		const char *why;
-		int r;
-
-		buf_init(&values[i], TLSPROXY_SECRET_MAX + 2);
-		r = secret_read(s, &values[i], err);
-		if (r < 0)
-			return r;
-		if (tlsproxy_secret_check((char *)buf_at(&values[i]), values[i].len, &why) < 0) {
-			conf_error_set(err, "secret %s: %s", s->env, why);
-			return -EINVAL;
-		}
-		secrets[i] = (struct tlsproxy_secret){
-			.env = s->env,
-			.value = (char *)buf_at(&values[i]),
-			.value_len = values[i].len,
-			.hosts = s->hosts,
-			.n_hosts = s->n_hosts,
-			.places = s->places,
-			.on_violation = s->on_violation,
-		};
-	}
-	return 0;
-}
-
 /* Descriptor secrets are read first, then everything that is not ours is closed. */
-static void keep_only_ours(const struct proxy_spec *spec)
+static void keep_only_ours(struct proxy_spec *spec)
 {
-	const int keep[] = { spec->supervisor, spec->gateway };
+	int *ours[] = { &spec->supervisor, &spec->gateway, &spec->vault.fd };
+	int keep[ARRAY_SIZE(ours)], low;
 
-	harden_close_others(keep, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		keep[i] = *ours[i];
+	harden_close_others(keep, ARRAY_SIZE(keep));
+	/*
+	 * The lowest numbers: a process that is killed closes its descriptors from there
+	 * on, and the gateway is to learn of that before it sees a flow's end.
+	 */
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+		low = fcntl(*ours[i], F_DUPFD_CLOEXEC, 3);
+		if (low >= 0 && low < *ours[i]) {
+			fd_close(*ours[i]);
+			*ours[i] = low;
+		} else {
+			fd_close(low);
+		}
+	}
 }
 
-static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struct conf_error *err)
+/*
+ * Where the limit on locked memory can be lifted (by root, before it becomes
+ * nobody), nothing of this process is ever written to swap: neither values, which
+ * are locked in any case, nor what passes through its buffers.
+ */
+static void lock_memory(void)
+{
+	struct rlimit l = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_MEMLOCK, &l) < 0 && getrlimit(RLIMIT_MEMLOCK, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_MEMLOCK, &l);
+	}
+	if (l.rlim_cur != RLIM_INFINITY || mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_info("only keys and values are locked in memory, not what passes through "
+			 "(ulimit -l unlimited would let all of it be)");
+}
+
+static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf_error *err)
 {
 	static const struct tlsproxy_ops plain = {
 		.judge_tls = judge_tls,
@@ -501,10 +513,9 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;
-	cleanup_free struct tlsproxy_secret *secrets = calloc(cfg->n_secrets + 1, sizeof(*secrets));
-	cleanup_free struct buf *values = calloc(cfg->n_secrets + 1, sizeof(*values));
+	struct tlsproxy_secret *list = NULL;
+	struct locked unknown = { 0 };
 	struct tlsproxy_config tc = {
-		.secrets = secrets,
 		.n_secrets = cfg->n_secrets,
 		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
 		.n_upstream_ca_files = cfg->n_upstream_cas,
@@ -514,23 +525,29 @@ static int start_tlsproxy(struct proxy *px, const struct proxy_spec *spec, struc
 	char why[512] = "";
 	int r;
 
-	if (!secrets || !values)
-		return -ENOMEM;
 	ops = plain;
 	if (spec->keylog)
 		ops.keylog = on_keylog;
-	r = load_secrets(cfg, secrets, values, err);
+	r = proxy_secrets_open(&px->secrets, !spec->restarts, err);
 	keep_only_ours(spec);
+	px->secrets.vault.fd = spec->vault.fd;
 	if (r == 0)
 		r = loop_new(&px->loop);
+	if (r == 0)
+		r = proxy_secrets_list(&px->secrets, &list, &unknown);
 	if (r == 0) {
+		tc.secrets = list;
+		if (spec->restarts) {
+			tc.ca_pem = px->secrets.kept.ca_pem;
+			tc.ca_key = px->secrets.kept.ca_key;
+			tc.ca_key_len = px->secrets.kept.ca_key_len;
+		}
 		r = tlsproxy_new(px->loop, &tc, &ops, px, &px->tp, why, sizeof(why));
 		if (r < 0)
 			conf_error_set(err, "the tlsproxy cannot start: %s",
 				       *why ? why : strerror(-r));
 	}
-	for (size_t i = 0; i < cfg->n_secrets; i++)
-		buf_fini_wiped(&values[i]);
+	proxy_secrets_unlist(list, &unknown);
 	secret_wipe_environment(cfg);
 	return r;
 }
@@ -547,7 +564,7 @@ static int announce(const struct proxy *px, const struct proxy_spec *spec)
 	return r == 0 ? msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) : r;
 }
 
-_Noreturn void proxy_main(const struct proxy_spec *spec)
+_Noreturn void proxy_main(struct proxy_spec *spec)
 {
 	static struct proxy px;
 	struct conf_error err = { { 0 } };
@@ -558,10 +575,17 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 	px.cfg = spec->cfg;
 	judge_init(&px.judge, spec->cfg->policy, spec->cfg->observe);
 	judge_listen(&px.judge, &px.worker, &px.record);
-	px.record = (struct record){ .sock = spec->supervisor, .tag = 't' };
-	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
+	px.judge.generation = spec->generation;
+	px.secrets.cfg = spec->cfg;
+	px.secrets.vault = spec->vault;
 	buf_init(&px.path, 1 << 17);
+	lock_memory();
 	r = start_tlsproxy(&px, spec, &err);
+	/* Ids of its denials and those of its predecessors are not to be mistaken. */
+	px.record = (struct record){ .sock = spec->supervisor,
+				     .tag = 't',
+				     .next_denial = (uint64_t)spec->restarts << 32 };
+	snprintf(px.record.run, sizeof(px.record.run), "%s", spec->run);
 	if (r < 0) {
 		if (!err.text[0])
 			conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
@@ -576,6 +600,10 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 		r = worker_start(&px.worker, px.loop);
 	if (r == 0)
 		r = fd_set_nonblock(spec->gateway, true);
+	if (r == 0)
+		r = proxy_secrets_keep(&px.secrets, px.tp, &err);
+	if (r < 0 && err.text[0])
+		fail(spec, &err);
 	if (r < 0) {
 		conf_error_set(&err, "the tlsproxy cannot start: %s", strerror(-r));
 		fail(spec, &err);
@@ -586,5 +614,6 @@ _Noreturn void proxy_main(const struct proxy_spec *spec)
 		_exit(1);
 	r = loop_run(px.loop);
 	tlsproxy_free(px.tp);
+	proxy_secrets_close(&px.secrets);
 	_exit(r < 0 ? 1 : r);
 }

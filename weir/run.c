@@ -10,7 +10,8 @@
  *
  * It owns the record: the other processes send events, it alone numbers and
  * writes them. It never waits for a child with a blocking call while another
- * could be blocked on it. Whatever dies out of turn ends the run: fail closed.
+ * could be blocked on it. Whatever dies out of turn ends the run: fail closed;
+ * but for the tlsproxy, which has a successor (run_proxy.c).
  */
 #include "weir/message.h"
 #include "weir/run_addresses.h"
@@ -96,6 +97,8 @@ static void channel_closed(struct child *c)
 	const struct run *r = c->run;
 
 	loop_io_del(&c->io);
+	if (c == &r->proxy && run_proxy_lost(c->run))
+		return;
 	if (!c->run->ending)
 		run_fail(c->run, "the %s ended unexpectedly; %s", c->name, r->subject->stopped);
 	run_check_end(c->run);
@@ -115,7 +118,7 @@ static void record_lines(struct child *c, const char *text, size_t len)
 	}
 }
 
-static void on_helper(struct loop_io *io, uint32_t revents)
+void run_on_helper(struct loop_io *io, uint32_t revents)
 {
 	struct child *c = container_of(io, struct child, io);
 	struct msg m;
@@ -135,6 +138,8 @@ static void on_helper(struct loop_io *io, uint32_t revents)
 			 c->run->subject->stopped);
 	else if (m.head.type == MSG_FAILED)
 		run_fail(c->run, "%s", m.text);
+	else if (c == &c->run->proxy && run_proxy_word(c->run, &m))
+		return;
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
 		run_policy_word(c, &m, (size_t)n);
@@ -159,6 +164,8 @@ static void reap(struct run *r)
 			if (all[i]->pid == pid) {
 				all[i]->pid = 0;
 				all[i]->status = status;
+				if (all[i] == &r->proxy)
+					run_proxy_reaped(r);
 			}
 	run_check_end(r);
 }
@@ -205,9 +212,9 @@ static int listen_to_all(struct run *r, struct conf_error *err)
 	int rc = start_signals(r);
 
 	if (rc == 0)
-		rc = run_listen_to(r, &r->gateway, on_helper);
+		rc = run_listen_to(r, &r->gateway, run_on_helper);
 	if (rc == 0)
-		rc = run_listen_to(r, &r->proxy, on_helper);
+		rc = run_listen_to(r, &r->proxy, run_on_helper);
 	if (rc == 0)
 		rc = r->subject->listen(r);
 	if (rc < 0)
@@ -251,6 +258,8 @@ static void finish(struct run *r)
 	free(r->placeholders);
 	run_ports_end(r);
 	fd_close(r->upstream_auth);
+	fd_close(r->life.gateway_end);
+	vault_free(&r->vault);
 	free(r->ca_pem);
 	audit_log_close(r->log);
 	free(r->audit_path);
@@ -326,7 +335,8 @@ int run_main(struct run *r)
 	make_id(r);
 	if (!r->cfg->name)
 		r->cfg->name = strdup(r->id);
-	r->capture = r->policy_fd = r->upstream_auth = -1;
+	r->capture = r->policy_fd = r->upstream_auth = r->life.gateway_end = -1;
+	r->vault = VAULT_NONE;
 	r->generation = r->last_generation = 1;
 	r->ctl = (struct ctl_listener){ .fd = -1, .dir = -1 };
 	r->gateway = (struct child){ .run = r, .name = "gateway", .sock = -1 };

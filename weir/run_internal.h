@@ -6,6 +6,7 @@
  *   run.c         what they say, who may die when, how it ends
  *   run_command.c, run_link.c  what is run: a sandboxed command, or a link
  *   run_ctl.c     the control socket
+ *   run_proxy.c   the tlsproxy: started, and started again when it dies
  *   run_policy.c  another policy while it runs
  *   run_ports.c   published ports, from the start and while it goes on
  *   run_upstream.c   the upstream proxy's address and credentials
@@ -21,6 +22,7 @@
 #include "weir/ctl_socket.h"
 #include "weir/record.h"
 #include "weir/run_setup.h"
+#include "weir/vault.h"
 #include "weir/worker.h"
 
 #include <jansson.h>
@@ -100,6 +102,16 @@ struct ports_ask {
 	uint64_t flows;
 };
 
+/* Of the tlsproxy process. */
+struct proxy_life {
+	bool up;	   /* the one there is has said that it is ready */
+	unsigned restarts; /* successors that were started */
+	unsigned deaths;   /* since `since` */
+	uint64_t since;
+	int gateway_end; /* of its channel, until the gateway gets it; or -1 */
+	struct loop_timer late;
+};
+
 struct run {
 	const struct run_subject *subject;
 	const char *what; /* the command's first word, the link's text */
@@ -128,6 +140,8 @@ struct run {
 	struct loop_io ctl_io;
 	struct ctl_client clients[CTL_CLIENTS];
 	struct child gateway, proxy, sandbox;
+	struct proxy_life life;
+	struct vault vault;
 	struct loop_io signals;
 	struct loop_timer deadline;
 	struct loop_task flush;
@@ -155,8 +169,26 @@ void run_end(struct run *r);
 void run_check_end(struct run *r);
 must_check int run_listen_to(struct run *r, struct child *c,
 			     void (*cb)(struct loop_io *io, uint32_t revents));
+/* What the gateway or the tlsproxy says. */
+void run_on_helper(struct loop_io *io, uint32_t revents);
 /* Ends the run: the message is shown and recorded; the status becomes 125. */
 void run_fail(struct run *r, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- run_proxy.c -------------------------------------------------------------------- */
+
+/*
+ * The first one, until it is ready: placeholders and ca_pem are set. What was started
+ * when it fails is the caller's to end.
+ */
+must_check int run_proxy_first(struct run *r, struct conf_error *err);
+/* Its channel has ended. False: the run is ending anyway. */
+bool run_proxy_lost(struct run *r);
+/* Its process has. */
+void run_proxy_reaped(struct run *r);
+/* The worker has loaded a policy. */
+void run_proxy_loaded(struct run *r);
+/* False: not about its start. */
+bool run_proxy_word(struct run *r, const struct msg *m);
 
 /* ---- run_ctl.c --------------------------------------------------------------------- */
 
@@ -175,6 +207,10 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd);
 void run_policy_word(struct child *c, const struct msg *m, size_t body);
 /* The client has left; what it asked for goes on. */
 void run_policy_forget(struct run *r, const struct ctl_client *c);
+/* The worker is at it: nobody may be forked. */
+bool run_policy_loading(const struct run *r);
+/* It died: what has not begun is refused; a change that is in force is in force in its successor. */
+void run_policy_helper_gone(struct child *c);
 void run_policy_end(struct run *r);
 
 /* ---- run_resolvers.c ---------------------------------------------------------------- */
@@ -213,6 +249,8 @@ must_check int run_upstream_prepare(struct run *r, struct conf_error *err);
  * it fails is the caller's to end.
  */
 must_check int run_start(struct run *r, struct conf_error *err);
+/* A pair of sockets for messages. */
+must_check int run_channel(int sv[2], struct conf_error *err);
 /* Waits for a child's message of this type; one that dies ends the stream. */
 must_check int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd,
 			       struct conf_error *err);

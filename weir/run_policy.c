@@ -44,6 +44,7 @@ struct policy_swap {
 	struct ctl_client *client; /* NULL: it left */
 	struct loop_timer deadline;
 	struct run *run;
+	bool loading_done;
 };
 
 /* ---- the record -------------------------------------------------------------------- */
@@ -240,7 +241,11 @@ static void on_loaded(struct worker_job *job)
 	struct policy_swap *p = container_of(job, struct policy_swap, loading);
 	struct run *r = p->run;
 
-	if (p->loaded == 0 && r->ending) {
+	p->loading_done = true;
+	if (p->loaded == 0 && !r->ending && !r->life.up) {
+		p->loaded = -EAGAIN;
+		conf_error_set(&p->err, "the tlsproxy died and is being started again: try again");
+	} else if (p->loaded == 0 && r->ending) {
 		p->loaded = -ECANCELED;
 		conf_error_set(&p->err, "%s", ending);
 	} else if (p->loaded == 0) {
@@ -250,6 +255,7 @@ static void on_loaded(struct worker_job *job)
 		/* Nobody else has heard of this generation. */
 		r->last_generation--;
 		give_up(p, p->err.text);
+		run_proxy_loaded(r);
 		return;
 	}
 	r->gateway.policy_said = r->proxy.policy_said = 0;
@@ -288,6 +294,29 @@ void run_policy_set(struct run *r, struct ctl_client *c, int fd)
 	};
 	r->change = p;
 	worker_post(&r->worker, &p->loading);
+}
+
+bool run_policy_loading(const struct run *r)
+{
+	return r->change && !r->change->loading_done;
+}
+
+void run_policy_helper_gone(struct child *c)
+{
+	struct policy_swap *p = c->run->change;
+
+	if (!p || !p->loading_done)
+		return;
+	if (!p->committed) {
+		give_up(p, "a process died meanwhile; the old policy stays in force: try again");
+		return;
+	}
+	/* Its flows were reset, and its successor begins with the new policy. */
+	if (c->policy_said == MSG_POLICY_DONE)
+		return;
+	c->policy_said = MSG_POLICY_DONE;
+	if (--p->waiting == 0)
+		applied(p);
 }
 
 void run_policy_forget(struct run *r, const struct ctl_client *c)

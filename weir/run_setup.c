@@ -104,6 +104,11 @@ static const char *const bundle_vars[] = {
 	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
 	"BUNDLE_SSL_CA_CERT",
 	"NPM_CONFIG_CAFILE",
+	"YARN_HTTPS_CA_FILE_PATH",
+	"PERL_LWP_SSL_CA_FILE",
+	"HEX_CACERTS_PATH",
+	"JULIA_SSL_CA_ROOTS_PATH",
+	"SYSTEM_CERTIFICATE_PATH",
 };
 static const char *const own_ca_vars[] = { "NODE_EXTRA_CA_CERTS", "DENO_CERT" };
 

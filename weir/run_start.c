@@ -8,7 +8,6 @@
 
 #include "weir/gateway.h"
 #include "weir/message.h"
-#include "weir/proxy.h"
 #include "weir/run_setup.h"
 #include "weir/secret_source.h"
 
@@ -16,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int channel(int sv[2], struct conf_error *err)
+int run_channel(int sv[2], struct conf_error *err)
 {
 	int size = 1 << 20;
 
@@ -55,49 +54,6 @@ int run_first_words(struct child *c, struct msg *m, uint32_t want, int *ret_fd, 
 	return -EIO;
 }
 
-static int start_proxy(struct run *r, int *ret_gateway_end, struct conf_error *err)
-{
-	struct weir_config *cfg = r->cfg;
-	int sup[2], flows[2], rc;
-	pid_t self = getpid();
-	struct msg m;
-
-	rc = channel(sup, err);
-	if (rc < 0)
-		return rc;
-	rc = channel(flows, err);
-	if (rc < 0)
-		return rc;
-	r->proxy.pid = fork();
-	if (r->proxy.pid == 0) {
-		struct proxy_spec spec = { .parent = self,
-					   .cfg = cfg,
-					   .run = r->id,
-					   .supervisor = sup[1],
-					   .gateway = flows[1],
-					   .keylog = r->capture >= 0 };
-
-		fd_close(sup[0]);
-		fd_close(flows[0]);
-		proxy_main(&spec);
-	}
-	fd_close(sup[1]);
-	fd_close(flows[1]);
-	r->proxy.sock = sup[0];
-	*ret_gateway_end = flows[0];
-	for (size_t i = 0; i < cfg->n_secrets; i++) {
-		rc = run_first_words(&r->proxy, &m, MSG_PLACEHOLDER, NULL, err);
-		if (rc < 0)
-			return rc;
-		r->placeholders[i] = strdup(m.text);
-	}
-	rc = run_first_words(&r->proxy, &m, MSG_CA, NULL, err);
-	if (rc < 0)
-		return rc;
-	r->ca_pem = strdup(m.text);
-	return run_first_words(&r->proxy, &m, MSG_READY, NULL, err);
-}
-
 static int start_gateway(struct run *r, const struct run_link *link, int proxy_end,
 			 struct conf_error *err)
 {
@@ -117,7 +73,7 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 		.n_resolvers = run_resolvers(r->cfg, r->resolvers),
 	};
 	struct msg m;
-	int sup[2], rc = channel(sup, err);
+	int sup[2], rc = run_channel(sup, err);
 
 	if (rc < 0)
 		return rc;
@@ -142,7 +98,7 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 int run_start(struct run *r, struct conf_error *err)
 {
 	struct run_link link = { .fd = -1 };
-	int proxy_end = -1, rc = 0;
+	int rc;
 
 	/*
 	 * Requests are read where TLS is intercepted, and on plain HTTP where rules
@@ -151,7 +107,7 @@ int run_start(struct run *r, struct conf_error *err)
 	 */
 	rc = run_upstream_prepare(r, err);
 	if (rc == 0)
-		rc = start_proxy(r, &proxy_end, err);
+		rc = run_proxy_first(r, err);
 	if (!r->cfg->tls_intercept) {
 		free(r->ca_pem);
 		r->ca_pem = NULL;
@@ -161,8 +117,9 @@ int run_start(struct run *r, struct conf_error *err)
 	if (rc == 0)
 		rc = r->subject->start(r, &link, err);
 	if (rc == 0)
-		rc = start_gateway(r, &link, proxy_end, err);
+		rc = start_gateway(r, &link, r->life.gateway_end, err);
 	fd_close(link.fd);
-	fd_close(proxy_end);
+	fd_close(r->life.gateway_end);
+	r->life.gateway_end = -1;
 	return rc;
 }

@@ -24,7 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LAID_MAX 16
+/* resolv.conf, hosts, and the places of trust: bundles, folders, a store for each JVM. */
+#define LAID_MAX 96
 #define FOLDER_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR)
 
 static struct {

@@ -86,8 +86,15 @@ static const int common_calls[] = {
 #endif
 };
 
-/* The gateway dials and accepts; internet sockets only (see add_gateway_rules). */
+/*
+ * The gateway dials and accepts; internet sockets only (see add_gateway_rules). It
+ * asks with poll whether the tlsproxy is still there (gateway_proxy.c).
+ */
 static const int gateway_calls[] = {
+#ifdef __NR_poll
+	SCMP_SYS(poll),
+#endif
+	SCMP_SYS(ppoll),
 	SCMP_SYS(connect),  SCMP_SYS(accept4),	SCMP_SYS(bind),
 	SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg),
 };

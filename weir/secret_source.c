@@ -42,9 +42,37 @@ static int read_env(const struct secret_config *s, struct buf *ret, struct conf_
 	return buf_append_str(ret, v);
 }
 
+int secret_read_some(int fd, struct buf *ret, bool *ret_end)
+{
+	uint8_t *p;
+	ssize_t n;
+	int r = ret->cap > ret->len ? buf_reserve(ret, ret->cap - ret->len, &p) : -EFBIG;
+
+	if (r < 0)
+		return r;
+	n = read(fd, p, ret->cap - ret->len);
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	buf_commit(ret, (size_t)n);
+	*ret_end = n == 0;
+	return 0;
+}
+
+/* To the end; straight into its place, for what is read by way of another buffer stays there. */
+static int read_all(int fd, struct buf *ret)
+{
+	bool end = false;
+	int r = 0;
+
+	while (r == 0 && !end)
+		r = secret_read_some(fd, ret, &end);
+	return r;
+}
+
 static int read_file(const struct secret_config *s, struct buf *ret, struct conf_error *err)
 {
-	int r = file_read(s->arg, TLSPROXY_SECRET_MAX + 1, ret);
+	cleanup_close int fd = open(s->arg, O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : read_all(fd, ret);
 
 	return r < 0 ? failed(s, err, r, s->arg) : 0;
 }
@@ -55,7 +83,7 @@ static int read_fd(const struct secret_config *s, struct buf *ret, struct conf_e
 	int r = uint_parse(s->arg, strlen(s->arg), 0, 1 << 20, &fd, NULL);
 
 	if (r == 0)
-		r = fd_read_all((int)fd, TLSPROXY_SECRET_MAX + 1, ret);
+		r = read_all((int)fd, ret);
 	return r < 0 ? failed(s, err, r, "descriptor") : 0;
 }
 
@@ -82,22 +110,15 @@ static int read_until(int fd, uint64_t deadline, struct buf *ret)
 	for (;;) {
 		uint64_t now = time_mono_ns();
 		struct pollfd p = { .fd = fd, .events = POLLIN };
-		char chunk[1024];
-		ssize_t n;
+		bool end = false;
 		int r;
 
 		if (now >= deadline)
 			return -ETIMEDOUT;
 		if (poll(&p, 1, (int)((deadline - now) / NS_PER_MS) + 1) <= 0)
 			continue;
-		n = read(fd, chunk, sizeof(chunk));
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		r = ret->len + (size_t)n > TLSPROXY_SECRET_MAX + 1
-			    ? -EFBIG
-			    : buf_append(ret, chunk, (size_t)n);
-		explicit_bzero(chunk, sizeof(chunk));
-		if (r < 0)
+		r = secret_read_some(fd, ret, &end);
+		if (r < 0 || end)
 			return r;
 	}
 }
@@ -131,10 +152,20 @@ static int read_command(const struct secret_config *s, struct buf *ret, struct c
 	return 0;
 }
 
+void secret_cut_newline(struct buf *value)
+{
+	if (value->len && buf_at(value)[value->len - 1] == '\n')
+		value->len--;
+}
+
 int secret_read(const struct secret_config *s, struct buf *ret, struct conf_error *err)
 {
-	int r = -EINVAL;
+	uint8_t *p;
+	/* All at once: what grows leaves copies behind. */
+	int r = buf_reserve(ret, ret->cap - ret->len, &p);
 
+	if (r < 0)
+		return r;
 	switch (s->source) {
 	case SECRET_FROM_ENV:
 		r = read_env(s, ret, err);
@@ -149,8 +180,8 @@ int secret_read(const struct secret_config *s, struct buf *ret, struct conf_erro
 		r = read_command(s, ret, err);
 		break;
 	}
-	if (r == 0 && s->source != SECRET_FROM_ENV && ret->len && buf_at(ret)[ret->len - 1] == '\n')
-		ret->len--;
+	if (r == 0 && s->source != SECRET_FROM_ENV)
+		secret_cut_newline(ret);
 	return r;
 }
 

@@ -5,8 +5,19 @@
 
 #include "weir/config.h"
 
-/* Appends the value; one trailing newline is cut. Wipe ret with buf_fini_wiped. */
+/* What a value is read into: one byte more than it may have, and its newline. */
+#define SECRET_READ_MAX (TLSPROXY_SECRET_MAX + 2)
+
+/*
+ * Appends the value; one trailing newline is cut. ret's cap is SECRET_READ_MAX. Wipe
+ * it with buf_fini_wiped, or give it storage of that size that is locked.
+ */
 must_check int secret_read(const struct secret_config *s, struct buf *ret, struct conf_error *err);
+
+/* One read, straight into ret; -EFBIG when that is full. */
+must_check int secret_read_some(int fd, struct buf *ret, bool *ret_end);
+/* A trailing newline, which editors and echo leave, is no part of a value. */
+void secret_cut_newline(struct buf *value);
 
 /* Overwrites the values of environment secrets in this process's own memory. */
 void secret_wipe_environment(const struct weir_config *cfg);

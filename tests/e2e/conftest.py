@@ -25,6 +25,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 LAB = os.path.join(TOP, "tests", "lab")
 sys.path.insert(0, LAB)
 
+import h2lab
+
 WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(TOP, "build", "bin", "weir")))
 SLACK = float(os.environ.get("WEIR_E2E_SLACK", "1"))
 
@@ -55,6 +57,7 @@ def pytest_cmdline_main(config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "http2: needs a weir that speaks HTTP/2")
     config.addinivalue_line("markers", "user: is also run by an ordinary user")
 
 
@@ -230,10 +233,46 @@ def lab_session():
     return Lab()
 
 
+@pytest.fixture(scope="session")
+def h2_session(lab_session):
+    """The HTTP/2 origin, for the tests that ask for it; see ../lab/README.md."""
+    why = h2lab.missing()
+    if why:
+        pytest.skip(why)
+    server = h2lab.Server(lab_session.tmp, lab_session.log)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def h2(h2_session, lab):
+    """.seen(...): the requests that h2.example.com and its like saw since the test began; .static:
+    a folder that they serve below /static/; .websocket, .zstd: whether they can."""
+    h2_session.seen = lambda kind="h2", **want: lab.seen(kind, **want)
+    return h2_session
+
+
 @pytest.fixture
 def lab(lab_session):
     lab_session.mark = os.path.getsize(lab_session.log)
     return lab_session
+
+
+@pytest.fixture(scope="session")
+def speaks_h2(h2_session, tmp_path_factory):
+    """Does this weir speak HTTP/2? Asked once, of the program itself."""
+    p = subprocess.run([WEIR, "run", "--backend", "netns", "--policy", "allow_all", "--tls-intercept",
+                        "--upstream-ca", os.environ["LAB_CA"], "--audit",
+                        str(tmp_path_factory.mktemp("probe") / "audit"), "--", "curl", "-sS", "--http2", "-o",
+                        "/dev/null", "-w", "%{http_version}", "https://h2.example.com/"], check=False,
+                       stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60 * SLACK)
+    return p.stdout == b"2"
+
+
+@pytest.fixture(autouse=True)
+def http2_marked(request):
+    if request.node.get_closest_marker("http2") and not request.getfixturevalue("speaks_h2"):
+        pytest.skip("this weir speaks HTTP/1.1 only")
 
 
 class Schema:

@@ -361,7 +361,9 @@ SITES = {
     "deb.example.com": static_site,
     "doh.example.com": doh_site,
 }
-NOT_WEB = {"echo.example.com", "ssh.example.com", "closed.example.com", "ns.example.com"}
+# The last ones are h2lab.py's.
+NOT_WEB = {"echo.example.com", "ssh.example.com", "closed.example.com", "ns.example.com",
+           "h2.example.com", "h2only.example.com", "h1only.example.com", "h2ws.example.com"}
 
 
 class Site:

@@ -78,6 +78,7 @@ def make_all(folder):
                             "sub.api.example.com", "short.example.com", "mixed.example.net"],
         "files.example.com": ["retry.example.com"],
         "doh.example.com": ["dns.google"],
+        "h2.example.com": ["h2alias.example.com"],
         "evil.example.net": ["*.evil.example.net"],
     }
     for alias, (host, _) in world.FAMILY.items():

@@ -27,6 +27,10 @@ HOSTS = {
     "ssh.example.com": 22,
     "closed.example.com": 23,
     "doh.example.com": 24,
+    "h2.example.com": 25,
+    "h2only.example.com": 26,
+    "h1only.example.com": 27,
+    "h2ws.example.com": 28,
     "ns.example.com": 53,
 }
 ONLY_V4 = {"v4only.example.com"}
@@ -90,6 +94,9 @@ def _zone():
     # Names below evil.example.net resolve, so that a tunnel would work if it were let out.
     add("*.evil.example.net", "A", v4("evil.example.net"))
     add("sub.api.example.com", "A", v4("api.example.com"))
+    # A second name of one server and of its certificate: a client may think one connection serves both.
+    add("h2alias.example.com", "A", v4("h2.example.com"))
+    add("h2alias.example.com", "AAAA", v6("h2.example.com"))
     # Aliases.
     add("www.example.com", "CNAME", "alias1.example.com")
     add("alias1.example.com", "CNAME", "alias2.example.com")

@@ -49,6 +49,11 @@ struct flow_case {
 	void (*server)(struct flow_case *c, struct end *e);
 	const char *sni;	 /* NULL: none */
 	const char *alpn;	 /* wire form, NULL: none */
+	const char *server_alpn; /* what it speaks; NULL: it knows no ALPN */
+	uint16_t port;		 /* 0: 443, or 80 */
+	SSL_SESSION *ticket;	 /* the client comes back with it */
+	bool keep;		 /* session: what it got this time, the case's to free */
+	SSL_SESSION *session;
 	const char *server_cert; /* host; NULL: HOST */
 	bool server_wants_cert;	 /* of the client, which has none */
 	bool server_untrusted, client_distrusts, server_no_tls, server_tls12, client_tls12;
@@ -62,13 +67,16 @@ struct flow_case {
 	atomic_int phase;    /* of the scripts, for the case's own use */
 	SSL_CTX *server_ctx; /* NULL: one for this flow */
 	/* What came of it. */
-	bool client_tls_up, server_tls_up, resumed;
+	bool client_tls_up, server_tls_up, resumed, client_resumed;
+	char client_alpn[16];	 /* what it was given */
+	char server_offered[64]; /* what the server was offered, wire form */
+	time_t leaf_expires;
 	int client_alert;
 	bool done, reset;
 	int n_done, n_tls_events, n_judged, n_http_judged, n_http_events, n_keylog;
 	char order[256]; /* callbacks as they came: Judge, judge request, Tls, http, Done */
 	struct tlsproxy_http_event http; /* the last, without its pointers */
-	bool tls_ok;
+	bool tls_ok, unverified;
 	char detail[256];
 	char reply[8192];
 	size_t n_reply;
@@ -80,6 +88,25 @@ struct flow_case {
 };
 
 static struct flow_case *now_running;
+
+static inline int on_server_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+				 const unsigned char *in, unsigned in_len, void *arg)
+{
+	struct flow_case *c = arg;
+	unsigned char *chosen;
+
+	(void)ssl;
+	if (in_len < sizeof(c->server_offered))
+		memcpy(c->server_offered, in, in_len);
+	if (!c->server_alpn)
+		return SSL_TLSEXT_ERR_NOACK;
+	if (SSL_select_next_proto(&chosen, out_len, (const unsigned char *)c->server_alpn,
+				  (unsigned)strlen(c->server_alpn), in,
+				  in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
 
 static inline SSL_CTX *server_ctx(const struct flow_case *c)
 {
@@ -96,11 +123,12 @@ static inline SSL_CTX *server_ctx(const struct flow_case *c)
 	else
 		snprintf(id.text, sizeof(id.text), "%s", host);
 	leaves = c->server_untrusted ? &stranger_leaves : &world_leaves;
-	assert_int_equal(leaf_get(leaves, &id, time(NULL), &cert), 0);
+	assert_int_equal(leaf_get(leaves, &id, time(NULL), 0, &cert), 0);
 	SSL_CTX_use_certificate(ctx, cert);
 	SSL_CTX_use_PrivateKey(ctx, leaves->key);
 	if (c->server_tls12)
 		SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_alpn_select_cb(ctx, on_server_alpn, (void *)(uintptr_t)c);
 	if (c->server_wants_cert)
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return ctx;
@@ -181,6 +209,20 @@ struct thread_arg {
 	struct end end;
 };
 
+static inline void client_note(struct flow_case *c, SSL *ssl)
+{
+	const X509 *leaf = SSL_get0_peer_certificate(ssl);
+	const unsigned char *p;
+	struct tm tm;
+	unsigned n;
+
+	c->client_resumed = SSL_session_reused(ssl);
+	SSL_get0_alpn_selected(ssl, &p, &n);
+	snprintf(c->client_alpn, sizeof(c->client_alpn), "%.*s", (int)n, n ? (const char *)p : "");
+	if (leaf && ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &tm))
+		c->leaf_expires = timegm(&tm);
+}
+
 static inline void *client_thread(void *p)
 {
 	struct thread_arg *a = p;
@@ -199,13 +241,19 @@ static inline void *client_thread(void *p)
 		if (c->alpn)
 			SSL_set_alpn_protos(e->ssl, (const unsigned char *)c->alpn,
 					    (unsigned)strlen(c->alpn));
+		if (c->ticket)
+			SSL_set_session(e->ssl, c->ticket);
 		r = SSL_connect(e->ssl);
 		c->client_tls_up = r == 1;
+		if (r == 1)
+			client_note(c, e->ssl);
 		if (r != 1)
 			c->client_alert = ERR_GET_REASON(ERR_peek_error());
 	}
 	if (!e->ssl || c->client_tls_up)
 		c->client(c, e);
+	if (c->keep && c->client_tls_up)
+		c->session = SSL_get1_session(e->ssl);
 	SSL_free(e->ssl);
 	close(e->fd);
 	ERR_clear_error();
@@ -289,6 +337,7 @@ static inline void on_tls_event(void *ctx, const struct tlsproxy_tls_event *e)
 	note_order('T');
 	c->n_tls_events++;
 	c->tls_ok = e->ok;
+	c->unverified = e->unverified;
 	snprintf(c->detail, sizeof(c->detail), "%s", e->detail ? e->detail : "");
 }
 
@@ -374,7 +423,9 @@ static inline struct tlsproxy_flow make_flow(const struct flow_case *c)
 	struct tlsproxy_flow f = { .id = 7, .tls = !c->plain, .terminate = c->terminate };
 
 	f.remote = (struct endpoint){ c->remote.family ? c->remote : ip4(198, 18, 0, 1),
-				      c->plain ? 80 : 443 };
+				      c->port	 ? c->port
+				      : c->plain ? 80
+						 : 443 };
 	f.upstream = f.remote;
 	f.has_name = c->flow_name != NULL;
 	if (c->flow_name)

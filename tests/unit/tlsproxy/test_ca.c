@@ -67,7 +67,7 @@ static X509 *leaf(struct leaf_cache *lc, const char *host, time_t now)
 	struct identity id = mk_id(host);
 	X509 *cert;
 
-	assert_int_equal(leaf_get(lc, &id, now, &cert), 0);
+	assert_int_equal(leaf_get(lc, &id, now, 0, &cert), 0);
 	return cert;
 }
 
@@ -253,28 +253,40 @@ static void test_trust(void **state)
 
 static void test_resume_cache(void **state)
 {
-	struct identity a = mk_id("a.b"), c = mk_id("c.d"), id;
+	struct upstream_key a = { .id = mk_id("a.b"), .to = { ip4(192, 0, 2, 1), 443 } };
+	struct upstream_key other[5] = { a, a, a, a, a }, k = a;
 	struct resume_cache rc;
 	time_t now = 1000000;
 	char host[64];
 
 	(void)state;
+	other[0].id = mk_id("c.d");
+	other[1].to.port = 8443;
+	other[2].to.addr = ip4(192, 0, 2, 2);
+	other[3].generation = 1;
+	other[4].cert = &rc;
 	assert_int_equal(resume_cache_init(&rc), 0);
-	assert_null(resume_get(&rc, &a, 443, now));
+	assert_null(resume_get(&rc, &a, now));
+	resume_put(&rc, &a, false, now, SSL_SESSION_new());
+	for (size_t i = 0; i < ARRAY_SIZE(other); i++) {
+		resume_drop(&rc, &other[i]);
+		assert_int_equal(rc.count, 1);
+		assert_null(resume_get(&rc, &other[i], now));
+		assert_int_equal(rc.count, 1);
+	}
 	/* A session without ticket cannot be resumed: it is kept from use. */
-	resume_put(&rc, &a, 443, false, now, SSL_SESSION_new());
-	assert_null(resume_get(&rc, &c, 443, now));
-	assert_null(resume_get(&rc, &a, 8443, now));
-	assert_null(resume_get(&rc, &a, 443, now));
+	assert_null(resume_get(&rc, &a, now));
 	assert_int_equal(rc.count, 0);
 	for (int i = 0; i < TLSPROXY_RESUME + 20; i++) {
 		snprintf(host, sizeof(host), "h%d.example", i);
-		id = mk_id(host);
-		resume_put(&rc, &id, 443, false, now, SSL_SESSION_new());
+		k.id = mk_id(host);
+		resume_put(&rc, &k, false, now, SSL_SESSION_new());
 	}
 	assert_int_equal(rc.count, TLSPROXY_RESUME);
-	resume_drop(&rc, &id, 443);
+	resume_drop(&rc, &k);
 	assert_int_equal(rc.count, TLSPROXY_RESUME - 1);
+	resume_drop_all(&rc);
+	assert_int_equal(rc.count, 0);
 	resume_cache_fini(&rc);
 }
 

@@ -435,6 +435,36 @@ static const struct {
 	  "c.json:1:22: the name of a variable" },
 	{ "{\"secrets\": [{\"env\": \"PATH\", \"hosts\": [\"a.com\"]}]}",
 	  "c.json:1:22: PATH is not for secrets" },
+	/* secrets that sign */
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": 1}]}",
+	  "c.json:2:10: expected an object" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {}}]}",
+	  "c.json:2:10: \"type\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {\"type\": "
+	  "\"aws_sigv5\"}}]}",
+	  "c.json:2:19: unknown type; did you mean \"aws_sigv4\"?" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {\"type\": "
+	  "\"aws_sigv4\"}}]}",
+	  "c.json:2:10: \"access_key_id\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"], \"from\": "
+	  "\"command:true\",\n "
+	  "\"sign\": {\"type\": \"aws_sigv4\", \"access_key_id\": \"AWS_ID\"}}]}",
+	  "\"access_key_id\": \"AWS_ID\" is not the \"env\" of another secret" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {\"type\": "
+	  "\"hmac\", "
+	  "\"haeder\": \"X\"}}]}",
+	  "unknown key \"haeder\"" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {\"type\": "
+	  "\"hmac\"}}]}",
+	  "c.json:2:10: \"header\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": {\"type\": "
+	  "\"hmac\", "
+	  "\"header\": \"X-S\", \"signs\": \"{bdoy}\"}}]}",
+	  "\"{bdoy}\" is no part of a request" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"], \"at\": [\"header\"], "
+	  "\"from\": "
+	  "\"command:true\",\n \"sign\": {\"type\": \"hmac\", \"header\": \"X-S\"}}]}",
+	  "a secret that signs stands nowhere" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": []}]}", "c.json:1:42: no hosts" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": \"a.com\"}]}",
 	  "c.json:1:42: expected a list" },

@@ -107,7 +107,11 @@ static void test_keys(void **state)
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 4);
-	check_keys("secret", "{\"secrets\": [{", "}]}", 5);
+	check_keys("secret", "{\"secrets\": [{", "}]}", 6);
+	check_keys("sign_aws", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"aws_sigv4\",",
+		   "}}]}", 3);
+	check_keys("sign_hmac", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"hmac\",",
+		   "}}]}", 6);
 	check_keys("limits", "{\"limits\": {", "}}", 7);
 	check_keys("rate", "{\"limits\": {\"egress\": {", "}}}", 3);
 	check_keys("audit", "{\"audit\": {", "}}", 2);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values and placeholders of the tlsproxy process, and their way into the vault and out of it. */
+#include "weir/proxy_secrets.h"
+
+#include "weir/secret_source.h"
+
+#include <stdio.h>
+
+const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env)
+{
+	for (size_t i = 0; i < ps->kept.n; i++)
+		if (str_eq(ps->kept.secrets[i].env, env))
+			return &ps->kept.secrets[i];
+	return NULL;
+}
+
+/* ---- the image ----------------------------------------------------------------- */
+
+/* Takes over image. */
+static int adopt(struct proxy_secrets *ps, struct locked image, size_t len)
+{
+	struct kept k = { .secrets = ps->list };
+	int r = image_get(image.p, len, &k);
+
+	if (r < 0) {
+		locked_free(&image);
+		return r;
+	}
+	locked_free(&ps->image);
+	ps->image = image;
+	ps->kept = k;
+	return 0;
+}
+
+int proxy_secrets_put(struct proxy_secrets *ps, const struct kept *next)
+{
+	size_t len = image_size(next);
+	struct locked image;
+	int r = len > VAULT_IMAGE_MAX ? -EFBIG : locked_new(len, &image);
+
+	if (r < 0)
+		return r;
+	image_put(next, image.p);
+	r = vault_write(&ps->vault, image.p, len);
+	if (r < 0) {
+		locked_free(&image);
+		return r;
+	}
+	return adopt(ps, image, len);
+}
+
+/* ---- at the start ----------------------------------------------------------------- */
+
+static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_len,
+		      struct conf_error *err)
+{
+	struct buf b = { .data = at, .size = SECRET_READ_MAX, .cap = SECRET_READ_MAX };
+	const char *why;
+	int r = secret_read(s, &b, err);
+
+	if (r == 0 && tlsproxy_secret_check((char *)buf_at(&b), b.len, &why) < 0) {
+		conf_error_set(err, "secret %s: %s", s->env, why);
+		r = -EINVAL;
+	}
+	*ret_len = b.len;
+	return r;
+}
+
+/* Without placeholders and authority yet: a proxy that is to make them is not there. */
+static int read_sources(struct proxy_secrets *ps, struct conf_error *err)
+{
+	struct kept k = { .ca_pem = "", .secrets = calloc(CONFIG_SECRETS_MAX, sizeof(*k.secrets)) };
+	size_t n = ps->cfg->n_secrets, len;
+	struct locked values = { 0 }, image;
+	int r = k.secrets ? locked_new(n * SECRET_READ_MAX, &values) : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct kept_secret *s = &k.secrets[k.n++];
+
+		*s = (struct kept_secret){ .env = ps->cfg->secrets[i].env,
+					   .placeholder = "",
+					   .value = values.p + i * SECRET_READ_MAX };
+		r = read_value(&ps->cfg->secrets[i], values.p + i * SECRET_READ_MAX, &s->len, err);
+	}
+	len = r == 0 ? image_size(&k) : 0;
+	if (r == 0)
+		r = locked_new(len, &image);
+	if (r == 0) {
+		image_put(&k, image.p);
+		r = adopt(ps, image, len);
+	}
+	locked_free(&values);
+	free(k.secrets);
+	return r;
+}
+
+int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *err)
+{
+	struct locked image;
+	size_t len;
+	int r = vault_own_key(&ps->vault);
+
+	if (r == 0 && first)
+		return read_sources(ps, err);
+	if (r == 0)
+		r = vault_read(&ps->vault, &image, &len);
+	return r < 0 ? r : adopt(ps, image, len);
+}
+
+/* ---- for the proxy ------------------------------------------------------------------- */
+
+/* Letters and digits like those of the placeholder, drawn anew. */
+static void make_unknown(const char *placeholder, uint8_t *out)
+{
+	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz012345";
+
+	for (size_t i = 0; placeholder[i]; i++) {
+		uint8_t b;
+
+		random_bytes(&b, 1);
+		out[i] = strchr(alphabet, placeholder[i] | 0x20) || (placeholder[i] >= '0' &&
+								      placeholder[i] <= '9')
+				 ? (uint8_t)alphabet[b % 32]
+				 : (uint8_t)placeholder[i];
+	}
+}
+
+static size_t count_without_value(const struct proxy_secrets *ps)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ps->kept.n; i++)
+		n += !ps->kept.secrets[i].value;
+	return n;
+}
+
+int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **ret,
+		       struct locked *ret_unknown)
+{
+	size_t n = ps->cfg->n_secrets;
+	struct tlsproxy_secret *list = calloc(n + 1, sizeof(*list));
+	struct locked unknown = { 0 };
+	int r = list ? locked_new(count_without_value(ps) * TLSPROXY_SECRET_MAX, &unknown)
+		     : -ENOMEM;
+	uint8_t *none = unknown.p;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct secret_config *c = &ps->cfg->secrets[i];
+		const struct kept_secret *k = proxy_secrets_find(ps, c->env);
+
+		if (!k) {
+			locked_free(&unknown);
+			r = -ENOENT;
+			break;
+		}
+		list[i] = (struct tlsproxy_secret){
+			.env = c->env,
+			.value = (const char *)(k->value ? k->value : none),
+			.value_len = k->value ? k->len : strlen(k->placeholder),
+			.hosts = c->hosts,
+			.n_hosts = k->value ? c->n_hosts : 0,
+			.places = c->places,
+			.placeholder = *k->placeholder ? k->placeholder : NULL,
+			.on_violation = c->on_violation,
+			.sign = c->sign ? &c->sign->made : NULL,
+		};
+		if (!k->value) {
+			make_unknown(k->placeholder, none);
+			none += TLSPROXY_SECRET_MAX;
+		}
+	}
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	*ret = list;
+	*ret_unknown = unknown;
+	return 0;
+}
+
+void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown)
+{
+	free(list);
+	locked_free(unknown);
+}
+
+int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, struct conf_error *err)
+{
+	struct kept_secret list[CONFIG_SECRETS_MAX];
+	struct kept next = { .ca_pem = tlsproxy_ca_pem(tp), .secrets = list };
+	struct locked key;
+	int r = locked_new(TLSPROXY_CA_KEY_MAX, &key);
+
+	if (r == 0) {
+		next.ca_key = key.p;
+		r = tlsproxy_ca_key(tp, key.p, TLSPROXY_CA_KEY_MAX, &next.ca_key_len);
+		for (size_t i = 0; r == 0 && i < ps->cfg->n_secrets; i++) {
+			list[next.n] = *proxy_secrets_find(ps, ps->cfg->secrets[i].env);
+			list[next.n++].placeholder = tlsproxy_placeholder(tp, i);
+		}
+		if (r == 0)
+			r = proxy_secrets_put(ps, &next);
+		locked_free(&key);
+	}
+	if (r < 0)
+		conf_error_set(err, "the tlsproxy cannot keep its keys for a successor: %s%s",
+			       strerror(-r),
+			       r == -ENOMEM || r == -EAGAIN || r == -EPERM
+				       ? "; is the limit on locked memory (ulimit -l) too low?"
+				       : "");
+	return r;
+}
+
+void proxy_secrets_close(struct proxy_secrets *ps)
+{
+	locked_free(&ps->image);
+	ps->kept = (struct kept){ 0 };
+	vault_free(&ps->vault);
+}

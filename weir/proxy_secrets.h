@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The secrets as the tlsproxy process has them: what the configuration says of
+ * each, and its value and placeholder, which stand in locked memory in the form
+ * in which the vault keeps them (vault.h). The proxy itself (tlsproxy.h) has its
+ * own copy, which it searches with.
+ */
+#ifndef WEIR_PROXY_SECRETS_H
+#define WEIR_PROXY_SECRETS_H
+
+#include "weir/config_internal.h"
+#include "weir/vault.h"
+
+struct proxy_secrets {
+	struct weir_config *cfg; /* this process's own, which changes */
+	struct vault vault;
+	struct locked image; /* as it is in the vault */
+	struct kept kept;    /* points into it */
+	struct kept_secret list[CONFIG_SECRETS_MAX];
+};
+
+/* The values from their sources (first), or what a process before this has left in the vault. */
+must_check int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *err);
+/*
+ * What tlsproxy_new() takes, one for each of cfg->secrets and in their order. Freed by
+ * proxy_secrets_unlist(). A secret without a value gets one that nobody knows, and no host.
+ */
+must_check int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **ret,
+				  struct locked *ret_unknown);
+void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown);
+/* The proxy is there: its authority and placeholders go into the vault. */
+must_check int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp,
+				  struct conf_error *err);
+/* NULL: none of this name. */
+const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env);
+/* Another content of the vault; on failure nothing has changed. */
+must_check int proxy_secrets_put(struct proxy_secrets *ps, const struct kept *next);
+void proxy_secrets_close(struct proxy_secrets *ps);
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order of things, bundles, and folders of roots; see sandbox_trust.h. */
+#include "weir/sandbox_trust.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUNDLE_MAX (16 << 20)
+#define OWN_NAME "weir-sandbox-ca"
+
+/* The first that is there is what the sandbox's begins with; all that are there are covered. */
+static const char *const bundles[] = {
+	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch, Gentoo */
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
+	"/etc/pki/tls/certs/ca-bundle.crt",		     /* older RHEL */
+	"/etc/pki/tls/cert.pem",			     /* OpenSSL of RHEL */
+	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE */
+	"/etc/ssl/ca-bundle.pem",			     /* older SUSE */
+	"/etc/ca-certificates/extracted/tls-ca-bundle.pem",  /* Arch */
+	"/etc/ssl/certs/ca-bundle.crt",			     /* NixOS */
+	"/etc/ssl/cert.pem",				     /* Alpine, BSD style */
+	"/usr/lib/ssl/cert.pem",			     /* OpenSSL's default on Debian */
+	"/usr/local/ssl/cert.pem",			     /* OpenSSL's own default */
+	"/usr/local/share/certs/ca-root-nss.crt",
+};
+
+/* Where OpenSSL looks a root up by the hash of its name. */
+static const char *const hashed[] = {
+	"/etc/ssl/certs", /* Debian, Alpine; links elsewhere on Arch and SUSE */
+	"/etc/pki/tls/certs",
+	"/etc/pki/ca-trust/extracted/pem/directory-hash",
+	"/var/lib/ca-certificates/openssl",
+};
+
+/* What the tools that make the others read, so that they find it too. p11-kit reads some itself. */
+static const char *const anchors[] = {
+	"/usr/local/share/ca-certificates",	     /* Debian, Alpine */
+	"/etc/pki/ca-trust/source/anchors",	     /* Fedora, RHEL */
+	"/etc/ca-certificates/trust-source/anchors", /* Arch */
+	"/etc/pki/trust/anchors",		     /* SUSE */
+};
+
+const char *trust_text(struct trust_tree *t, const char *fmt, ...)
+{
+	char *text = NULL;
+	va_list ap;
+	int n;
+
+	if (t->n_texts == TRUST_TEXTS)
+		return NULL;
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return NULL;
+	t->texts[t->n_texts++] = text;
+	return text;
+}
+
+void trust_fini(struct trust_tree *t)
+{
+	while (t->n_texts)
+		free(t->texts[--t->n_texts]);
+}
+
+bool trust_seen(struct trust_tree *t, const char *real)
+{
+	const char *text;
+
+	for (unsigned i = 0; i < t->n_seen; i++)
+		if (strcmp(t->seen[i], real) == 0)
+			return true;
+	text = trust_text(t, "%s", real);
+	if (text)
+		t->seen[t->n_seen++] = text;
+	else
+		log_warn("the sandbox's authority is not in %s: too many such places", real);
+	return !text;
+}
+
+int trust_write(const char *path, const void *data, size_t len)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return -errno;
+	return fchmod(fd, 0644) < 0 ? -errno : fd_write_all(fd, data, len);
+}
+
+/* ---- bundles ----------------------------------------------------------------------- */
+
+static int write_bundle(struct trust_tree *t, const char *path)
+{
+	struct buf text = BUF_INIT(BUNDLE_MAX);
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bundles) && r < 0; i++) {
+		char from[PATH_MAX];
+
+		snprintf(from, sizeof(from), "%s%s", t->root, bundles[i]);
+		buf_reset(&text);
+		r = file_read(from, BUNDLE_MAX / 2, &text);
+	}
+	r = buf_append_str(&text, "\n");
+	if (r == 0 && t->roots)
+		r = buf_append_str(&text, t->roots);
+	if (r == 0 && t->ca_pem)
+		r = buf_append_str(&text, t->ca_pem);
+	if (r == 0)
+		r = trust_write(path, buf_at(&text), text.len);
+	buf_fini(&text);
+	return r;
+}
+
+/* The bundle over one place, once, whatever links lead there. */
+static int lay_bundle(struct trust_tree *t, const char *bundle, const char *place)
+{
+	char real[PATH_MAX];
+	const char *target = trust_text(t, "%s%s", t->root, place);
+
+	if (!target)
+		return -ENOMEM;
+	if (!realpath(target, real) || strcmp(real, bundle) == 0 || trust_seen(t, real))
+		return 0;
+	return t->lay(bundle, target);
+}
+
+/* ---- folders ------------------------------------------------------------------------ */
+
+static X509 *own_certificate(const struct trust_tree *t)
+{
+	BIO *bio = BIO_new_mem_buf(t->ca_pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return cert;
+}
+
+/* The first free name: two roots may have names of the same hash. */
+static void hashed_name(const struct trust_tree *t, const char *folder, unsigned long hash,
+			char ret[static 16])
+{
+	for (unsigned i = 0; i < 10; i++) {
+		char path[PATH_MAX];
+		struct stat st;
+
+		snprintf(ret, 16, "%08lx.%u", hash & 0xffffffffUL, i);
+		if ((size_t)snprintf(path, sizeof(path), "%s%s/%s", t->root, folder, ret) >=
+			    sizeof(path) ||
+		    lstat(path, &st) < 0)
+			return;
+	}
+}
+
+static bool has(const struct trust_tree *t, const char *folder, const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s%s/%s", t->root, folder, name);
+	return access(path, F_OK) == 0;
+}
+
+static int cover_hashed(struct trust_tree *t, const char *folder, unsigned long hash,
+			const char *own, const char *bundle)
+{
+	static const char *const whole[] = { "ca-certificates.crt", "ca-bundle.crt" };
+	struct trust_file files[2 + ARRAY_SIZE(whole)];
+	char name[16];
+	size_t n = 0;
+
+	hashed_name(t, folder, hash, name);
+	files[n++] = (struct trust_file){ .path = name, .link = OWN_NAME ".pem" };
+	files[n++] = (struct trust_file){ .path = OWN_NAME ".pem", .link = own };
+	for (size_t i = 0; i < ARRAY_SIZE(whole); i++)
+		if (has(t, folder, whole[i]))
+			files[n++] = (struct trust_file){ .path = whole[i], .link = bundle };
+	return trust_folder(t, folder, files, n);
+}
+
+static void told(const char *place, int r)
+{
+	if (r < 0)
+		log_warn("the sandbox's authority is not in %s: %s", place, strerror(-r));
+}
+
+static void cover_folders(struct trust_tree *t, const char *own, const char *bundle)
+{
+	X509 *cert = own_certificate(t);
+	struct trust_file anchor = { .path = OWN_NAME ".crt",
+				     .data = t->ca_pem,
+				     .len = strlen(t->ca_pem) };
+	char path[PATH_MAX], real[PATH_MAX];
+	unsigned long hash;
+	int ok = 0;
+
+	hash = cert ? X509_NAME_hash_ex(X509_get_subject_name(cert), NULL, NULL, &ok) : 0;
+	X509_free(cert);
+	for (size_t i = 0; i < ARRAY_SIZE(hashed) && ok; i++) {
+		snprintf(path, sizeof(path), "%s%s", t->root, hashed[i]);
+		if (realpath(path, real) && !trust_seen(t, real))
+			told(hashed[i], cover_hashed(t, hashed[i], hash, own, bundle));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(anchors); i++)
+		told(anchors[i], trust_folder(t, anchors[i], &anchor, 1));
+}
+
+int trust_install(struct trust_tree *t, const char **ret_what)
+{
+	const char *bundle = trust_text(t, "%s/ca-bundle.pem", t->dir);
+	const char *own = trust_text(t, "%s/ca.pem", t->dir);
+	int r = bundle && own ? write_bundle(t, bundle) : -ENOMEM;
+
+	*ret_what = "certificate bundle";
+	if (r == 0 && t->ca_pem)
+		r = trust_write(own, t->ca_pem, strlen(t->ca_pem));
+	/* Folders first: they hold some of the bundles and stores, which are covered in them. */
+	if (r == 0 && t->ca_pem)
+		cover_folders(t, own, bundle);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(bundles); i++) {
+		r = lay_bundle(t, bundle, bundles[i]);
+		if (r < 0)
+			*ret_what = bundles[i];
+	}
+	if (r == 0 && t->ca_pem) {
+		trust_java(t);
+		trust_browsers(t);
+	}
+	return r;
+}
