@@ -63,7 +63,7 @@ const char *trust_text(struct trust_tree *t, const char *fmt, ...)
 	return text;
 }
 
-void trust_fini(struct trust_tree *t)
+void trust_tree_fini(struct trust_tree *t)
 {
 	while (t->n_texts)
 		free(t->texts[--t->n_texts]);

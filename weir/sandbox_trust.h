@@ -45,7 +45,7 @@ struct trust_tree {
 must_check int trust_install(struct trust_tree *t, const char **ret_what);
 
 /* Gives back the texts. Not while anything that was laid is still watched. */
-void trust_fini(struct trust_tree *t);
+void trust_tree_fini(struct trust_tree *t);
 
 /* ---- parts, each in a file of its own ------------------------------------------ */
 

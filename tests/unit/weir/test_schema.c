@@ -112,7 +112,7 @@ static void test_keys(void **state)
 		   "}}]}", 3);
 	check_keys("sign_hmac", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"hmac\",",
 		   "}}]}", 6);
-	check_keys("limits", "{\"limits\": {", "}}", 7);
+	check_keys("limits", "{\"limits\": {", "}}", 8);
 	check_keys("rate", "{\"limits\": {\"egress\": {", "}}}", 3);
 	check_keys("audit", "{\"audit\": {", "}}", 2);
 }

@@ -98,7 +98,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	nftw(f->top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	trust_fini(&f->tree);
+	trust_tree_fini(&f->tree);
 	free(f->pem);
 	free(f);
 	return 0;
