@@ -104,6 +104,8 @@ const char *secret_form_name(enum secret_form form)
 		return "hex";
 	case SECRET_HTML:
 		return "html";
+	case SECRET_BASE32:
+		return "base32";
 	}
 	return "unknown";
 }

@@ -67,7 +67,8 @@ enum secret_form {
 	SECRET_HEX = 4,
 	SECRET_ODD_PERCENT = 5, /* escapes no client makes */
 	SECRET_ODD_JSON = 6,
-	SECRET_HTML = 7, /* replies only */
+	SECRET_HTML = 7,   /* replies only */
+	SECRET_BASE32 = 8, /* names only */
 };
 
 struct secret_pattern {
