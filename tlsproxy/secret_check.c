@@ -3,7 +3,7 @@
  * Which values can be used where, and what a secret's definition says of a
  * host, a field or a key.
  */
-#include "tlsproxy/secret_internal.h"
+#include "tlsproxy/http_internal.h"
 
 #include <strings.h>
 
@@ -108,6 +108,26 @@ const char *secret_form_name(enum secret_form form)
 		return "base32";
 	}
 	return "unknown";
+}
+
+int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **ret_why)
+{
+	size_t len = strlen(n->name);
+	const char *why = NULL;
+
+	if (len == 0 || len > TLSPROXY_SECRET_NAME_MAX)
+		why = "a name has 1 to 128 characters";
+	for (size_t i = 0; !why && i < len; i++) {
+		if ((unsigned char)n->name[i] < ' ' || n->name[i] == 0x7f)
+			why = "a control character is in no name";
+		else if (n->place == TLSPROXY_IN_HEADER && !http_is_token_char((uint8_t)n->name[i]))
+			why = "not the name of a header field";
+	}
+	if (!why)
+		return 0;
+	if (ret_why)
+		*ret_why = why;
+	return -EINVAL;
 }
 
 static bool any_host(const struct tlsproxy_host_pattern *p, size_t n, const struct authority *a)

@@ -232,6 +232,7 @@ struct secret_hit {
 	size_t secret;
 	enum secret_form form;
 	size_t len; /* bytes of the text it took, 0 when odd */
+	size_t at;  /* bytes of this feed up to its end: len may be more */
 	/* Set by decide() when it says SECRET_PUT: how the value is written. */
 	enum secret_escape escape;
 };

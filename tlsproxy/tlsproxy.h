@@ -79,6 +79,8 @@ struct tlsproxy_place_name {
 	enum tlsproxy_place place; /* HEADER, QUERY or BODY */
 	const char *name;
 };
+/* -EINVAL with *ret_why. */
+must_check int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **ret_why);
 
 enum tlsproxy_violation {
 	TLSPROXY_BLOCK = 0,

@@ -298,6 +298,7 @@ void weir_config_free(struct weir_config *c)
 		free(c->secrets[i].env);
 		free(c->secrets[i].arg);
 		free(c->secrets[i].hosts);
+		secret_terms_fini(&c->secrets[i].terms);
 		sign_config_free(c->secrets[i].sign);
 	}
 	for (size_t i = 0; i < c->n_upstream_cas; i++)

@@ -58,7 +58,8 @@ static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_le
 	const char *why;
 	int r = secret_read(s, &b, err);
 
-	if (r == 0 && tlsproxy_secret_check((char *)buf_at(&b), b.len, &why) < 0) {
+	if (r == 0 && tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places,
+					       &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
 		r = -EINVAL;
 	}
@@ -164,6 +165,7 @@ int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **
 			.on_violation = c->on_violation,
 			.sign = c->sign ? &c->sign->made : NULL,
 		};
+		secret_config_terms(c, &list[i]);
 		if (!k->value) {
 			make_unknown(k->placeholder, none);
 			none += TLSPROXY_SECRET_MAX;
