@@ -78,7 +78,7 @@ static void run(unsigned which, const struct buf *in, uint32_t cut, struct buf *
 	rig_guest(&g, waiting[which]);
 	rig_feed(&g, false, buf_at(in), in->len);
 	if (g.state != HTTP_CLOSE && g.state != HTTP_ABORT)
-		g.state = http_upstream_eof(g.filter, &g.guest);
+		g.state = http_upstream_eof(g.filter, &g.up, &g.guest);
 	rig_end(&g);
 	if (g.guest.len && !strcasestr(rig_text(&g.guest), "content-encoding") &&
 	    !memmem(rig_text(&g.guest), g.guest.len, " 101 ", 5) &&

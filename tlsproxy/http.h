@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP/1 filter (internal to tlsproxy): one per intercepted flow. Bytes in,
+ * The HTTP filter (internal to tlsproxy): one per intercepted flow. Bytes in,
  * bytes out, no I/O. Requests are parsed strictly and written anew from the
  * parsed form; secrets are put in, violations found, denials answered.
  *
  *   guest bytes ──► http_from_guest() ──► to_upstream      (requests)
  *                                    └──► to_guest         (403, 400, 421)
  *   upstream bytes ──► http_from_upstream() ──► to_guest   (responses)
+ *                                         └──► to_upstream (what waited; HTTP/2's own frames)
  */
 #ifndef WEIR_TLSPROXY_HTTP_H
 #define WEIR_TLSPROXY_HTTP_H
@@ -57,7 +58,7 @@ enum http_state {
 
 struct http_filter;
 struct http_filter_config {
-	const struct secret_set *secrets; /* may be NULL */
+	struct secret_set *secrets; /* may be NULL; the filter takes a reference of its own */
 	const struct tlsproxy_ops *ops;
 	void *ctx;
 	const struct tlsproxy_flow *flow; /* outlives the filter */
@@ -70,23 +71,28 @@ struct http_filter_config {
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);
+/* From the next request on; those under way keep what they began with. */
+void http_filter_secrets(struct http_filter *f, struct secret_set *secrets);
 
 /*
  * Consume up to n bytes; append what is to be sent to the two buffers. Stops
  * early (consumed < n) when a buffer is full (its cap) or a request has to wait
- * for the response before it (the filter never has more requests open than
- * HTTP_MAX_PIPELINE); call again when there is room. now for timeouts.
+ * for the response before it (the filter never has more HTTP/1 requests open than
+ * HTTP_MAX_PIPELINE); call again when there is room, with n == 0 if nothing is new:
+ * either call tries what waits on both sides.
  */
 #define HTTP_MAX_PIPELINE 32
 must_check enum http_state http_from_guest(struct http_filter *f, const uint8_t *p, size_t n,
 					   size_t *ret_consumed, struct buf *to_upstream,
 					   struct buf *to_guest);
 must_check enum http_state http_from_upstream(struct http_filter *f, const uint8_t *p, size_t n,
-					      size_t *ret_consumed, struct buf *to_guest);
+					      size_t *ret_consumed, struct buf *to_upstream,
+					      struct buf *to_guest);
 must_check enum http_state http_guest_eof(struct http_filter *f, struct buf *to_upstream,
 					  struct buf *to_guest);
 /* Upstream closed: a response without length ends here; an unfinished one aborts, an unanswered request gets 502. */
-must_check enum http_state http_upstream_eof(struct http_filter *f, struct buf *to_guest);
+must_check enum http_state http_upstream_eof(struct http_filter *f, struct buf *to_upstream,
+					     struct buf *to_guest);
 /*
  * The upstream could not be reached or verified: the next request is read and
  * answered 502/504 with Proxy-Status error token (RFC 9209 2.3, e.g.
@@ -97,11 +103,16 @@ void http_filter_fail_upstream(struct http_filter *f, unsigned status, const cha
 /* The TLS name was denied by policy: the next request is answered 403 with this verdict. */
 void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *v);
 /*
- * Each request under way, tunnels included, is judged again. True: one is denied;
- * it is marked, its event comes with http_filter_free(), and nothing may pass any more.
+ * Each request under way, tunnels included, is judged again. With an HTTP/2 guest a
+ * denied one is reset and reported, the others go on, and the answer is false. True:
+ * one is denied and cannot be told from the connection; it is marked, its event comes
+ * with http_filter_free(), and nothing may pass any more.
  */
 #define HTTP_NOW_DENIED "no longer allowed: the policy has changed"
-must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each);
+must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_upstream,
+				    struct buf *to_guest);
+/* There is work that waits for nothing but its turn: call again soon, with n == 0. */
+bool http_filter_busy(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

@@ -15,6 +15,7 @@ static const struct {
 	{ 400, "Bad Request", "bad-request" },
 	{ 403, "Forbidden", "denied" },
 	{ 405, "Method Not Allowed", "bad-request" },
+	{ 413, "Content Too Large", "bad-request" },
 	{ 417, "Expectation Failed", "bad-request" },
 	{ 421, "Misdirected Request", "misdirected" },
 	{ 431, "Request Header Fields Too Large", "bad-request" },
@@ -26,10 +27,15 @@ static const struct {
 
 static size_t kind_of(unsigned status)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+	size_t other = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (kinds[i].status == status)
 			return i;
-	return 7; /* 502 */
+		if (kinds[i].status == 502)
+			other = i;
+	}
+	return other;
 }
 
 /* Backslash and quote escaped, everything that is not printable ASCII a question mark. */
@@ -100,41 +106,87 @@ static int body_write(const struct http_filter *f, const struct http_exchange *x
 	return r < 0 ? r : buf_append_str(b, "}\n");
 }
 
-int http_answer_write(const struct http_filter *f, const struct http_exchange *x, struct buf *out,
-		      size_t *ret_body)
+/* Fields of an answer, and the text that they point into. */
+struct answer {
+	struct http_head head;
+	struct http_framing framing;
+	struct buf body;
+	char proxy_status[4 * HTTP_TEXT_MAX];
+};
+
+static void field(struct answer *a, const char *name, const char *value)
+{
+	a->head.fields[a->head.n_fields++] = (struct http_field){ .name = { name, strlen(name) },
+								  .value = { value, strlen(value) } };
+}
+
+static int compose(const struct http_exchange *x, struct answer *a)
 {
 	size_t kind = kind_of(x->status);
 	const char *detail = x->extra[0] ? x->extra : x->detail ? x->detail : "";
-	const char *error = x->error, *id = x->verdict.denial_id;
-	struct buf body = BUF_INIT(HTTP_ANSWER_MAX);
+	const char *error = x->error, *id = x->verdict.denial_id, *reason = kinds[kind].reason;
 	char q[2 * HTTP_TEXT_MAX];
-	int r = body_write(f, x, kind, detail, &body);
 
 	if (!error)
 		error = x->status >= 500   ? "http_protocol_error"
 			: x->status == 403 ? "http_request_denied"
 					   : "http_request_error";
+	snprintf(a->proxy_status, sizeof(a->proxy_status), "weir; error=%s; details=\"%s%s%s%s\"",
+		 error, quoted(detail, q, sizeof(q)), id[0] ? " (" : "", id, id[0] ? ")" : "");
+	a->head.status = kinds[kind].status;
+	a->head.reason = (struct http_text){ reason, strlen(reason) };
+	a->head.minor = 1;
+	a->head.http2 = false;
+	a->head.n_fields = 0;
+	field(a, "Content-Type", "application/problem+json");
+	field(a, "Cache-Control", "no-store");
+	field(a, "Proxy-Status", a->proxy_status);
+	if (x->status == 405)
+		field(a, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+	if (body_write(x->filter, x, kind, detail, &a->body) < 0)
+		return -ENOMEM;
+	a->framing = (struct http_framing){ .body = x->is_head ? HTTP_BODY_NONE : HTTP_BODY_LENGTH,
+					    .has_length = true,
+					    .length = a->body.len };
+	return 0;
+}
+
+static int send_answer(struct http_exchange *x, const struct answer *a)
+{
+	struct http_side *guest = x->filter->guest;
+	int r = guest->ops->head(guest, x, &a->head, &a->framing);
+
+	if (r == 0 && !x->is_head) {
+		r = guest->ops->body(guest, x, buf_at(&a->body), a->body.len);
+		x->down = a->body.len;
+	}
+	return r < 0 ? r : guest->ops->end(guest, x, NULL);
+}
+
+bool http_answer(struct http_exchange *x)
+{
+	struct http_filter *f = x->filter;
+	struct answer a = { .body = BUF_INIT(HTTP_ANSWER_MAX) };
+	int r;
+
+	if (!x->request_done)
+		return false;
+	/* Composed again only when there is room for it. */
+	if (x->head_size && !f->guest->ops->ready(f->guest, x))
+		return false;
+	r = compose(x, &a);
+	x->head_size = http_head_size(&a.head) - 4 * HTTP_FIELDS_MAX + a.body.len;
+	if (r == 0 && !f->guest->ops->ready(f->guest, x)) {
+		buf_fini(&a.body);
+		return false;
+	}
+	x->response_begun = true;
 	if (r == 0)
-		r = buf_printf(out,
-			       "HTTP/1.1 %u %s\r\n"
-			       "Content-Type: application/problem+json\r\n"
-			       "Content-Length: %zu\r\n"
-			       "Cache-Control: no-store\r\n"
-			       "Proxy-Status: weir; error=%s; details=\"%s%s%s%s\"\r\n",
-			       kinds[kind].status, kinds[kind].reason, body.len, error,
-			       quoted(detail, q, sizeof(q)), id[0] ? " (" : "", id, id[0] ? ")" : "");
-	if (r == 0 && x->status == 405)
-		r = buf_append_str(out, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
-	if (r == 0 && x->close)
-		r = buf_append_str(out, "Connection: close\r\n");
-	else if (r == 0 && x->http10)
-		r = buf_append_str(out, "Connection: keep-alive\r\n");
-	if (r == 0)
-		r = buf_append_str(out, "\r\n");
-	if (r == 0 && !x->is_head)
-		r = buf_append(out, buf_at(&body), body.len);
-	if (r == 0)
-		*ret_body = x->is_head ? 0 : body.len;
-	buf_fini(&body);
-	return r;
+		r = send_answer(x, &a);
+	buf_fini(&a.body);
+	/* Where it cannot be told, the connection's end says that something was refused. */
+	if (r < 0)
+		f->over = HTTP_CLOSE;
+	http_exchange_finish(x);
+	return true;
 }

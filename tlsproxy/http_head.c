@@ -96,8 +96,18 @@ static int field_parse(struct http_text line, struct http_field *ret, const char
 	}
 	while (f.value.len && is_blank(f.value.s[f.value.len - 1]))
 		f.value.len--;
+	f.sensitive = false;
 	*ret = f;
 	return 0;
+}
+
+/* Texts that the other kind of head has. */
+static void clear(struct http_head *h)
+{
+	h->method = h->target = h->reason = (struct http_text){ "", 0 };
+	h->scheme = h->authority = h->protocol = (struct http_text){ "", 0 };
+	h->target_sensitive = h->http2 = false;
+	h->status = h->minor = 0;
 }
 
 static int fields_parse(struct http_text rest, struct http_head *h, const char **ret_why)
@@ -152,6 +162,7 @@ int http_head_request(const struct http_collect *c, struct http_head *h, struct 
 	struct http_text rest = collected(c), line, version;
 	const char *sp1, *sp2;
 
+	clear(h);
 	*refusal = (struct http_refusal){ 400, "malformed request line" };
 	if (!next_line(&rest, &line))
 		return -EBADMSG;
@@ -190,6 +201,7 @@ int http_head_response(const struct http_collect *c, struct http_head *h, const 
 {
 	struct http_text rest = collected(c), line;
 
+	clear(h);
 	*ret_why = "malformed status line";
 	if (!next_line(&rest, &line) || line.len < 12 || memcmp(line.s, "HTTP/1.", 7) != 0 ||
 	    line.s[7] < '0' || line.s[7] > '1' || line.s[8] != ' ')
@@ -210,8 +222,10 @@ int http_head_response(const struct http_collect *c, struct http_head *h, const 
 
 int http_head_trailers(const struct http_collect *c, struct http_head *h, const char **ret_why)
 {
-	int r = fields_parse(collected(c), h, ret_why);
+	int r;
 
+	clear(h);
+	r = fields_parse(collected(c), h, ret_why);
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
 		if (!http_field_is_framing(h->fields[i].name))
 			continue;

@@ -1,26 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP/1 filter, shared by its files.
+ * The HTTP filter, shared by its files.
  *
- *   http_filter.c    the public calls, the queue of exchanges
- *   http_guest.c     requests: reading, judging, forwarding
- *   http_upstream.c  responses: reading, forwarding
+ *   http_filter.c    the public calls, the list of exchanges
+ *   http_exchange.c  an exchange's life and its ends
+ *   http_request.c   its request: judged, gathered, sent
+ *   http_response.c  its response: checked, scrubbed, handed to the guest
+ *   http_fields.c    heads written anew
+ *   http_content.c   bodies decoded, substituted or scrubbed, coded again
+ *   http_agree.c     Host, SNI, port and flow name are one
+ *   http_doh.c       is there a DNS query in it
+ *   http_secret.c    where secrets may go, violations
+ *   http_tunnel.c    what passes after an upgrade
+ *   http_websocket.c frames from a server after an upgrade
+ *   http_answer.c    the filter's own answers
+ *
+ *   http1_*.c        HTTP/1 on either side: http1.h
  *   http_collect.c   a head's bytes, checked one by one
  *   http_head.c      a head's meaning: start lines and fields
  *   http_framing.c   where a message ends
  *   http_chunk.c     chunked bodies
- *   http_websocket.c frames from a server after an upgrade
- *   http_agree.c     Host, SNI, port and flow name are one
- *   http_doh.c       is there a DNS query in it
- *   http_write.c     heads written anew
- *   http_secret.c    where secrets may go, violations
- *   http_answer.c    the filter's own answers
  */
 #ifndef WEIR_TLSPROXY_HTTP_INTERNAL_H
 #define WEIR_TLSPROXY_HTTP_INTERNAL_H
 
 #include "tlsproxy/http.h"
 #include "tlsproxy/http_limits.h"
+#include "tlsproxy/http_pipe.h"
+#include "tlsproxy/http_side.h"
 #include "tlsproxy/secret_internal.h"
 
 /* ---- a head's bytes ---------------------------------------------------------------- */
@@ -60,8 +67,12 @@ struct http_field {
 struct http_head {
 	/* request */
 	struct http_text method, target; /* target in origin form after http_agree() */
+	bool target_sensitive;		 /* a value was put into it */
 	unsigned minor;			 /* HTTP/1.minor */
-	/* HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise */
+	/*
+	 * HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise. In a
+	 * head that goes out scheme and authority are always set, and there is no Host.
+	 */
 	bool http2;
 	struct http_text scheme, authority, protocol;
 	/* response */
@@ -152,9 +163,49 @@ must_check int http_frames_feed(struct http_frames *w, const uint8_t *p, size_t 
 
 /* ---- exchanges ------------------------------------------------------------------------------ */
 
-/* One request and its response, in the order of requests. */
+/* Where text of a request stands: what decides over a hit. */
+struct http_place {
+	struct http_exchange *x;
+	enum tlsproxy_place place;
+	unsigned forms;		  /* 1 << enum secret_form that may be replaced */
+	const char *barred;	  /* why nothing may be put in here at all, static; or NULL */
+	enum secret_form natural; /* how clients write a text here: plain, percent, JSON */
+	bool skip_base64;	  /* Basic credentials are looked at decoded */
+	struct http_text name;	  /* of the field or key, where it is known */
+	uint64_t fields;	  /* of a body: bits of the named ones that this piece is in */
+	uint64_t name_at;	  /* bytes of the same value before this piece */
+};
+
+/* The field or key that a secret was put into first, for the record. */
+#define HTTP_PUT_NAME_MAX 64
+#define HTTP_PUT_NAMES 4
+struct http_put_name {
+	uint16_t secret;
+	uint8_t place;
+	char name[HTTP_PUT_NAME_MAX];
+};
+
+/* Both directions after 101. */
+struct http_tunnel {
+	struct secret_stream up, down;
+	struct http_frames frames; /* of the upstream */
+};
+
+/* A body that is looked at. All zero: bytes pass as they are. */
+struct http_content {
+	struct http_pipe *pipe;
+	struct http_pipe_filter filter;
+	struct buf rest; /* taken, and waiting for room or time */
+	bool waits;	 /* for that: nothing more is taken */
+	bool unflushed;	 /* a coder may hold what came last */
+	bool ended;
+};
+
+/* One request and its response. */
 struct http_exchange {
 	struct list node;
+	struct http_filter *filter;
+	void *guest, *upstream; /* the sides' own */
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
@@ -162,22 +213,48 @@ struct http_exchange {
 	size_t n_overrides;
 	size_t kept; /* bytes of both, counted in target_bytes */
 	bool is_head;
-	bool http10;
-	bool keep; /* the guest wants the connection to stay */
-	bool websocket;
-	bool doh;	   /* a DNS query inside */
-	bool expect;	   /* 100-continue asked */
-	bool sent;	   /* its head went upstream */
-	bool body_begun;   /* a byte of the request body arrived */
-	bool request_done; /* read to its end */
-	bool response_begun;
+	bool http10;	     /* the guest speaks HTTP/1.0 */
+	bool keep;	     /* the guest wants the connection to stay */
+	bool websocket;	     /* asks for an upgrade to it */
+	bool doh;	     /* a DNS query inside */
+	bool expect;	     /* 100-continue asked */
+	bool judged;	     /* its head was, and may go upstream */
+	bool sent;	     /* its head went upstream */
+	bool body_begun;     /* a byte of the request body arrived */
+	bool request_done;   /* read to its end, and sent unless refused */
+	bool response_begun; /* its head went to the guest */
 	bool response_done;
 	unsigned interim;
 	uint64_t up, down;
+	char authority_text[NAME_MAX_LEN + 16];
+	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
+
+	/* A short body waits here with its head until it is complete. */
+	bool gathers;
+	struct http_head *waiting_head; /* its texts lie behind it */
+	struct http_framing waiting_framing;
+	struct buf gathered;
+	struct buf ready; /* the same with values in it, as the side takes it; wiped */
+
+	/* Secrets as they were when it began; place bits, one byte a secret, see http_secret.c. */
+	struct secret_set *secrets;
+	size_t n_secrets;
+	uint8_t *pending, *reported;
+	struct http_put_name put_names[HTTP_PUT_NAMES];
+	size_t n_put_names;
+	const char *request_barred;
+	bool secret_host; /* may be sent a secret */
+	struct http_place body_place;
+	struct secret_stream request_body, response_body;
+	struct http_content up_body, down_body;
+	bool used;	       /* a value was put in */
+	char violation_id[40]; /* of the violation that stopped it */
+	char violation_text[HTTP_TEXT_MAX];
+	struct http_tunnel *tunnel; /* after 101; or NULL */
 
 	/* Answered here: */
 	bool local;
-	bool close; /* and nothing after it */
+	bool close; /* and nothing after it, where a connection has one request at a time */
 	enum tlsproxy_http_outcome outcome;
 	unsigned status;
 	const char *detail; /* static */
@@ -187,70 +264,21 @@ struct http_exchange {
 	struct tlsproxy_verdict verdict; /* also carries our own denial id */
 };
 
-enum http_guest_state {
-	HTTP_G_HEAD = 0,
-	HTTP_G_READY = 1, /* head complete, waits for room or its turn */
-	HTTP_G_LENGTH = 2,
-	HTTP_G_CHUNKS = 3,
-	HTTP_G_TRAILERS = 4,
-	HTTP_G_DRAIN = 5,  /* body of a denied request */
-	HTTP_G_SWITCH = 6, /* asked for an upgrade: nothing is read until the answer */
-	HTTP_G_TUNNEL = 7,
-	HTTP_G_STOP = 8,   /* whatever comes is dropped */
-	HTTP_G_GATHER = 9, /* a short body, before its head goes out */
-};
-enum http_upstream_state {
-	HTTP_U_HEAD = 0,
-	HTTP_U_READY = 1,
-	HTTP_U_LENGTH = 2,
-	HTTP_U_CHUNKS = 3,
-	HTTP_U_TRAILERS = 4,
-	HTTP_U_CLOSE = 5, /* body until the end of the connection */
-	HTTP_U_TUNNEL = 6,
-	HTTP_U_STOP = 7,
-};
-
-/* Where text of the present request stands: what decides over a hit. */
-struct http_place {
-	struct http_filter *filter;
-	enum tlsproxy_place place;
-	unsigned forms;		  /* 1 << enum secret_form that may be replaced */
-	const char *barred;	  /* why nothing may be put in here at all, static; or NULL */
-	bool grows;		  /* the text may get longer: unshaped values are escaped */
-	enum secret_form natural; /* when it may not: how a value has to be written here */
-	bool skip_base64;	  /* Basic credentials are looked at decoded */
-};
-
 struct http_filter {
 	struct http_filter_config cfg;
-	size_t n_secrets;
-	enum http_guest_state g;
-	enum http_upstream_state u;
-	struct list exchanges;
+	struct secret_set *secrets; /* of the next request */
+	struct http_side *guest, *upstream;
+	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
-	struct http_exchange *current; /* request being read; on the list */
-	bool guest_ended, upstream_ended;
-	enum http_state over; /* HTTP_CLOSE or HTTP_ABORT was returned: nothing changes any more */
-
-	struct http_collect request_head, response_head;
-	struct buf gathered; /* HTTP_G_GATHER */
-	struct http_chunks request_chunks, response_chunks;
-	uint64_t request_left, response_left, drain_left;
-	bool response_chunked_out; /* the guest gets chunks */
-	bool response_plain;	   /* the body is not looked at */
-	bool response_keep;	   /* connection stays after this response */
-
-	/* The present request's secrets: place bits, one byte a secret, see http_secret.c. */
-	uint8_t *pending, *reported;
-	const char *request_barred;
-	bool secret_host; /* this request's host may be sent a secret */
-	struct http_place body_place;
-	struct secret_stream request_body, response_body, tunnel, tunnel_back;
-	struct http_frames frames; /* of the upstream, in a tunnel */
-	uint64_t body_in, body_out;
-
-	char violation_id[40]; /* of the violation that stopped the present request */
-	char violation_text[HTTP_TEXT_MAX];
+	bool guest_ended;
+	bool upstream_gone; /* takes no more requests */
+	bool busy;	    /* work is left that waits for nothing but its turn */
+	bool secret_used;   /* a value went to this upstream */
+	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
+	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
+	enum http_state over;
+	/* Text of the present head and bytes of a body, rewritten: hold values, wiped. */
+	struct buf arena, scratch;
 
 	bool failed; /* upstream cannot be used */
 	unsigned fail_status;
@@ -259,37 +287,32 @@ struct http_filter {
 	struct tlsproxy_verdict deny;
 };
 
-/* ---- exchanges (http_filter.c) ---------------------------------------------------------------- */
-
-must_check struct http_exchange *http_exchange_add(struct http_filter *f);
-/* Reports it and takes it off the queue. */
-void http_exchange_finish(struct http_filter *f, struct http_exchange *x);
-struct http_exchange *http_exchange_first(const struct http_filter *f);
-/* Both halves are over: finish. */
-void http_exchange_settle(struct http_filter *f, struct http_exchange *x);
-/* Writes the local answers whose turn it is. HTTP_CLOSE after one that closes. */
-must_check enum http_state http_pump(struct http_filter *f, struct buf *to_guest);
-void http_event_request(const struct http_filter *f, const struct http_exchange *x,
-			struct tlsproxy_request *ret);
 static inline size_t buf_room(const struct buf *b)
 {
 	return b->cap - b->len;
 }
-
-/* ---- guest side, upstream side ------------------------------------------------------------------ */
-
-must_check enum http_state http_guest_feed(struct http_filter *f, const uint8_t *p, size_t n,
-					   size_t *ret_taken, struct buf *to_upstream,
-					   struct buf *to_guest);
-must_check enum http_state http_upstream_feed(struct http_filter *f, const uint8_t *p, size_t n,
-					      size_t *ret_taken, struct buf *to_guest);
-must_check enum http_state http_upstream_end(struct http_filter *f, struct buf *to_guest);
-/* The request being read is refused; nothing of it went upstream, or upstream is given up. */
-void http_refuse(struct http_filter *f, struct http_exchange *x, enum tlsproxy_http_outcome outcome,
-		 unsigned status, const char *error, const char *detail);
-
+struct http_exchange *http_exchange_first(const struct http_filter *f);
+/* Where both halves are over it is reported and freed: x is gone then. */
+void http_exchange_settle(struct http_exchange *x);
+/* Reports it, lets both sides forget it, frees it. */
+void http_exchange_finish(struct http_exchange *x);
+/* It gets an answer of ours, as soon as the guest's side is ready for it. */
+void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, unsigned status,
+		 const char *error, const char *detail);
+/* -EPERM: by the violation that was found. */
+void http_refuse_violation(struct http_exchange *x);
+/* No answer can be given any more: both halves are reset. x is gone afterwards. */
+void http_exchange_cut(struct http_exchange *x, const char *detail);
+/* The upstream cannot be had for it. */
+void http_refuse_failed(struct http_exchange *x);
+void http_event_request(const struct http_exchange *x, struct tlsproxy_request *ret);
+/* Malformed, but h can be read: its host and method go on the record. */
+void http_request_bad_head(struct http_exchange *x, struct http_head *h,
+			   const struct http_refusal *refusal);
 /* Judged by its method and by every one that it may be taken for. */
-void http_judge(struct http_filter *f, const struct http_exchange *x, struct tlsproxy_verdict *ret);
+void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
+/* At most how many bytes h takes as an HTTP/1 head. */
+size_t http_head_size(const struct http_head *h);
 
 /* ---- agreement ------------------------------------------------------------------------------------ */
 
@@ -307,50 +330,92 @@ bool http_doh_request(const struct http_head *h);
 /* A response that says it is a DNS message. */
 bool http_doh_response(const struct http_head *h);
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- heads written anew ------------------------------------------------------------------------------ */
 
-/* 0, -ENOBUFS, -ENOMEM, -EPERM (violation). Roll back on failure is the caller's. */
-must_check int http_write_request(struct http_filter *f, const struct http_head *h,
-				  const struct http_exchange *x, const struct http_framing *fr,
-				  struct buf *out);
-/* Interim responses (1xx) too: without framing, keep and chunked are not looked at. */
-must_check int http_write_response(struct http_filter *f, const struct http_head *h,
-				   const struct http_exchange *x, const struct http_framing *fr,
-				   bool keep, bool chunked, struct buf *out);
-must_check int http_write_trailers(struct http_filter *f, const struct http_head *h, bool request,
-				   struct buf *out);
 /*
- * Body bytes through the stream (NULL: as they are), as a chunk or plain.
- * end: flush what is held back first. Takes at most HTTP_SLICE.
+ * What goes on, from what came in: secrets put in or values taken out, fields of
+ * one hop left out. *ret's texts lie in h and in the filter's arena, until
+ * http_heads_done(). 0, -ENOBUFS, -ENOMEM, -EPERM (violation).
  */
-must_check int http_write_body(struct secret_stream *s, bool chunked, const uint8_t *p, size_t n,
-			       bool end, struct buf *out, size_t *ret_written);
+must_check int http_heads_request(struct http_exchange *x, const struct http_head *h,
+				  struct http_head *ret);
+must_check int http_heads_response(struct http_exchange *x, const struct http_head *h,
+				   struct http_head *ret);
+must_check int http_heads_trailers(struct http_exchange *x, const struct http_head *h, bool request,
+				   struct http_head *ret);
+void http_heads_done(struct http_filter *f);
+/* Storage that will not move or leave a copy behind; what is in it goes. */
+must_check int http_wiped_reserve(struct buf *b, size_t n);
 /* Forget what was written after `len`, overwriting it: it may hold values. */
 void http_cut(struct buf *b, size_t len);
-/* Room in out for one slice: how many input bytes fit. */
-size_t http_body_fits(const struct secret_stream *s, const struct buf *out);
+
+/* ---- bodies ------------------------------------------------------------------------------------------ */
+
+/* Where a body goes. */
+struct http_way {
+	struct http_side *to;
+	struct http_exchange *x;
+};
+/* What Content-Encoding lists; false: something that cannot be undone. */
+bool http_content_codings(const struct http_head *h, struct http_codings *ret);
+/* s has to live as long as b. 0, -ENOMEM. */
+must_check int http_content_open(struct http_content *b, struct secret_stream *s,
+				 enum secret_escape how, const struct http_codings *codings,
+				 enum http_pipe_mode mode);
+void http_content_fini(struct http_content *b);
+/* All of the following: 0, -EBADMSG (http_pipe_fault()), -EPERM, -ENOMEM. */
+/* Bytes that are taken when the side has that much room. */
+size_t http_content_room(const struct http_content *b, size_t room);
+must_check int http_content_feed(struct http_content *b, const struct http_way *way,
+				 const uint8_t *p, size_t n);
+/* Goes on with what waits, and flushes. */
+must_check int http_content_pump(struct http_content *b, const struct http_way *way);
+must_check int http_content_end(struct http_content *b, const struct http_way *way, bool *ret_done);
+/* A body that is there as a whole; -EFBIG: it does not fit out, or unfolds without end. */
+must_check int http_content_whole(struct http_content *b, const struct buf *in, struct buf *out);
+/* Both bodies of x go on; x may be gone afterwards. */
+void http_request_pump(struct http_exchange *x);
+void http_response_pump(struct http_exchange *x);
 
 /* ---- secrets --------------------------------------------------------------------------------------------- */
 
 /* A request begins: nothing marked. */
-void http_secret_begin(struct http_filter *f);
+void http_secret_begin(struct http_exchange *x);
+/* For streams; ctx is the http_place. */
+enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit);
+/* Could any secret go in there: else nothing is held back. */
+bool http_secret_may_replace(const struct http_exchange *x, const struct http_place *place);
+/* A field in which a value would leave its host. */
+bool http_secret_field_barred(const char *name, size_t len);
+enum secret_escape http_place_escape(const struct http_place *place);
 /* Look only: -EPERM when the text holds a placeholder. */
-must_check int http_secret_scan(struct http_filter *f, struct http_text t, const char *barred);
+must_check int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred);
 /* Towards the guest: values become placeholders. */
-must_check int http_secret_scrub(struct http_filter *f, struct http_text t, struct buf *out);
-must_check int http_secret_target(struct http_filter *f, struct http_text target, struct buf *out);
-must_check int http_secret_field(struct http_filter *f, const struct http_field *fld,
+must_check int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out);
+must_check int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out);
+must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
 				 struct buf *out);
-/* Prepare the body's stream from the head. */
-void http_secret_body(struct http_filter *f, const struct http_head *h);
-void http_secret_tunnel(struct http_filter *f);
+/* Prepare the body's stream from the head; known: its codings can be undone. */
+void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known);
+void http_secret_tunnel(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
-void http_secret_report(struct http_filter *f);
-void http_secret_forget(struct http_filter *f); /* not sent after all */
+void http_secret_report(struct http_exchange *x);
+void http_secret_forget(struct http_exchange *x); /* not sent after all */
+
+/* ---- after an upgrade --------------------------------------------------------------------------------------- */
+
+must_check int http_tunnel_begin(struct http_exchange *x);
+void http_tunnel_free(struct http_tunnel *t);
+size_t http_tunnel_room_up(const struct http_exchange *x);
+size_t http_tunnel_room_down(const struct http_exchange *x);
+/* Bytes of the guest, of the upstream. REFUSED: the exchange was cut. */
+must_check enum http_flow http_tunnel_up(struct http_exchange *x, const uint8_t *p, size_t n);
+must_check enum http_flow http_tunnel_down(struct http_exchange *x, const uint8_t *p, size_t n);
+must_check enum http_flow http_tunnel_down_end(struct http_exchange *x);
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
-must_check int http_answer_write(const struct http_filter *f, const struct http_exchange *x,
-				 struct buf *out, size_t *ret_body);
+/* Hands x's answer to the guest's side, if that is ready for it: true, and x is gone. */
+bool http_answer(struct http_exchange *x);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every cap of the HTTP/1 filter, each with what it stops. */
+/* Every cap of the HTTP filter, each with what it stops. */
 #ifndef WEIR_TLSPROXY_HTTP_LIMITS_H
 #define WEIR_TLSPROXY_HTTP_LIMITS_H
 
@@ -33,6 +33,8 @@
 #define HTTP_INTERIM_MAX 16
 /* Body bytes handled at once: bounds scratch space and chunk sizes. */
 #define HTTP_SLICE ((size_t)16 * 1024)
+/* A slice rewritten: what was held back before comes with it. */
+#define HTTP_SCRATCH_MAX ((size_t)64 * 1024)
 /* What a local answer needs at most in to_guest. */
 #define HTTP_ANSWER_MAX ((size_t)8 * 1024)
 /* Texts in answers: reason, host. */

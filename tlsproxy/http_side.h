@@ -13,6 +13,10 @@
  * other side as a head, pieces of body, and an end. So guest and upstream may speak
  * different protocols, and no decision is written twice.
  *
+ * An exchange may end in any call below that gets it, but http_request_head() and
+ * http_request_bad() of one whose response has not begun: after REFUSED, an end, fail
+ * or cancel it is a side's no more. Before it is freed each side is told (forget).
+ *
  * Nothing waits in an exchange but a short body that is gathered before its head
  * goes out. A receiver tells how much it takes (room), a sender is told what was
  * taken (taken): HTTP/1 stops reading, HTTP/2 gives no window.
@@ -32,7 +36,7 @@ struct http_side;
 enum http_flow {
 	HTTP_FLOW_ON = 0,
 	HTTP_FLOW_WAIT = 1,    /* not now, and nothing was taken: again when pumped */
-	HTTP_FLOW_REFUSED = 2, /* the exchange is answered here: drop what is left of its body */
+	HTTP_FLOW_REFUSED = 2, /* answered here, or over: drop what is left of its body */
 	HTTP_FLOW_ABORT = 3,   /* out of memory, or the whole connection is over */
 };
 
@@ -56,7 +60,8 @@ struct http_side_ops {
 	/* ---- messages out: requests on the upstream side, responses on the guest's ---- */
 	/*
 	 * May a new head be written now? The upstream side: another request may be
-	 * opened. The guest's: it is this exchange's turn.
+	 * opened. The guest's: it is this exchange's turn. In either case there is room
+	 * for a head of x->head_size bytes, or nothing waits to be written.
 	 */
 	bool (*ready)(const struct http_side *s, const struct http_exchange *x);
 	/*
@@ -75,7 +80,10 @@ struct http_side_ops {
 	int (*body)(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n);
 	/* trailers NULL: none. */
 	int (*end)(struct http_side *s, struct http_exchange *x, const struct http_head *trailers);
-	/* The message cannot be completed: a stream is reset, an HTTP/1 connection cut. */
+	/*
+	 * The message cannot be completed, or its answer is not wanted: a stream is reset, an
+	 * HTTP/1 connection is given up (upstream) or cut (guest).
+	 */
 	void (*reset)(struct http_side *s, struct http_exchange *x);
 
 	/* ---- messages in ---- */

@@ -7,7 +7,7 @@
  * What could begin a value is held back inside a frame but never past its end: a
  * message that ends like a value begins must not wait for the next one. So a value
  * that a server cuts over two frames is not found. Compression is not negotiated
- * for hosts of secrets (http_write.c). The upstream is hostile: a masked frame,
+ * for hosts of secrets (http_fields.c). The upstream is hostile: a masked frame,
  * which no server may send, ends the connection.
  */
 #include "tlsproxy/http_internal.h"

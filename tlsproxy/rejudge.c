@@ -33,7 +33,8 @@ static bool rejudge(struct session *s)
 		return false;
 	if (name_is_denied(s))
 		session_event(s, false, HTTP_NOW_DENIED);
-	else if (!s->filter || !http_filter_rejudge(s->filter, !s->flow.tls || s->verdict.need_http))
+	else if (!s->filter || !http_filter_rejudge(s->filter, !s->flow.tls || s->verdict.need_http,
+						    &s->upstream.out, &s->guest.out))
 		return false;
 	session_end(s, true);
 	return true;

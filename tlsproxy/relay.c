@@ -2,8 +2,11 @@
 /*
  * Bytes between the legs, through the HTTP filter.
  *
- *   guest.in ─► http_from_guest ─► upstream.out     (and answers: guest.out)
+ *   guest.in ─► http_from_guest ─► upstream.out
  *   upstream.in ─► http_from_upstream ─► guest.out
+ *
+ * Either call may make output on both legs: answers of ours, what waited, and what
+ * HTTP/2 tells its peer.
  *
  * Back-pressure: nothing is read for a direction while its out buffer is above
  * a mark (relay_has_room), or while the filter has not taken what was read before.
@@ -59,6 +62,20 @@ bool relay_may_read_guest(const struct session *s)
 	return relay_has_room(s, &s->upstream) && (s->tunnel || relay_has_room(s, &s->guest));
 }
 
+static size_t waiting(const struct session *s)
+{
+	return s->upstream.out.len + s->guest.out.len;
+}
+
+/* Values may be written to it: no copies of them. */
+static bool reserve_upstream(struct session *s)
+{
+	if (!secret_set_count(s->tp->secrets) || leg_reserve(&s->upstream) == 0)
+		return true;
+	session_end(s, true);
+	return false;
+}
+
 /* The next bytes of a leg: those left over, or freshly read ones. */
 static enum leg_status next_bytes(struct session *s, struct leg *leg, const uint8_t **ret_p,
 				  size_t *ret_n)
@@ -100,7 +117,7 @@ static bool refused_by_alert(struct session *s)
 	session_event(s, false, s->detail);
 	http_filter_fail_upstream(s->filter, 502, "tls_alert_received", s->detail);
 	if (!http_filter_idle(s->filter))
-		apply(s, http_upstream_eof(s->filter, &s->guest.out));
+		apply(s, http_upstream_eof(s->filter, &s->upstream.out, &s->guest.out));
 	return true;
 }
 
@@ -121,14 +138,14 @@ static void upstream_ended(struct session *s, bool cut)
 		session_set_state(s, SESSION_CLOSING);
 		return;
 	}
-	apply(s, http_upstream_eof(s->filter, &s->guest.out));
+	apply(s, http_upstream_eof(s->filter, &s->upstream.out, &s->guest.out));
 	if (s->state == SESSION_RELAY && http_filter_idle(s->filter))
 		session_set_state(s, SESSION_CLOSING);
 }
 
 static bool relay_down(struct session *s)
 {
-	size_t n = 0, used = 0, before = s->guest.out.len;
+	size_t n = 0, used = 0, before = waiting(s);
 	struct leg *u = &s->upstream;
 	enum leg_status st;
 	enum http_state hs;
@@ -143,7 +160,9 @@ static bool relay_down(struct session *s)
 		upstream_ended(s, st == LEG_CUT);
 		return true;
 	}
-	hs = http_from_upstream(s->filter, p, n, &used, &s->guest.out);
+	if (!reserve_upstream(s))
+		return true;
+	hs = http_from_upstream(s->filter, p, n, &used, &s->upstream.out, &s->guest.out);
 	s->from_upstream += used;
 	if (http_filter_idle(s->filter))
 		s->answered = s->from_upstream;
@@ -153,7 +172,7 @@ static bool relay_down(struct session *s)
 		explicit_bzero(s->tp->scratch, n);
 	if (s->state == SESSION_RELAY)
 		apply(s, hs);
-	return used || s->guest.out.len != before || s->state != SESSION_RELAY;
+	return used || waiting(s) != before || s->state != SESSION_RELAY;
 }
 
 /* ---- guest to upstream ----------------------------------------------------------------- */
@@ -183,7 +202,7 @@ static void guest_ended(struct session *s, bool cut)
 
 static bool relay_up(struct session *s)
 {
-	size_t n = 0, used = 0, before = s->upstream.out.len + s->guest.out.len;
+	size_t n = 0, used = 0, before = waiting(s);
 	struct leg *g = &s->guest;
 	enum leg_status st;
 	enum http_state hs;
@@ -198,16 +217,14 @@ static bool relay_up(struct session *s)
 		guest_ended(s, st == LEG_CUT);
 		return true;
 	}
-	if (secret_set_count(s->tp->secrets) && leg_reserve(&s->upstream) < 0) {
-		session_end(s, true);
+	if (!reserve_upstream(s))
 		return true;
-	}
 	hs = http_from_guest(s->filter, p, n, &used, &s->upstream.out, &s->guest.out);
 	s->from_guest += used;
 	keep_rest(s, g, p, n, used);
 	if (s->state == SESSION_RELAY)
 		apply(s, hs);
-	return used || s->upstream.out.len + s->guest.out.len != before || s->state != SESSION_RELAY;
+	return used || waiting(s) != before || s->state != SESSION_RELAY;
 }
 
 /* ---- steps --------------------------------------------------------------------------------- */
@@ -231,14 +248,7 @@ static void nudge(struct session *s)
 {
 	size_t used = 0;
 
-	apply(s, http_from_upstream(s->filter, NULL, 0, &used, &s->guest.out));
-	if (s->state == SESSION_RELAY)
-		apply(s, http_from_guest(s->filter, NULL, 0, &used, &s->upstream.out, &s->guest.out));
-}
-
-static size_t waiting(const struct session *s)
-{
-	return s->upstream.out.len + s->guest.out.len;
+	apply(s, http_from_guest(s->filter, NULL, 0, &used, &s->upstream.out, &s->guest.out));
 }
 
 bool relay_step(struct session *s)
@@ -254,7 +264,7 @@ bool relay_step(struct session *s)
 	if (s->state == SESSION_RELAY)
 		moved |= relay_up(s);
 	before = waiting(s);
-	if (s->state == SESSION_RELAY && moved)
+	if (s->state == SESSION_RELAY && (moved || http_filter_busy(s->filter)))
 		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;

@@ -123,6 +123,9 @@ int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **
 		else if (n->place == TLSPROXY_IN_HEADER && !http_is_token_char((uint8_t)n->name[i]))
 			why = "not the name of a header field";
 	}
+	if (!why && n->place == TLSPROXY_IN_HEADER && http_secret_field_barred(n->name, len))
+		why = "a field that servers pass on, log or act upon: the value would not stay "
+		      "where it is sent";
 	if (!why)
 		return 0;
 	if (ret_why)

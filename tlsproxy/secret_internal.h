@@ -39,6 +39,8 @@
 #define SECRET_PREFIX_RANDOM 32
 /* Attempts to find a placeholder that collides with nothing. */
 #define SECRET_MAX_TRIES 1000
+/* Of a reply held back while escapes are undone: stops a server from making a value fill memory. */
+#define SECRET_HOLD_MAX ((size_t)32 * 1024)
 /* Raw bytes of one character that is escaped, "&#x0000041;": stops padding without end. */
 #define SECRET_TOKEN_MAX 12
 
@@ -134,6 +136,8 @@ struct secret {
 	unsigned places;
 	struct tlsproxy_place_name *names;
 	size_t n_names;
+	/* For those that are of a body: their bits in the set's fields, and all of them. */
+	uint64_t field_bits[TLSPROXY_SECRET_NAMES_MAX], fields;
 	char **methods, **paths;
 	size_t n_methods, n_paths;
 	uint64_t max_uses;
@@ -159,7 +163,8 @@ struct secret_set {
 	uint8_t wakes[256]; /* bytes of replies that begin something, or an escape */
 	unsigned lanes;	    /* 1 << enum secret_lane_kind that replies need */
 	bool nested;	   /* a pattern of back stands inside another */
-	size_t burst_out, burst_back; /* the longest that one hit can write */
+	size_t burst_out, burst_back;	/* the longest that one hit can write */
+	size_t growth_out, growth_back; /* bytes for each that it took, at most; 1: never more */
 	bool keeps_back;
 };
 
@@ -173,6 +178,9 @@ bool secret_name_allowed(const struct secret *s, enum tlsproxy_place place, cons
 			 size_t len);
 /* Is the place narrowed to names at all. */
 bool secret_place_named(const struct secret *s, enum tlsproxy_place place);
+/* May any text get longer: head and credentials are given more room then. */
+bool secret_set_grows(const struct secret_set *set);
+
 /* ---- patterns (secret_pattern.c) ---------------------------------------------------- */
 
 must_check int secret_patterns_build(struct secret_set *set);
@@ -218,13 +226,8 @@ enum secret_escape {
 size_t secret_utf8(const uint8_t *p, size_t n, uint32_t *ret);
 size_t secret_escape(enum secret_escape how, const uint8_t *p, size_t n, uint8_t *out);
 
-/*
- * May a stream towards the network change a length, in a text whose values are
- * written so? True: never, whatever stands in it. And towards the guest: true, when every
- * value that is scrubbed has its placeholder's length and punctuation.
- */
+/* No value that is put in is longer or shorter than its placeholder, written so. */
 bool secret_set_keeps_length(const struct secret_set *set, enum secret_escape how);
-bool secret_set_keeps_length_back(const struct secret_set *set);
 
 /* ---- streams --------------------------------------------------------------------------- */
 
@@ -381,25 +384,26 @@ void secret_stream_fini(struct secret_stream *s);
 /* Bytes held back now. */
 size_t secret_stream_held(const struct secret_stream *s);
 /*
- * With this much room in out a feed of at least one byte, or the end, always
- * succeeds; it takes more when there is more room.
+ * How many bytes may be fed so that what they become surely fits in room; and what
+ * the end writes at most, now. With SECRET_ROOM at least one byte fits.
  */
-size_t secret_stream_room(const struct secret_stream *s);
+#define SECRET_ROOM ((size_t)64 * 1024)
+size_t secret_stream_fits(const struct secret_stream *s, size_t room);
+size_t secret_stream_end_room(const struct secret_stream *s);
+/* As many bytes come out as go in, whatever they are; how: values are written so. */
+bool secret_stream_keeps_length(const struct secret_stream *s, enum secret_escape how);
 /*
  * 0, -EPERM (stopped), -ENOBUFS, -ENOMEM; after an error the stream is over.
  * out NULL: only look (a stream that replaces nothing).
  */
 must_check int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n,
 				  struct buf *out);
-/* The same, but stops where out might get full: *ret_taken of n, never -ENOBUFS. */
-must_check int secret_stream_take(struct secret_stream *s, const uint8_t *p, size_t n,
-				  struct buf *out, size_t *ret_taken);
 /* End of the text: what is held goes out. */
 must_check int secret_stream_end(struct secret_stream *s, struct buf *out);
 
 /* secret_scrub.c: the same for a stream towards the guest. */
 must_check int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end,
-				 struct buf *out, size_t *ret_taken);
+				 struct buf *out);
 void secret_scrub_init(struct secret_scrub *b);
 void secret_scrub_fini(struct secret_scrub *b);
 

@@ -211,12 +211,28 @@ static void note_value(struct secret_set *set, const struct secret_value *v)
 	set->keeps_back &= v->fits;
 }
 
-static void note_bursts(struct secret_set *set, const struct secret *s)
+static void grow(size_t *growth, size_t put, size_t found)
 {
-	for (enum secret_escape how = SECRET_RAW; how <= SECRET_IN_JSON; how++)
-		set->burst_out = MAX(set->burst_out, secret_escape(how, s->value, s->len, NULL));
+	*growth = MAX(*growth, (put + found - 1) / found);
+}
+
+static void note_growth(struct secret_set *set, const struct secret *s)
+{
 	/* Every character of it escaped; in hex and base64 few are. */
-	set->burst_back = MAX(set->burst_back, SECRET_TOKEN_WRITE * (s->placeholder_len + 16));
+	size_t back = SECRET_TOKEN_WRITE * (s->placeholder_len + 16);
+
+	for (enum secret_escape how = SECRET_RAW; how <= SECRET_IN_JSON; how++) {
+		size_t n = secret_escape(how, s->value, s->len, NULL);
+
+		set->burst_out = MAX(set->burst_out, n);
+		grow(&set->growth_out, n, s->placeholder_len);
+	}
+	for (size_t k = 0; k < s->n_values; k++) {
+		if (!s->values[k].len || s->values[k].fits)
+			continue;
+		set->burst_back = MAX(set->burst_back, back);
+		grow(&set->growth_back, back, s->values[k].len);
+	}
 }
 
 /* Does a walk along any pattern meet the end of another, or go on behind one? */
@@ -234,10 +250,11 @@ static void note_nesting(struct secret_set *set)
 static void note_all(struct secret_set *set)
 {
 	set->keeps_back = true;
+	set->growth_out = set->growth_back = 1;
 	for (size_t i = 0; i < set->n; i++) {
 		for (size_t k = 0; k < set->secrets[i].n_values; k++)
 			note_value(set, &set->secrets[i].values[k]);
-		note_bursts(set, &set->secrets[i]);
+		note_growth(set, &set->secrets[i]);
 	}
 	set->lanes |= 1u << SECRET_LANE_TEXT;
 	for (unsigned c = 0; c < 256; c++) {
@@ -246,6 +263,11 @@ static void note_all(struct secret_set *set)
 			set->wakes[c] |= (set->lanes & 1u << k) && secret_token_leads(k, (uint8_t)c);
 	}
 	note_nesting(set);
+}
+
+bool secret_set_grows(const struct secret_set *set)
+{
+	return set->growth_out > 1 || set->growth_back > 1;
 }
 
 bool secret_set_keeps_length(const struct secret_set *set, enum secret_escape how)
@@ -270,11 +292,6 @@ bool secret_set_keeps_length(const struct secret_set *set, enum secret_escape ho
 			return false;
 	}
 	return true;
-}
-
-bool secret_set_keeps_length_back(const struct secret_set *set)
-{
-	return set->keeps_back;
 }
 
 /* ---- building ---------------------------------------------------------------------- */

@@ -183,20 +183,33 @@ static size_t back_by(size_t at, size_t n)
 }
 
 /* The last character may be one that a value, beginning next, has bits in. */
-static size_t lead_at_end(const struct secret_set *set, const struct secret_window *w, size_t end)
+static size_t lead_at_end(const struct secret_set *set, const struct secret_window *w)
 {
 	struct secret_token t;
 
-	if (end && secret_token_before(w, back_by(end, LEAD_MAX), end, &t) && set->lead[t.c])
-		return end - t.len;
-	return end;
+	if (w->n && secret_token_before(w, back_by(w->n, LEAD_MAX), w->n, &t) && set->lead[t.c])
+		return w->n - t.len;
+	return w->n;
+}
+
+/* What escapes blow up beyond any use is not followed for ever. */
+static void give_up_long(struct secret_scrub *b)
+{
+	for (enum secret_lane_kind k = SECRET_LANE_TEXT + 1; b->awake >> k; k++) {
+		struct secret_back_lane *l = &b->lanes[k];
+
+		if (!l->active || !l->state || b->scanned < l->tail + SECRET_HOLD_MAX)
+			continue;
+		l->active = false;
+		b->awake &= ~(1u << k);
+	}
 }
 
 /* Everything before it may go out. */
 static size_t hold_from(const struct secret_set *set, const struct secret_scrub *b,
-			const struct secret_window *w, size_t end)
+			const struct secret_window *w)
 {
-	size_t from = lead_at_end(set, w, b->scanned);
+	size_t from = lead_at_end(set, w);
 	struct secret_token t;
 
 	for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++) {
@@ -209,7 +222,7 @@ static size_t hold_from(const struct secret_set *set, const struct secret_scrub 
 	}
 	if (b->best.found)
 		from = MIN(from, back_by(b->best.start, LEAD_MAX));
-	if (b->patch.set && b->patch.at < end && !secret_token_base64(w, b->patch.at, &t))
+	if (b->patch.set && b->patch.at < w->n && !secret_token_base64(w, b->patch.at, &t))
 		from = MIN(from, b->patch.at);
 	return from;
 }
@@ -254,19 +267,19 @@ static int make_room(struct secret_scrub *b, size_t size)
 	return 0;
 }
 
-/* Keeps [from, end) of the window. */
-static int keep(struct secret_scrub *b, const struct secret_window *w, size_t from, size_t end)
+/* Keeps the window from there on. */
+static int keep(struct secret_scrub *b, const struct secret_window *w, size_t from)
 {
-	size_t old = from < b->n_held ? b->n_held - from : 0, skip = from - MIN(from, b->n_held);
-	int r = make_room(b, end - from);
+	size_t n = w->n - from, old = from < b->n_held ? b->n_held - from : 0, skip = from - MIN(from, b->n_held);
+	int r = make_room(b, n);
 
 	if (r < 0)
 		return r;
 	if (old)
 		memmove(b->held, b->held + from, old);
-	if (end - from > old)
-		memcpy(b->held + old, w->p + skip, end - from - old);
-	b->n_held = end - from;
+	if (n > old)
+		memcpy(b->held + old, w->p + skip, n - old);
+	b->n_held = n;
 	shift(b, from);
 	return 0;
 }
@@ -287,27 +300,14 @@ static size_t skip_dull(const struct secret_set *set, const struct secret_scrub 
 	return i;
 }
 
-/* As in secret_stream.c: the rest, and one hit, must have room. */
-static bool is_full(const struct secret_set *set, const struct secret_piece *x, size_t *i)
-{
-	size_t pending = *i - x->done, room = x->out->cap - x->out->len;
-
-	if (pending > room)
-		*i -= pending - room;
-	return pending + MAX(set->burst_back, (size_t)1) > room;
-}
-
-/* Reads as far as it may; 0 or -errno. b->scanned: how far it came. */
-static int scan(const struct secret_set *set, struct secret_scrub *b, struct secret_piece *x,
-		bool bounded)
+/* Reads all there is; 0 or -errno. */
+static int scan(const struct secret_set *set, struct secret_scrub *b, struct secret_piece *x)
 {
 	for (;;) {
 		bool over;
 		int r = 0;
 
 		b->scanned = skip_dull(set, b, &x->w, b->scanned);
-		if (bounded && is_full(set, x, &b->scanned))
-			return 0;
 		over = b->scanned == x->w.n;
 		if (!over)
 			read_byte(set, b, &x->w, b->scanned++);
@@ -323,30 +323,25 @@ static int scan(const struct secret_set *set, struct secret_scrub *b, struct sec
 }
 
 int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end,
-		      struct buf *out, size_t *ret_taken)
+		      struct buf *out)
 {
 	struct secret_scrub *b = &s->scrub;
-	size_t had = b->n_held, upto, from;
 	struct secret_piece x = { .out = out };
+	size_t from;
 	int r;
 
-	assert(out);
-	x.w = (struct secret_window){ .held = b->held,
-				      .n_held = had,
-				      .p = p,
-				      .n = had + n,
-				      .ended = end };
-	r = scan(s->set, b, &x, ret_taken != NULL);
+	x.w = (struct secret_window){
+		.held = b->held, .n_held = b->n_held, .p = p, .n = b->n_held + n, .ended = end
+	};
+	r = scan(s->set, b, &x);
 	if (r < 0)
 		return r;
-	upto = MAX(b->scanned, had);
-	x.w.n = upto;
-	from = end ? upto : MAX(MIN(hold_from(s->set, b, &x.w, upto), b->scanned), x.done);
+	if (!end)
+		give_up_long(b);
+	from = end ? x.w.n : MAX(hold_from(s->set, b, &x.w), x.done);
 	r = secret_emit(b, &x, from);
 	if (r == 0)
-		r = keep(b, &x.w, MAX(from, x.done), upto);
-	if (ret_taken)
-		*ret_taken = upto - had;
+		r = keep(b, &x.w, MAX(from, x.done));
 	if (end) {
 		secret_scrub_fini(b);
 		secret_scrub_init(b);

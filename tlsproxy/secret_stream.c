@@ -51,21 +51,36 @@ size_t secret_stream_held(const struct secret_stream *s)
 	return s->replaces ? s->machine->nodes[s->state].hold : 0;
 }
 
-static size_t burst_of(const struct secret_stream *s)
+/* One hit that began before these bytes may write so much, and each byte after it. */
+static size_t growth_of(const struct secret_stream *s, size_t *ret_burst)
 {
-	size_t burst = !s->replaces ? 0 : s->back ? s->set->burst_back : s->set->burst_out;
+	size_t growth = s->back ? s->set->growth_back : s->set->growth_out;
 
-	return MAX(burst, (size_t)1);
+	growth = s->replaces ? growth : 1;
+	*ret_burst = growth == 1 ? 0 : s->back ? s->set->burst_back : s->set->burst_out;
+	return growth;
 }
 
-size_t secret_stream_room(const struct secret_stream *s)
+size_t secret_stream_fits(const struct secret_stream *s, size_t room)
 {
-	size_t held = secret_stream_held(s), hits = 1;
+	size_t burst, growth = growth_of(s, &burst), held = secret_stream_held(s);
+
+	return room > held + burst ? (room - held - burst) / growth : 0;
+}
+
+size_t secret_stream_end_room(const struct secret_stream *s)
+{
+	size_t burst, growth = growth_of(s, &burst), held = secret_stream_held(s);
 
 	/* A match that was waited for in vain may hold others. */
-	if (s->back && s->set->nested)
-		hits += held / TLSPROXY_SECRET_MIN;
-	return held + hits * burst_of(s) + 1;
+	return s->back && s->set->nested ? held * growth + burst : held + burst;
+}
+
+bool secret_stream_keeps_length(const struct secret_stream *s, enum secret_escape how)
+{
+	if (!s->replaces)
+		return true;
+	return s->back ? s->set->keeps_back : secret_set_keeps_length(s->set, how);
 }
 
 /* ---- lanes --------------------------------------------------------------------------- */
@@ -313,63 +328,35 @@ static int step(struct secret_stream *s, struct piece *w, uint8_t c, size_t end)
 	return 0;
 }
 
-/* How far may be read, having come to i: the rest, and one hit, must have room. */
-static size_t stop_at(const struct piece *w, size_t i, size_t burst, bool *ret_stop)
-{
-	size_t pending = w->held + i - w->done, room = w->out->cap - w->out->len;
-
-	*ret_stop = pending + burst > room;
-	return pending > room ? i - (pending - room) : i;
-}
-
-static int feed_out(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out,
-		    size_t *ret_taken)
+static int feed_out(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out)
 {
 	const struct secret_node *node = &s->machine->nodes[s->state];
 	struct piece w = { .held = secret_stream_held(s), .p = p, .out = out };
-	size_t burst = burst_of(s), i;
-	bool stop = false;
 	int r;
 
 	w.held_bytes = s->machine->n_patterns ? s->machine->patterns[node->hold_at].bytes : NULL;
-	for (i = skip_dull(s, p, 0, n);; i = skip_dull(s, p, i + 1, n)) {
-		if (out && ret_taken) {
-			i = stop_at(&w, i, burst, &stop);
-			if (stop)
-				break;
-		}
-		if (i == n)
-			break;
+	for (size_t i = skip_dull(s, p, 0, n); i < n; i = skip_dull(s, p, i + 1, n)) {
 		r = step(s, &w, p[i], w.held + i + 1);
 		if (r < 0)
 			return r;
 	}
-	if (ret_taken)
-		*ret_taken = i;
-	return write_to(&w, w.held + i - secret_stream_held(s));
-}
-
-int secret_stream_take(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out,
-		       size_t *ret_taken)
-{
-	return s->back ? secret_scrub_feed(s, p, n, false, out, ret_taken)
-		       : feed_out(s, p, n, out, ret_taken);
+	return write_to(&w, w.held + n - secret_stream_held(s));
 }
 
 int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out)
 {
-	return s->back ? secret_scrub_feed(s, p, n, false, out, NULL)
-		       : feed_out(s, p, n, out, NULL);
+	return s->back ? secret_scrub_feed(s, p, n, false, out) : feed_out(s, p, n, out);
 }
 
 int secret_stream_end(struct secret_stream *s, struct buf *out)
 {
 	size_t held = secret_stream_held(s);
-	const struct secret_node *node = &s->machine->nodes[s->state];
+	const struct secret_node *node;
 	int r = 0;
 
 	if (s->back)
-		return secret_scrub_feed(s, NULL, 0, true, out, NULL);
+		return secret_scrub_feed(s, NULL, 0, true, out);
+	node = &s->machine->nodes[s->state];
 	if (held && out)
 		r = buf_append(out, s->machine->patterns[node->hold_at].bytes, held);
 	forget(s);

@@ -180,7 +180,7 @@ void session_run(struct session *s)
 	}
 	arm(s);
 	/* One tick later, so that every other source has its turn first. */
-	if (s->guest.throttled || s->upstream.throttled)
+	if (s->guest.throttled || s->upstream.throttled || (s->filter && http_filter_busy(s->filter)))
 		loop_timer_set(s->tp->loop, &s->again, loop_now(s->tp->loop) + 1);
 }
 

@@ -94,7 +94,7 @@ static inline struct name rig_name(const char *s)
 }
 
 /* A flow to api.example.com:443 over TLS, or port 80 without. */
-static inline void rig_prepare(struct rig *g, bool tls, const struct secret_set *set)
+static inline void rig_prepare(struct rig *g, bool tls, struct secret_set *set)
 {
 	static const struct tlsproxy_ops ops = {
 		.judge_http = rig_judge,
@@ -169,7 +169,7 @@ static inline bool rig_feed(struct rig *g, bool from_guest, const void *bytes, s
 		if (from_guest)
 			g->state = http_from_guest(g->filter, p, piece, &used, &g->up, &g->guest);
 		else
-			g->state = http_from_upstream(g->filter, p, piece, &used, &g->guest);
+			g->state = http_from_upstream(g->filter, p, piece, &used, &g->up, &g->guest);
 		if (used > piece)
 			abort();
 		p += used;

@@ -69,7 +69,7 @@ static void test_answers_wait_for_room(void **state)
 		assert_true(denials > 0);
 		seen += denials;
 		buf_consume(&g.guest, g.guest.len);
-		g.state = http_from_upstream(g.filter, NULL, 0, &used, &g.guest);
+		g.state = http_from_upstream(g.filter, NULL, 0, &used, &g.up, &g.guest);
 		assert_int_equal(g.state, HTTP_OK);
 	}
 	assert_int_equal(seen, 10);
@@ -120,7 +120,7 @@ static void slow(bool from_guest, bool chunked)
 		const uint8_t *p = n ? buf_at(&in) + at : NULL;
 
 		g.state = from_guest ? http_from_guest(g.filter, p, n, &used, &g.up, &g.guest)
-				     : http_from_upstream(g.filter, p, n, &used, &g.guest);
+				     : http_from_upstream(g.filter, p, n, &used, &g.up, &g.guest);
 		assert_int_equal(g.state, HTTP_OK);
 		at += used;
 		assert_true(out->len <= g.buf_cap);
@@ -285,10 +285,10 @@ static void test_end_while_waiting(void **state)
 		for (unsigned j = 0; j < 100; j++)
 			assert_true(rig_upstream(&g, "abcd"));
 		assert_true(rig_upstream(&g, cases[i].head));
-		g.state = http_upstream_eof(g.filter, &g.guest);
+		g.state = http_upstream_eof(g.filter, &g.up, &g.guest);
 		assert_int_equal(g.state, HTTP_OK);
 		buf_consume(&g.guest, g.guest.len);
-		g.state = http_from_upstream(g.filter, NULL, 0, &used, &g.guest);
+		g.state = http_from_upstream(g.filter, NULL, 0, &used, &g.up, &g.guest);
 		if (g.state != cases[i].then)
 			fail_msg("case %zu: state %d\n%s", i, g.state, rig_text(&g.guest));
 		rig_free(&g);

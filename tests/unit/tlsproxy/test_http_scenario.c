@@ -328,7 +328,7 @@ static void command(struct play *p, const char *t)
 		p->g.state = http_guest_eof(p->g.filter, &p->g.up, &p->g.guest);
 	} else if (str_eq(t, "upstream-eof")) {
 		flush(p);
-		p->g.state = http_upstream_eof(p->g.filter, &p->g.guest);
+		p->g.state = http_upstream_eof(p->g.filter, &p->g.up, &p->g.guest);
 	} else
 		setting(p, t);
 }

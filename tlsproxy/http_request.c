@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The request of an exchange, from the guest's side to the upstream's.
+ *
+ *   head ─► judged ─┬─► sent ─► body ─► end
+ *                   ├─► gathers: a short body is complete before its head goes out
+ *                   └─► refused
+ *
+ * A request is refused before a byte of it went out, except when a violation
+ * shows in a long body: then the upstream's half is reset in the middle of the
+ * message, and the guest is answered. Every byte here is hostile.
+ */
+#include "tlsproxy/http_internal.h"
+
+#include <stdio.h>
+
+static enum http_flow bad(struct http_exchange *x, const struct http_refusal *r)
+{
+	http_refuse(x, r->status == 421 ? TLSPROXY_HTTP_MISDIRECTED : TLSPROXY_HTTP_BAD_REQUEST,
+		    r->status, NULL, r->why);
+	return HTTP_FLOW_REFUSED;
+}
+
+static enum http_flow denied(struct http_exchange *x, const struct tlsproxy_verdict *v)
+{
+	x->verdict = *v;
+	http_refuse(x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
+	return HTTP_FLOW_REFUSED;
+}
+
+/* ---- what is known of it ---------------------------------------------------------------- */
+
+/* Fields by which many servers take a request for one with another method. */
+static bool overrides_method(struct http_text name)
+{
+	return http_text_ieq(name, "X-HTTP-Method-Override") ||
+	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
+}
+
+/* In upper case, as servers read it; check_override() refuses what is no method. */
+static int remember_overrides(struct http_exchange *x, const struct http_head *h)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		char *more;
+
+		if (!overrides_method(h->fields[i].name) || v.len > HTTP_METHOD_MAX)
+			continue;
+		more = realloc(x->overrides, x->kept + v.len + 1);
+		if (!more)
+			return -ENOMEM;
+		x->overrides = more;
+		more += x->kept;
+		for (size_t j = 0; j < v.len; j++)
+			more[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
+		more[v.len] = 0;
+		x->kept += v.len + 1;
+		x->n_overrides++;
+	}
+	return 0;
+}
+
+static bool asks_websocket(const struct http_exchange *x, const struct http_head *h)
+{
+	if (h->http2)
+		return http_text_is(h->protocol, "websocket");
+	return !x->http10 && http_text_is(h->method, "GET") &&
+	       http_field_has_token(h, "Connection", "upgrade") &&
+	       http_field_has_token(h, "Upgrade", "websocket");
+}
+
+static int remember(struct http_exchange *x, const struct http_head *h)
+{
+	memcpy(x->method, h->method.s, h->method.len);
+	x->method[h->method.len] = 0;
+	x->target = strndup(h->target.s, h->target.len);
+	if (!x->target || remember_overrides(x, h) < 0) {
+		x->kept = 0;
+		return -ENOMEM;
+	}
+	x->kept += h->target.len;
+	x->filter->target_bytes += x->kept;
+	x->doh = http_doh_request(h);
+	x->is_head = http_text_is(h->method, "HEAD");
+	x->expect = !x->http10 && http_field_has_token(h, "Expect", "100-continue");
+	x->websocket = asks_websocket(x, h);
+	return 0;
+}
+
+void http_request_bad_head(struct http_exchange *x, struct http_head *h,
+			   const struct http_refusal *refusal)
+{
+	struct http_refusal r = *refusal, other = *refusal;
+
+	if (http_agree(x->filter, h, &x->authority, &other) < 0)
+		r = other;
+	if (remember(x, h) < 0) /* only the record is poorer */
+		r = *refusal;
+	if (x->filter->denied)
+		(void)denied(x, &x->filter->deny);
+	else
+		(void)bad(x, &r);
+}
+
+/* ---- judging ------------------------------------------------------------------------------ */
+
+static int check_expect(const struct http_head *h, const struct http_exchange *x,
+			struct http_refusal *refusal)
+{
+	struct http_text v;
+	size_t n = http_field_find(h, "Expect", &v);
+
+	if (n == 0 || x->http10 || (n == 1 && http_text_ieq(v, "100-continue")))
+		return 0;
+	*refusal = (struct http_refusal){ 417, "an expectation other than 100-continue" };
+	return -EBADMSG;
+}
+
+static int check_override(const struct http_head *h, struct http_refusal *refusal)
+{
+	for (size_t i = 0; i < h->n_fields; i++) {
+		struct http_text v = h->fields[i].value;
+		bool token = v.len > 0 && v.len <= HTTP_METHOD_MAX;
+
+		for (size_t j = 0; j < v.len && token; j++)
+			token = http_is_token_char((uint8_t)v.s[j]);
+		if (token || !overrides_method(h->fields[i].name))
+			continue;
+		*refusal = (struct http_refusal){ 400, "a method override that is no method" };
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
+{
+	const struct http_filter_config *cfg = &x->filter->cfg;
+	const char *method = x->overrides;
+	struct tlsproxy_request req;
+
+	*ret = (struct tlsproxy_verdict){ .allow = !cfg->judge_each };
+	if (!cfg->ops->judge_http)
+		return;
+	http_event_request(x, &req);
+	cfg->ops->judge_http(cfg->ctx, &req, ret);
+	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
+		req.method = method;
+		cfg->ops->judge_http(cfg->ctx, &req, ret);
+		method += strlen(method) + 1;
+	}
+}
+
+/* ON: it may go upstream. */
+static enum http_flow judge(struct http_exchange *x, struct http_head *h)
+{
+	const struct http_filter *f = x->filter;
+	struct http_refusal refusal = { 400, "malformed request" };
+	struct tlsproxy_verdict v;
+	int r = http_agree(f, h, &x->authority, &refusal);
+
+	if (remember(x, h) < 0)
+		return HTTP_FLOW_ABORT;
+	if (r == 0)
+		r = check_expect(h, x, &refusal);
+	if (r == 0)
+		r = check_override(h, &refusal);
+	if (f->denied)
+		return denied(x, &f->deny);
+	if (r < 0)
+		return bad(x, &refusal);
+	if (f->failed || f->upstream_gone) {
+		http_refuse_failed(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	http_judge(x, &v);
+	if (!v.allow)
+		return denied(x, &v);
+	x->verdict = v;
+	x->has_verdict = x->judged = true;
+	return HTTP_FLOW_ON;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static struct http_way upward(struct http_exchange *x)
+{
+	return (struct http_way){ x->filter->upstream, x };
+}
+
+/* Values are put in only where they may go; elsewhere it is looked for placeholders. */
+static int open_body(struct http_exchange *x, const struct http_head *h, const struct http_framing *fr)
+{
+	struct http_codings codings;
+	bool known = http_content_codings(h, &codings);
+
+	http_secret_body(x, h, known);
+	if (!x->n_secrets || fr->body == HTTP_BODY_NONE)
+		return 0;
+	if (!known)
+		codings.n = 0;
+	http_content_fini(&x->up_body);
+	return http_content_open(&x->up_body, &x->request_body,
+				 http_place_escape(&x->body_place), &codings,
+				 x->request_body.replaces ? HTTP_PIPE_CHANGE : HTTP_PIPE_LOOK);
+}
+
+/* Rewritten before a byte of the head is out. */
+static int rewrite_gathered(struct http_exchange *x, struct http_framing *fr)
+{
+	bool changes = x->up_body.pipe && http_pipe_changes_length(x->up_body.pipe);
+	int r;
+
+	if (!x->gathers) {
+		if (changes && fr->body == HTTP_BODY_LENGTH)
+			*fr = (struct http_framing){ .body = HTTP_BODY_CHUNKED };
+		return 0;
+	}
+	r = http_wiped_reserve(&x->ready, changes ? HTTP_SCRATCH_MAX : x->gathered.len);
+	if (r == 0)
+		r = http_content_whole(&x->up_body, &x->gathered, &x->ready);
+	fr->length = x->ready.len;
+	return r;
+}
+
+static int write_head(struct http_exchange *x, const struct http_head *h,
+		      const struct http_framing *fr)
+{
+	struct http_side *up = x->filter->upstream;
+	struct http_framing framing = *fr;
+	struct http_head out;
+	int r;
+
+	http_secret_begin(x);
+	r = open_body(x, h, fr);
+	if (r == 0)
+		r = http_heads_request(x, h, &out);
+	if (r == 0)
+		r = rewrite_gathered(x, &framing);
+	if (r == 0)
+		r = up->ops->head(up, x, &out, &framing);
+	if (r == 0)
+		x->sent = true;
+	http_heads_done(x->filter);
+	return r;
+}
+
+/* A coding that is not what it is said to be. */
+static void coding_text(struct http_exchange *x)
+{
+	snprintf(x->extra, sizeof(x->extra), "the content coding of the request's body: %s",
+		 http_coding_fault_text(http_pipe_fault(x->up_body.pipe)));
+}
+
+static enum http_flow forward(struct http_exchange *x, const struct http_head *h,
+			      const struct http_framing *fr)
+{
+	static const struct http_refusal too_long = { 431, "head too long once written anew" };
+	static const struct http_refusal too_large = { 413, "body too long once written anew" };
+	static const struct http_refusal corrupt = { 400, "malformed request" };
+	struct http_side *up = x->filter->upstream;
+	int r;
+
+	if (x->filter->upstream_gone) {
+		http_refuse_failed(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	if (!up->ops->ready(up, x))
+		return HTTP_FLOW_WAIT;
+	r = write_head(x, h, fr);
+	if (r == -EPERM) {
+		http_refuse_violation(x);
+		return HTTP_FLOW_REFUSED;
+	}
+	if (r < 0)
+		http_secret_forget(x);
+	if (r == -EBADMSG)
+		coding_text(x);
+	if (r == -ENOBUFS || r == -EFBIG || r == -EBADMSG)
+		return bad(x, r == -ENOBUFS ? &too_long : r == -EFBIG ? &too_large : &corrupt);
+	if (r < 0)
+		return HTTP_FLOW_ABORT;
+	http_secret_report(x);
+	x->head_size = 0;
+	return HTTP_FLOW_ON;
+}
+
+/* ---- gathering --------------------------------------------------------------------------------- */
+
+/* The guest sends a short body without waiting for anybody. */
+static bool gathers(const struct http_exchange *x, const struct http_framing *fr)
+{
+	return x->n_secrets && fr->body == HTTP_BODY_LENGTH &&
+	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
+}
+
+static void keep_text(struct http_text *t, char **at)
+{
+	if (t->len)
+		memcpy(*at, t->s, t->len);
+	t->s = *at;
+	*at += t->len;
+}
+
+static struct http_head *head_copy(const struct http_head *h)
+{
+	size_t n = h->method.len + h->target.len + h->scheme.len + h->authority.len + h->protocol.len;
+	struct http_head *c;
+	char *at;
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		n += h->fields[i].name.len + h->fields[i].value.len;
+	c = malloc(sizeof(*c) + n);
+	if (!c)
+		return NULL;
+	*c = *h;
+	at = (char *)(c + 1);
+	keep_text(&c->method, &at);
+	keep_text(&c->target, &at);
+	keep_text(&c->scheme, &at);
+	keep_text(&c->authority, &at);
+	keep_text(&c->protocol, &at);
+	for (size_t i = 0; i < h->n_fields; i++) {
+		keep_text(&c->fields[i].name, &at);
+		keep_text(&c->fields[i].value, &at);
+	}
+	return c;
+}
+
+enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
+				 const struct http_framing *fr)
+{
+	enum http_flow fl;
+
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	if (!x->judged) {
+		fl = judge(x, h);
+		if (fl != HTTP_FLOW_ON)
+			return fl;
+	} else {
+		struct http_refusal refusal;
+
+		/* The same text as before, which was fine: origin form again. */
+		if (http_agree(x->filter, h, &x->authority, &refusal) < 0)
+			return HTTP_FLOW_ABORT;
+	}
+	x->head_size = http_head_size(h);
+	if (!gathers(x, fr))
+		return forward(x, h, fr);
+	x->head_size += (size_t)fr->length;
+	x->waiting_head = head_copy(h);
+	x->waiting_framing = *fr;
+	x->gathers = true;
+	return x->waiting_head ? HTTP_FLOW_ON : HTTP_FLOW_ABORT;
+}
+
+/* ---- bodies -------------------------------------------------------------------------------------- */
+
+/* Refused in the middle of its body: an answer only when none has begun. */
+static enum http_flow give_up_body(struct http_exchange *x, int r)
+{
+	static const struct http_refusal corrupt = { 400, "malformed request" };
+
+	if (r != -EPERM && r != -EBADMSG)
+		return HTTP_FLOW_ABORT;
+	if (r == -EBADMSG)
+		coding_text(x);
+	if (x->response_begun)
+		http_exchange_cut(x, r == -EPERM ? "a secret where it may not be" : x->extra);
+	else if (r == -EPERM)
+		http_refuse_violation(x);
+	else
+		(void)bad(x, &corrupt);
+	return HTTP_FLOW_REFUSED;
+}
+
+size_t http_request_room(const struct http_exchange *x)
+{
+	struct http_side *up = x->filter->upstream;
+
+	if (x->local)
+		return HTTP_SLICE;
+	if (x->tunnel)
+		return http_tunnel_room_up(x);
+	if (x->gathers)
+		return buf_room(&x->gathered);
+	if (x->up_body.pipe)
+		return http_content_room(&x->up_body, up->ops->room(up, x));
+	return MIN(up->ops->room(up, x), HTTP_SLICE);
+}
+
+enum http_flow http_request_body(struct http_exchange *x, const uint8_t *p, size_t n)
+{
+	const struct http_way way = upward(x);
+	int r;
+
+	if (x->tunnel)
+		return http_tunnel_up(x, p, n);
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	x->up += n;
+	x->body_begun |= n > 0;
+	if (x->gathers)
+		return buf_append(&x->gathered, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
+	r = x->up_body.pipe ? http_content_feed(&x->up_body, &way, p, n)
+			    : way.to->ops->body(way.to, x, p, n);
+	if (r < 0)
+		return give_up_body(x, r);
+	http_secret_report(x);
+	return HTTP_FLOW_ON;
+}
+
+void http_request_pump(struct http_exchange *x)
+{
+	const struct http_way way = upward(x);
+	int r;
+
+	if (!x->sent || x->local || x->request_done)
+		return;
+	r = http_content_pump(&x->up_body, &way);
+	if (r == 0)
+		http_secret_report(x);
+	else if (give_up_body(x, r) == HTTP_FLOW_ABORT)
+		x->filter->over = HTTP_ABORT;
+}
+
+/* What was gathered goes as there is room: 0 when all is out, -EAGAIN. */
+static int send_ready(struct http_exchange *x)
+{
+	struct http_side *up = x->filter->upstream;
+	struct buf *b = x->up_body.pipe ? &x->ready : &x->gathered;
+	int r = 0;
+
+	while (r == 0 && b->len) {
+		size_t n = MIN(b->len, up->ops->room(up, x));
+
+		if (n == 0)
+			return -EAGAIN;
+		r = up->ops->body(up, x, buf_at(b), n);
+		if (r == 0)
+			buf_consume(b, n);
+	}
+	return r;
+}
+
+/* The rest of the body: 0 when all is out, -EAGAIN. */
+static int send_rest(struct http_exchange *x)
+{
+	const struct http_way way = upward(x);
+	bool done = true;
+	int r;
+
+	if (x->gathers)
+		return send_ready(x);
+	if (!x->up_body.pipe)
+		return 0;
+	r = http_content_end(&x->up_body, &way, &done);
+	if (r == 0)
+		http_secret_report(x);
+	return r < 0 || done ? r : -EAGAIN;
+}
+
+static int send_end(struct http_exchange *x, const struct http_head *trailers)
+{
+	struct http_side *up = x->filter->upstream;
+	struct http_head out;
+	int r = 0;
+
+	if (trailers && up->ops->room(up, x) < MIN(http_head_size(trailers), HTTP_SLICE / 2))
+		return -EAGAIN;
+	if (trailers)
+		r = http_heads_trailers(x, trailers, true, &out);
+	if (r == 0)
+		r = up->ops->end(up, x, trailers ? &out : NULL);
+	http_heads_done(x->filter);
+	return r;
+}
+
+enum http_flow http_request_end(struct http_exchange *x, const struct http_head *trailers)
+{
+	enum http_flow fl;
+	int r;
+
+	if (x->local)
+		return HTTP_FLOW_REFUSED;
+	if (x->gathers && !x->sent) {
+		fl = forward(x, x->waiting_head, &x->waiting_framing);
+		if (fl != HTTP_FLOW_ON)
+			return fl;
+	}
+	r = send_rest(x);
+	if (r == 0)
+		r = send_end(x, trailers);
+	if (r == -EAGAIN)
+		return HTTP_FLOW_WAIT;
+	if (r < 0)
+		return give_up_body(x, r);
+	free(x->waiting_head);
+	x->waiting_head = NULL;
+	buf_fini(&x->gathered);
+	buf_fini_wiped(&x->ready);
+	http_content_fini(&x->up_body);
+	x->request_done = true;
+	http_exchange_settle(x);
+	return HTTP_FLOW_ON;
+}
+
+void http_request_bad(struct http_exchange *x, unsigned status, const char *why)
+{
+	if (x->local)
+		return;
+	if (x->response_begun)
+		http_exchange_cut(x, why);
+	else
+		(void)bad(x, &(struct http_refusal){ status, why });
+}
