@@ -44,6 +44,11 @@ static int host_parse(const struct http_filter *f, const struct http_head *h, st
 	size_t n = http_field_find(h, "Host", &host);
 	const char *why = NULL;
 
+	/* HTTP/2 has Host's text here if there is no :authority; both are equal if there are two. */
+	if (h->http2) {
+		host = h->authority;
+		n = 1;
+	}
 	if (n > 1)
 		return refuse(refusal, 400, "more than one Host");
 	if (n == 0 && h->minor == 1)
@@ -138,7 +143,7 @@ int http_agree(const struct http_filter *f, struct http_head *h, struct authorit
 {
 	struct authority a;
 
-	if (http_text_is(h->method, "CONNECT"))
+	if (http_text_is(h->method, "CONNECT") && !h->protocol.len)
 		return refuse(refusal, 405, "CONNECT is not available on this connection");
 	if (host_parse(f, h, &a, refusal) < 0)
 		return -EBADMSG;

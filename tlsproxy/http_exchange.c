@@ -113,6 +113,7 @@ void http_exchange_finish(struct http_exchange *x)
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
+	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	secret_set_unref(x->secrets);
 	free(x);
@@ -169,6 +170,10 @@ void http_refuse_failed(struct http_exchange *x)
 	if (f->failed)
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, f->fail_status, f->fail_error,
 			    "the upstream cannot be used");
+	else if (f->cfg.guest_h2 && !x->sent)
+		http_exchange_mirror_reset(
+			x, HTTP2_REFUSED_STREAM,
+			"the upstream takes no more requests on this connection");
 	else
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, 502, "connection_terminated",
 			    "the upstream closed the connection without an answer");
@@ -194,4 +199,22 @@ void http_request_cancel(struct http_exchange *x)
 	if (x->sent && !x->local)
 		f->upstream->ops->reset(f->upstream, x);
 	http_exchange_finish(x);
+}
+
+void http_exchange_mirror_reset(struct http_exchange *x, uint32_t code, const char *detail)
+{
+	x->local = true;
+	x->outcome = TLSPROXY_HTTP_UPSTREAM_FAILED;
+	x->code = code;
+	http_exchange_cut(x, detail);
+}
+
+void http_exchange_set_code(struct http_exchange *x, uint32_t code)
+{
+	x->code = code;
+}
+
+uint32_t http_exchange_code(const struct http_exchange *x)
+{
+	return x->code;
 }

@@ -7,7 +7,7 @@
  * Rewritten text stands in the filter's arena, reserved at once and wiped after
  * the side has written the head; without secrets all text stays where it was.
  */
-#include "tlsproxy/http_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -58,6 +58,8 @@ static int arena_begin(struct http_exchange *x, const struct http_head *h)
 
 	if (!x->n_secrets)
 		return 0;
+	if (x->signs)
+		n += SIGN_ARENA;
 	/* Texts that get longer may do so up to what a head may have at all. */
 	return http_wiped_reserve(&f->arena, secret_set_grows(x->secrets) ? f->arena.cap : n);
 }
@@ -190,7 +192,7 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 		return http_secret_scan(x, fld->value, "field not allowed");
 	*to = *fld;
 	to->sensitive |= is_credential(fld->name);
-	if (x->n_secrets) {
+	if (x->n_secrets && !(x->sign_plan && sign_owns_field(x->sign_plan, fld->name))) {
 		r = http_secret_field(x, fld, &f->arena);
 		if (r < 0)
 			return r;

@@ -13,13 +13,12 @@
 
 static int sides_new(struct http_filter *f)
 {
-	int r;
+	int r = f->cfg.guest_h2 ? http2_guest_new(f, &f->guest) : http1_guest_new(f, &f->guest);
 
-	/* No HTTP/2 yet. */
-	if (f->cfg.guest_h2 || f->cfg.upstream_h2)
-		return -EOPNOTSUPP;
-	r = http1_guest_new(f, &f->guest);
-	return r < 0 ? r : http1_upstream_new(f, &f->upstream);
+	if (r < 0)
+		return r;
+	return f->cfg.upstream_h2 ? http2_upstream_new(f, &f->upstream)
+				  : http1_upstream_new(f, &f->upstream);
 }
 
 int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret)
@@ -34,6 +33,7 @@ int http_filter_new(const struct http_filter_config *cfg, struct http_filter **r
 	list_init(&f->exchanges);
 	buf_init(&f->arena, HTTP_BUF_MIN);
 	buf_init(&f->scratch, HTTP_SCRATCH_MAX);
+	f->begun = cfg->tls || cfg->guest_h2;
 	r = sides_new(f);
 	if (r < 0) {
 		http_filter_free(f);
@@ -87,7 +87,7 @@ static void give_up(struct http_filter *f)
 {
 	if (!f->failed && !f->upstream_gone)
 		return;
-	list_for_each (it, &f->exchanges) {
+	list_for_each_safe (it, next, &f->exchanges) {
 		struct http_exchange *x = container_of(it, struct http_exchange, node);
 
 		if (!x->local && (f->failed || !x->sent) && !x->response_begun)
@@ -147,8 +147,68 @@ static void pump(struct http_filter *f)
 	} while (!f->over && answer_some(f));
 	if (f->over || !list_empty(&f->exchanges))
 		return;
+	/* Replies that are complete may still wait for the windows of their streams. */
+	if (f->cfg.guest_h2 && !f->guest->ops->idle(f->guest))
+		return;
 	if (f->upstream_gone || (f->guest_ended && f->guest->ops->idle(f->guest)))
 		f->over = HTTP_CLOSE;
+}
+
+void http_upstream_leaves(struct http_filter *f)
+{
+	if (f->upstream_gone)
+		return;
+	f->upstream_gone = true;
+	f->guest->ops->drain(f->guest);
+}
+
+void http_upstream_connects(struct http_filter *f)
+{
+	if (f->cfg.guest_h2)
+		http2_guest_offer_connect(f->guest);
+}
+
+/* ---- prior knowledge --------------------------------------------------------------------- */
+
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define PREFACE_LEN (sizeof(PREFACE) - 1)
+
+/* Both sides speak HTTP/2 from here on: the guest knows that the upstream does. */
+static enum http_state become_h2(struct http_filter *f)
+{
+	struct http_side *old[2] = { f->guest, f->upstream }, *guest, *upstream;
+
+	if (http2_guest_new(f, &guest) < 0)
+		return HTTP_ABORT;
+	if (http2_upstream_new(f, &upstream) < 0) {
+		guest->ops->free(guest);
+		return HTTP_ABORT;
+	}
+	guest->out = old[0]->out;
+	upstream->out = old[1]->out;
+	f->guest = guest;
+	f->upstream = upstream;
+	f->cfg.guest_h2 = f->cfg.upstream_h2 = true;
+	for (size_t i = 0; i < ARRAY_SIZE(old); i++)
+		old[i]->ops->free(old[i]);
+	return HTTP_OK;
+}
+
+/*
+ * A plain connection whose first bytes are HTTP/2's preface (RFC 9113 3.3). What is
+ * like it so far is kept as a count, as it is no secret what it was. Returns the bytes
+ * of p that belong to it.
+ */
+static size_t read_preface(struct http_filter *f, const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && f->preface < PREFACE_LEN && p[i] == (uint8_t)PREFACE[f->preface]) {
+		f->preface++;
+		i++;
+	}
+	f->begun = f->preface == PREFACE_LEN || i < n;
+	return i;
 }
 
 /* ---- public calls --------------------------------------------------------------------------------- */
@@ -189,14 +249,43 @@ static void outputs(struct http_filter *f, struct buf *to_upstream, struct buf *
 	f->guest->out = to_guest;
 }
 
+/* The first bytes: which protocol is it? They are handed on once that is known. */
+static enum http_state begin(struct http_filter *f, const uint8_t *p, size_t n, size_t *ret_consumed)
+{
+	enum http_state st = HTTP_OK;
+	size_t used;
+
+	*ret_consumed = read_preface(f, p, n);
+	if (!f->begun)
+		return HTTP_OK;
+	if (f->preface == PREFACE_LEN)
+		st = f->over = become_h2(f);
+	if (st == HTTP_OK && f->preface)
+		st = feed(f, f->guest, (const uint8_t *)PREFACE, f->preface, &used);
+	return st;
+}
+
 enum http_state http_from_guest(struct http_filter *f, const uint8_t *p, size_t n,
 				size_t *ret_consumed, struct buf *to_upstream, struct buf *to_guest)
 {
+	enum http_state st = HTTP_OK;
+	size_t before = 0;
+
 	*ret_consumed = n;
 	if (f->over)
 		return f->over;
 	outputs(f, to_upstream, to_guest);
-	return feed(f, f->guest, p, n, ret_consumed);
+	if (!f->begun && n) {
+		st = begin(f, p, n, &before);
+		p += before;
+		n -= before;
+	}
+	*ret_consumed = before;
+	if (st != HTTP_OK || (before && !n))
+		return st;
+	st = feed(f, f->guest, p, n, ret_consumed);
+	*ret_consumed += before;
+	return st;
 }
 
 enum http_state http_from_upstream(struct http_filter *f, const uint8_t *p, size_t n,
@@ -214,9 +303,17 @@ enum http_state http_from_upstream(struct http_filter *f, const uint8_t *p, size
 
 enum http_state http_guest_eof(struct http_filter *f, struct buf *to_upstream, struct buf *to_guest)
 {
+	size_t used;
+
 	if (f->over)
 		return f->over;
 	outputs(f, to_upstream, to_guest);
+	/* Half a preface is half a request of HTTP/1. */
+	if (!f->begun && f->preface)
+		(void)feed(f, f->guest, (const uint8_t *)PREFACE, f->preface, &used);
+	f->begun = true;
+	if (f->over)
+		return f->over;
 	f->guest_ended = true;
 	return done(f, f->guest->ops->eof(f->guest));
 }

@@ -52,7 +52,7 @@ static bool is_blank(char c)
 }
 
 /* Content_Length is Content-Length to a CGI server. */
-static bool name_is_disguised(struct http_text name)
+bool http_field_disguised(struct http_text name)
 {
 	char plain[32];
 
@@ -86,7 +86,7 @@ static int field_parse(struct http_text line, struct http_field *ret, const char
 		*ret_why = "a field name is not a token";
 		return -EBADMSG;
 	}
-	if (name_is_disguised(f.name)) {
+	if (http_field_disguised(f.name)) {
 		*ret_why = "a field name that some servers read as a framing field";
 		return -EBADMSG;
 	}

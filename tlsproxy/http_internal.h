@@ -13,6 +13,7 @@
  *   http_secret.c    where secrets may go, violations
  *   http_tunnel.c    what passes after an upgrade
  *   http_websocket.c frames from a server after an upgrade
+ *   http_sign.c      requests signed anew
  *   http_answer.c    the filter's own answers
  *
  *   http1_*.c        HTTP/1 on either side: http1.h
@@ -122,6 +123,8 @@ must_check int http_framing_response(const struct http_head *h, bool head_reques
 				     struct http_framing *ret, const char **ret_why);
 /* Fields that tell where a message ends or whom it is for. */
 bool http_field_is_framing(struct http_text name);
+/* Read as one of them by servers that take an underscore for a hyphen. */
+bool http_field_disguised(struct http_text name);
 
 /* ---- chunked bodies ----------------------------------------------------------------------- */
 
@@ -206,6 +209,7 @@ struct http_exchange {
 	struct list node;
 	struct http_filter *filter;
 	void *guest, *upstream; /* the sides' own */
+	uint32_t code;		/* with what one side's stream was reset */
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
@@ -235,6 +239,12 @@ struct http_exchange {
 	struct http_framing waiting_framing;
 	struct buf gathered;
 	struct buf ready; /* the same with values in it, as the side takes it; wiped */
+
+	/* Signed with a secret, see http_sign.c. */
+	bool signs;
+	bool sign_body;	  /* its body with it: it is in gathered, whatever its size */
+	size_t sign_kept; /* of the process's limit */
+	const struct sign_plan *sign_plan; /* while its head is written; or NULL */
 
 	/* Secrets as they were when it began; place bits, one byte a secret, see http_secret.c. */
 	struct secret_set *secrets;
@@ -270,6 +280,8 @@ struct http_filter {
 	struct http_side *guest, *upstream;
 	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
+	size_t preface; /* bytes that are HTTP/2's preface so far */
+	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
 	bool upstream_gone; /* takes no more requests */
 	bool busy;	    /* work is left that waits for nothing but its turn */
@@ -303,8 +315,14 @@ void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, un
 void http_refuse_violation(struct http_exchange *x);
 /* No answer can be given any more: both halves are reset. x is gone afterwards. */
 void http_exchange_cut(struct http_exchange *x, const char *detail);
-/* The upstream cannot be had for it. */
+/* The upstream cannot be had for it. x may be gone afterwards. */
 void http_refuse_failed(struct http_exchange *x);
+/*
+ * The upstream reset its stream before it answered (HTTP/2), and the guest's stream ends
+ * with the same code: it says more than a 502, CANCEL to gRPC, and REFUSED_STREAM that
+ * the request may be sent again. x is gone afterwards.
+ */
+void http_exchange_mirror_reset(struct http_exchange *x, uint32_t code, const char *detail);
 void http_event_request(const struct http_exchange *x, struct tlsproxy_request *ret);
 /* Malformed, but h can be read: its host and method go on the record. */
 void http_request_bad_head(struct http_exchange *x, struct http_head *h,
@@ -401,6 +419,24 @@ void http_secret_tunnel(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
 void http_secret_report(struct http_exchange *x);
 void http_secret_forget(struct http_exchange *x); /* not sent after all */
+
+/* A signature that cannot be made: a violation. -EPERM, or 0 where that lets it pass as it is. */
+must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
+				    enum tlsproxy_place place, const char *why);
+
+/* ---- signatures (sign.h) ----------------------------------------------------------------------------------- */
+
+struct sign_plan;
+/* The head was judged: is it signed with a secret, is its body. ON, or REFUSED. */
+must_check enum http_flow http_sign_begin(struct http_exchange *x, const struct http_head *h,
+					  const struct http_framing *fr);
+/* 1: to be signed, 0: as it is. -EPERM: refused. */
+must_check int http_sign_verify(struct http_exchange *x, const struct http_head *h,
+				struct sign_plan *ret);
+/* out: with all secrets in it; a body that was gathered is ready to go out. */
+must_check int http_sign_head(struct http_exchange *x, const struct sign_plan *p,
+			      struct http_head *out);
+void http_sign_free(struct http_exchange *x);
 
 /* ---- after an upgrade --------------------------------------------------------------------------------------- */
 

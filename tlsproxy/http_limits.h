@@ -55,7 +55,7 @@
 /* Filtered bytes between them: what one step may become, with what was held back. */
 #define HTTP_PIPE_ROOM ((size_t)64 * 1024)
 /* Payload gathered into one frame: a peer that makes a frame of any length. */
-#define WS_FRAME_MAX ((size_t)16 * 1024)
+#define WS_FRAME_MAX ((size_t)32 * 1024)
 /* A Sec-WebSocket-Extensions value, and offers and parameters in it: quadratic work. */
 #define WS_EXTENSIONS_MAX ((size_t)1024)
 #define WS_OFFERS_MAX 8
@@ -66,5 +66,57 @@
 /* Header section of one part of multipart, and its boundary (RFC 2046 5.1.1). */
 #define HTTP_PART_HEAD_MAX ((size_t)4096)
 #define HTTP_BOUNDARY_MAX 70
+
+/* ---- HTTP/2 ------------------------------------------------------------------------ */
+
+/* Streams of one guest at a time, announced: work and memory that one connection asks for. */
+#define HTTP2_STREAMS_MAX 100
+/* Pseudo-header fields beside the others: all there are, once, and room to see one twice. */
+#define HTTP2_PSEUDO_MAX 8
+/*
+ * Window of a stream and of the connection: what a sender may make us hold. All
+ * bodies that wait on one connection together are at most the latter.
+ */
+#define HTTP2_WINDOW_STREAM ((size_t)256 * 1024)
+#define HTTP2_WINDOW_CONNECTION ((size_t)1024 * 1024)
+/*
+ * Body bytes that wait for a slow reader's window: of one stream; of all of them
+ * together, and what each has even then, so that one that never reads does not
+ * stop the others.
+ */
+#define HTTP2_OUT_STREAM ((size_t)64 * 1024)
+#define HTTP2_OUT_ALL ((size_t)1024 * 1024)
+#define HTTP2_OUT_FLOOR ((size_t)16 * 1024)
+/* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
+#define HTTP2_WAITING_MAX ((size_t)512 * 1024)
+/* Room there must be for answers (acks, resets) before more frames are read: PING and
+ * SETTINGS floods by a peer that does not read. */
+#define HTTP2_OUT_MIN ((size_t)4 * 1024)
+/* Acks in nghttp2's queue: the same flood within one piece of input. */
+#define HTTP2_ACKS_MAX 1000
+/* Bytes given to the parser at once: bounds the answers they cause. */
+#define HTTP2_SLICE ((size_t)16 * 1024)
+/* CONTINUATION frames of one section (CVE-2024-28182): sections without end. */
+#define HTTP2_CONTINUATIONS_MAX 8
+/* Dynamic table of HPACK, either way: a table that is filled and referred to (HPACK bomb). */
+#define HTTP2_TABLE_MAX 4096
+/* Entries of one SETTINGS frame: work per frame. */
+#define HTTP2_SETTINGS_MAX 32
+/* nghttp2's memory for one connection; new heads wait above the lower mark. */
+#define HTTP2_MEM_SOFT ((size_t)1024 * 1024)
+#define HTTP2_MEM_MAX ((size_t)8 * 1024 * 1024)
+/*
+ * Streams given up before they were answered, by the guest (rapid reset, CVE-2023-44487)
+ * or by us because of what it sent (CVE-2025-8671), less those that were served: each
+ * costs a request upstream, and none is counted by the limit of streams.
+ */
+#define HTTP2_RESETS_MAX 200
+/*
+ * Frames that bring nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown types, empty
+ * DATA): begins with, and never more than, so many; requests and body bytes earn new ones.
+ */
+#define HTTP2_FRAMES_MAX 5000
+#define HTTP2_FRAMES_PER_STREAM 20
+#define HTTP2_FRAMES_PER_DATA 4
 
 #endif

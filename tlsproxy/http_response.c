@@ -17,11 +17,12 @@ static enum http_flow bad(struct http_exchange *x, const char *why)
 
 void http_response_fail(struct http_exchange *x, const char *token, const char *why, bool retry)
 {
-	(void)retry;
 	if (x->local)
 		return;
 	if (x->response_begun)
 		http_exchange_cut(x, why);
+	else if ((retry || x->code) && x->filter->cfg.guest_h2)
+		http_exchange_mirror_reset(x, x->code ? x->code : HTTP2_REFUSED_STREAM, why);
 	else if (x->filter->failed)
 		http_refuse_failed(x);
 	else

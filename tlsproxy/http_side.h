@@ -111,6 +111,13 @@ void *http_exchange_guest(const struct http_exchange *x);
 void http_exchange_set_upstream(struct http_exchange *x, void *stream);
 void *http_exchange_upstream(const struct http_exchange *x);
 
+/* RFC 9113 7: not processed at all, may be sent again. */
+#define HTTP2_REFUSED_STREAM 7
+
+/* The code (RFC 9113 7) with which one side's stream was reset, for the other's; 0: none was. */
+void http_exchange_set_code(struct http_exchange *x, uint32_t code);
+uint32_t http_exchange_code(const struct http_exchange *x);
+
 /* ---- called by the guest side ------------------------------------------------------ */
 
 /* A request's head is complete. NULL: out of memory. Ends with ops->forget. */
@@ -146,5 +153,13 @@ must_check enum http_flow http_response_end(struct http_exchange *x,
  * the request was processed upstream (REFUSED_STREAM, GOAWAY), the guest may send it again.
  */
 void http_response_fail(struct http_exchange *x, const char *token, const char *why, bool retry);
+/*
+ * The upstream takes no more requests (GOAWAY): those that wait fail with retry, and the
+ * guest is told to open another connection.
+ */
+void http_upstream_leaves(struct http_filter *f);
+/* It takes extended CONNECT (RFC 8441 3), so the guest may be offered it. */
+void http_upstream_connects(struct http_filter *f);
+void http2_guest_offer_connect(struct http_side *s);
 
 #endif

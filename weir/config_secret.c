@@ -211,6 +211,8 @@ int config_check_source(struct config_builder *b, const struct where *w, enum se
 		return check_file(b, w, arg);
 	case SECRET_FROM_FD:
 		return check_fd(b, w, arg);
+	case SECRET_FROM_CALLER:
+		return 0;
 	case SECRET_FROM_COMMAND:
 		return arg[strspn(arg, " \t")] ? 0 : where_fail(w, b->err, "the command is empty");
 	}

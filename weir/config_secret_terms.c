@@ -72,6 +72,14 @@ static unsigned place_of(const char *text, size_t len)
 	return 0;
 }
 
+const char *config_place_name(unsigned bit)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (places[i].bit == bit)
+			return places[i].name;
+	return NULL;
+}
+
 static int unknown_place(struct config_builder *b, const struct where *w, const char *text, size_t len)
 {
 	const char *names[ARRAY_SIZE(places)], *near;

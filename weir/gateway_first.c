@@ -230,17 +230,28 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	}
 	f->name_agrees = !s->has_sni || name_equal(&s->sni, &f->name);
 	if (f->has_name && f->name_rests && !f->name_agrees) {
-		refuse_unread(f, "the TLS server name is not the name of the address");
+		refuse_unread(
+			f, s->has_ech ? "the TLS server name is not the name of the address, and "
+					"an encrypted one (ECH) cannot be judged"
+				      : "the TLS server name is not the name of the address");
 		return;
 	}
 	if (!denied_without_http(f, "bypassed: its requests cannot be read"))
 		pass_on(f);
 }
 
+/* What is, or may be, HTTP without TLS. */
+static void read_plain(struct flow *f)
+{
+	if (f->gw->cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
+		hand_over(f, false);
+	else
+		pass_on(f);
+}
+
 /* Returns false while more bytes are needed. */
 static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 {
-	const struct weir_config *cfg = f->gw->cfg;
 	struct host_hint host;
 
 	if (f->early) {
@@ -254,11 +265,20 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
-	if (cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
-		hand_over(f, false);
-	else
-		pass_on(f);
+	read_plain(f);
 	return true;
+}
+
+/* Prior knowledge: its streams name hosts of their own, which only their reader sees. */
+static void learned_h2c(struct flow *f)
+{
+	if (f->early) {
+		f->proxy_tls = false;
+		f->name_from = "http";
+		judge_early(f, NULL, true);
+	} else {
+		read_plain(f);
+	}
 }
 
 /* RFC 8446 5.1: content types 20 to 24; a server may skip an alert before the hello. */
@@ -298,7 +318,7 @@ static void on_undecided(struct loop_timer *t)
 	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
 		 (f->first_byte >= 'A' && f->first_byte <= 'Z') ||
 		 netstack_flow_tuple(f->ns)->remote.port == HTTP_PORT)
-		hand_over(f, false);
+		read_plain(f);
 	else
 		learned_other(f, "the first bytes could not be read");
 }
@@ -343,11 +363,7 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 		refuse_unread(f, "a TLS handshake that cannot be read");
 		break;
 	case TLSPROXY_SNIFF_H2C:
-		/* Its streams name hosts of their own. */
-		if (!f->early && f->name_rests)
-			refuse_unread(f, "HTTP/2 without TLS cannot be read");
-		else
-			pass_unread(f, "HTTP/2 without TLS cannot be read");
+		learned_h2c(f);
 		break;
 	case TLSPROXY_SNIFF_OTHER:
 		learned_other(f, "neither TLS nor HTTP: there is no request to read");

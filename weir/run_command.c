@@ -25,7 +25,7 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 	struct sandbox_spec spec;
 	struct sandbox sb;
 	struct msg m;
-	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem != NULL, &r->envp);
+	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
 
 	if (rc == 0)
 		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
@@ -39,6 +39,7 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		.hostname = r->cfg->name,
 		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
+		.host_cas = r->host_cas,
 		.hidden_paths = r->hidden,
 		.foreground = r->given,
 		.root = geteuid() == 0,

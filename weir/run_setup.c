@@ -160,7 +160,8 @@ int run_environment(const struct weir_config *cfg, char *const *placeholders, bo
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(bundle_vars); i++)
 		r = add_var(&s, bundle_vars[i], SANDBOX_CA_BUNDLE);
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(own_ca_vars); i++)
-		r = add_var(&s, own_ca_vars[i], SANDBOX_CA_ONLY);
+		r = add_var(&s, own_ca_vars[i],
+			    cfg->trust_host_cas ? SANDBOX_CA_BUNDLE : SANDBOX_CA_ONLY);
 	if (r == 0 && has_ca)
 		r = add_var(&s, "UV_NATIVE_TLS", "1");
 	if (r == 0)
@@ -245,6 +246,12 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 			r = add_real(&s, cfg->secrets[i].arg);
 	if (r == 0 && cfg->upstream.auth_source == SECRET_FROM_FILE)
 		r = add_real(&s, cfg->upstream.auth_arg);
+	/* Whoever has the key of an authority signs for any host; a client's key is a secret, too. */
+	if (r == 0)
+		r = add_real(&s, cfg->tls_ca_key);
+	for (size_t i = 0; r == 0 && i < cfg->n_tls_upstreams; i++)
+		r = add_real(&s, cfg->tls_upstreams[i].key ? cfg->tls_upstreams[i].key
+							   : cfg->tls_upstreams[i].cert);
 	if (r == 0)
 		r = add_unix_sockets(&s);
 	if (r < 0) {

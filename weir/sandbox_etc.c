@@ -27,7 +27,7 @@ static int write_resolv_conf(const struct sandbox_net *net, struct conf_error *e
 
 	snprintf(text, sizeof(text), "nameserver %s\nnameserver %s\n",
 		 ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
-	r = trust_write(path, text, strlen(text));
+	r = guest_trust_write(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/resolv.conf");
 	return r < 0 ? failed(err, "/etc/resolv.conf", r) : 0;
@@ -45,7 +45,7 @@ static int write_hosts(const char *hostname, const struct sandbox_net *net, stru
 		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n"
 		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n",
 		 hostname, ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
-	r = trust_write(path, text, strlen(text));
+	r = guest_trust_write(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/hosts");
 	return r < 0 ? failed(err, "/etc/hosts", r) : 0;
@@ -74,18 +74,19 @@ static const char *variable(char *const *envp, const char *name)
 static int install_trust(const struct sandbox_spec *spec, struct conf_error *err)
 {
 	/* What is laid is watched as long as the sandbox lives, and so are its texts. */
-	static struct trust_tree tree;
+	static struct guest_trust tree;
 	const char *what = NULL;
 	int r;
 
-	tree = (struct trust_tree){ .root = "",
-				    .dir = SANDBOX_DIR,
-				    .ca_pem = spec->ca_pem,
-				    .home = variable(spec->envp, "HOME"),
-				    .java_home = variable(spec->envp, "JAVA_HOME"),
-				    .lay = sandbox_lay,
-				    .keep = keep_folder };
-	r = trust_install(&tree, &what);
+	tree = (struct guest_trust){ .root = "",
+				     .dir = SANDBOX_DIR,
+				     .ca_pem = spec->ca_pem,
+				     .roots = spec->host_cas,
+				     .home = variable(spec->envp, "HOME"),
+				     .java_home = variable(spec->envp, "JAVA_HOME"),
+				     .lay = sandbox_lay,
+				     .keep = keep_folder };
+	r = guest_trust_install(&tree, &what);
 	return r < 0 ? failed(err, what, r) : 0;
 }
 
@@ -95,7 +96,7 @@ int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 
 	if (r == 0)
 		r = write_hosts(spec->hostname, spec->net, err);
-	if (r == 0 && spec->ca_pem)
+	if (r == 0 && (spec->ca_pem || spec->host_cas))
 		r = install_trust(spec, err);
 	return r;
 }

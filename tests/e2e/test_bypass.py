@@ -95,8 +95,10 @@ def test_half_a_lower_case_method(weir, lab):
 
 
 def test_http2_without_tls_names_its_own_hosts(weir, lab):
-    r = raw(weir, API, 80, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", policy=ONE)
-    assert "HTTP/2" in refused(weir, r)["detail"], r
+    r = weir.sh("curl -sS -i --http2-prior-knowledge --connect-to ::api.example.com: http://evil.example.net/x",
+                policy=ONE)
+    assert r.out.startswith("HTTP/2 421"), r
+    assert [e["outcome"] for e in r.find("http")] == ["misdirected"], r
     assert not lab.seen("http"), lab.seen()
 
 

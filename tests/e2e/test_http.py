@@ -163,10 +163,10 @@ def test_long_heads_are_bounded(weir, lab):
     assert not lab.seen("http")
 
 
-def test_http2_preface_is_refused(weir, lab):
-    r = raw(weir, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\0\0\0\4\0\0\0\0\0", port=80, sni="-",
-            policy=RULES)
-    assert r.json["end"] != "timeout" and not lab.seen("http"), r
+def test_t11_prior_knowledge_is_judged(weir, lab):
+    r = weir.sh("curl -sS -i --http2-prior-knowledge http://api.example.com/denied", policy=RULES)
+    assert r.out.startswith("HTTP/2 403"), r
+    assert not lab.seen("http"), r
 
 
 def test_expect_continue(weir):

@@ -269,8 +269,13 @@ function git(req, res, body, ctx, name) {
 
 function grpc(req, res, method) {
   if (method === 'Fail') { // a head that is the end as well
-    res.writeHead(200, { 'content-type': 'application/grpc', 'grpc-status': '7', 'grpc-message': 'not%20you' });
-    res.end();
+    const head = { 'content-type': 'application/grpc', 'grpc-status': '7', 'grpc-message': 'not%20you' };
+    if (res.stream) {
+      res.stream.respond({ ':status': 200, ...head }, { endStream: true });
+    } else {
+      res.writeHead(200, head);
+      res.end();
+    }
     return;
   }
   const auth = req.headers.authorization;

@@ -52,8 +52,8 @@ exports.connect = (req, res, describe, log) => {
   stream.respond({ ':status': 200 });
   stream.setNoDelay = () => stream; // a stream is used as if it were a socket
   const w = new lib.WebSocket(null);
-  serve(w, { ...entry, path: req.headers[':path'], extended: true }, log);
-  return w.setSocket(stream, Buffer.alloc(0), { maxPayload: 256 << 20, skipUTF8Validation: false });
+  w.setSocket(stream, Buffer.alloc(0), { maxPayload: 256 << 20, skipUTF8Validation: false });
+  return serve(w, { ...entry, path: req.headers[':path'], extended: true }, log);
 };
 
 exports.available = !!lib;

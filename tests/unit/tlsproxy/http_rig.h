@@ -94,7 +94,7 @@ static inline struct name rig_name(const char *s)
 }
 
 /* A flow to api.example.com:443 over TLS, or port 80 without. */
-static inline void rig_prepare(struct rig *g, bool tls, struct secret_set *set)
+static inline void rig_prepare(struct rig *g, bool tls, const struct secret_set *set)
 {
 	static const struct tlsproxy_ops ops = {
 		.judge_http = rig_judge,
@@ -112,7 +112,7 @@ static inline void rig_prepare(struct rig *g, bool tls, struct secret_set *set)
 		.has_name = true,
 		.name = rig_name("api.example.com"),
 	};
-	g->cfg = (struct http_filter_config){ .secrets = set,
+	g->cfg = (struct http_filter_config){ .secrets = (struct secret_set *)(uintptr_t)set,
 					      .ops = &ops,
 					      .ctx = g,
 					      .flow = &g->flow,

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The upstream's side in HTTP/2: we are the client, one stream for each exchange.
+ *
+ * A stream that the upstream resets takes its code along to the guest. After GOAWAY
+ * what it did not process fails so that the guest may send it again, the rest goes on,
+ * and the guest is told to open another connection. Pushed streams were
+ * switched off; one that comes ends the connection.
+ *
+ * The upstream is hostile too: a reply that breaks the rules of messages fails.
+ */
+#include "tlsproxy/http2_internal.h"
+
+/* ---- responses --------------------------------------------------------------------------- */
+
+/* The exchange fails. code: with what its upstream reset the stream, if that is why. */
+static void fail(struct http2_stream *st, const char *token, const char *why, uint32_t code,
+		 bool retry)
+{
+	struct http_exchange *x = st->x;
+
+	if (!x)
+		return;
+	http2_stream_detach(st);
+	http_exchange_set_upstream(x, NULL);
+	http_exchange_set_code(x, code);
+	http_response_fail(x, token, why, retry);
+}
+
+static void malformed(struct http2_stream *st, unsigned status, const char *why)
+{
+	(void)status;
+	fail(st, "http_protocol_error", why, NGHTTP2_NO_ERROR, false);
+	http2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR);
+}
+
+static enum http_flow refuse(struct http2_stream *st, const char *why)
+{
+	malformed(st, 502, why);
+	return HTTP_FLOW_REFUSED;
+}
+
+static int framing(struct http2_stream *st, const struct http_head *h, struct http_framing *fr,
+		   const char **ret_why)
+{
+	bool head_request = st->x->is_head;
+	int r = http_framing_response(h, head_request, fr, ret_why);
+
+	if (r < 0)
+		return r;
+	return http2_stream_framing(st, head_request || h->status == 204 || h->status == 304,
+				    fr->has_length, fr->length, fr, ret_why);
+}
+
+static enum http_flow interim(struct http2_stream *st, struct http_head *h)
+{
+	struct http_framing none = { 0 };
+	enum http_flow flow;
+
+	if (st->in_ended)
+		return refuse(st, "the stream ended with an interim response");
+	flow = http_response_head(st->x, h, &none);
+	/* The next section may be here any time: one that is only informational is not kept. */
+	return flow == HTTP_FLOW_WAIT ? HTTP_FLOW_ON : flow;
+}
+
+static enum http_flow head(struct http2_stream *st, struct http2_block *b)
+{
+	const char *why = NULL;
+	struct http_framing fr;
+	struct http_head h;
+
+	if (!st->x)
+		return HTTP_FLOW_REFUSED;
+	if (http2_block_response(b, &h, &why) < 0)
+		return refuse(st, why);
+	if (h.status < 200)
+		return interim(st, &h);
+	st->final = true;
+	if (!st->framed && framing(st, &h, &st->framing, &why) < 0)
+		return refuse(st, why);
+	st->framed = true;
+	fr = st->framing;
+	return http_response_head(st->x, &h, &fr);
+}
+
+static void gone(struct http2_stream *st, uint32_t code)
+{
+	bool retry = code == NGHTTP2_REFUSED_STREAM;
+
+	if (st->h->ended || st->h->dead)
+		fail(st, st->h->dead ? "http_protocol_error" : "connection_terminated",
+		     st->h->dead ? "the upstream broke the rules of HTTP/2"
+				 : "the upstream closed the connection without an answer",
+		     NGHTTP2_NO_ERROR, retry);
+	else if (retry)
+		fail(st, "connection_terminated", "the upstream refused the request unprocessed",
+		     code, true);
+	else
+		fail(st, "http_response_incomplete", "the upstream reset the stream", code, false);
+}
+
+static void frame(struct http2 *h, const nghttp2_frame *fr)
+{
+	if (fr->hd.type == NGHTTP2_GOAWAY)
+		http_upstream_leaves(h->side.filter);
+	if (fr->hd.type != NGHTTP2_SETTINGS || (fr->hd.flags & NGHTTP2_FLAG_ACK))
+		return;
+	h->settled = true;
+	if (!h->connect && nghttp2_session_get_remote_settings(
+				   h->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1) {
+		h->connect = true;
+		http_upstream_connects(h->side.filter);
+	}
+}
+
+static const struct http2_role role = {
+	.head = head,
+	.body = http_response_body,
+	.room = http_response_room,
+	.end = http_response_end,
+	.malformed = malformed,
+	.gone = gone,
+	.frame = frame,
+};
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static size_t open_streams(const struct http2 *h)
+{
+	size_t n = 0;
+
+	list_for_each (it, &h->streams)
+		n += !container_of(it, struct http2_stream, node)->closed;
+	return n;
+}
+
+static bool ready(const struct http_side *s, const struct http_exchange *x)
+{
+	const struct http2 *h = http2_of(s);
+	uint32_t max = nghttp2_session_get_remote_settings(h->session,
+							   NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+	(void)x;
+	return !h->draining && !h->dead && !h->ended && h->mem.used < HTTP2_MEM_SOFT &&
+	       open_streams(h) < MIN(max, (uint32_t)HTTP2_STREAMS_MAX);
+}
+
+static void pseudo_fields(struct http2_fields *w, const struct http_head *h)
+{
+	bool connect = http_text_is(h->method, "CONNECT");
+
+	http2_fields_add(w, http_text_of(":method"), h->method, false);
+	if (h->protocol.len)
+		http2_fields_add(w, http_text_of(":protocol"), h->protocol, false);
+	if (!connect || h->protocol.len)
+		http2_fields_add(w, http_text_of(":scheme"), h->scheme, false);
+	http2_fields_add(w, http_text_of(":authority"), h->authority, false);
+	if (!connect || h->protocol.len)
+		http2_fields_add(w, http_text_of(":path"), h->target, h->target_sensitive);
+}
+
+static int request_head(struct http_side *s, struct http_exchange *x, const struct http_head *h,
+			const struct http_framing *fr)
+{
+	nghttp2_data_provider source;
+	struct http2 *h2 = http2_of(s);
+	struct http2_stream *st;
+	struct http2_fields w;
+	int r;
+
+	w.n = w.size = 0;
+	pseudo_fields(&w, h);
+	r = http2_fields_head(&w, h, fr);
+	if (r == 0)
+		r = http2_fields_fit(&w, h2);
+	if (r < 0)
+		return r;
+	st = http2_stream_new(h2, -1);
+	if (!st)
+		return -ENOMEM;
+	st->out_whole = fr->body == HTTP_BODY_NONE;
+	source = http2_stream_source(st);
+	st->id = nghttp2_submit_request(h2->session, NULL, w.nv, w.n,
+					st->out_whole ? NULL : &source, st);
+	if (st->id < 0) {
+		http2_stream_free(st);
+		return -ENOMEM;
+	}
+	h2->silent = false;
+	st->out_begun = true;
+	st->x = x;
+	http_exchange_set_upstream(x, st);
+	http2_flush(h2);
+	return 0;
+}
+
+static size_t request_room(const struct http_side *s, const struct http_exchange *x)
+{
+	const struct http2_stream *st = http_exchange_upstream(x);
+
+	(void)s;
+	return st ? http2_stream_room(st) : HTTP_SLICE;
+}
+
+static int request_body(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n)
+{
+	struct http2_stream *st = http_exchange_upstream(x);
+
+	(void)s;
+	return st ? http2_stream_body(st, p, n) : 0;
+}
+
+static int request_end(struct http_side *s, struct http_exchange *x, const struct http_head *trailers)
+{
+	struct http2_stream *st = http_exchange_upstream(x);
+
+	(void)s;
+	return st ? http2_stream_finish(st, trailers) : 0;
+}
+
+static void request_reset(struct http_side *s, struct http_exchange *x)
+{
+	struct http2_stream *st = http_exchange_upstream(x);
+	uint32_t code = http_exchange_code(x);
+
+	if (!st)
+		return;
+	http2_stream_reset(st, code ? code : NGHTTP2_CANCEL);
+	http2_flush(http2_of(s));
+}
+
+/* http2_stream.c gives windows back as exchanges take bytes. */
+static void taken(struct http_side *s, struct http_exchange *x, size_t n)
+{
+	(void)s;
+	(void)x;
+	(void)n;
+}
+
+static void forget(struct http_side *s, struct http_exchange *x)
+{
+	struct http2_stream *st = http_exchange_upstream(x);
+
+	(void)s;
+	if (!st)
+		return;
+	http_exchange_set_upstream(x, NULL);
+	/* A request that is not sent to its end, or a reply nobody waits for. */
+	if (!st->out_ended || !st->in_told)
+		http2_stream_reset(st, NGHTTP2_CANCEL);
+	http2_stream_detach(st);
+	if (st->closed)
+		st->h->reap = true;
+}
+
+int http2_upstream_new(struct http_filter *f, struct http_side **ret)
+{
+	static const struct http_side_ops ops = {
+		.feed = http2_feed,
+		.eof = http2_eof,
+		.pump = http2_pump,
+		.idle = http2_idle,
+		.drain = http2_drain,
+		.free = http2_free,
+		.ready = ready,
+		.head = request_head,
+		.room = request_room,
+		.body = request_body,
+		.end = request_end,
+		.reset = request_reset,
+		.taken = taken,
+		.forget = forget,
+	};
+	struct http2 *h;
+	int r = http2_new(f, false, &role, &ops, &h);
+
+	if (r < 0)
+		return r;
+	/* In TLS it was agreed that it speaks HTTP/2. Else not a byte goes to whom no request may. */
+	h->silent = !f->cfg.tls;
+	*ret = &h->side;
+	return 0;
+}
