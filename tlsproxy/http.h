@@ -113,6 +113,8 @@ must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, stru
 				    struct buf *to_guest);
 /* There is work that waits for nothing but its turn: call again soon, with n == 0. */
 bool http_filter_busy(const struct http_filter *f);
+/* What went over it made the connection a client's own: NTLM, Negotiate (RFC 4559). */
+bool http_filter_bound(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

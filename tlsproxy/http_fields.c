@@ -243,11 +243,25 @@ static void head_begin(struct http_head *out)
 	out->n_fields = 0;
 }
 
+/* Schemes that authenticate the connection and not the request. */
+static void note_bound(struct http_exchange *x, const struct http_head *h, const char *name)
+{
+	static const char *const schemes[] = { "NTLM", "Negotiate" };
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(schemes); k++)
+			if (http_text_ieq(h->fields[i].name, name) &&
+			    h->fields[i].value.len >= strlen(schemes[k]) &&
+			    str_ieq(h->fields[i].value.s, strlen(schemes[k]), schemes[k]))
+				x->filter->bound = true;
+}
+
 int http_heads_request(struct http_exchange *x, const struct http_head *h, struct http_head *out)
 {
 	const char *scheme = x->filter->cfg.tls ? "https" : "http";
 	int r = arena_begin(x, h);
 
+	note_bound(x, h, "Authorization");
 	head_begin(out);
 	out->method = h->method;
 	out->target = h->target;
@@ -330,6 +344,7 @@ int http_heads_response(struct http_exchange *x, const struct http_head *h, stru
 {
 	int r = arena_begin(x, h);
 
+	note_bound(x, h, "WWW-Authenticate");
 	head_begin(out);
 	out->status = h->status;
 	if (r == 0)

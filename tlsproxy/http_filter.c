@@ -377,6 +377,11 @@ bool http_filter_busy(const struct http_filter *f)
 	return f->busy && !f->over;
 }
 
+bool http_filter_bound(const struct http_filter *f)
+{
+	return f->bound;
+}
+
 bool http_filter_idle(const struct http_filter *f)
 {
 	return list_empty(&f->exchanges) && f->guest->ops->idle(f->guest) &&

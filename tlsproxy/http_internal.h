@@ -286,6 +286,7 @@ struct http_filter {
 	bool upstream_gone; /* takes no more requests */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
+	bool bound;	    /* the connection is a client's own (http_filter_bound) */
 	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
 	enum http_state over;
