@@ -18,6 +18,9 @@
 /* A certificate or key file; the largest chain has some 20 KiB. Stops reading a device. */
 #define CA_FILE_MAX ((size_t)1 << 20)
 
+/* With all above it: it goes to each guest, and to the sandbox as one message. */
+#define CA_PEM_MAX ((size_t)8000)
+
 struct loading {
 	const char *cert_file, *key_file;
 	time_t now;
@@ -80,46 +83,52 @@ int pem_key(const char *path, EVP_PKEY **ret, char *err, size_t err_size)
 	return 0;
 }
 
+int pem_certs_of(const void *text, size_t len, X509 **ret_first, STACK_OF(X509) * *ret_rest)
+{
+	BIO *bio = BIO_new_mem_buf(len ? text : "", (int)len);
+	STACK_OF(X509) *all = sk_X509_new_null();
+	X509 *cert = NULL;
+	unsigned long e;
+	int r = bio && all ? 0 : -ENOMEM;
+
+	while (r == 0 && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
+		if (!sk_X509_push(all, cert)) {
+			X509_free(cert);
+			r = -ENOMEM;
+		}
+	e = ERR_peek_last_error();
+	if (r == 0 && !(ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE))
+		r = -EBADMSG;
+	if (r == 0 && sk_X509_num(all) == 0)
+		r = -ENODATA;
+	ERR_clear_error();
+	BIO_free(bio);
+	if (r < 0) {
+		sk_X509_pop_free(all, X509_free);
+		return r;
+	}
+	*ret_first = sk_X509_shift(all);
+	*ret_rest = all;
+	return 0;
+}
+
 int pem_certs(const char *path, X509 **ret_first, STACK_OF(X509) * *ret_rest, char *err,
 	      size_t err_size)
 {
 	struct loading l = { .err = err, .err_size = err_size };
 	struct buf text = BUF_INIT(CA_FILE_MAX);
-	STACK_OF(X509) *all = sk_X509_new_null();
-	X509 *cert = NULL;
-	unsigned long e;
-	BIO *bio = NULL;
 	int r = file_read(path, CA_FILE_MAX, &text);
 
 	if (r < 0) {
-		r = complain(&l, path, "cannot be read: %s", strerror(-r));
-		goto out;
+		buf_fini(&text);
+		return complain(&l, path, "cannot be read: %s", strerror(-r));
 	}
-	bio = BIO_new_mem_buf(text.len ? (const void *)buf_at(&text) : "", (int)text.len);
-	while (bio && all && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
-		if (!sk_X509_push(all, cert)) {
-			X509_free(cert);
-			r = -ENOMEM;
-			goto out;
-		}
-	e = ERR_peek_last_error();
-	if (!(ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE)) {
-		r = complain(&l, path, "a certificate in it cannot be read");
-		goto out;
-	}
-	ERR_clear_error();
-	*ret_first = sk_X509_shift(all);
-	if (!*ret_first) {
-		r = complain(&l, path, "holds no certificate in PEM form");
-		goto out;
-	}
-	*ret_rest = all;
-	all = NULL;
-	r = 0;
-out:
-	sk_X509_pop_free(all, X509_free);
-	BIO_free(bio);
+	r = pem_certs_of(text.len ? buf_at(&text) : NULL, text.len, ret_first, ret_rest);
 	buf_fini(&text);
+	if (r == -ENODATA)
+		return complain(&l, path, "holds no certificate in PEM form");
+	if (r == -EBADMSG)
+		return complain(&l, path, "a certificate in it cannot be read");
 	return r;
 }
 
@@ -174,31 +183,13 @@ static int check_authority(const struct loading *l, X509 *cert, int depth)
 	return 0;
 }
 
-static int check_validity(const struct loading *l, struct ca *ca, X509 *cert)
+static int check_validity(const struct loading *l, const struct ca *ca)
 {
-	time_t from = unix_time(X509_get0_notBefore(cert)), to = unix_time(X509_get0_notAfter(cert));
-
-	if (from > l->now)
+	if (ca->not_before > l->now)
 		return complain(l, l->cert_file, "the certificate is not valid yet");
-	if (to <= l->now)
+	if (ca->not_after <= l->now)
 		return complain(l, l->cert_file, "the certificate has expired");
-	ca->not_before = MAX(ca->not_before, from);
-	ca->not_after = ca->not_after ? MIN(ca->not_after, to) : to;
 	return 0;
-}
-
-static int keep_constraints(struct ca *ca, X509 *cert)
-{
-	int critical = -1;
-	NAME_CONSTRAINTS *nc = X509_get_ext_d2i(cert, NID_name_constraints, &critical, NULL);
-
-	if (!nc)
-		return critical == -1 ? 0 : -EINVAL;
-	if (ca->constraints || (ca->constraints = sk_NC_new_null()))
-		if (sk_NC_push(ca->constraints, nc))
-			return 0;
-	NAME_CONSTRAINTS_free(nc);
-	return -ENOMEM;
 }
 
 static int check_chain(const struct loading *l, struct ca *ca)
@@ -213,13 +204,25 @@ static int check_chain(const struct loading *l, struct ca *ca)
 			return complain(l, l->cert_file,
 					"certificate %d did not issue the one before it", i + 2);
 		r = check_authority(l, cert, i + 1);
-		if (r == 0)
-			r = check_validity(l, ca, cert);
-		if (r == 0 && keep_constraints(ca, cert) < 0)
-			r = complain(l, l->cert_file, "its name constraints cannot be read");
 		below = cert;
 	}
 	return r;
+}
+
+/* ---- what is known of it from then on ------------------------------------------------- */
+
+static int keep_constraints(struct ca *ca, X509 *cert)
+{
+	int critical = -1;
+	NAME_CONSTRAINTS *nc = X509_get_ext_d2i(cert, NID_name_constraints, &critical, NULL);
+
+	if (!nc)
+		return critical == -1 ? 0 : -EINVAL;
+	if (ca->constraints || (ca->constraints = sk_NC_new_null()))
+		if (sk_NC_push(ca->constraints, nc))
+			return 0;
+	NAME_CONSTRAINTS_free(nc);
+	return -ENOMEM;
 }
 
 /* A root is in the guest's store; anything else has to come with each leaf. */
@@ -236,6 +239,26 @@ static int present_chain(struct ca *ca)
 	return -ENOMEM;
 }
 
+int ca_learn(struct ca *ca)
+{
+	int r = 0;
+
+	for (int i = -1; r == 0 && i < sk_X509_num(ca->chain); i++) {
+		X509 *cert = i < 0 ? ca->cert : sk_X509_value(ca->chain, i);
+		time_t from = unix_time(X509_get0_notBefore(cert));
+		time_t to = unix_time(X509_get0_notAfter(cert));
+
+		ca->not_before = MAX(ca->not_before, from);
+		ca->not_after = i < 0 ? to : MIN(ca->not_after, to);
+		r = keep_constraints(ca, cert);
+	}
+	if (r == 0)
+		r = present_chain(ca);
+	if (r == 0)
+		r = ca_write_pem(ca);
+	return r;
+}
+
 int ca_load(struct ca *ret, const char *cert_file, const char *key_file, time_t now, char *err,
 	    size_t err_size)
 {
@@ -249,10 +272,12 @@ int ca_load(struct ca *ret, const char *cert_file, const char *key_file, time_t 
 		r = check_key(&l, &ca);
 	if (r == 0)
 		r = check_chain(&l, &ca);
+	if (r == 0 && ca_learn(&ca) < 0)
+		r = complain(&l, cert_file, "its name constraints cannot be read");
 	if (r == 0)
-		r = present_chain(&ca);
-	if (r == 0)
-		r = ca_write_pem(&ca);
+		r = check_validity(&l, &ca);
+	if (r == 0 && strlen(ca.pem) > CA_PEM_MAX)
+		r = complain(&l, cert_file, "more than %zu bytes of certificates", CA_PEM_MAX);
 	if (r < 0) {
 		if (r == -ENOMEM)
 			snprintf(err, err_size, "out of memory");

@@ -113,7 +113,7 @@ static void choose_identity(struct session *s)
 		identity_from_addr(id, &s->flow.remote.addr);
 	s->key.to = s->flow.upstream;
 	s->key.generation = s->tp->generation;
-	s->terms = trust_terms(&s->tp->trust, id);
+	s->terms = upstream_terms_of(&s->tp->trust, id);
 	s->key.cert = s->terms.cert;
 }
 
@@ -161,7 +161,9 @@ static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 	/* The guest would not believe it: it is told so, and not by a certificate. */
 	if (!ca_covers(&s->tp->ca, &s->key.id)) {
 		snprintf(s->detail, sizeof(s->detail),
-			 "the sandbox CA may not sign for %.100s (name constraints)", s->key.id.text);
+			 "the sandbox CA may not sign for %.100s: it was made for other names "
+			 "(--tls-name-constraints)",
+			 s->key.id.text);
 		return start_refusal(s, s->detail);
 	}
 	return start_upstream(s);
@@ -246,7 +248,7 @@ static bool explain_upstream(struct session *s)
 	}
 	if (u->tls_reason >= SSL_AD_REASON_OFFSET) {
 		snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s",
-			 SSL_alert_desc_string_long(u->tls_reason - SSL_AD_REASON_OFFSET));
+			 tls_alert_text(u->tls_reason - SSL_AD_REASON_OFFSET));
 		return upstream_failed(s, 502, "tls_alert_received");
 	}
 	if (u->fd_eof || u->wr_dead) {
@@ -328,7 +330,7 @@ static const char *distrust_text(struct session *s)
 	advise_bypass(s, advice, sizeof(advice));
 	snprintf(s->detail, sizeof(s->detail),
 		 "client does not trust the sandbox CA (TLS alert: %s); point it at the CA file%s",
-		 SSL_alert_desc_string_long(s->guest.tls_reason - SSL_AD_REASON_OFFSET), advice);
+		 tls_alert_text(s->guest.tls_reason - SSL_AD_REASON_OFFSET), advice);
 	return s->detail;
 }
 

@@ -48,7 +48,9 @@ void coding_zfree(void *opaque, void *p);
 
 static inline void coding_took(struct coding_io *io, size_t in, size_t out)
 {
-	io->in += in;
+	/* No input may be NULL. */
+	if (in)
+		io->in += in;
 	io->n_in -= in;
 	io->out += out;
 	io->n_out -= out;

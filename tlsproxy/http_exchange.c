@@ -109,6 +109,7 @@ void http_exchange_finish(struct http_exchange *x)
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
+	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */

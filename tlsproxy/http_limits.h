@@ -55,7 +55,7 @@
 /* Filtered bytes between them: what one step may become, with what was held back. */
 #define HTTP_PIPE_ROOM ((size_t)64 * 1024)
 /* Payload gathered into one frame: a peer that makes a frame of any length. */
-#define WS_FRAME_MAX ((size_t)16 * 1024)
+#define WS_FRAME_MAX ((size_t)32 * 1024)
 /* A Sec-WebSocket-Extensions value, and offers and parameters in it: quadratic work. */
 #define WS_EXTENSIONS_MAX ((size_t)1024)
 #define WS_OFFERS_MAX 8

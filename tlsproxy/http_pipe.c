@@ -124,7 +124,8 @@ static size_t room_in(const struct buf *b)
 
 static void took(struct turn *t, size_t n)
 {
-	t->in += n;
+	if (n) /* no input may be NULL */
+		t->in += n;
 	t->n_in -= n;
 }
 

@@ -44,7 +44,7 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
 	r = tls_guest_ctx_new(tp, &tp->guest_ctx);
 	if (r < 0)
 		return fail(err, err_size, r, "cannot set up TLS towards the sandbox");
-	r = trust_init(&tp->trust, cfg, err, err_size);
+	r = upstream_trust_init(&tp->trust, cfg, err, err_size);
 	if (r < 0)
 		return r;
 	r = tls_upstream_ctx_new(tp, &tp->upstream_ctx);
@@ -126,7 +126,7 @@ void tlsproxy_free(struct tlsproxy *tp)
 	SSL_CTX_free(tp->guest_ctx);
 	SSL_CTX_free(tp->upstream_ctx);
 	resume_cache_fini(&tp->resume);
-	trust_fini(&tp->trust);
+	upstream_trust_fini(&tp->trust);
 	leaf_cache_fini(&tp->leaves);
 	ca_fini(&tp->ca);
 	secret_set_free(tp->secrets);

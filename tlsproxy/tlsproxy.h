@@ -315,6 +315,9 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
 #define TLSPROXY_CA_KEY_MAX 8192
 must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
 			       size_t *ret_len);
+/* From the next flow on these are the secrets. On failure nothing has changed and err says why. */
+must_check int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *secrets,
+					size_t n, char *err, size_t err_size);
 /* Placeholder of secret i: random, of the value's length and alphabet. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*

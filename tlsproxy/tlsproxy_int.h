@@ -4,7 +4,7 @@
  * the caps, each with what it stops; then the parts from the bottom up:
  *
  *   certificates   ca, leaf_cache       what the guest is shown
- *   trust          trust_load           whom we believe upstream
+ *   trust          upstream_roots_load           whom we believe upstream
  *   TLS            tls_*, resume_cache  contexts and sessions of both legs
  *   leg            one end of a flow: descriptor, TLS or not, two buffers
  *   session        one flow: hello, handshakes, relay, close
@@ -129,6 +129,10 @@ must_check int ca_load(struct ca *ca, const char *cert_file, const char *key_fil
 must_check int ca_restore(struct ca *ca, const char *pem, const uint8_t *key, size_t key_len);
 void ca_fini(struct ca *ca);
 must_check int ca_write_pem(struct ca *ca);
+/* From its certificates: how long, for which names, what a handshake has to show, its PEM. */
+must_check int ca_learn(struct ca *ca);
+must_check int pem_certs_of(const void *text, size_t len, X509 **ret_first,
+			    STACK_OF(X509) * *ret_rest);
 /* The certificates and the private key of a file; -EINVAL with err. */
 must_check int pem_certs(const char *path, X509 **ret_first, STACK_OF(X509) * *ret_rest, char *err,
 			 size_t err_size);
@@ -165,9 +169,9 @@ must_check int leaf_get(struct leaf_cache *lc, const struct identity *id, time_t
 /* ---- trust --------------------------------------------------------------------- */
 
 /* System store and files into memory; no file is opened after it. */
-must_check int trust_load(const char *const *files, size_t n, X509_STORE **ret_store, char *err,
-			  size_t err_size);
-must_check int trust_add_file(X509_STORE *store, const char *path, char *err, size_t err_size);
+must_check int upstream_roots_load(const char *const *files, size_t n, X509_STORE **ret_store,
+				   char *err, size_t err_size);
+must_check int upstream_roots_add(X509_STORE *store, const char *path, char *err, size_t err_size);
 
 /* As whom we come. */
 struct client_cert {
@@ -186,16 +190,16 @@ struct trust_rule {
 	struct tlsproxy_pin *pins;
 	size_t n_pins;
 };
-struct trust {
+struct upstream_trust {
 	X509_STORE *store;
 	bool no_verify;
 	struct trust_rule *rules; /* the most specific first */
 	size_t n;
 };
-/* On failure too, trust_fini() is to be called. */
-must_check int trust_init(struct trust *t, const struct tlsproxy_config *cfg, char *err,
-			  size_t err_size);
-void trust_fini(struct trust *t);
+/* On failure too, upstream_trust_fini() is to be called. */
+must_check int upstream_trust_init(struct upstream_trust *t, const struct tlsproxy_config *cfg,
+				   char *err, size_t err_size);
+void upstream_trust_fini(struct upstream_trust *t);
 
 /* What holds for one host; what it points at is the trust's. */
 struct upstream_terms {
@@ -205,7 +209,7 @@ struct upstream_terms {
 	const struct tlsproxy_pin *pins;
 	size_t n_pins;
 };
-struct upstream_terms trust_terms(const struct trust *t, const struct identity *id);
+struct upstream_terms upstream_terms_of(const struct upstream_trust *t, const struct identity *id);
 
 /* ---- TLS ------------------------------------------------------------------------- */
 
@@ -254,6 +258,8 @@ const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *r
 				 const char **ret_token);
 /* Its part about the certificate: chain, pins, staple. */
 const char *upstream_certificate_refused(const struct session *s, SSL *ssl);
+/* An alert's number in words. */
+const char *tls_alert_text(int alert);
 /* "h2,http/1.1": of a set, static text. */
 const char *alpn_names(unsigned set);
 /* The text of the oldest error in OpenSSL's queue, which is cleared. Returns out. */
@@ -397,7 +403,7 @@ struct tlsproxy {
 	struct ca ca;
 	struct leaf_cache leaves;
 	struct resume_cache resume;
-	struct trust trust;
+	struct upstream_trust trust;
 	SSL_CTX *guest_ctx, *upstream_ctx;
 	uint64_t generation; /* of the policy: told by tlsproxy_rejudge */
 	bool offer_h2;

@@ -46,7 +46,7 @@ static int add_bundle(X509_STORE *store, const struct buf *text)
 	return n;
 }
 
-int trust_add_file(X509_STORE *store, const char *path, char *err, size_t err_size)
+int upstream_roots_add(X509_STORE *store, const char *path, char *err, size_t err_size)
 {
 	struct buf text = BUF_INIT(TLSPROXY_BUNDLE_MAX);
 	int r = file_read(path, TLSPROXY_BUNDLE_MAX, &text);
@@ -74,9 +74,9 @@ static int load_system(X509_STORE *store, bool *ret_found, char *err, size_t err
 
 	*ret_found = true;
 	if (path && *path)
-		return trust_add_file(store, path, err, err_size);
+		return upstream_roots_add(store, path, err, err_size);
 	for (size_t i = 0; i < ARRAY_SIZE(system_bundles); i++) {
-		r = trust_add_file(store, system_bundles[i], err, err_size);
+		r = upstream_roots_add(store, system_bundles[i], err, err_size);
 		if (r != -ENOENT)
 			return r;
 	}
@@ -84,7 +84,8 @@ static int load_system(X509_STORE *store, bool *ret_found, char *err, size_t err
 	return 0;
 }
 
-int trust_load(const char *const *files, size_t n, X509_STORE **ret_store, char *err, size_t err_size)
+int upstream_roots_load(const char *const *files, size_t n, X509_STORE **ret_store, char *err,
+			size_t err_size)
 {
 	X509_STORE *store = X509_STORE_new();
 	bool found;
@@ -96,7 +97,7 @@ int trust_load(const char *const *files, size_t n, X509_STORE **ret_store, char 
 	}
 	r = load_system(store, &found, err, err_size);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = trust_add_file(store, files[i], err, err_size);
+		r = upstream_roots_add(store, files[i], err, err_size);
 	if (r == 0 && !found && n == 0) {
 		snprintf(err, err_size,
 			 "no system trust store found: install ca-certificates, set SSL_CERT_FILE, "

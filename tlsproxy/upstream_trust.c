@@ -48,7 +48,7 @@ static bool rule_matches(const struct trust_rule *r, const struct identity *id)
 	return tlsproxy_host_matches(&r->host, &n);
 }
 
-struct upstream_terms trust_terms(const struct trust *t, const struct identity *id)
+struct upstream_terms upstream_terms_of(const struct upstream_trust *t, const struct identity *id)
 {
 	struct upstream_terms terms = { .verify = !t->no_verify };
 	bool said = false;
@@ -90,7 +90,7 @@ static int extend_store(const X509_STORE *base, const char *file, X509_STORE **r
 			r = -ENOMEM;
 	}
 	if (r == 0)
-		r = trust_add_file(store, file, err, err_size);
+		r = upstream_roots_add(store, file, err, err_size);
 	if (r < 0) {
 		X509_STORE_free(store);
 		return fail(err, err_size, r);
@@ -116,8 +116,8 @@ static int load_cert(struct client_cert *c, const struct tlsproxy_upstream *u, c
 	return fail(err, err_size, r);
 }
 
-static int load_rule(struct trust *t, struct trust_rule *r, const struct tlsproxy_upstream *u,
-		     char *err, size_t err_size)
+static int load_rule(struct upstream_trust *t, struct trust_rule *r,
+		     const struct tlsproxy_upstream *u, char *err, size_t err_size)
 {
 	int rc = 0;
 
@@ -141,12 +141,14 @@ static int load_rule(struct trust *t, struct trust_rule *r, const struct tlsprox
 	return rc;
 }
 
-int trust_init(struct trust *t, const struct tlsproxy_config *cfg, char *err, size_t err_size)
+int upstream_trust_init(struct upstream_trust *t, const struct tlsproxy_config *cfg, char *err,
+			size_t err_size)
 {
 	int r;
 
-	*t = (struct trust){ .no_verify = cfg->no_verify };
-	r = trust_load(cfg->upstream_ca_files, cfg->n_upstream_ca_files, &t->store, err, err_size);
+	*t = (struct upstream_trust){ .no_verify = cfg->no_verify };
+	r = upstream_roots_load(cfg->upstream_ca_files, cfg->n_upstream_ca_files, &t->store, err,
+				err_size);
 	if (r < 0 || cfg->n_upstreams == 0)
 		return r;
 	t->rules = calloc(cfg->n_upstreams, sizeof(*t->rules));
@@ -161,7 +163,7 @@ int trust_init(struct trust *t, const struct tlsproxy_config *cfg, char *err, si
 	return r;
 }
 
-void trust_fini(struct trust *t)
+void upstream_trust_fini(struct upstream_trust *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		struct trust_rule *r = &t->rules[i];
@@ -174,5 +176,5 @@ void trust_fini(struct trust *t)
 	}
 	free(t->rules);
 	X509_STORE_free(t->store);
-	*t = (struct trust){ 0 };
+	*t = (struct upstream_trust){ 0 };
 }

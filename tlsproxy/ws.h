@@ -7,16 +7,16 @@
  *     out    guest ──► upstream   masked frames in, masked frames out
  *     back   guest ◄── upstream   neither
  *
- * Messages keep their kind, their order and their ends. A frame of up to WS_FRAME_MAX
- * bytes stays one frame, also when its length changes, as long as the filter holds
- * nothing back at its end; a longer one, and what a filter keeps for later, is cut anew
- * within the message (RFC 6455 5.4 allows an intermediary that knows all extensions to).
- * Compressed messages are cut anew at every frame's end and every WS_FRAME_MAX bytes.
- * Control frames stay where they stood between the frames of a message.
+ * Messages keep their kind, their order and their ends. A frame whose payload is up to
+ * WS_FRAME_MAX bytes when it goes on stays one frame, also when its length changes, but
+ * what a filter holds back at its end comes with the next one; a longer frame is cut
+ * into several of the same message (RFC 6455 5.4 allows that to an intermediary that
+ * knows all extensions). So a Close can always be sent at once. Frames without a byte in
+ * the midst of a message are dropped. Control frames stay where they stood.
  *
  * Text is not checked for UTF-8 and never repaired: that is between the two ends.
- * Memory per direction: two buffers of about WS_FRAME_MAX, made with the first frame, and
- * an inflater and a deflater with the first compressed message; wiped.
+ * Memory per direction: about 110 KiB, made with the first message, and with the first
+ * compressed one 64 KiB more, an inflater and a deflater; wiped.
  */
 #ifndef WEIR_TLSPROXY_WS_H
 #define WEIR_TLSPROXY_WS_H
@@ -41,8 +41,9 @@ struct ws_deflate_params {
  */
 must_check int ws_extensions_offer(const char *s, size_t len, struct buf *out, bool *ret_any);
 /*
- * Reads the server's answer (len 0: no field). -EPROTO: an extension that was not
- * offered, twice the same, a parameter that is unknown, repeated or out of range.
+ * Reads the server's answer (len 0: no field). -EPROTO: another extension than
+ * permessage-deflate, or more than one; a parameter that is unknown, repeated or out of
+ * range. An answer where nothing was offered is the caller's to refuse.
  */
 must_check int ws_extensions_accept(const char *s, size_t len, struct ws_deflate_params *ret);
 
@@ -82,7 +83,7 @@ enum ws_fault {
 	WS_BAD_FRAME = 1,   /* reserved bits or opcode, length not minimal or too large, ... */
 	WS_BAD_MASK = 2,    /* a client's frame without, a server's with a masking key */
 	WS_BAD_CONTROL = 3, /* a control frame that is cut, too long, or a Close with a bad code */
-	WS_BAD_SEQUENCE = 4, /* continuation of nothing, a message in a message, frames after Close */
+	WS_BAD_SEQUENCE = 4, /* continuation of nothing, a message in a message, frames behind a Close */
 	WS_BAD_DEFLATE = 5, /* compressed data that is corrupt */
 	WS_TOO_LONG = 6,    /* a control frame that would be too long once filtered */
 };
@@ -111,9 +112,9 @@ must_check int ws_feed(struct ws *w, enum ws_direction d, const uint8_t *p, size
 		       struct buf *out, size_t *ret_taken, bool *ret_done);
 enum ws_fault ws_fault(const struct ws *w);
 /*
- * Appends what is left of the frame under way and a Close frame of our own in this
- * direction (code 1008 for a violation; reason up to 123 bytes, cut at that), unless one has gone by.
- * 0, -ENOBUFS (nothing was appended: needs up to WS_FRAME_MAX + 1024 of room), -ENOMEM.
+ * Appends what is left of the frame that partly went out in this direction, and a Close
+ * frame of our own (code 1008 for a violation; reason up to 123 bytes, cut at that) unless
+ * one has gone by. 0; -ENOBUFS: call again once `out` was emptied; -ENOMEM.
  */
 must_check int ws_close(struct ws *w, enum ws_direction d, uint16_t code, const char *reason,
 			struct buf *out);

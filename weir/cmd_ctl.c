@@ -22,8 +22,6 @@
 /* Above what the run gives itself, which then says why. */
 #define SET_TIMEOUT_S 900
 
-enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
-
 static const char ctl_help[] =
 	"Usage: weir ctl [--json]                          list running sandboxes\n"
 	"       weir ctl NAME status [--json]\n"
@@ -35,6 +33,11 @@ static const char ctl_help[] =
 	"       weir ctl NAME unpublish PORT [--end] [--json]\n"
 	"       weir ctl NAME rate egress|ingress=RATE\n"
 	"       weir ctl NAME metrics\n"
+	"       weir ctl NAME secret ls [--json]\n"
+	"       weir ctl NAME secret set ENV [--hosts HOST,... [--places PLACE,...]]\n"
+	"                                    [--from FILE|-] [--json]\n"
+	"       weir ctl NAME secret hosts ENV HOST,... [--json]\n"
+	"       weir ctl NAME secret rm ENV [--json]\n"
 	"\n"
 	"NAME is a sandbox's name (weir run --name) or the id of its run.\n"
 	"\n"
@@ -54,12 +57,19 @@ static const char ctl_help[] =
 	"rate      another rate of one direction, as with weir run --rate:\n"
 	"          egress=10mbit,burst=64KiB,packets=5000; egress=none takes it away\n"
 	"metrics   what status counts, as text for Prometheus\n"
+	"secret    ls: names, hosts, places, sources and placeholders, never a value.\n"
+	"          set: another value, read from FILE or standard input (a pipe or a\n"
+	"          file, no terminal) by the tlsproxy alone; with --hosts a new secret, or\n"
+	"          all of an old one. Its placeholder is printed: the environment of what\n"
+	"          runs already cannot be changed. hosts: where it may go from now on.\n"
+	"          rm: nowhere; its placeholder stays a violation. Each is in force when\n"
+	"          this returns 0, for requests that begin then, and not at all otherwise.\n"
+	"          Needs a sandbox whose TLS is read (--tls-intercept, or a first secret)\n"
 	"\n"
 	"Only the user who runs the sandbox, and root, may ask; nothing inside it can.\n"
 	"Exit status: 0 done, 1 refused or not found, 2 usage.\n";
 
-static int complain(int status, const char *fmt, ...) printf_like(2, 3);
-static int complain(int status, const char *fmt, ...)
+int ctl_complain(int status, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -73,6 +83,8 @@ static int complain(int status, const char *fmt, ...)
 
 /* --end */
 static bool end_flows;
+/* --hosts, --places, --from */
+static const char *secret_hosts, *secret_places, *secret_from;
 
 /* ---- asking --------------------------------------------------------------------- */
 
@@ -91,11 +103,12 @@ static int ask_with(const struct ctl_run *run, json_t *request, int fd, json_t *
 
 	json_decref(request);
 	if (!words)
-		return complain(EXIT_REFUSED, "the request is not text");
+		return ctl_complain(CTL_REFUSED, "the request is not text");
 	r = ctl_connect(run, &sock);
 
 	if (r < 0)
-		return complain(EXIT_REFUSED, "%s: cannot be reached: %s", run->name, strerror(-r));
+		return ctl_complain(CTL_REFUSED, "%s: cannot be reached: %s", run->name,
+				    strerror(-r));
 	/* A policy is loaded by three processes before there is an answer. */
 	if (fd >= 0)
 		(void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &loading, sizeof(loading));
@@ -103,24 +116,33 @@ static int ask_with(const struct ctl_run *run, json_t *request, int fd, json_t *
 	/* It may have said why it does not listen before we were done. */
 	n = r < 0 && r != -EPIPE ? r : ipc_recv(sock, text, sizeof(text), &out, 1, &n_fds);
 	if (n <= 0)
-		return complain(EXIT_REFUSED, "%s: %s", run->name,
-				n == -EAGAIN ? "does not answer"
-				: n < 0	     ? strerror((int)-n)
-					     : "ended before it answered");
+		return ctl_complain(CTL_REFUSED, "%s: %s", run->name,
+				    n == -EAGAIN ? "does not answer"
+				    : n < 0	 ? strerror((int)-n)
+						 : "ended before it answered");
 	o = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_true(json_object_get(o, "ok"))) {
 		const char *why = json_string_value(json_object_get(o, "error"));
 		char quoted[1024];
 
-		r = complain(EXIT_REFUSED, "%s: %s", run->name,
-			     why ? log_quote(why, strlen(why), quoted, sizeof(quoted))
-				 : "an answer that cannot be read");
+		r = ctl_complain(CTL_REFUSED, "%s: %s", run->name,
+				 why ? log_quote(why, strlen(why), quoted, sizeof(quoted))
+				     : "an answer that cannot be read");
 		json_decref(o);
 		return r;
 	}
 	*ret_reply = o;
 	*ret_fd = steal_fd(&out);
 	return 0;
+}
+
+int ctl_ask(const struct ctl_run *run, json_t *request, int fd, json_t **ret)
+{
+	int out = -1, r = ask_with(run, request, fd, ret, &out);
+
+	if (r == 0)
+		fd_close(out);
+	return r;
 }
 
 static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
@@ -134,7 +156,7 @@ static long long number(const json_t *o, const char *key)
 }
 
 /* Printable, whatever the other side sent; in one of a few buffers. */
-static const char *text_of(const json_t *o, const char *key)
+const char *ctl_text(const json_t *o, const char *key)
 {
 	static char out[4][256];
 	static unsigned at;
@@ -146,13 +168,13 @@ static const char *text_of(const json_t *o, const char *key)
 
 /* ---- verbs ----------------------------------------------------------------------- */
 
-static int print_json(json_t *o)
+int ctl_print_json(json_t *o)
 {
 	json_object_del(o, "ok");
 	if (json_dumpf(o, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_ENSURE_ASCII) < 0)
-		return complain(EXIT_REFUSED, "cannot write the answer");
+		return ctl_complain(CTL_REFUSED, "cannot write the answer");
 	putchar('\n');
-	return EXIT_DONE;
+	return CTL_DONE;
 }
 
 /* Asks for what needs no descriptor. *ret: the answer, or NULL: there is none, or it was printed as JSON. */
@@ -167,9 +189,9 @@ static int answer(const struct ctl_run *run, json_t *request, bool json, json_t 
 	fd_close(fd);
 	if (!json) {
 		*ret = o;
-		return EXIT_DONE;
+		return CTL_DONE;
 	}
-	r = print_json(o);
+	r = ctl_print_json(o);
 	json_decref(o);
 	return r;
 }
@@ -177,7 +199,7 @@ static int answer(const struct ctl_run *run, json_t *request, bool json, json_t 
 /* What is run: a command, or a link to somebody else's machine. */
 static const char *subject_of(const json_t *o)
 {
-	return text_of(o, json_object_get(o, "link") ? "link" : "command");
+	return ctl_text(o, json_object_get(o, "link") ? "link" : "command");
 }
 
 static void print_status(const json_t *o)
@@ -185,12 +207,12 @@ static void print_status(const json_t *o)
 	long long s = number(o, "uptime_ms") / 1000;
 	const json_t *net;
 
-	printf("%s (%s)\n", text_of(o, "name"), text_of(o, "id"));
+	printf("%s (%s)\n", ctl_text(o, "name"), ctl_text(o, "id"));
 	printf("  %-8s %s, for %lld:%02lld:%02lld, supervised by process %lld\n",
 	       json_object_get(o, "link") ? "link" : "command", subject_of(o), s / 3600,
 	       s / 60 % 60, s % 60, number(o, "pid"));
 	printf("  policy   generation %lld, %lld rule%s, %s%s%s\n", number(o, "generation"),
-	       number(o, "rules"), number(o, "rules") == 1 ? "" : "s", text_of(o, "policy"),
+	       number(o, "rules"), number(o, "rules") == 1 ? "" : "s", ctl_text(o, "policy"),
 	       json_is_true(json_object_get(o, "floor")) ? ", above the operator's floor" : "",
 	       json_is_true(json_object_get(o, "observe")) ? ", only observed" : "");
 	printf("  so far   %lld allowed, %lld denied, %lld failed, %lld violation%s",
@@ -206,7 +228,7 @@ static void print_status(const json_t *o)
 		       number(net, "tcp_now"), number(net, "udp_now"), number(net, "icmp_now"));
 	else
 		printf("\n  network  not known: the gateway does not answer");
-	printf("\n  record   %s\n", text_of(o, "record"));
+	printf("\n  record   %s\n", ctl_text(o, "record"));
 }
 
 static int do_status(const struct ctl_run *run, const char *arg, bool json)
@@ -234,10 +256,10 @@ static int do_show(const struct ctl_run *run, const char *arg, bool json)
 	if (r)
 		return r;
 	if (sealed_map(fd, &s) < 0)
-		return complain(EXIT_REFUSED, "%s: its policy cannot be read", run->name);
+		return ctl_complain(CTL_REFUSED, "%s: its policy cannot be read", run->name);
 	r = fwrite(s.text, 1, s.len, stdout) == s.len
-		    ? EXIT_DONE
-		    : complain(EXIT_REFUSED, "cannot write: %s", strerror(errno));
+		    ? CTL_DONE
+		    : ctl_complain(CTL_REFUSED, "cannot write: %s", strerror(errno));
 	sealed_unmap(&s);
 	return r;
 }
@@ -258,12 +280,12 @@ static int do_counters(const struct ctl_run *run, const char *arg, bool json)
 		sealed_unmap(&s);
 	if (!counts) {
 		json_decref(o);
-		return complain(EXIT_REFUSED, "%s: its counters cannot be read", run->name);
+		return ctl_complain(CTL_REFUSED, "%s: its counters cannot be read", run->name);
 	}
 	json_object_set(counts, "generation", json_object_get(o, "generation"));
-	r = EXIT_DONE;
+	r = CTL_DONE;
 	if (json)
-		r = print_json(counts);
+		r = ctl_print_json(counts);
 	else
 		audit_rules_table(counts, stdout);
 	json_decref(counts);
@@ -281,17 +303,17 @@ static int do_set(const struct ctl_run *run, const char *arg, bool json)
 	int fd = -1, r;
 
 	if (policy_load_file_or_preset(arg, &p, &err) < 0)
-		return complain(EXIT_REFUSED, "%s", err.text);
+		return ctl_complain(CTL_REFUSED, "%s", err.text);
 	r = sealed_print_policy(p, &text, digest);
 	policy_free(p);
 	if (r < 0)
-		return complain(EXIT_REFUSED, "%s: %s", arg, strerror(-r));
+		return ctl_complain(CTL_REFUSED, "%s: %s", arg, strerror(-r));
 	r = ask(run, "policy.set", text, &o, &fd);
 	if (r)
 		return r;
 	fd_close(fd);
 	if (json)
-		r = print_json(o);
+		r = ctl_print_json(o);
 	else
 		printf("%s: policy generation %lld in force, %lld rule%s; %lld flow%s reset\n",
 		       run->name, number(o, "generation"), number(o, "rules"),
@@ -314,8 +336,8 @@ static void print_ports(const json_t *ports)
 	       "REFUSED", "WAITED");
 	json_array_foreach(ports, i, o)
 	{
-		printf("%-28s %-5s %6lld%s %6lld %10lld %8lld %7lld\n", text_of(o, "listen"),
-		       text_of(o, "proto"), number(o, "port"),
+		printf("%-28s %-5s %6lld%s %6lld %10lld %8lld %7lld\n", ctl_text(o, "listen"),
+		       ctl_text(o, "proto"), number(o, "port"),
 		       json_is_true(json_object_get(o, "proxy_header")) ? "p" : " ", number(o, "now"),
 		       number(o, "total"), number(o, "refused"), number(o, "waited"));
 	}
@@ -343,8 +365,8 @@ static int change_ports(const struct ctl_run *run, json_t *request, bool json, c
 		return r;
 	json_array_foreach(json_object_get(reply, "ports"), i, o)
 	{
-		printf("%s: %s %s/%s to port %lld\n", run->name, done, text_of(o, "listen"),
-		       text_of(o, "proto"), number(o, "port"));
+		printf("%s: %s %s/%s to port %lld\n", run->name, done, ctl_text(o, "listen"),
+		       ctl_text(o, "proto"), number(o, "port"));
 	}
 	if (number(reply, "flows"))
 		printf("%s: %lld connection%s, %s\n", run->name, number(reply, "flows"),
@@ -360,7 +382,7 @@ static int do_publish(const struct ctl_run *run, const char *arg, bool json)
 	size_t n = 0;
 
 	if (publish_parse(arg, all, &n, &why) < 0)
-		return complain(EXIT_USAGE, "publish %s: %s", arg, why);
+		return ctl_complain(CTL_USAGE, "publish %s: %s", arg, why);
 	return change_ports(run, json_pack("{s:s, s:s}", "verb", "ports.publish", "port", arg),
 			    json, "published");
 }
@@ -381,7 +403,7 @@ static int do_rate(const struct ctl_run *run, const char *arg, bool json)
 	int r;
 
 	if (config_rate_change(arg, &rates, &err) < 0)
-		return complain(EXIT_USAGE, "%s", err.text);
+		return ctl_complain(CTL_USAGE, "%s", err.text);
 	r = answer(run, json_pack("{s:s, s:s}", "verb", "rate.set", "rate", arg), json, &reply);
 	if (reply)
 		printf("%s: %s\n", run->name, arg);
@@ -405,7 +427,7 @@ static int do_metrics(const struct ctl_run *run, const char *arg, bool json)
 	fd_close(fd);
 	if (!json_is_object(json_object_get(o, "network"))) {
 		json_decref(o);
-		return complain(EXIT_REFUSED, "%s: the gateway does not answer", run->name);
+		return ctl_complain(CTL_REFUSED, "%s: the gateway does not answer", run->name);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(decisions); i++)
 		printf("# TYPE weir_%s_total counter\nweir_%s_total{run=\"%s\"} %lld\n",
@@ -421,14 +443,14 @@ static int do_metrics(const struct ctl_run *run, const char *arg, bool json)
 		       (long long)json_integer_value(v));
 	}
 	json_decref(o);
-	return EXIT_DONE;
+	return CTL_DONE;
 }
 
 /* ---- which sandbox ----------------------------------------------------------------- */
 
 static int list_failed(int r)
 {
-	return complain(EXIT_REFUSED, "running sandboxes cannot be listed: %s", strerror(-r));
+	return ctl_complain(CTL_REFUSED, "running sandboxes cannot be listed: %s", strerror(-r));
 }
 
 static int list(bool json)
@@ -456,8 +478,8 @@ static int list(bool json)
 			if (json_array_size(all) == 1)
 				printf("%-20s %-8s %10s  %-4s %s\n", "NAME", "ID", "UP", "GEN",
 				       "COMMAND");
-			printf("%-20s %-8s %9llds  %-4lld %s\n", text_of(o, "name"),
-			       text_of(o, "id"), number(o, "uptime_ms") / 1000,
+			printf("%-20s %-8s %9llds  %-4lld %s\n", ctl_text(o, "name"),
+			       ctl_text(o, "id"), number(o, "uptime_ms") / 1000,
 			       number(o, "generation"), subject_of(o));
 		}
 		json_decref(o);
@@ -469,7 +491,7 @@ static int list(bool json)
 		puts("no sandbox is running");
 	json_decref(all);
 	free(runs);
-	return EXIT_DONE;
+	return CTL_DONE;
 }
 
 /* By id, which is one run's, or by name, which several may have. */
@@ -497,13 +519,13 @@ static int find(const char *name, struct ctl_run *ret)
 	free(runs);
 	log_quote(name, strlen(name), quoted, sizeof(quoted));
 	if (found == 0)
-		return complain(EXIT_REFUSED,
-				"no sandbox named \"%s\" is running; weir ctl lists those that are",
-				quoted);
+		return ctl_complain(
+			CTL_REFUSED,
+			"no sandbox named \"%s\" is running; weir ctl lists those that are", quoted);
 	if (found > 1 && found != SIZE_MAX)
-		return complain(EXIT_REFUSED,
-				"several sandboxes are named \"%s\": say which by id: %s", quoted,
-				ids);
+		return ctl_complain(CTL_REFUSED,
+				    "several sandboxes are named \"%s\": say which by id: %s",
+				    quoted, ids);
 	return 0;
 }
 
@@ -527,8 +549,8 @@ static const struct verb {
 
 static int unknown(char **words, size_t n)
 {
-	static const char *const firsts[] = { "status",	   "policy", "ports",  "publish",
-					      "unpublish", "rate",   "metrics" };
+	static const char *const firsts[] = { "status",	   "policy", "ports",	"publish",
+					      "unpublish", "rate",   "metrics", "secret" };
 	static const char *const seconds[] = { "show", "set", "counters" };
 	bool second = str_eq(words[1], "policy");
 	const char *word = second ? n > 2 ? words[2] : "" : words[1];
@@ -537,11 +559,12 @@ static int unknown(char **words, size_t n)
 	char quoted[80];
 
 	if (second && n == 2)
-		return complain(EXIT_USAGE, "policy show, policy set FILE or policy counters? see: "
-					    "weir ctl --help");
+		return ctl_complain(CTL_USAGE,
+				    "policy show, policy set FILE or policy counters? see: "
+				    "weir ctl --help");
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
-	return complain(EXIT_USAGE, "no \"%s\"%s%s%s; see: weir ctl --help", quoted,
-			near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return ctl_complain(CTL_USAGE, "no \"%s\"%s%s%s; see: weir ctl --help", quoted,
+			    near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 /* A verb without its sandbox, or a sandbox and nothing about it. */
@@ -553,15 +576,17 @@ static int one_word(const char *word)
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (str_eq(word, verbs[i].word))
-			return complain(EXIT_USAGE,
-					"%s of which sandbox? weir ctl lists them; then weir ctl "
-					"NAME %s",
-					word, word);
+			return ctl_complain(
+				CTL_USAGE,
+				"%s of which sandbox? weir ctl lists them; then weir ctl "
+				"NAME %s",
+				word, word);
 	r = find(word, &run);
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return r ? r
-		 : complain(EXIT_USAGE, "what of %s? status, policy, ports, publish, unpublish, rate or metrics; see: weir ctl --help",
-			    quoted);
+		 : ctl_complain(
+			   CTL_USAGE, "what of %s? status, policy, ports, publish, unpublish, rate, metrics or secret; see: weir ctl --help",
+			   quoted);
 }
 
 /* words[0] is the sandbox. */
@@ -572,6 +597,14 @@ static int run_verb(char **words, size_t n, bool json)
 
 	if (n == 1)
 		return one_word(words[0]);
+	if (str_eq(words[1], "secret")) {
+		r = find(words[0], &run);
+		return r ? r
+			 : ctl_secret(&run, words + 2, n - 2, secret_hosts, secret_places,
+				      secret_from, json);
+	}
+	if (secret_hosts || secret_places || secret_from)
+		return ctl_complain(CTL_USAGE, "--hosts, --places and --from are for secret set");
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		const struct verb *v = &verbs[i];
 		size_t used = v->second ? 3 : 2;
@@ -580,17 +613,18 @@ static int run_verb(char **words, size_t n, bool json)
 		    (v->second && (n < 3 || !str_eq(words[2], v->second))))
 			continue;
 		if (n != used + v->has_arg)
-			return complain(EXIT_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
-					v->second ? v->second : "",
-					n > used + v->has_arg	  ? "one word too many"
-					: v->second		  ? "a FILE or PRESET is missing"
-					: str_eq(v->word, "rate") ? "a RATE is missing"
-								  : "a PORT is missing");
+			return ctl_complain(CTL_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
+					    v->second ? v->second : "",
+					    n > used + v->has_arg ? "one word too many"
+					    : v->second		  ? "a FILE or PRESET is missing"
+					    : str_eq(v->word, "rate") ? "a RATE is missing"
+								      : "a PORT is missing");
 		if (end_flows && !str_eq(v->word, "unpublish"))
-			return complain(EXIT_USAGE, "--end is for unpublish");
+			return ctl_complain(CTL_USAGE, "--end is for unpublish");
 		if (json && !v->has_json)
-			return complain(EXIT_USAGE, "--json does not go with %s",
-					v->second ? "policy show, which is JSON already" : v->word);
+			return ctl_complain(CTL_USAGE, "--json does not go with %s",
+					    v->second ? "policy show, which is JSON already"
+						      : v->word);
 		r = find(words[0], &run);
 		return r ? r : v->fn(&run, words[used], json);
 	}
@@ -599,18 +633,49 @@ static int run_verb(char **words, size_t n, bool json)
 
 static int unknown_option(const char *arg)
 {
-	static const char *const names[] = { "--json", "--help", "--end" };
+	static const char *const names[] = { "--json",	"--help",   "--end",
+					     "--hosts", "--places", "--from" };
 	const char *near = str_suggest(arg, names, ARRAY_SIZE(names));
 	char quoted[80];
 
 	log_quote(arg, strlen(arg), quoted, sizeof(quoted));
-	return complain(EXIT_USAGE, "unknown option %s%s%s%s; see: weir ctl --help", quoted,
-			near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+	return ctl_complain(CTL_USAGE, "unknown option %s%s%s%s; see: weir ctl --help", quoted,
+			    near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+/* "--hosts X" or "--hosts=X": how many words it takes; 0: it is none of these. */
+static int secret_option(int left, char **argv)
+{
+	static const struct {
+		const char *name;
+		const char **to;
+	} options[] = {
+		{ "--hosts", &secret_hosts },
+		{ "--places", &secret_places },
+		{ "--from", &secret_from },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		size_t n = strlen(options[i].name);
+
+		if (strncmp(argv[0], options[i].name, n) != 0)
+			continue;
+		if (argv[0][n] == '=') {
+			*options[i].to = argv[0] + n + 1;
+			return 1;
+		}
+		if (!argv[0][n] && left > 1) {
+			*options[i].to = argv[1];
+			return 2;
+		}
+	}
+	return 0;
 }
 
 int cmd_ctl(int argc, char **argv)
 {
 	bool json = false, only_words = false;
+	int used;
 	char *words[6] = { 0 };
 	size_t n = 0;
 	int r;
@@ -618,7 +683,7 @@ int cmd_ctl(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!only_words && (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))) {
 			fputs(ctl_help, stdout);
-			return EXIT_DONE;
+			return CTL_DONE;
 		}
 		if (!only_words && str_eq(argv[i], "--"))
 			only_words = true;
@@ -626,15 +691,17 @@ int cmd_ctl(int argc, char **argv)
 			json = true;
 		else if (!only_words && str_eq(argv[i], "--end"))
 			end_flows = true;
+		else if (!only_words && (used = secret_option(argc - i, argv + i)) > 0)
+			i += used - 1;
 		else if (!only_words && argv[i][0] == '-' && argv[i][1])
 			return unknown_option(argv[i]);
 		else if (n + 1 < ARRAY_SIZE(words))
 			words[n++] = argv[i];
 		else
-			return complain(EXIT_USAGE, "too many words; see: weir ctl --help");
+			return ctl_complain(CTL_USAGE, "too many words; see: weir ctl --help");
 	}
 	r = n ? run_verb(words, n, json) : list(json);
-	if (fflush(stdout) != 0 && r == EXIT_DONE)
-		r = complain(EXIT_REFUSED, "cannot write: %s", strerror(errno));
+	if (fflush(stdout) != 0 && r == CTL_DONE)
+		r = ctl_complain(CTL_REFUSED, "cannot write: %s", strerror(errno));
 	return r;
 }

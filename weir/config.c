@@ -73,16 +73,6 @@ static int set_env_out(struct config_builder *b, const struct where *w, const ch
 	return config_set_path(b, w, &b->c->env_out, text);
 }
 
-static int add_port(struct config_builder *b, const struct where *w, const char *text)
-{
-	const char *why;
-	uint16_t port;
-
-	if (port_parse(text, strlen(text), &port, &why) < 0)
-		return where_fail(w, b->err, "%s", why);
-	return config_add_tls_port(b, w, port);
-}
-
 static int add_record(struct config_builder *b, const struct where *w, const char *text)
 {
 	const char *eq = strchr(text, '=');
@@ -101,7 +91,19 @@ static int add_secret(struct config_builder *b, const struct where *w, const cha
 static int add_secret_file(struct config_builder *b, const struct where *w, const char *text)
 {
 	(void)w;
-	return config_secret_file_flag(b, text);
+	return config_secret_from_flag(b, OPTION_SECRET_FILE, SECRET_FROM_FILE, text);
+}
+
+static int add_secret_fd(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_from_flag(b, OPTION_SECRET_FD, SECRET_FROM_FD, text);
+}
+
+static int add_secret_command(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_from_flag(b, OPTION_SECRET_COMMAND, SECRET_FROM_COMMAND, text);
 }
 
 static int apply_flags(struct config_builder *b)
@@ -115,9 +117,19 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_SECRET_VIOLATION, set_violation },
 		{ OPTION_SECRET, add_secret },
 		{ OPTION_SECRET_FILE, add_secret_file },
-		{ OPTION_TLS_INTERCEPT_PORT, add_port },
+		{ OPTION_SECRET_FD, add_secret_fd },
+		{ OPTION_SECRET_COMMAND, add_secret_command },
+		{ OPTION_TLS_INTERCEPT_PORT, config_add_tls_ports },
 		{ OPTION_TLS_BYPASS, config_add_bypass },
 		{ OPTION_UPSTREAM_CA, config_add_upstream_ca },
+		{ OPTION_TLS_CA_CERT, config_set_tls_ca_cert },
+		{ OPTION_TLS_CA_KEY, config_set_tls_ca_key },
+		{ OPTION_TLS_CA_HOURS, config_set_tls_ca_hours },
+		{ OPTION_TLS_NAME_CONSTRAINTS, config_set_constraints },
+		{ OPTION_TLS_NO_VERIFY_FOR, config_no_verify_for },
+		{ OPTION_TLS_UPSTREAM_CA_FOR, config_upstream_ca_for },
+		{ OPTION_TLS_CLIENT_CERT, config_client_cert },
+		{ OPTION_TLS_PIN, config_pin },
 		{ OPTION_DNS_SERVER, config_add_dns_server },
 		{ OPTION_DNS_RECORD, add_record },
 		{ OPTION_DNS_ANSWERS, config_set_answers },
@@ -156,6 +168,9 @@ static int apply_flags(struct config_builder *b)
 	b->c->json = b->o.of[OPTION_JSON].n > 0;
 	b->c->wish.no_dhcp = b->o.of[OPTION_NO_DHCP].n > 0;
 	b->c->tls_intercept = b->o.of[OPTION_TLS_INTERCEPT].n > 0;
+	b->c->tls_no_http2 = b->o.of[OPTION_NO_HTTP2].n > 0;
+	b->c->tls_no_verify = b->o.of[OPTION_TLS_NO_VERIFY].n > 0;
+	b->c->trust_host_cas = b->o.of[OPTION_TRUST_HOST_CAS].n > 0;
 	b->c->observe = b->o.of[OPTION_OBSERVE].n > 0;
 	b->c->strict_names = b->o.of[OPTION_NET_STRICT].n > 0;
 	b->c->log_level = b->o.of[OPTION_QUIET].n	  ? LOG_LEVEL_ERROR
@@ -290,22 +305,23 @@ int weir_config_load(enum config_command command, int argc, char **argv, struct 
 	return 0;
 }
 
+void config_secret_fini(struct secret_config *s)
+{
+	free(s->env);
+	free(s->arg);
+	free(s->hosts);
+	sign_config_free(s->sign);
+	*s = (struct secret_config){ 0 };
+}
+
 void weir_config_free(struct weir_config *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->n_secrets; i++) {
-		free(c->secrets[i].env);
-		free(c->secrets[i].arg);
-		free(c->secrets[i].hosts);
-		sign_config_free(c->secrets[i].sign);
-	}
-	for (size_t i = 0; i < c->n_upstream_cas; i++)
-		free(c->upstream_cas[i]);
+	for (size_t i = 0; i < c->n_secrets; i++)
+		config_secret_fini(&c->secrets[i]);
+	config_tls_fini(c);
 	free(c->secrets);
-	free(c->upstream_cas);
-	free(c->tls_bypass);
-	free(c->tls_ports);
 	free(c->dns_servers);
 	free(c->dns_records);
 	free(c->publish);

@@ -22,6 +22,7 @@ enum secret_source {
 	SECRET_FROM_FILE = 2,	 /* arg: path; one trailing newline is cut */
 	SECRET_FROM_FD = 3,	 /* arg: descriptor number, read to its end */
 	SECRET_FROM_COMMAND = 4, /* arg: run by /bin/sh -c, standard output, 30 s */
+	SECRET_FROM_CALLER = 5,	 /* weir ctl gave a descriptor; arg: "" */
 };
 
 /* How a secret signs requests (struct tlsproxy_sign); texts that were not given are NULL. */
@@ -42,6 +43,8 @@ struct secret_config {
 	unsigned places;
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign; /* NULL: the value is put in */
+	uint32_t refresh_s; /* command: run again so often; 0: never */
+	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
 };
 
 /* Which command a configuration is for: what is run differs, nothing else. */
@@ -67,6 +70,25 @@ struct link_config {
 	unsigned mode;	 /* of the socket we make */
 };
 
+/* Which names the CA that is made may sign for, if they can be listed. */
+enum tls_constrain {
+	TLS_CONSTRAIN_AUTO = 0,	  /* those of the operator's floor, which no policy widens */
+	TLS_CONSTRAIN_POLICY = 1, /* those of the policy at the start: a later one cannot widen it */
+	TLS_CONSTRAIN_OFF = 2,	  /* any */
+};
+
+/* What holds for some upstream hosts (struct tlsproxy_upstream). */
+struct tls_upstream_config {
+	bool is_addr;
+	struct ip_addr addr;
+	struct tlsproxy_host_pattern host;
+	enum tlsproxy_verify verify;
+	char *ca, *cert, *key; /* paths or NULL; key NULL: in cert */
+	struct tlsproxy_pin *pins;
+	size_t n_pins;
+	unsigned says, by_flag; /* while it is read: which fields, and which from a flag */
+};
+
 struct weir_config {
 	enum weir_backend backend;
 	char *name; /* [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}; NULL: made up */
@@ -88,8 +110,17 @@ struct weir_config {
 	bool dns_doh; /* DNS over HTTPS, or TLS that offers it, may go around the resolver */
 
 	bool tls_intercept;  /* asked for, or needed by a secret or an HTTP rule */
+	bool tls_any_port;   /* wherever a client begins with TLS */
 	uint16_t *tls_ports; /* {443} unless given */
 	size_t n_tls_ports;
+	bool tls_no_http2;		  /* HTTP/1.1 is spoken to both sides */
+	char *tls_ca_cert, *tls_ca_key;	  /* an authority of the user's own; both or none */
+	uint32_t tls_ca_hours;		  /* life of the one that is made; 0: the default */
+	enum tls_constrain tls_constrain; /* what it may sign for */
+	bool tls_no_verify; /* no upstream is verified, but where tls_upstreams say so */
+	struct tls_upstream_config *tls_upstreams;
+	size_t n_tls_upstreams;
+	bool trust_host_cas; /* the sandbox gets this machine's authorities, intercepted or not */
 	struct tlsproxy_host_pattern *tls_bypass;
 	size_t n_tls_bypass;
 	char **upstream_cas; /* PEM files */

@@ -27,6 +27,21 @@ static bool pattern_covers(const struct tlsproxy_host_pattern *b,
 	return name_in_suffix(&a->name, &b->name, false);
 }
 
+int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
+			      struct conf_error *err)
+{
+	for (size_t h = 0; h < s->n_hosts; h++)
+		for (size_t k = 0; k < c->n_tls_bypass; k++)
+			if (pattern_covers(&c->tls_bypass[k], &s->hosts[h])) {
+				conf_error_set(err,
+					       "could never be used for %s%s, whose TLS is bypassed",
+					       s->hosts[h].is_suffix ? "*." : "",
+					       s->hosts[h].name.s);
+				return -EINVAL;
+			}
+	return 0;
+}
+
 static int check_secret(struct config_builder *b, size_t i)
 {
 	const struct secret_config *s = &b->c->secrets[i];
@@ -38,15 +53,14 @@ static int check_secret(struct config_builder *b, size_t i)
 			b->secret_places[i]);
 		return -EINVAL;
 	}
-	for (size_t h = 0; h < s->n_hosts; h++)
-		for (size_t k = 0; k < b->c->n_tls_bypass; k++)
-			if (pattern_covers(&b->c->tls_bypass[k], &s->hosts[h])) {
-				conf_error_set(
-					b->err, "%s: could never be used for %s%s, whose TLS is bypassed; remove the bypass or the host",
-					b->secret_places[i], s->hosts[h].is_suffix ? "*." : "",
-					s->hosts[h].name.s);
-				return -EINVAL;
-			}
+	if (config_check_secret_hosts(b->c, s, b->err) < 0) {
+		char why[sizeof(b->err->text)];
+
+		memcpy(why, b->err->text, sizeof(why));
+		conf_error_set(b->err, "%s: %s; remove the bypass or the host", b->secret_places[i],
+			       why);
+		return -EINVAL;
+	}
 	return 0;
 }
 
@@ -107,7 +121,10 @@ static int check_gateway(struct config_builder *b)
 	if (c->tls_intercept && !c->ca_out)
 		return file_missing(b, "TLS interception", OPTION_CA_OUT,
 				    "the machine must trust weir's certificates");
-	if (!c->tls_intercept && c->ca_out) {
+	if (c->trust_host_cas && !c->ca_out)
+		return file_missing(b, "--trust-host-cas", OPTION_CA_OUT,
+				    "the machine must be given the authorities");
+	if (!c->tls_intercept && !c->trust_host_cas && c->ca_out) {
 		conf_error_set(b->err, "--ca-out: nothing is intercepted; add --tls-intercept");
 		return -EINVAL;
 	}
@@ -140,7 +157,12 @@ static int check_distinct(struct config_builder *b)
 
 int config_check(struct config_builder *b)
 {
-	static const enum option tls_only[] = { OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS };
+	static const enum option tls_only[] = {
+		OPTION_TLS_INTERCEPT_PORT, OPTION_TLS_BYPASS,	     OPTION_NO_HTTP2,
+		OPTION_TLS_CA_CERT,	   OPTION_TLS_CA_HOURS,	     OPTION_TLS_NAME_CONSTRAINTS,
+		OPTION_TLS_NO_VERIFY,	   OPTION_TLS_NO_VERIFY_FOR, OPTION_TLS_UPSTREAM_CA_FOR,
+		OPTION_TLS_CLIENT_CERT,	   OPTION_TLS_PIN,
+	};
 	struct weir_config *c = b->c;
 	int r = 0;
 
@@ -168,7 +190,9 @@ int config_check(struct config_builder *b)
 				       option_name(tls_only[i]));
 			return -EINVAL;
 		}
-	r = check_distinct(b);
+	r = config_check_tls(b);
+	if (r == 0)
+		r = check_distinct(b);
 	if (r == 0 && b->command == CONFIG_GATEWAY)
 		r = check_gateway(b);
 	return r;

@@ -179,83 +179,7 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 	return r < 0 ? r : read_budget(b, &budget);
 }
 
-/* ---- tls ------------------------------------------------------------------------------ */
-
-static int add_ca(struct config_builder *b, const struct where *w, const char *path)
-{
-	cleanup_free char *full = NULL;
-	int r = config_from_dir(b, path, &full);
-
-	return r < 0 ? r : config_add_upstream_ca(b, w, full);
-}
-
-static int read_ports(struct config_builder *b, const struct conf *list)
-{
-	size_t n = 0;
-	int r = list_size(list, &n, b->err);
-
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		struct conf e = conf_element(list, i);
-		struct where w = { .conf = &e };
-		uint64_t port = 0;
-
-		r = conf_uint(&e, 1, 65535, &port, b->err);
-		if (r == 0)
-			r = config_add_tls_port(b, &w, (uint16_t)port);
-	}
-	return r;
-}
-
-static int read_tls(struct config_builder *b, const struct conf *c)
-{
-	static const char *const keys[] = { "intercept", "ports", "bypass", "upstream_ca" };
-	struct conf intercept = conf_member(c, "intercept"), ports = conf_member(c, "ports");
-	struct conf bypass = conf_member(c, "bypass"), ca = conf_member(c, "upstream_ca");
-	bool on = false;
-	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
-
-	if (r == 0)
-		r = conf_bool(&intercept, &on, b->err);
-	if (r == 0)
-		r = read_ports(b, &ports);
-	if (r == 0)
-		r = config_add_each(b, &bypass, config_add_bypass);
-	if (r == 0)
-		r = config_add_each(b, &ca, add_ca);
-	if (r == 0 && on)
-		b->c->tls_intercept = true;
-	return r;
-}
-
 /* ---- secrets ---------------------------------------------------------------------------- */
-
-/* "env:VAR", "file:PATH", "fd:N", "command:CMD"; absent: the variable of the same name. */
-static int read_source(struct config_builder *b, const struct conf *c, struct secret_draft *d)
-{
-	const char *text = NULL, *arg;
-	int r = conf_str(c, &text, b->err);
-
-	if (r < 0)
-		return r;
-	if (!text) {
-		d->source = SECRET_FROM_ENV;
-		d->arg = strndup(d->env, d->env_len);
-		return d->arg ? 0 : -ENOMEM;
-	}
-	r = config_parse_source(text, &d->source, &arg);
-	if (r == -ENODATA)
-		return conf_fail(c, b->err, "nothing behind \"%s\"", arg);
-	if (r == 0) {
-		if (d->source == SECRET_FROM_FILE)
-			return config_from_dir(b, arg, &d->arg);
-		d->arg = strdup(arg);
-		return d->arg ? 0 : -ENOMEM;
-	}
-	/* What stands here instead may be the value: do not repeat it. */
-	return conf_fail(
-		c,
-		b->err, "a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\"; values do not stand in this file");
-}
 
 static int read_secret_lists(struct config_builder *b, const struct conf *c, struct secret_draft *d)
 {
@@ -296,7 +220,7 @@ static int read_secret_lists(struct config_builder *b, const struct conf *c, str
 	return r;
 }
 
-static int read_secret(struct config_builder *b, const struct conf *c)
+int config_read_secret(struct config_builder *b, const struct conf *c)
 {
 	static const char *const keys[] = { "env", "from", "hosts", "at", "on_violation", "sign" };
 	struct conf sign = conf_member(c, "sign");
@@ -328,7 +252,7 @@ static int read_secret(struct config_builder *b, const struct conf *c)
 	if (r == 0)
 		r = config_read_sign(b, &sign, &d.sign);
 	if (r == 0)
-		r = read_source(b, &from, &d);
+		r = config_read_source(b, &from, &d);
 	if (r == 0)
 		r = config_add_secret(b, from.v ? &w_from : &w, &d);
 	secret_draft_fini(&d);
@@ -343,7 +267,7 @@ static int read_secrets(struct config_builder *b, const struct conf *list)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct conf e = conf_element(list, i);
 
-		r = read_secret(b, &e);
+		r = config_read_secret(b, &e);
 	}
 	return r;
 }
@@ -435,7 +359,7 @@ int config_read_file(struct config_builder *b)
 		{ "policy", read_policy },
 		{ "policy_floor", read_floor },
 		{ "dns", read_dns },
-		{ "tls", read_tls },
+		{ "tls", config_read_tls },
 		{ "secrets", read_secrets },
 		{ "limits", config_read_limits },
 		{ "publish", read_publish },

@@ -21,11 +21,17 @@
 /* Deaths of the tlsproxy within a minute. Stops whoever crashes it from guessing for ever. */
 #define CONFIG_PROXY_RESTARTS_MAX 1000
 #define CONFIG_SECRET_HOSTS_MAX 64
+/* A source's times: a month. */
+#define CONFIG_SOURCE_MAX_S (31 * 24 * 3600)
 #define CONFIG_DNS_SERVERS_MAX 16
 #define CONFIG_DNS_RECORDS_MAX 4096
 #define CONFIG_TLS_PORTS_MAX 64
 #define CONFIG_BYPASS_MAX 1024
 #define CONFIG_CAS_MAX 64
+#define CONFIG_TLS_UPSTREAMS_MAX 256
+#define CONFIG_PINS_MAX 16
+/* A year: the longest a sandbox's CA may live. */
+#define CONFIG_CA_HOURS_MAX 8784
 #define CONFIG_CONNECTIONS_MAX 1000000
 /* Less would not carry a page; more is more than machines have. */
 #define CONFIG_MEMORY_MIN (UINT64_C(8) << 20)
@@ -64,11 +70,24 @@ enum option {
 	OPTION_OBSERVE,
 	OPTION_SECRET,
 	OPTION_SECRET_FILE,
+	OPTION_SECRET_FD,
+	OPTION_SECRET_COMMAND,
 	OPTION_SECRET_VIOLATION,
 	OPTION_TLS_INTERCEPT,
 	OPTION_TLS_INTERCEPT_PORT,
 	OPTION_TLS_BYPASS,
 	OPTION_UPSTREAM_CA,
+	OPTION_NO_HTTP2,
+	OPTION_TLS_CA_CERT,
+	OPTION_TLS_CA_KEY,
+	OPTION_TLS_CA_HOURS,
+	OPTION_TLS_NAME_CONSTRAINTS,
+	OPTION_TLS_NO_VERIFY,
+	OPTION_TLS_NO_VERIFY_FOR,
+	OPTION_TLS_UPSTREAM_CA_FOR,
+	OPTION_TLS_CLIENT_CERT,
+	OPTION_TLS_PIN,
+	OPTION_TRUST_HOST_CAS,
 	OPTION_DNS_SERVER,
 	OPTION_DNS_RECORD,
 	OPTION_DNS_ANSWERS,
@@ -144,6 +163,7 @@ struct config_builder {
 	struct policy *policy; /* of the file */
 	char *floor;	       /* path in the file */
 	enum tlsproxy_violation on_violation;
+	bool live_secret; /* its value comes beside it, from a descriptor */
 	char **secret_places; /* beside c->secrets: where each came from */
 	struct conf_error *err;
 };
@@ -153,10 +173,30 @@ must_check int config_add_dns_server(struct config_builder *b, const struct wher
 				     const char *text);
 must_check int config_add_dns_record(struct config_builder *b, const struct where *w,
 				     const char *name, size_t name_len, const char *addr);
+/* config_tls.c; text: a port, or "any" */
 must_check int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port);
+must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
+				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_add_upstream_ca(struct config_builder *b, const struct where *w,
 				      const char *path);
+must_check int config_set_tls_ca_cert(struct config_builder *b, const struct where *w,
+				      const char *text);
+must_check int config_set_tls_ca_key(struct config_builder *b, const struct where *w,
+				     const char *text);
+must_check int config_set_tls_ca_hours(struct config_builder *b, const struct where *w,
+				       const char *text);
+must_check int config_set_constraints(struct config_builder *b, const struct where *w,
+				      const char *text);
+must_check int config_no_verify_for(struct config_builder *b, const struct where *w,
+				    const char *text);
+must_check int config_upstream_ca_for(struct config_builder *b, const struct where *w,
+				      const char *text);
+must_check int config_client_cert(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_pin(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_read_tls(struct config_builder *b, const struct conf *c);
+must_check int config_check_tls(struct config_builder *b);
+void config_tls_fini(struct weir_config *c);
 must_check int config_add_publish(struct config_builder *b, const struct where *w, const char *text);
 /* config_upstream.c; the URL comes first, what goes around it is added to what is there. */
 must_check int config_set_proxy(struct config_builder *b, const struct where *w, const char *text);
@@ -198,6 +238,7 @@ struct secret_draft {
 	size_t env_len;
 	enum secret_source source;
 	char *arg;
+	uint32_t refresh_s, ttl_s;
 	struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* 0: the default */
@@ -213,10 +254,19 @@ must_check int secret_draft_place(struct config_builder *b, const struct where *
 				  size_t len, struct secret_draft *d);
 must_check int config_add_secret(struct config_builder *b, const struct where *w,
 				 struct secret_draft *d);
+/* NULL: no place has this bit. */
+const char *config_place_name(unsigned bit);
+/* One element of the section "secrets". */
+must_check int config_read_secret(struct config_builder *b, const struct conf *c);
+/* -EINVAL: a host whose TLS is bypassed, so that the value could never be put in. */
+must_check int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
+					 struct conf_error *err);
+void config_secret_fini(struct secret_config *s);
 void secret_draft_fini(struct secret_draft *d);
 /* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
 must_check int config_secret_flag(struct config_builder *b, const char *text);
-must_check int config_secret_file_flag(struct config_builder *b, const char *text);
+must_check int config_secret_from_flag(struct config_builder *b, enum option option,
+				       enum secret_source source, const char *text);
 
 /* config_sign.c; *ret stays NULL when there is none. */
 must_check int config_read_sign(struct config_builder *b, const struct conf *c,
@@ -224,6 +274,10 @@ must_check int config_read_sign(struct config_builder *b, const struct conf *c,
 void sign_config_free(struct sign_config *s);
 /* That the secrets which signatures name are there; they get their places. */
 must_check int config_check_sign(struct config_builder *b);
+
+/* config_source.c; c is "from", which may be absent. Sets source, arg and times of d. */
+must_check int config_read_source(struct config_builder *b, const struct conf *c,
+				  struct secret_draft *d);
 
 /* config_limits.c */
 void config_limits_default(struct weir_config *c);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One parser for each kind of item of a configuration, whether it comes from a
- * flag or from the file: servers, records, ports, patterns, published ports,
- * paths. Every refusal names the place, the reason and what to do.
+ * flag or from the file: servers, records, published ports, paths. Every refusal names the place, the reason and what to do.
  */
 #include "weir/config_internal.h"
 
@@ -144,88 +143,6 @@ int config_set_doh(struct config_builder *b, const struct where *w, const char *
 	if (!str_eq(text, "deny") && !str_eq(text, "allow"))
 		return where_fail(w, b->err, "DNS over HTTPS is \"deny\" or \"allow\"");
 	b->c->dns_doh = str_eq(text, "allow");
-	return 0;
-}
-
-/* ---- tls ---------------------------------------------------------------------------- */
-
-int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port)
-{
-	struct weir_config *c = b->c;
-	uint16_t *slot;
-
-	for (size_t i = 0; i < c->n_tls_ports; i++)
-		if (c->tls_ports[i] == port)
-			return where_fail(w, b->err, "the same port twice");
-	if (port == 53)
-		return where_fail(w, b->err, "port 53 is always DNS");
-	if (port == 853)
-		return where_fail(w, b->err, "port 853 is always DNS over TLS");
-	if (c->n_tls_ports >= CONFIG_TLS_PORTS_MAX)
-		return too_many(b, w, CONFIG_TLS_PORTS_MAX);
-	slot = config_push(&c->tls_ports, &c->n_tls_ports, sizeof(*slot));
-	if (!slot)
-		return -ENOMEM;
-	*slot = port;
-	return 0;
-}
-
-int config_add_bypass(struct config_builder *b, const struct where *w, const char *text)
-{
-	struct weir_config *c = b->c;
-	struct tlsproxy_host_pattern p, *slot;
-	const char *why = "not a host pattern";
-
-	if (tlsproxy_host_pattern_parse(text, strlen(text), &p, &why) < 0)
-		return where_fail(w, b->err, "%s; a pattern is NAME, .SUFFIX or *.SUFFIX", why);
-	if (c->n_tls_bypass >= CONFIG_BYPASS_MAX)
-		return too_many(b, w, CONFIG_BYPASS_MAX);
-	slot = config_push(&c->tls_bypass, &c->n_tls_bypass, sizeof(*slot));
-	if (!slot)
-		return -ENOMEM;
-	*slot = p;
-	return 0;
-}
-
-/* A file that holds no certificate would leave every server unverifiable: say it now. */
-static int check_ca_file(struct config_builder *b, const struct where *w, const char *path)
-{
-	static const char mark[] = "BEGIN CERTIFICATE";
-	struct buf text = BUF_INIT(CONFIG_CA_FILE_MAX);
-	bool found = false;
-	int r = file_read(path, CONFIG_CA_FILE_MAX, &text);
-
-	if (r == 0)
-		found = text.len && memmem(buf_at(&text), text.len, mark, sizeof(mark) - 1);
-	buf_fini(&text);
-	if (r == -EFBIG || r == -ENOBUFS)
-		return where_fail(w, b->err, "larger than %zu MiB", CONFIG_CA_FILE_MAX >> 20);
-	if (r < 0)
-		return where_fail(w, b->err, "cannot be read: %s", strerror(-r));
-	if (!found)
-		return where_fail(w, b->err,
-				  "holds no certificate in PEM form (\"BEGIN CERTIFICATE\")");
-	return 0;
-}
-
-int config_add_upstream_ca(struct config_builder *b, const struct where *w, const char *path)
-{
-	struct weir_config *c = b->c;
-	char *copy, **slot;
-	int r;
-
-	if (c->n_upstream_cas >= CONFIG_CAS_MAX)
-		return too_many(b, w, CONFIG_CAS_MAX);
-	r = check_ca_file(b, w, path);
-	if (r < 0)
-		return r;
-	copy = strdup(path);
-	slot = copy ? config_push(&c->upstream_cas, &c->n_upstream_cas, sizeof(*slot)) : NULL;
-	if (!slot) {
-		free(copy);
-		return -ENOMEM;
-	}
-	*slot = copy;
 	return 0;
 }
 

@@ -230,15 +230,18 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	}
 	f->name_agrees = !s->has_sni || name_equal(&s->sni, &f->name);
 	if (f->has_name && f->name_rests && !f->name_agrees) {
-		refuse_unread(f, "the TLS server name is not the name of the address");
+		refuse_unread(
+			f, s->has_ech ? "the TLS server name is not the name of the address, and "
+					"an encrypted one (ECH) cannot be judged"
+				      : "the TLS server name is not the name of the address");
 		return;
 	}
 	if (!denied_without_http(f, "bypassed: its requests cannot be read"))
 		pass_on(f);
 }
 
-/* HTTP without TLS, whose name is known: its requests matter, or they do not. */
-static void pass_or_read(struct flow *f)
+/* What is, or may be, HTTP without TLS. */
+static void read_plain(struct flow *f)
 {
 	if (f->gw->cfg->n_secrets || f->name_rests || f->ruling.answer == POLICY_ANSWER_NEED_HTTP)
 		hand_over(f, false);
@@ -262,7 +265,7 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
-	pass_or_read(f);
+	read_plain(f);
 	return true;
 }
 
@@ -274,7 +277,7 @@ static void learned_h2c(struct flow *f)
 		f->name_from = "http";
 		judge_early(f, NULL, true);
 	} else {
-		pass_or_read(f);
+		read_plain(f);
 	}
 }
 
@@ -315,7 +318,7 @@ static void on_undecided(struct loop_timer *t)
 	else if (f->first_byte == '\r' || f->first_byte == '\n' ||
 		 (f->first_byte >= 'A' && f->first_byte <= 'Z') ||
 		 netstack_flow_tuple(f->ns)->remote.port == HTTP_PORT)
-		hand_over(f, false);
+		read_plain(f);
 	else
 		learned_other(f, "the first bytes could not be read");
 }

@@ -187,6 +187,8 @@ bool gateway_reads_port(const struct gateway *gw, uint16_t port)
 {
 	if (!gw->cfg->tls_intercept)
 		return false;
+	if (gw->cfg->tls_any_port)
+		return port != 53 && port != 853;
 	for (size_t i = 0; i < gw->cfg->n_tls_ports; i++)
 		if (gw->cfg->tls_ports[i] == port)
 			return true;
@@ -260,7 +262,12 @@ static bool is_hidden_quic(const struct flow *f)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 
-	return t->proto == NETSTACK_UDP && gateway_reads_port(f->gw, t->remote.port);
+	if (t->proto != NETSTACK_UDP)
+		return false;
+	/* Where any port is read, what it is has been looked at. */
+	if (f->gw->cfg->tls_any_port && f->gw->cfg->tls_intercept)
+		return t->remote.port == 443 || f->quic != QUIC_NONE;
+	return gateway_reads_port(f->gw, t->remote.port);
 }
 
 bool gateway_hides_dns(const struct flow *f)
@@ -416,7 +423,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 		return;
 	}
 	if (is_hidden_quic(f)) {
-		gateway_flow_deny(f, NULL, "QUIC is refused where TLS is intercepted");
+		gateway_flow_deny(f, NULL, HIDDEN_QUIC);
 		return;
 	}
 	if (gateway_hides_dns(f)) {

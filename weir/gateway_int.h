@@ -79,8 +79,8 @@ struct gateway {
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
-	int proxy;		   /* -1: none, or gone */
-	bool proxy_gone;	   /* it died; its successor is awaited, or was while proxy_back is armed */
+	int proxy;	 /* -1: none, or gone */
+	bool proxy_gone; /* it died; its successor is awaited, or was while proxy_back is armed */
 	struct loop_timer proxy_back;
 	struct loop_task proxy_cut;
 	struct list proxy_waiting; /* struct proxy_wait */
@@ -189,6 +189,7 @@ void gateway_flow_allowed(struct flow *f);
 bool gateway_reads_port(const struct gateway *gw, uint16_t port);
 /* DNS over TLS on a port of its own choosing, which neither the configuration nor a rule means? */
 bool gateway_hides_dns(const struct flow *f);
+#define HIDDEN_QUIC "QUIC is refused where TLS is intercepted"
 #define HIDDEN_DNS                                                                                 \
 	"DNS over TLS is read on port 853 only (--tls-intercept), or allowed by --dns-doh"
 

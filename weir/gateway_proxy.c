@@ -4,8 +4,8 @@
  *
  * Its flows are reset, never ended in order: a reader must not take a cut
  * reply for a whole one. The kernel closes a dead process's descriptors from the
- * lowest on, and the channel is its lowest but one; so when a flow's end is seen, a
- * channel that has ended as well tells which of both it was.
+ * highest on, and the channel is its highest (proxy.c); so when a flow's end is seen,
+ * a channel that has ended as well tells what it was.
  *
  * New flows that have to be read are taken and wait, with their two descriptors,
  * until the successor's channel comes; beyond GATEWAY_PROXY_WAIT_NS they

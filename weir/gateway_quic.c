@@ -188,13 +188,21 @@ struct quic_piece {
 	uint8_t bytes[];
 };
 
+/* TLS is read wherever it is: what cannot be is refused wherever it is. */
+static bool reads_any(const struct flow *f)
+{
+	return f->gw->cfg->tls_intercept && f->gw->cfg->tls_any_port;
+}
+
 void gateway_quic_watch(struct flow *f, const struct ip_addr *judged)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	bool host = is_gateway(&f->gw->cfg->net, &t->remote.addr);
 
-	netstack_flow_watch(f->ns, f->kind == FLOW_EGRESS &&
-					   gateway_name_matters(f, host ? &t->remote.addr : judged));
+	netstack_flow_watch(
+		f->ns,
+		f->kind == FLOW_EGRESS &&
+			(reads_any(f) || gateway_name_matters(f, host ? &t->remote.addr : judged)));
 }
 
 /* Of one connection, by version and connection id. */
@@ -301,6 +309,10 @@ bool gateway_quic_passes(void *ctx, struct netstack_flow *ns, const uint8_t *p, 
 		return false;
 	if (s.kind == TLSPROXY_SNIFF_MORE || s.kind == TLSPROXY_SNIFF_OTHER)
 		return true;
+	if (reads_any(f)) {
+		gateway_flow_deny(f, NULL, HIDDEN_QUIC);
+		return false;
+	}
 	kind = kind_of(f, &s);
 	if (f->has_name) {
 		doubt = gateway_quic_doubt(f, kind, &s.sni);

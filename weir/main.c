@@ -2,6 +2,7 @@
 /* weir: the program. Each command is a function of its own file. */
 #include "base/base.h"
 #include "weir/cmd_audit.h"
+#include "weir/cmd_ca.h"
 #include "weir/cmd_ctl.h"
 #include "weir/cmd_policy.h"
 #include "weir/doctor.h"
@@ -20,6 +21,7 @@ static const char usage[] =
 	"  weir audit [FILE]                 the record of a run, as a table\n"
 	"  weir why ID                       what was denied, and what would change it\n"
 	"  weir ctl [NAME ...]               sandboxes that run: status, another policy\n"
+	"  weir ca show [NAME]               the authority that a sandbox is to trust\n"
 	"  weir policy COMMAND               write, try policies: check, show, explain,\n"
 	"                                    diff, test, replay, suggest, nft\n"
 	"  weir doctor                       what this machine can do\n"
@@ -44,10 +46,13 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	  { "gateway", cmd_gateway }, { "policy", cmd_policy },
-	{ "audit", cmd_audit },	  { "ctl", cmd_ctl },	      { "why", cmd_why },
-	{ "doctor", cmd_doctor }, { "version", cmd_version }, { "--version", cmd_version },
-	{ "help", cmd_help },	  { "--help", cmd_help },     { "-h", cmd_help },
+	{ "run", cmd_run },	    { "gateway", cmd_gateway },
+	{ "policy", cmd_policy },   { "audit", cmd_audit },
+	{ "ctl", cmd_ctl },	    { "why", cmd_why },
+	{ "ca", cmd_ca },	    { "doctor", cmd_doctor },
+	{ "version", cmd_version }, { "--version", cmd_version },
+	{ "help", cmd_help },	    { "--help", cmd_help },
+	{ "-h", cmd_help },
 };
 
 /*

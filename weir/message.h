@@ -17,6 +17,8 @@
  *   supervisor ──► gateway  MSG_STATS (a number, which comes back with them), MSG_RATES
  *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
+ *   supervisor ──► tlsproxy  MSG_SECRET_CHANGE to MSG_SECRET_EXPIRED
+ *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each
  *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
@@ -61,7 +63,15 @@ enum msg_type {
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
-	MSG_SUCCESSOR = 50,		 /* descriptor: the channel of another tlsproxy */
+	MSG_SUCCESSOR = 50,	 /* descriptor: the channel of another tlsproxy */
+	MSG_SECRET_CHANGE = 51, /* value: number of the question; text: secret_change.h; descriptor */
+	MSG_SECRET_VALUE = 52,	 /* value: number; text: the secret; descriptor: its file */
+	MSG_SECRET_COMMAND = 53, /* the same; descriptor: what the command writes */
+	MSG_SECRET_EXIT = 54,	 /* value: number; status: of that command, wait(2) */
+	MSG_SECRET_EXPIRED = 55, /* value: number; text: the secret, which has no value any more */
+	MSG_SECRET_DONE = 56,	 /* value: number; text: its placeholder: in force */
+	MSG_SECRET_SAME = 57,	 /* value: number; text: its placeholder: the value it had */
+	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
 };
 
 struct msg_head {
@@ -102,6 +112,7 @@ struct msg {
 			uint64_t generation;
 			uint64_t reset;
 		} policy;
+		int32_t status;
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 		struct msg_publish publish;
 		struct msg_ports ports;

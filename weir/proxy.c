@@ -13,9 +13,11 @@
 #include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/proxy_change.h"
 #include "weir/proxy_secrets.h"
 #include "weir/record.h"
 #include "weir/secret_source.h"
+#include "weir/tls_setup.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -23,14 +25,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Intercepted TLS ends with the CA: a week is longer than a sandbox should live. */
-#define CA_HOURS (7 * 24)
-
 struct proxy {
 	const struct weir_config *cfg;
 	struct loop *loop;
 	struct tlsproxy *tp;
 	struct proxy_secrets secrets;
+	struct proxy_changes changes;
 	struct record record;
 	struct judge judge;
 	struct worker worker; /* loads policies */
@@ -449,7 +449,8 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 	(void)revents;
 	if (n == -ECONNRESET)
 		loop_stop(px->loop, 0);
-	else if (n >= 0 && !judge_message(&px->judge, &m, (size_t)n, fd, rejudge, px))
+	else if (n >= 0 && !judge_message(&px->judge, &m, (size_t)n, fd, rejudge, px) &&
+		 !proxy_change_message(&px->changes, &m, (size_t)n, fd))
 		fd_close(fd);
 }
 
@@ -458,24 +459,23 @@ static void on_supervisor(struct loop_io *io, uint32_t revents)
 /* Descriptor secrets are read first, then everything that is not ours is closed. */
 static void keep_only_ours(struct proxy_spec *spec)
 {
-	int *ours[] = { &spec->supervisor, &spec->gateway, &spec->vault.fd };
-	int keep[ARRAY_SIZE(ours)], low;
+	const int keep[] = { spec->supervisor, spec->gateway, spec->vault.fd };
+	/* Two for each flow, and some to spare. */
+	size_t above = 3 * (size_t)spec->cfg->max_connections + 1024;
+	struct rlimit l = { .rlim_cur = 1024 };
+	int high;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		keep[i] = *ours[i];
 	harden_close_others(keep, ARRAY_SIZE(keep));
 	/*
-	 * The lowest numbers: a process that is killed closes its descriptors from there
-	 * on, and the gateway is to learn of that before it sees a flow's end.
+	 * A process that is killed closes its descriptors from the highest number on (the
+	 * kernel works them off last in, first out). The channel goes above all others,
+	 * so that the gateway has learned of the death when it sees a flow's end.
 	 */
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
-		low = fcntl(*ours[i], F_DUPFD_CLOEXEC, 3);
-		if (low >= 0 && low < *ours[i]) {
-			fd_close(*ours[i]);
-			*ours[i] = low;
-		} else {
-			fd_close(low);
-		}
+	(void)getrlimit(RLIMIT_NOFILE, &l);
+	high = fcntl(spec->gateway, F_DUPFD_CLOEXEC, (int)MIN(above, (size_t)l.rlim_cur - 1));
+	if (high >= 0) {
+		fd_close(spec->gateway);
+		spec->gateway = high;
 	}
 }
 
@@ -515,11 +515,9 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	struct locked unknown = { 0 };
 	struct tlsproxy_config tc = {
 		.n_secrets = cfg->n_secrets,
-		.upstream_ca_files = (const char *const *)cfg->upstream_cas,
-		.n_upstream_ca_files = cfg->n_upstream_cas,
 		.max_flows = cfg->max_connections,
-		.ca_hours = CA_HOURS,
 	};
+	struct tls_setup tls = { 0 };
 	char why[512] = "";
 	int r;
 
@@ -530,9 +528,12 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	keep_only_ours(spec);
 	px->secrets.vault.fd = spec->vault.fd;
 	if (r == 0)
+		r = tls_setup(cfg, &tc, &tls);
+	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
-		r = proxy_secrets_list(&px->secrets, &list, &unknown);
+		r = proxy_secrets_list(cfg->secrets, cfg->n_secrets, &px->secrets.kept, &list,
+				       &unknown);
 	if (r == 0) {
 		tc.secrets = list;
 		if (spec->restarts) {
@@ -546,6 +547,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 				       *why ? why : strerror(-r));
 	}
 	proxy_secrets_unlist(list, &unknown);
+	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
 	return r;
 }
@@ -591,6 +593,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	proxy_changes_init(&px.changes, &px.secrets, px.tp, px.loop, &px.record);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)
 		r = loop_io_add(px.loop, &px.supervisor_io, spec->supervisor, EPOLLIN, on_supervisor);
@@ -611,6 +614,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	if (announce(&px, spec) < 0)
 		_exit(1);
 	r = loop_run(px.loop);
+	proxy_changes_end(&px.changes);
 	tlsproxy_free(px.tp);
 	proxy_secrets_close(&px.secrets);
 	_exit(r < 0 ? 1 : r);

@@ -4,14 +4,19 @@
 
 #include "weir/secret_source.h"
 
-#include <stdio.h>
+#include <unistd.h>
+
+static const struct kept_secret *find(const struct kept *k, const char *env)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (str_eq(k->secrets[i].env, env))
+			return &k->secrets[i];
+	return NULL;
+}
 
 const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env)
 {
-	for (size_t i = 0; i < ps->kept.n; i++)
-		if (str_eq(ps->kept.secrets[i].env, env))
-			return &ps->kept.secrets[i];
-	return NULL;
+	return find(&ps->kept, env);
 }
 
 /* ---- the image ----------------------------------------------------------------- */
@@ -32,7 +37,8 @@ static int adopt(struct proxy_secrets *ps, struct locked image, size_t len)
 	return 0;
 }
 
-int proxy_secrets_put(struct proxy_secrets *ps, const struct kept *next)
+/* Another content of the vault; on failure nothing has changed. */
+static int put(struct proxy_secrets *ps, const struct kept *next)
 {
 	size_t len = image_size(next);
 	struct locked image;
@@ -118,52 +124,56 @@ static void make_unknown(const char *placeholder, uint8_t *out)
 		uint8_t b;
 
 		random_bytes(&b, 1);
-		out[i] = strchr(alphabet, placeholder[i] | 0x20) || (placeholder[i] >= '0' &&
-								      placeholder[i] <= '9')
+		out[i] = strchr(alphabet, placeholder[i] | 0x20) ||
+					 (placeholder[i] >= '0' && placeholder[i] <= '9')
 				 ? (uint8_t)alphabet[b % 32]
 				 : (uint8_t)placeholder[i];
 	}
 }
 
-static size_t count_without_value(const struct proxy_secrets *ps)
+static size_t count_without_value(const struct kept *k)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < ps->kept.n; i++)
-		n += !ps->kept.secrets[i].value;
+	for (size_t i = 0; i < k->n; i++)
+		n += !k->secrets[i].value;
 	return n;
 }
 
-int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **ret,
-		       struct locked *ret_unknown)
+static struct tlsproxy_secret secret_of(const struct secret_config *c, const struct kept_secret *k,
+					const uint8_t *unknown)
 {
-	size_t n = ps->cfg->n_secrets;
+	return (struct tlsproxy_secret){
+		.env = c->env,
+		.value = (const char *)(k->value ? k->value : unknown),
+		.value_len = k->value ? k->len : strlen(k->placeholder),
+		.hosts = c->hosts,
+		.n_hosts = k->value ? c->n_hosts : 0,
+		.places = c->places,
+		.placeholder = *k->placeholder ? k->placeholder : NULL,
+		.on_violation = c->on_violation,
+		.sign = c->sign ? &c->sign->made : NULL,
+	};
+}
+
+int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct kept *kept,
+		       struct tlsproxy_secret **ret, struct locked *ret_unknown)
+{
 	struct tlsproxy_secret *list = calloc(n + 1, sizeof(*list));
 	struct locked unknown = { 0 };
-	int r = list ? locked_new(count_without_value(ps) * TLSPROXY_SECRET_MAX, &unknown)
+	int r = list ? locked_new(count_without_value(kept) * TLSPROXY_SECRET_MAX, &unknown)
 		     : -ENOMEM;
 	uint8_t *none = unknown.p;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		const struct secret_config *c = &ps->cfg->secrets[i];
-		const struct kept_secret *k = proxy_secrets_find(ps, c->env);
+		const struct kept_secret *k = find(kept, defs[i].env);
 
 		if (!k) {
 			locked_free(&unknown);
 			r = -ENOENT;
 			break;
 		}
-		list[i] = (struct tlsproxy_secret){
-			.env = c->env,
-			.value = (const char *)(k->value ? k->value : none),
-			.value_len = k->value ? k->len : strlen(k->placeholder),
-			.hosts = c->hosts,
-			.n_hosts = k->value ? c->n_hosts : 0,
-			.places = c->places,
-			.placeholder = *k->placeholder ? k->placeholder : NULL,
-			.on_violation = c->on_violation,
-			.sign = c->sign ? &c->sign->made : NULL,
-		};
+		list[i] = secret_of(&defs[i], k, none);
 		if (!k->value) {
 			make_unknown(k->placeholder, none);
 			none += TLSPROXY_SECRET_MAX;
@@ -199,7 +209,7 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 			list[next.n++].placeholder = tlsproxy_placeholder(tp, i);
 		}
 		if (r == 0)
-			r = proxy_secrets_put(ps, &next);
+			r = put(ps, &next);
 		locked_free(&key);
 	}
 	if (r < 0)
@@ -208,6 +218,68 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 			       r == -ENOMEM || r == -EAGAIN || r == -EPERM
 				       ? "; is the limit on locked memory (ulimit -l) too low?"
 				       : "");
+	return r;
+}
+
+/* ---- while it runs ---------------------------------------------------------------- */
+
+static void next_kept(const struct proxy_secrets *ps, const struct secret_config *defs, size_t n,
+		      const char *env, enum value_change how, const struct buf *value,
+		      struct kept *ret)
+{
+	ret->ca_pem = ps->kept.ca_pem;
+	ret->ca_key = ps->kept.ca_key;
+	ret->ca_key_len = ps->kept.ca_key_len;
+	for (ret->n = 0; ret->n < n; ret->n++) {
+		struct kept_secret *s = &ret->secrets[ret->n];
+		const struct kept_secret *was = find(&ps->kept, defs[ret->n].env);
+
+		*s = was ? *was : (struct kept_secret){ .env = defs[ret->n].env, .placeholder = "" };
+		if (!str_eq(s->env, env) || how == VALUE_KEPT)
+			continue;
+		s->value = how == VALUE_PUT ? buf_at(value) : NULL;
+		s->len = how == VALUE_PUT ? value->len : 0;
+	}
+}
+
+static int replace(struct tlsproxy *tp, const struct secret_config *defs, size_t n,
+		   const struct kept *kept, struct conf_error *err)
+{
+	struct tlsproxy_secret *list;
+	struct locked unknown;
+	int r = proxy_secrets_list(defs, n, kept, &list, &unknown);
+
+	if (r < 0) {
+		conf_error_set(err, "%s", strerror(-r));
+		return r;
+	}
+	r = tlsproxy_secrets_replace(tp, list, n, err->text, sizeof(err->text));
+	proxy_secrets_unlist(list, &unknown);
+	return r;
+}
+
+int proxy_secrets_change(struct proxy_secrets *ps, struct tlsproxy *tp,
+			 const struct secret_config *defs, size_t n, const char *env,
+			 enum value_change how, const struct buf *value, struct conf_error *err)
+{
+	struct kept_secret list[CONFIG_SECRETS_MAX];
+	struct kept next = { .secrets = list };
+	struct conf_error ignored;
+	int r;
+
+	next_kept(ps, defs, n, env, how, value, &next);
+	r = replace(tp, defs, n, &next, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		list[i].placeholder = tlsproxy_placeholder(tp, i);
+	r = put(ps, &next);
+	if (r == 0)
+		return 0;
+	/* A successor would not know it: then it is not in force here either. */
+	conf_error_set(err, "cannot be kept for a successor of the tlsproxy: %s", strerror(-r));
+	if (replace(tp, ps->cfg->secrets, ps->cfg->n_secrets, &ps->kept, &ignored) < 0)
+		_exit(1);
 	return r;
 }
 

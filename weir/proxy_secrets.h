@@ -22,19 +22,29 @@ struct proxy_secrets {
 /* The values from their sources (first), or what a process before this has left in the vault. */
 must_check int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *err);
 /*
- * What tlsproxy_new() takes, one for each of cfg->secrets and in their order. Freed by
- * proxy_secrets_unlist(). A secret without a value gets one that nobody knows, and no host.
+ * What tlsproxy_new() takes: one for each definition, in their order, with what kept
+ * has for it. Freed by proxy_secrets_unlist(). A secret without a value gets one that
+ * nobody knows, and no host.
  */
-must_check int proxy_secrets_list(const struct proxy_secrets *ps, struct tlsproxy_secret **ret,
-				  struct locked *ret_unknown);
+must_check int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct kept *kept,
+				  struct tlsproxy_secret **ret, struct locked *ret_unknown);
 void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown);
 /* The proxy is there: its authority and placeholders go into the vault. */
 must_check int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp,
 				  struct conf_error *err);
 /* NULL: none of this name. */
 const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env);
-/* Another content of the vault; on failure nothing has changed. */
-must_check int proxy_secrets_put(struct proxy_secrets *ps, const struct kept *next);
+/* What becomes of the value of one secret. */
+enum value_change { VALUE_KEPT = 0, VALUE_PUT = 1, VALUE_DROPPED = 2 };
+/*
+ * These definitions, in place of cfg's, which stay the caller's to exchange; value is
+ * env's new one with VALUE_PUT. In force in the proxy and in the vault, or in neither:
+ * then err says why.
+ */
+must_check int proxy_secrets_change(struct proxy_secrets *ps, struct tlsproxy *tp,
+				    const struct secret_config *defs, size_t n, const char *env,
+				    enum value_change how, const struct buf *value,
+				    struct conf_error *err);
 void proxy_secrets_close(struct proxy_secrets *ps);
 
 #endif

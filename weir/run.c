@@ -138,7 +138,7 @@ void run_on_helper(struct loop_io *io, uint32_t revents)
 			 c->run->subject->stopped);
 	else if (m.head.type == MSG_FAILED)
 		run_fail(c->run, "%s", m.text);
-	else if (c == &c->run->proxy && run_proxy_word(c->run, &m))
+	else if (c == &c->run->proxy && (run_proxy_word(c->run, &m) || run_secrets_word(c->run, &m)))
 		return;
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
@@ -159,7 +159,9 @@ static void reap(struct run *r)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (run_source_reaped(r, pid, status))
+			continue;
 		for (size_t i = 0; i < 3; i++)
 			if (all[i]->pid == pid) {
 				all[i]->pid = 0;
@@ -167,6 +169,7 @@ static void reap(struct run *r)
 				if (all[i] == &r->proxy)
 					run_proxy_reaped(r);
 			}
+	}
 	run_check_end(r);
 }
 
@@ -248,11 +251,13 @@ static void finish(struct run *r)
 	if (r->subject->finish)
 		r->subject->finish(r);
 	run_ctl_end(r);
+	run_secrets_end(r);
 	run_policy_end(r);
 	run_resolvers_end(r);
 	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
+	run_strv_free(r->secret_paths);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
 		free(r->placeholders[i]);
 	free(r->placeholders);
@@ -261,6 +266,7 @@ static void finish(struct run *r)
 	fd_close(r->life.gateway_end);
 	vault_free(&r->vault);
 	free(r->ca_pem);
+	free(r->host_cas);
 	audit_log_close(r->log);
 	free(r->audit_path);
 	loop_free(r->loop);
@@ -299,6 +305,8 @@ static int supervise(struct run *r, struct conf_error *err)
 	if (rc == 0)
 		rc = worker_start(&r->worker, r->loop);
 	if (rc == 0)
+		rc = run_secrets_start(r);
+	if (rc == 0)
 		rc = run_ctl_start(r);
 	if (rc == 0)
 		rc = run_resolvers_follow(r);
@@ -332,6 +340,7 @@ int run_main(struct run *r)
 	for (size_t i = 0; i < CTL_CLIENTS; i++)
 		r->clients[i].fd = -1;
 	r->began = time_mono_ns();
+	list_init(&r->secrets.sources);
 	make_id(r);
 	if (!r->cfg->name)
 		r->cfg->name = strdup(r->id);

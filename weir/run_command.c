@@ -25,8 +25,10 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 	struct sandbox_spec spec;
 	struct sandbox sb;
 	struct msg m;
-	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem != NULL, &r->envp);
+	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
 
+	if (rc == 0)
+		rc = run_secret_paths(r->cfg, &r->secret_paths);
 	if (rc == 0)
 		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
 	if (rc < 0) {
@@ -39,6 +41,8 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		.hostname = r->cfg->name,
 		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
+		.secret_paths = r->secret_paths,
+		.host_cas = r->host_cas,
 		.hidden_paths = r->hidden,
 		.foreground = r->given,
 		.root = geteuid() == 0,

@@ -29,6 +29,7 @@ static void close_client(struct ctl_client *c)
 	c->fd = -1;
 	run_policy_forget(c->run, c);
 	run_ports_forget(c->run, c);
+	run_secrets_forget(c->run, c);
 }
 
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd)
@@ -158,16 +159,50 @@ static void do_ports(struct run *r, struct ctl_client *c, const json_t *request,
 	run_ports_show(r, c);
 }
 
+/* The certificate, never the key: that is the tlsproxy's alone. */
+static void do_ca(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	cleanup_close int out = -1;
+
+	(void)request;
+	(void)fd;
+	if (!r->ca_pem)
+		run_ctl_refuse(c, "its TLS is not read (--tls-intercept): it has no authority");
+	else if (sealed_new(r->ca_pem, strlen(r->ca_pem), &out) < 0)
+		run_ctl_refuse(c, "out of memory");
+	else
+		run_ctl_reply(c, json_pack("{s:b}", "ok", 1), out);
+}
+
+static void do_secret(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	run_secrets_change(r, c, request, fd);
+}
+
+static void do_secrets(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_secrets_list(r, c);
+}
+
 static void dispatch(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	static const struct {
 		const char *verb;
 		void (*fn)(struct run *r, struct ctl_client *c, const json_t *request, int fd);
 	} verbs[] = {
-		{ "status", do_status },	 { "policy.set", do_set },
-		{ "policy.show", do_show },	 { "counters", do_counters },
-		{ "ports.publish", do_publish }, { "ports.unpublish", do_unpublish },
-		{ "ports.show", do_ports },	 { "rate.set", do_rate },
+		{ "status", do_status },
+		{ "policy.set", do_set },
+		{ "policy.show", do_show },
+		{ "counters", do_counters },
+		{ "ports.publish", do_publish },
+		{ "ports.unpublish", do_unpublish },
+		{ "ports.show", do_ports },
+		{ "rate.set", do_rate },
+		{ "ca.show", do_ca },
+		{ "secret.change", do_secret },
+		{ "secret.list", do_secrets },
 	};
 	const char *verb = json_string_value(json_object_get(request, "verb"));
 

@@ -7,6 +7,7 @@
  *   run_command.c, run_link.c  what is run: a sandboxed command, or a link
  *   run_ctl.c     the control socket
  *   run_proxy.c   the tlsproxy: started, and started again when it dies
+ *   run_secrets.c, run_sources.c  secrets that are changed, or change by themselves
  *   run_policy.c  another policy while it runs
  *   run_ports.c   published ports, from the start and while it goes on
  *   run_upstream.c   the upstream proxy's address and credentials
@@ -20,8 +21,10 @@
 #include "netstack/netstack.h"
 #include "weir/config.h"
 #include "weir/ctl_socket.h"
+#include "weir/file_watch.h"
 #include "weir/record.h"
 #include "weir/run_setup.h"
+#include "weir/secret_change.h"
 #include "weir/vault.h"
 #include "weir/worker.h"
 
@@ -112,6 +115,23 @@ struct proxy_life {
 	struct loop_timer late;
 };
 
+/* A change of a secret that somebody asked for. */
+struct secret_ask {
+	int32_t number;		   /* 0: none is under way */
+	struct ctl_client *client; /* NULL: it left */
+	uid_t uid;
+	struct secret_change change;
+	struct loop_timer deadline;
+};
+
+struct run_secrets {
+	uint64_t generation; /* of all of them: 1 is what the run began with */
+	int32_t last_number; /* of questions to the tlsproxy */
+	struct secret_ask ask;
+	struct list sources; /* struct secret_source_state */
+	struct file_watcher files;
+};
+
 struct run {
 	const struct run_subject *subject;
 	const char *what; /* the command's first word, the link's text */
@@ -142,11 +162,13 @@ struct run {
 	struct child gateway, proxy, sandbox;
 	struct proxy_life life;
 	struct vault vault;
+	struct run_secrets secrets;
 	struct loop_io signals;
 	struct loop_timer deadline;
 	struct loop_task flush;
-	char **placeholders, **envp, **hidden;
+	char **placeholders, **envp, **hidden, **secret_paths;
 	char *ca_pem;
+	char *host_cas; /* --trust-host-cas: what is not in the sandbox's bundle anyway; NULL: off */
 	int capture;
 	struct run_port *ports; /* room for PUBLISH_MAX */
 	size_t n_ports;
@@ -189,6 +211,22 @@ void run_proxy_reaped(struct run *r);
 void run_proxy_loaded(struct run *r);
 /* False: not about its start. */
 bool run_proxy_word(struct run *r, const struct msg *m);
+
+/* ---- run_secrets.c, run_sources.c (see run_secrets.h) ------------------------------- */
+
+must_check int run_secrets_start(struct run *r);
+void run_secrets_end(struct run *r);
+/* Replies when it is in force, or why it is not. fd: the value's, or -1; not taken over. */
+void run_secrets_change(struct run *r, struct ctl_client *c, const json_t *request, int fd);
+void run_secrets_list(struct run *r, struct ctl_client *c);
+/* The tlsproxy's word; false: not about secrets. */
+bool run_secrets_word(struct run *r, const struct msg *m);
+void run_secrets_proxy_died(struct run *r);
+void run_sources_proxy_up(struct run *r);
+/* A child of ours has ended; false: none of a secret's. */
+bool run_source_reaped(struct run *r, pid_t pid, int status);
+/* The client has left; what it asked for goes on. */
+void run_secrets_forget(struct run *r, const struct ctl_client *c);
 
 /* ---- run_ctl.c --------------------------------------------------------------------- */
 

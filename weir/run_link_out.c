@@ -11,6 +11,9 @@
  */
 #include "weir/run_link_out.h"
 
+#include "weir/message.h"
+#include "weir/tls_setup.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,13 +132,29 @@ static int write_env(const struct run *r, struct out_file *f, struct conf_error 
 	return rc;
 }
 
+/* The sandbox's own first: some readers take only one. */
+static int write_cas(const struct run *r, struct out_file *f, struct conf_error *err)
+{
+	struct buf text = BUF_INIT(TLS_HOST_CAS_MAX + MSG_TEXT_MAX);
+	int rc = r->ca_pem ? buf_append_str(&text, r->ca_pem) : 0;
+
+	if (rc == 0 && r->host_cas)
+		rc = buf_append_str(&text, r->host_cas);
+	if (rc < 0)
+		conf_error_set(err, "%s: %s", f->path, strerror(-rc));
+	else
+		rc = write_out(f, 0644, buf_at(&text), text.len, err);
+	buf_fini(&text);
+	return rc;
+}
+
 int run_link_out(const struct run *r, struct conf_error *err)
 {
 	struct out_file ca = { .path = r->cfg->ca_out }, env = { .path = r->cfg->env_out };
 	int rc = 0;
 
 	if (ca.path)
-		rc = write_out(&ca, 0644, r->ca_pem, strlen(r->ca_pem), err);
+		rc = write_cas(r, &ca, err);
 	if (rc == 0 && env.path)
 		rc = write_env(r, &env, err);
 	if (rc == 0)

@@ -197,9 +197,10 @@ static void died(struct run *r)
 	record(r, "tlsproxy_died", how);
 	log_warn("the tlsproxy was %s; what it carried is reset", how);
 	run_policy_helper_gone(&r->proxy);
+	run_secrets_proxy_died(r);
 	if (too_often(r)) {
-		run_fail(r, "the tlsproxy died %u times within a minute (%s); %s", r->life.deaths, how,
-			 r->subject->stopped);
+		run_fail(r, "the tlsproxy died %u times within a minute (%s); %s", r->life.deaths,
+			 how, r->subject->stopped);
 		return;
 	}
 	r->life.restarts++;
@@ -244,5 +245,6 @@ bool run_proxy_word(struct run *r, const struct msg *m)
 	fd_close(r->life.gateway_end);
 	r->life.gateway_end = -1;
 	record(r, "tlsproxy_started", NULL);
+	run_sources_proxy_up(r);
 	return true;
 }

@@ -5,6 +5,7 @@
  */
 #include "weir/run_internal.h"
 
+#include "weir/config_internal.h"
 #include "weir/record_net.h"
 #include "weir/run_setup.h"
 #include "weir/sealed.h"
@@ -53,7 +54,7 @@ int run_record_open(struct run *r, struct conf_error *err)
 			return rc;
 		}
 	}
-	r->placeholders = calloc(cfg->n_secrets + 1, sizeof(*r->placeholders));
+	r->placeholders = calloc(CONFIG_SECRETS_MAX + 1, sizeof(*r->placeholders));
 	/* Two runs with the same digest were judged by the same rules. */
 	rc = r->placeholders ? sealed_print_policy(cfg->policy, &r->policy_fd, r->policy_digest)
 			     : -ENOMEM;

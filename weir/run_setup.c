@@ -160,7 +160,8 @@ int run_environment(const struct weir_config *cfg, char *const *placeholders, bo
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(bundle_vars); i++)
 		r = add_var(&s, bundle_vars[i], SANDBOX_CA_BUNDLE);
 	for (size_t i = 0; r == 0 && has_ca && i < ARRAY_SIZE(own_ca_vars); i++)
-		r = add_var(&s, own_ca_vars[i], SANDBOX_CA_ONLY);
+		r = add_var(&s, own_ca_vars[i],
+			    cfg->trust_host_cas ? SANDBOX_CA_BUNDLE : SANDBOX_CA_ONLY);
 	if (r == 0 && has_ca)
 		r = add_var(&s, "UV_NATIVE_TLS", "1");
 	if (r == 0)
@@ -245,8 +246,42 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 			r = add_real(&s, cfg->secrets[i].arg);
 	if (r == 0 && cfg->upstream.auth_source == SECRET_FROM_FILE)
 		r = add_real(&s, cfg->upstream.auth_arg);
+	/* Whoever has the key of an authority signs for any host; a client's key is a secret, too. */
+	if (r == 0)
+		r = add_real(&s, cfg->tls_ca_key);
+	for (size_t i = 0; r == 0 && i < cfg->n_tls_upstreams; i++)
+		r = add_real(&s, cfg->tls_upstreams[i].key ? cfg->tls_upstreams[i].key
+							   : cfg->tls_upstreams[i].cert);
 	if (r == 0)
 		r = add_unix_sockets(&s);
+	if (r < 0) {
+		run_strv_free(s.v);
+		return r;
+	}
+	*ret = s.v;
+	return 0;
+}
+
+int run_secret_paths(const struct weir_config *cfg, char ***ret)
+{
+	cleanup_free char *cwd = getcwd(NULL, 0);
+	struct strv s = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++) {
+		const char *arg = cfg->secrets[i].arg;
+		char *text = NULL;
+
+		if (cfg->secrets[i].source != SECRET_FROM_FILE)
+			continue;
+		if (asprintf(&text, "%s%s%s",
+			     arg[0] == '/' ? ""
+			     : cwd	   ? cwd
+					   : "",
+			     arg[0] == '/' ? "" : "/", arg) < 0)
+			text = NULL;
+		r = strv_add(&s, text);
+	}
 	if (r < 0) {
 		run_strv_free(s.v);
 		return r;

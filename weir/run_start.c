@@ -10,6 +10,7 @@
 #include "weir/message.h"
 #include "weir/run_setup.h"
 #include "weir/secret_source.h"
+#include "weir/tls_setup.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -95,6 +96,24 @@ static int start_gateway(struct run *r, const struct run_link *link, int proxy_e
 	return rc;
 }
 
+/*
+ * A sandbox that has this machine's files has its bundle; what another one than that is
+ * trusted here (SSL_CERT_FILE), and a machine of its own, are to be given it.
+ */
+static int load_host_cas(struct run *r, struct conf_error *err)
+{
+	struct buf text = BUF_INIT(TLS_HOST_CAS_MAX + 2);
+	const char *own = getenv("SSL_CERT_FILE");
+	int rc = 0;
+
+	if (r->cfg->ca_out || (own && *own))
+		rc = tls_host_cas(&text, err);
+	if (rc == 0)
+		r->host_cas = strdup(text.len ? buf_str(&text) : "");
+	buf_fini(&text);
+	return rc == 0 && !r->host_cas ? -ENOMEM : rc;
+}
+
 int run_start(struct run *r, struct conf_error *err)
 {
 	struct run_link link = { .fd = -1 };
@@ -112,6 +131,8 @@ int run_start(struct run *r, struct conf_error *err)
 		free(r->ca_pem);
 		r->ca_pem = NULL;
 	}
+	if (rc == 0 && r->cfg->trust_host_cas)
+		rc = load_host_cas(r, err);
 	/* From here on no process but the tlsproxy has a value. */
 	secret_wipe_environment(r->cfg);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int failed(struct conf_error *err, const char *path, int r)
 {
@@ -27,7 +28,7 @@ static int write_resolv_conf(const struct sandbox_net *net, struct conf_error *e
 
 	snprintf(text, sizeof(text), "nameserver %s\nnameserver %s\n",
 		 ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
-	r = trust_write(path, text, strlen(text));
+	r = guest_trust_write(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/resolv.conf");
 	return r < 0 ? failed(err, "/etc/resolv.conf", r) : 0;
@@ -45,7 +46,7 @@ static int write_hosts(const char *hostname, const struct sandbox_net *net, stru
 		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n"
 		 "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB "\n",
 		 hostname, ip_format(&net->gateway4, a4), ip_format(&net->gateway6, a6));
-	r = trust_write(path, text, strlen(text));
+	r = guest_trust_write(path, text, strlen(text));
 	if (r == 0)
 		r = sandbox_lay(path, "/etc/hosts");
 	return r < 0 ? failed(err, "/etc/hosts", r) : 0;
@@ -74,19 +75,40 @@ static const char *variable(char *const *envp, const char *name)
 static int install_trust(const struct sandbox_spec *spec, struct conf_error *err)
 {
 	/* What is laid is watched as long as the sandbox lives, and so are its texts. */
-	static struct trust_tree tree;
+	static struct guest_trust tree;
 	const char *what = NULL;
 	int r;
 
-	tree = (struct trust_tree){ .root = "",
-				    .dir = SANDBOX_DIR,
-				    .ca_pem = spec->ca_pem,
-				    .home = variable(spec->envp, "HOME"),
-				    .java_home = variable(spec->envp, "JAVA_HOME"),
-				    .lay = sandbox_lay,
-				    .keep = keep_folder };
-	r = trust_install(&tree, &what);
+	tree = (struct guest_trust){ .root = "",
+				     .dir = SANDBOX_DIR,
+				     .ca_pem = spec->ca_pem,
+				     .roots = spec->host_cas,
+				     .home = variable(spec->envp, "HOME"),
+				     .java_home = variable(spec->envp, "JAVA_HOME"),
+				     .lay = sandbox_lay,
+				     .keep = keep_folder };
+	r = guest_trust_install(&tree, &what);
 	return r < 0 ? failed(err, what, r) : 0;
+}
+
+/*
+ * Files that hold secrets look empty, and do so again when others take their place: a
+ * file that is renamed over one of them would be seen for as long as it takes to lay
+ * this once more. What is not there now, or below /run, is not seen in any case.
+ */
+static int cover_secrets(char *const *paths, struct conf_error *err)
+{
+	static const char path[] = SANDBOX_DIR "/covered";
+	int r = paths && *paths ? guest_trust_write(path, "", 0) : 0;
+
+	for (; r == 0 && paths && *paths; paths++) {
+		if (access(*paths, F_OK) < 0)
+			continue;
+		r = sandbox_lay(path, *paths);
+		if (r < 0)
+			return failed(err, *paths, r);
+	}
+	return r < 0 ? failed(err, path, r) : 0;
 }
 
 int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
@@ -95,7 +117,9 @@ int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 
 	if (r == 0)
 		r = write_hosts(spec->hostname, spec->net, err);
-	if (r == 0 && spec->ca_pem)
+	if (r == 0 && (spec->ca_pem || spec->host_cas))
 		r = install_trust(spec, err);
+	if (r == 0)
+		r = cover_secrets(spec->secret_paths, err);
 	return r;
 }

@@ -46,7 +46,7 @@ static const char *const anchors[] = {
 	"/etc/pki/trust/anchors",		     /* SUSE */
 };
 
-const char *trust_text(struct trust_tree *t, const char *fmt, ...)
+const char *guest_trust_text(struct guest_trust *t, const char *fmt, ...)
 {
 	char *text = NULL;
 	va_list ap;
@@ -63,20 +63,20 @@ const char *trust_text(struct trust_tree *t, const char *fmt, ...)
 	return text;
 }
 
-void trust_tree_fini(struct trust_tree *t)
+void guest_trust_fini(struct guest_trust *t)
 {
 	while (t->n_texts)
 		free(t->texts[--t->n_texts]);
 }
 
-bool trust_seen(struct trust_tree *t, const char *real)
+bool guest_trust_seen(struct guest_trust *t, const char *real)
 {
 	const char *text;
 
 	for (unsigned i = 0; i < t->n_seen; i++)
 		if (strcmp(t->seen[i], real) == 0)
 			return true;
-	text = trust_text(t, "%s", real);
+	text = guest_trust_text(t, "%s", real);
 	if (text)
 		t->seen[t->n_seen++] = text;
 	else
@@ -84,7 +84,7 @@ bool trust_seen(struct trust_tree *t, const char *real)
 	return !text;
 }
 
-int trust_write(const char *path, const void *data, size_t len)
+int guest_trust_write(const char *path, const void *data, size_t len)
 {
 	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
@@ -95,7 +95,7 @@ int trust_write(const char *path, const void *data, size_t len)
 
 /* ---- bundles ----------------------------------------------------------------------- */
 
-static int write_bundle(struct trust_tree *t, const char *path)
+static int write_bundle(struct guest_trust *t, const char *path)
 {
 	struct buf text = BUF_INIT(BUNDLE_MAX);
 	int r = -ENOENT;
@@ -113,27 +113,27 @@ static int write_bundle(struct trust_tree *t, const char *path)
 	if (r == 0 && t->ca_pem)
 		r = buf_append_str(&text, t->ca_pem);
 	if (r == 0)
-		r = trust_write(path, buf_at(&text), text.len);
+		r = guest_trust_write(path, buf_at(&text), text.len);
 	buf_fini(&text);
 	return r;
 }
 
 /* The bundle over one place, once, whatever links lead there. */
-static int lay_bundle(struct trust_tree *t, const char *bundle, const char *place)
+static int lay_bundle(struct guest_trust *t, const char *bundle, const char *place)
 {
 	char real[PATH_MAX];
-	const char *target = trust_text(t, "%s%s", t->root, place);
+	const char *target = guest_trust_text(t, "%s%s", t->root, place);
 
 	if (!target)
 		return -ENOMEM;
-	if (!realpath(target, real) || strcmp(real, bundle) == 0 || trust_seen(t, real))
+	if (!realpath(target, real) || strcmp(real, bundle) == 0 || guest_trust_seen(t, real))
 		return 0;
 	return t->lay(bundle, target);
 }
 
 /* ---- folders ------------------------------------------------------------------------ */
 
-static X509 *own_certificate(const struct trust_tree *t)
+static X509 *own_certificate(const struct guest_trust *t)
 {
 	BIO *bio = BIO_new_mem_buf(t->ca_pem, -1);
 	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
@@ -143,7 +143,7 @@ static X509 *own_certificate(const struct trust_tree *t)
 }
 
 /* The first free name: two roots may have names of the same hash. */
-static void hashed_name(const struct trust_tree *t, const char *folder, unsigned long hash,
+static void hashed_name(const struct guest_trust *t, const char *folder, unsigned long hash,
 			char ret[static 16])
 {
 	for (unsigned i = 0; i < 10; i++) {
@@ -158,7 +158,7 @@ static void hashed_name(const struct trust_tree *t, const char *folder, unsigned
 	}
 }
 
-static bool has(const struct trust_tree *t, const char *folder, const char *name)
+static bool has(const struct guest_trust *t, const char *folder, const char *name)
 {
 	char path[PATH_MAX];
 
@@ -166,21 +166,21 @@ static bool has(const struct trust_tree *t, const char *folder, const char *name
 	return access(path, F_OK) == 0;
 }
 
-static int cover_hashed(struct trust_tree *t, const char *folder, unsigned long hash,
+static int cover_hashed(struct guest_trust *t, const char *folder, unsigned long hash,
 			const char *own, const char *bundle)
 {
 	static const char *const whole[] = { "ca-certificates.crt", "ca-bundle.crt" };
-	struct trust_file files[2 + ARRAY_SIZE(whole)];
+	struct guest_trust_file files[2 + ARRAY_SIZE(whole)];
 	char name[16];
 	size_t n = 0;
 
 	hashed_name(t, folder, hash, name);
-	files[n++] = (struct trust_file){ .path = name, .link = OWN_NAME ".pem" };
-	files[n++] = (struct trust_file){ .path = OWN_NAME ".pem", .link = own };
+	files[n++] = (struct guest_trust_file){ .path = name, .link = OWN_NAME ".pem" };
+	files[n++] = (struct guest_trust_file){ .path = OWN_NAME ".pem", .link = own };
 	for (size_t i = 0; i < ARRAY_SIZE(whole); i++)
 		if (has(t, folder, whole[i]))
-			files[n++] = (struct trust_file){ .path = whole[i], .link = bundle };
-	return trust_folder(t, folder, files, n);
+			files[n++] = (struct guest_trust_file){ .path = whole[i], .link = bundle };
+	return guest_trust_folder(t, folder, files, n);
 }
 
 static void told(const char *place, int r)
@@ -189,12 +189,12 @@ static void told(const char *place, int r)
 		log_warn("the sandbox's authority is not in %s: %s", place, strerror(-r));
 }
 
-static void cover_folders(struct trust_tree *t, const char *own, const char *bundle)
+static void cover_folders(struct guest_trust *t, const char *own, const char *bundle)
 {
 	X509 *cert = own_certificate(t);
-	struct trust_file anchor = { .path = OWN_NAME ".crt",
-				     .data = t->ca_pem,
-				     .len = strlen(t->ca_pem) };
+	struct guest_trust_file anchor = { .path = OWN_NAME ".crt",
+					   .data = t->ca_pem,
+					   .len = strlen(t->ca_pem) };
 	char path[PATH_MAX], real[PATH_MAX];
 	unsigned long hash;
 	int ok = 0;
@@ -203,22 +203,22 @@ static void cover_folders(struct trust_tree *t, const char *own, const char *bun
 	X509_free(cert);
 	for (size_t i = 0; i < ARRAY_SIZE(hashed) && ok; i++) {
 		snprintf(path, sizeof(path), "%s%s", t->root, hashed[i]);
-		if (realpath(path, real) && !trust_seen(t, real))
+		if (realpath(path, real) && !guest_trust_seen(t, real))
 			told(hashed[i], cover_hashed(t, hashed[i], hash, own, bundle));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(anchors); i++)
-		told(anchors[i], trust_folder(t, anchors[i], &anchor, 1));
+		told(anchors[i], guest_trust_folder(t, anchors[i], &anchor, 1));
 }
 
-int trust_install(struct trust_tree *t, const char **ret_what)
+int guest_trust_install(struct guest_trust *t, const char **ret_what)
 {
-	const char *bundle = trust_text(t, "%s/ca-bundle.pem", t->dir);
-	const char *own = trust_text(t, "%s/ca.pem", t->dir);
+	const char *bundle = guest_trust_text(t, "%s/ca-bundle.pem", t->dir);
+	const char *own = guest_trust_text(t, "%s/ca.pem", t->dir);
 	int r = bundle && own ? write_bundle(t, bundle) : -ENOMEM;
 
 	*ret_what = "certificate bundle";
 	if (r == 0 && t->ca_pem)
-		r = trust_write(own, t->ca_pem, strlen(t->ca_pem));
+		r = guest_trust_write(own, t->ca_pem, strlen(t->ca_pem));
 	/* Folders first: they hold some of the bundles and stores, which are covered in them. */
 	if (r == 0 && t->ca_pem)
 		cover_folders(t, own, bundle);
@@ -228,8 +228,8 @@ int trust_install(struct trust_tree *t, const char **ret_what)
 			*ret_what = bundles[i];
 	}
 	if (r == 0 && t->ca_pem) {
-		trust_java(t);
-		trust_browsers(t);
+		guest_trust_java(t);
+		guest_trust_browsers(t);
 	}
 	return r;
 }

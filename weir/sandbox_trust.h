@@ -20,7 +20,7 @@
 /* Texts that must outlive the call; a host with more JVMs than fit keeps the rest as they are. */
 #define TRUST_TEXTS 256
 
-struct trust_tree {
+struct guest_trust {
 	const char *root;   /* in front of every place; "" is the file system itself */
 	const char *dir;    /* a folder of the sandbox's own, for the copies */
 	const char *ca_pem; /* the authority, or NULL: roots only */
@@ -42,15 +42,15 @@ struct trust_tree {
  * then the place. Other places that cannot be covered are only logged: programs that
  * look there refuse what they are shown, and nothing passes by.
  */
-must_check int trust_install(struct trust_tree *t, const char **ret_what);
+must_check int guest_trust_install(struct guest_trust *t, const char **ret_what);
 
 /* Gives back the texts. Not while anything that was laid is still watched. */
-void trust_tree_fini(struct trust_tree *t);
+void guest_trust_fini(struct guest_trust *t);
 
 /* ---- parts, each in a file of its own ------------------------------------------ */
 
 /* A file that a covered folder gets: content, or where a link leads. The path may have folders in it. */
-struct trust_file {
+struct guest_trust_file {
 	const char *path;
 	const char *link;
 	const void *data;
@@ -61,18 +61,18 @@ struct trust_file {
  * Covers a folder (root is put in front) with one that has the same entries and these
  * files, which win over an entry of the same name. 0 too when there is no such folder.
  */
-must_check int trust_folder(struct trust_tree *t, const char *target,
-			    const struct trust_file *files, size_t n);
+must_check int guest_trust_folder(struct guest_trust *t, const char *target,
+				  const struct guest_trust_file *files, size_t n);
 /* Every JVM's store. */
-void trust_java(struct trust_tree *t);
+void guest_trust_java(struct guest_trust *t);
 /* Policy files of browsers. */
-void trust_browsers(struct trust_tree *t);
+void guest_trust_browsers(struct guest_trust *t);
 
 /* A text that lives as long as t; NULL: no room or no memory. */
-const char *trust_text(struct trust_tree *t, const char *fmt, ...) printf_like(2, 3);
+const char *guest_trust_text(struct guest_trust *t, const char *fmt, ...) printf_like(2, 3);
 /* Has this place, by its real path, been covered before? Notes it when not. */
-bool trust_seen(struct trust_tree *t, const char *real);
+bool guest_trust_seen(struct guest_trust *t, const char *real);
 /* A new file, readable by all. */
-must_check int trust_write(const char *path, const void *data, size_t len);
+must_check int guest_trust_write(const char *path, const void *data, size_t len);
 
 #endif

@@ -176,6 +176,8 @@ int secret_read(const struct secret_config *s, struct buf *ret, struct conf_erro
 	case SECRET_FROM_FD:
 		r = read_fd(s, ret, err);
 		break;
+	case SECRET_FROM_CALLER:
+		break;
 	case SECRET_FROM_COMMAND:
 		r = read_command(s, ret, err);
 		break;

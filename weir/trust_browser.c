@@ -39,7 +39,7 @@ static const struct place firefox[] = {
 	{ "/usr/lib64/firefox", "distribution", "policies.json" },
 };
 
-static bool is_folder(const struct trust_tree *t, const char *path)
+static bool is_folder(const struct guest_trust *t, const char *path)
 {
 	char full[PATH_MAX];
 	struct stat st;
@@ -49,11 +49,11 @@ static bool is_folder(const struct trust_tree *t, const char *path)
 }
 
 /* The deepest folder of the place that there is is covered; the rest is made in the cover. */
-static int cover_place(struct trust_tree *t, const struct place *p, const char *text)
+static int cover_place(struct guest_trust *t, const struct place *p, const char *text)
 {
 	char folder[PATH_MAX], rest[PATH_MAX];
 	const char *below = p->below;
-	struct trust_file file = { .path = rest, .data = text, .len = strlen(text) };
+	struct guest_trust_file file = { .path = rest, .data = text, .len = strlen(text) };
 
 	if (!is_folder(t, p->folder))
 		return 0;
@@ -71,7 +71,7 @@ static int cover_place(struct trust_tree *t, const struct place *p, const char *
 		below += n + (below[n] == '/');
 	}
 	snprintf(rest, sizeof(rest), "%s%s%s", below, *below ? "/" : "", p->file);
-	return trust_folder(t, folder, &file, 1);
+	return guest_trust_folder(t, folder, &file, 1);
 }
 
 static void told(const struct place *p, int r)
@@ -99,7 +99,7 @@ static char *base64_der(const char *pem)
 	return text;
 }
 
-static void cover_chromium(struct trust_tree *t)
+static void cover_chromium(struct guest_trust *t)
 {
 	cleanup_free char *text = NULL, *cert = base64_der(t->ca_pem);
 
@@ -133,7 +133,7 @@ static char *with_certificate(json_t *whole, const char *file)
 	return json_dumps(whole, JSON_INDENT(2));
 }
 
-static void cover_firefox(struct trust_tree *t, const struct place *p)
+static void cover_firefox(struct guest_trust *t, const struct place *p)
 {
 	struct buf old = BUF_INIT(POLICY_MAX);
 	char path[PATH_MAX], own[PATH_MAX];
@@ -154,7 +154,7 @@ static void cover_firefox(struct trust_tree *t, const struct place *p)
 	buf_fini(&old);
 }
 
-void trust_browsers(struct trust_tree *t)
+void guest_trust_browsers(struct guest_trust *t)
 {
 	cover_chromium(t);
 	for (size_t i = 0; i < ARRAY_SIZE(firefox); i++)

@@ -20,7 +20,7 @@
 /* A folder of roots has some hundreds; copying one of a million would hold up the start. */
 #define ENTRIES_MAX 4096
 
-static bool is_given(const char *name, const struct trust_file *files, size_t n)
+static bool is_given(const char *name, const struct guest_trust_file *files, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		size_t first = strcspn(files[i].path, "/");
@@ -43,7 +43,7 @@ static int copy_entry(int from, const char *kept, int to, const char *name)
 	return symlinkat(text, to, name) < 0 ? -errno : 0;
 }
 
-static int copy_entries(const char *kept, int to, const struct trust_file *files, size_t n)
+static int copy_entries(const char *kept, int to, const struct guest_trust_file *files, size_t n)
 {
 	DIR *d = opendir(kept);
 	struct dirent *de;
@@ -76,7 +76,7 @@ static int make_parents(int dir, const char *path)
 	return 0;
 }
 
-static int add_file(int dir, const struct trust_file *f)
+static int add_file(int dir, const struct guest_trust_file *f)
 {
 	cleanup_close int fd = -1;
 	int r = make_parents(dir, f->path);
@@ -91,7 +91,7 @@ static int add_file(int dir, const struct trust_file *f)
 	return fchmod(fd, 0644) < 0 ? -errno : fd_write_all(fd, f->data, f->len);
 }
 
-static int fill(const char *kept, const char *cover, const struct trust_file *files, size_t n)
+static int fill(const char *kept, const char *cover, const struct guest_trust_file *files, size_t n)
 {
 	cleanup_close int to = open(cover, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = to < 0 ? -errno : copy_entries(kept, to, files, n);
@@ -101,7 +101,8 @@ static int fill(const char *kept, const char *cover, const struct trust_file *fi
 	return r;
 }
 
-int trust_folder(struct trust_tree *t, const char *target, const struct trust_file *files, size_t n)
+int guest_trust_folder(struct guest_trust *t, const char *target,
+		       const struct guest_trust_file *files, size_t n)
 {
 	char path[PATH_MAX], real[PATH_MAX];
 	const char *kept, *cover, *place;
@@ -111,9 +112,9 @@ int trust_folder(struct trust_tree *t, const char *target, const struct trust_fi
 	if ((size_t)snprintf(path, sizeof(path), "%s%s", t->root, target) >= sizeof(path) ||
 	    !realpath(path, real) || stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
 		return 0;
-	kept = trust_text(t, "%s/host-%u", t->dir, t->n_folders);
-	cover = trust_text(t, "%s/folder-%u", t->dir, t->n_folders++);
-	place = trust_text(t, "%s", real);
+	kept = guest_trust_text(t, "%s/host-%u", t->dir, t->n_folders);
+	cover = guest_trust_text(t, "%s/folder-%u", t->dir, t->n_folders++);
+	place = guest_trust_text(t, "%s", real);
 	if (!kept || !cover || !place)
 		return -ENOMEM;
 	if (mkdir(cover, 0755) < 0)

@@ -41,7 +41,7 @@ static const char *const home_places[] = {
 	"/.local/share/mise/installs/java/*/" BOTH,
 };
 
-static int copy_store(struct trust_tree *t, const char *from, const char *to)
+static int copy_store(struct guest_trust *t, const char *from, const char *to)
 {
 	struct buf old = BUF_INIT(STORE_MAX), text = BUF_INIT(STORE_MAX);
 	int r = file_read(from, STORE_MAX / 2, &old);
@@ -49,29 +49,29 @@ static int copy_store(struct trust_tree *t, const char *from, const char *to)
 	if (r == 0)
 		r = java_store_add(buf_at(&old), old.len, t->ca_pem, &text);
 	if (r == 0)
-		r = trust_write(to, buf_at(&text), text.len);
+		r = guest_trust_write(to, buf_at(&text), text.len);
 	buf_fini(&old);
 	buf_fini(&text);
 	return r;
 }
 
-static void cover_store(struct trust_tree *t, const char *place)
+static void cover_store(struct guest_trust *t, const char *place)
 {
 	char real[PATH_MAX];
 	const char *file, *target;
 	int r;
 
-	if (!realpath(place, real) || trust_seen(t, real))
+	if (!realpath(place, real) || guest_trust_seen(t, real))
 		return;
 	if (t->n_stores == STORES_MAX) {
 		log_warn("%s stays as it is: more than %d Java stores", place, STORES_MAX);
 		return;
 	}
-	file = trust_text(t, "%s/cacerts-%u", t->dir, t->n_stores++);
-	target = trust_text(t, "%s", place);
+	file = guest_trust_text(t, "%s/cacerts-%u", t->dir, t->n_stores++);
+	target = guest_trust_text(t, "%s", place);
 	r = file && target ? copy_store(t, real, file) : -ENOMEM;
 	/* Where links are laid instead of mounts, other names of this store now lead to the copy. */
-	if (r == 0 && !trust_seen(t, file))
+	if (r == 0 && !guest_trust_seen(t, file))
 		r = t->lay(file, target);
 	if (r == -EINVAL)
 		log_warn("the sandbox's authority is not in %s: neither JKS nor PKCS 12 with the "
@@ -87,7 +87,7 @@ static bool is_plain(const char *path)
 	return path && path[0] == '/' && !strpbrk(path, "*?[]{}\\~");
 }
 
-static void cover_pattern(struct trust_tree *t, const char *folder, const char *pattern)
+static void cover_pattern(struct guest_trust *t, const char *folder, const char *pattern)
 {
 	char path[PATH_MAX];
 	glob_t found;
@@ -104,7 +104,7 @@ static void cover_pattern(struct trust_tree *t, const char *folder, const char *
 	globfree(&found);
 }
 
-void trust_java(struct trust_tree *t)
+void guest_trust_java(struct guest_trust *t)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
 		cover_pattern(t, "", places[i]);

@@ -361,9 +361,10 @@ SITES = {
     "deb.example.com": static_site,
     "doh.example.com": doh_site,
 }
-# The last ones are h2lab.py's.
+# The last ones are h2lab.py's, and those of servers that a test starts.
 NOT_WEB = {"echo.example.com", "ssh.example.com", "closed.example.com", "ns.example.com",
-           "h2.example.com", "h2only.example.com", "h1only.example.com", "h2ws.example.com"}
+           "h2.example.com", "h2only.example.com", "h1only.example.com", "h2ws.example.com",
+           "cert.example.com", "staple.example.com", "raw.example.com"}
 
 
 class Site:

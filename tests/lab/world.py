@@ -31,6 +31,9 @@ HOSTS = {
     "h2only.example.com": 26,
     "h1only.example.com": 27,
     "h2ws.example.com": 28,
+    "cert.example.com": 29,
+    "staple.example.com": 30,
+    "raw.example.com": 31,
     "ns.example.com": 53,
 }
 ONLY_V4 = {"v4only.example.com"}
@@ -97,6 +100,9 @@ def _zone():
     # A second name of one server and of its certificate: a client may think one connection serves both.
     add("h2alias.example.com", "A", v4("h2.example.com"))
     add("h2alias.example.com", "AAAA", v6("h2.example.com"))
+    # Names for servers that a test starts itself.
+    for host in ("cert.example.com", "staple.example.com"):
+        add("*." + host, "A", v4(host))
     # Aliases.
     add("www.example.com", "CNAME", "alias1.example.com")
     add("alias1.example.com", "CNAME", "alias2.example.com")

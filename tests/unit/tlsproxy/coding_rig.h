@@ -59,7 +59,7 @@ static inline int coder_all(struct http_coder *c, const uint8_t *p, size_t n, st
 		enum http_coding_op op = at + k == n ? HTTP_CODING_END : HTTP_CODING_RUN;
 
 		do {
-			r = http_coder_run(c, p + at, k, op, &out, &taken, &done);
+			r = http_coder_run(c, k ? p + at : NULL, k, op, &out, &taken, &done);
 			if (r < 0)
 				break;
 			assert_true(out.len <= cap);

@@ -92,6 +92,7 @@ static void test_ca(void **state)
 	ca_fini(&b);
 }
 
+/* Parity: lesson-31, T07. */
 static void test_leaves(void **state)
 {
 	static const char *const long_name =
@@ -164,6 +165,7 @@ static void test_name_constraints(void **state)
 	ca_fini(&ca);
 }
 
+/* Parity: lesson-32, T07. */
 static void test_leaf_cache(void **state)
 {
 	time_t now = time(NULL), later;
@@ -231,16 +233,16 @@ static void test_trust(void **state)
 	assert_int_equal(buf_printf(&bad_pem, "%s%.100s!!!!\n%s", ca.pem, ca.pem, ca.pem + 100), 0);
 	bad = write_file(bad_path, buf_str(&bad_pem));
 	setenv("SSL_CERT_FILE", good, 1);
-	assert_int_equal(trust_load(&good, 1, &store, err, sizeof(err)), 0);
+	assert_int_equal(upstream_roots_load(&good, 1, &store, err, sizeof(err)), 0);
 	X509_STORE_free(store);
-	assert_int_equal(trust_load(&empty, 1, &store, err, sizeof(err)), -ENODATA);
+	assert_int_equal(upstream_roots_load(&empty, 1, &store, err, sizeof(err)), -ENODATA);
 	assert_non_null(strstr(err, empty));
-	assert_int_equal(trust_load(&bad, 1, &store, err, sizeof(err)), -EBADMSG);
+	assert_int_equal(upstream_roots_load(&bad, 1, &store, err, sizeof(err)), -EBADMSG);
 	assert_non_null(strstr(err, bad));
-	assert_int_equal(trust_load(&none, 1, &store, err, sizeof(err)), -ENOENT);
+	assert_int_equal(upstream_roots_load(&none, 1, &store, err, sizeof(err)), -ENOENT);
 	assert_non_null(strstr(err, "/nonexistent/ca.pem"));
 	setenv("SSL_CERT_FILE", none, 1);
-	assert_int_equal(trust_load(&good, 1, &store, err, sizeof(err)), -ENOENT);
+	assert_int_equal(upstream_roots_load(&good, 1, &store, err, sizeof(err)), -ENOENT);
 	unsetenv("SSL_CERT_FILE");
 	unlink(good);
 	unlink(bad);

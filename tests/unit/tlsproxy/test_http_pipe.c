@@ -5,80 +5,11 @@
  * arrives byte for byte, coded or not.
  */
 #include "coding_rig.h"
+#include "toy_filter.h"
 
 #define BIG ((size_t)1 << 20)
 
-/* ---- filters -------------------------------------------------------------------------- */
-
-/* Holds back a '<'; makes "<n>" n bytes of '*'; stops at '\x03'. */
-struct toy {
-	struct http_pipe_filter filter;
-	uint8_t held[2];
-	size_t n_held;
-	size_t fed;
-	bool ended, stops;
-};
-
-static int toy_byte(struct toy *t, uint8_t c, struct buf *out)
-{
-	static const uint8_t stars[] = "*********";
-	int r = 0;
-
-	t->held[t->n_held++] = c;
-	if (t->n_held == 1 && c == '<')
-		return 0;
-	if (t->n_held == 2 && c >= '0' && c <= '9')
-		r = out ? buf_append(out, stars, (size_t)(c - '0')) : 0;
-	else if (out)
-		r = buf_append(out, t->held, t->n_held);
-	t->n_held = 0;
-	return r;
-}
-
-static int toy_feed(void *ctx, const uint8_t *p, size_t n, struct buf *out)
-{
-	struct toy *t = ctx;
-	int r = 0;
-
-	assert_false(t->ended);
-	t->fed += n;
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = t->stops && p[i] == 3 ? -EPERM : toy_byte(t, p[i], out);
-	return r;
-}
-
-static int toy_end(void *ctx, struct buf *out)
-{
-	struct toy *t = ctx;
-
-	assert_false(t->ended);
-	t->ended = true;
-	return out && t->n_held ? buf_append(out, t->held, t->n_held) : 0;
-}
-
-static size_t toy_fits(void *ctx, size_t room)
-{
-	struct toy *t = ctx;
-
-	return room > t->n_held ? (room - t->n_held) / 9 : 0;
-}
-
-static size_t toy_end_room(void *ctx)
-{
-	return ((struct toy *)ctx)->n_held;
-}
-
-static bool toy_keeps(void *ctx)
-{
-	return ((struct toy *)ctx)->stops;
-}
-
-static void toy_init(struct toy *t)
-{
-	*t = (struct toy){
-		.filter = { t, toy_feed, toy_end, toy_fits, toy_end_room, toy_keeps },
-	};
-}
+/* ---- bodies -------------------------------------------------------------------------- */
 
 static void toy_alone(const uint8_t *p, size_t n, struct buf *out)
 {
@@ -113,7 +44,7 @@ static int pipe_all(struct http_pipe *pipe, const uint8_t *p, size_t n, struct p
 						     : HTTP_CODING_FLUSH;
 
 		for (done = false; r == 0 && !done;) {
-			r = http_pipe_run(pipe, p + at, k, op, &out, &taken, &done);
+			r = http_pipe_run(pipe, k ? p + at : NULL, k, op, &out, &taken, &done);
 			if (r < 0)
 				break;
 			at += taken;

@@ -67,6 +67,7 @@ static void test_pin_forms(void **state)
 
 /* ---- the most specific wins, field by field ---------------------------------------- */
 
+/* Parity: T04. */
 static void test_terms(void **state)
 {
 	static const struct tlsproxy_pin pins[3];
@@ -100,19 +101,20 @@ static void test_terms(void **state)
 		struct upstream_terms terms;
 
 		snprintf(id.text, sizeof(id.text), "%s", t[i].id);
-		terms = trust_terms(&rig.tp->trust, &id);
+		terms = upstream_terms_of(&rig.tp->trust, &id);
 		if (terms.verify != t[i].verify || terms.n_pins != t[i].n_pins)
 			fail_msg("%s: %d, %zu", t[i].id, terms.verify, terms.n_pins);
 	}
 	identity_from_addr(&addr, &(struct ip_addr){ 4, { 192, 0, 2, 1 } });
 	identity_from_addr(&other, &(struct ip_addr){ 4, { 192, 0, 2, 2 } });
-	assert_false(trust_terms(&rig.tp->trust, &addr).verify);
-	assert_true(trust_terms(&rig.tp->trust, &other).verify);
+	assert_false(upstream_terms_of(&rig.tp->trust, &addr).verify);
+	assert_true(upstream_terms_of(&rig.tp->trust, &other).verify);
 	rig_down(&rig);
 }
 
 /* ---- verification and authorities ---------------------------------------------------- */
 
+/* Parity: T03, T04, T05. */
 static void test_verify(void **state)
 {
 	static const struct {
@@ -156,7 +158,6 @@ static void test_verify(void **state)
 	}
 }
 
-/* What is not verified gets no secret, whatever host it is. */
 #define SECRET_VALUE "sk-live-0123456789abcdef"
 static const char *placeholder;
 static bool secret_arrived;
@@ -185,6 +186,7 @@ static void server_looks(struct flow_case *c, struct end *e)
 	}
 }
 
+/* Parity: T03. */
 static void test_no_secret_unverified(void **state)
 {
 	struct tlsproxy_host_pattern host = pattern(HOST);
@@ -244,6 +246,7 @@ static int any_client(int ok, X509_STORE_CTX *ctx)
 	return 1;
 }
 
+/* Parity: weak-15. */
 static void test_client_cert(void **state)
 {
 	struct pki me = pki_new(cert_new_key(), "me", NULL, NULL, -DAY, DAY);
@@ -310,6 +313,7 @@ static struct tlsproxy_pin pin_of(X509 *cert, bool whole)
 	return pin;
 }
 
+/* Parity: weak-15. */
 static void test_pins(void **state)
 {
 	struct identity id = { .text = HOST };

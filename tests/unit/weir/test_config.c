@@ -61,6 +61,8 @@ static int teardown(void **state)
 }
 
 #define MAX_ARGS 24
+#define PIN_HEX "sha256/0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+#define PIN "sha256/AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
 #define ARGS(...)                                                                                  \
 	{                                                                                          \
 		__VA_ARGS__, "--", "true"                                                          \
@@ -268,6 +270,50 @@ static const struct {
 	{ ARGS("--tls-intercept-port", "8443"),
 	  "--tls-intercept-port: nothing is intercepted; add --tls-intercept" },
 	{ ARGS("--tls-bypass", "a.com"), "--tls-bypass: nothing is intercepted" },
+	{ ARGS("--tls-intercept-port", "any", "--tls-intercept-port", "8443"),
+	  "--tls-intercept-port 8443: any port is read already" },
+	{ ARGS("--tls-intercept-port", "8443", "--tls-intercept-port", "any"), "give one" },
+	{ ARGS("--tls-intercept-port", "all"), "--tls-intercept-port all: " },
+	{ ARGS("--no-http2"), "--no-http2: nothing is intercepted" },
+	{ ARGS("--tls-no-verify-upstream"), "--tls-no-verify-upstream: nothing is intercepted" },
+	{ ARGS("--tls-pin", "a.com=" PIN), "--tls-pin: nothing is intercepted" },
+	{ ARGS("--tls-intercept", "--tls-ca-cert", "ca.pem"),
+	  "--tls-ca-cert: an authority needs both --tls-ca-cert and --tls-ca-key" },
+	{ ARGS("--tls-intercept", "--tls-ca-key", "key.pem"),
+	  "--tls-ca-key: an authority needs both" },
+	{ ARGS("--tls-ca-cert", "none.pem"), "--tls-ca-cert none.pem: cannot be read" },
+	{ ARGS("--tls-ca-cert", "key.pem"), "holds no certificate" },
+	{ ARGS("--tls-ca-cert", "d"), "--tls-ca-cert d: cannot be read" },
+	{ ARGS("--tls-ca-key", "ca.pem"), "--tls-ca-key ca.pem: holds no private key" },
+	{ ARGS("--tls-ca-key", "value"), "--tls-ca-key value: holds no private key" },
+	{ ARGS("--tls-intercept", "--tls-ca-cert", "ca.pem", "--tls-ca-key", "key.pem",
+	       "--tls-ca-hours", "5"),
+	  "--tls-ca-hours (tls.ca_hours): the authority of ca.pem has its own" },
+	{ ARGS("--tls-intercept", "--tls-ca-cert", "ca.pem", "--tls-ca-key", "key.pem",
+	       "--tls-name-constraints", "policy"),
+	  "--tls-name-constraints" },
+	{ ARGS("--tls-ca-hours", "0"), "--tls-ca-hours 0: " },
+	{ ARGS("--tls-ca-hours", "8785"), "--tls-ca-hours 8785: " },
+	{ ARGS("--tls-name-constraints", "on"), "\"auto\"" },
+	{ ARGS("--tls-upstream-ca-for", "a.com"), "write PATTERN=FILE" },
+	{ ARGS("--tls-upstream-ca-for", "a.com="), "write PATTERN=FILE" },
+	{ ARGS("--tls-upstream-ca-for", "*=ca.pem"), "a pattern is NAME, .SUFFIX or *.SUFFIX" },
+	{ ARGS("--tls-upstream-ca-for", "*.com=ca.pem"), "two labels" },
+	{ ARGS("--tls-upstream-ca-for", "a.com=none.pem"), "none.pem cannot be read" },
+	{ ARGS("--tls-upstream-ca-for", "a.com=key.pem"), "holds no certificate" },
+	{ ARGS("--tls-upstream-ca-for", "a.com=ca.pem", "--tls-upstream-ca-for", "A.com=d/ca2.pem"),
+	  "said twice for the same hosts" },
+	{ ARGS("--tls-no-verify-upstream-for", "a b"), "--tls-no-verify-upstream-for a b: " },
+	{ ARGS("--tls-no-verify-upstream-for", "http://a.com"), "a pattern is" },
+	{ ARGS("--tls-no-verify-upstream-for", ".a.com", "--tls-no-verify-upstream-for", ".a.com"),
+	  "said twice" },
+	{ ARGS("--tls-client-cert", "a.com"), "write PATTERN=CERT[,KEY]" },
+	{ ARGS("--tls-client-cert", "a.com=ca.pem,none.pem"), "none.pem cannot be read" },
+	{ ARGS("--tls-client-cert", "a.com=key.pem,key.pem"), "key.pem holds no certificate" },
+	{ ARGS("--tls-client-cert", "a.com=ca.pem,value"), "value holds no private key" },
+	{ ARGS("--tls-pin", "a.com=sha256/AAAA"), "a pin is sha256/BASE64" },
+	{ ARGS("--tls-pin", "a.com=md5/AAAA"), "a pin is sha256/BASE64" },
+	{ ARGS("--tls-pin", "a..com=" PIN), "a pattern is" },
 	{ ARGS("--tls-bypass", "a b"), "--tls-bypass a b: " },
 	{ ARGS("--tls-bypass", "*.*.com"), "--tls-bypass *.*.com: " },
 	{ ARGS("--tls-bypass", "a.*"), "a pattern is NAME, .SUFFIX or *.SUFFIX" },
@@ -419,6 +465,30 @@ static const struct {
 	{ "{\"tls\": {\"ports\": [0]}}", "c.json:1:20: 0 is not from 1 to 65535" },
 	{ "{\"tls\": {\"ports\": [443, 443]}}", "c.json:1:25: the same port twice" },
 	{ "{\"tls\": {\"bypass\": [\"a b\"]}}", "c.json:1:21: " },
+	{ "{\"tls\": {\"ports\": \"all\"}}", "c.json:1:19: expected a list: [...], or \"any\"" },
+	{ "{\"tls\": {\"http2\": 0}}", "c.json:1:19: " },
+	{ "{\"tls\": {\"ca\": \"ca.pem\"}}", "expected an object" },
+	{ "{\"tls\": {\"ca\": {\"cert\": \"ca.pem\"}}}", "both \"cert\" and \"key\"" },
+	{ "{\"tls\": {\"ca\": {\"cert\": \"ca.pem\", \"key\": \"none.pem\"}}}", "cannot be read" },
+	{ "{\"tls\": {\"ca\": {\"cret\": \"ca.pem\"}}}", "\"cert\"" },
+	{ "{\"tls\": {\"ca_hours\": 0}}", "c.json:1:22: " },
+	{ "{\"tls\": {\"name_constraints\": \"yes\"}}", "c.json:1:30: " },
+	{ "{\"tls\": {\"verify_upstream\": \"no\"}}", "c.json:1:29: " },
+	{ "{\"tls\": {\"upstream\": {}}}", "expected a list" },
+	{ "{\"tls\": {\"upstream\": [{\"verify\": false}]}}", "\"host\" is missing" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a b\"}]}}", "a pattern is" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"pin\": []}]}}", "\"pins\"" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"pins\": []}]}}",
+	  "expected a list of pins" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"pins\": [\"sha256/x\"]}]}}",
+	  "a pin is" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"ca\": \"none.pem\"}]}}",
+	  "cannot be read" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"client_key\": \"key.pem\"}]}}",
+	  "without \"client_cert\"" },
+	{ "{\"tls\": {\"upstream\": [{\"host\": \"a.com\", \"verify\": true}, "
+	  "{\"host\": \"a.com\", \"verify\": false}]}}",
+	  "said twice" },
 	{ "{\"tls\": {\"upstream_ca\": \"ca.pem\"}}", "c.json:1:25: expected a list" },
 	{ "{\"tls\": {\"upstream_ca\": [\"key.pem\"]}}", "c.json:1:26: holds no certificate" },
 	{ "{\"tls\": {\"upstream_ca\": [\"none.pem\"]}}", "c.json:1:26: cannot be read" },
@@ -649,6 +719,56 @@ static void test_secret_flags(void **state)
 	weir_config_free(c);
 }
 
+/* T03 to T06: what is said of hosts, from flags and the file together; a flag wins. */
+static void check_tls(void)
+{
+	static const char *const args[] = { "--config",
+					    "c.json",
+					    "--tls-intercept-port=any",
+					    "--no-http2",
+					    "--trust-host-cas",
+					    "--tls-client-cert=.a.com=ca.pem,key.pem",
+					    "--tls-no-verify-upstream-for=a.com",
+					    "--tls-no-verify-upstream-for=192.0.2.1",
+					    "--tls-pin=.a.com=" PIN,
+					    "--tls-name-constraints=off",
+					    "true",
+					    NULL };
+	const struct tls_upstream_config *u;
+	struct weir_config *c;
+
+	put("c.json",
+	    "{\"tls\": {\"intercept\": true, \"ports\": [8443], \"verify_upstream\": false, "
+	    "\"name_constraints\": \"policy\", \"ca\": {\"cert\": \"ca.pem\", \"key\": "
+	    "\"key.pem\"}, \"upstream\": [{\"host\": \"a.com\", \"verify\": true, \"ca\": "
+	    "\"d/ca2.pem\"}, {\"host\": \".a.com\", \"pins\": [\"cert-" PIN_HEX "\"]}]}}");
+	c = good(args);
+	assert_true(c->tls_any_port);
+	assert_true(c->tls_no_http2);
+	assert_true(c->trust_host_cas);
+	assert_true(c->tls_no_verify);
+	assert_int_equal(c->tls_constrain, TLS_CONSTRAIN_OFF);
+	assert_string_equal(c->tls_ca_cert, "ca.pem");
+	assert_string_equal(c->tls_ca_key, "key.pem");
+	assert_int_equal(c->n_tls_upstreams, 3);
+	u = c->tls_upstreams;
+	for (size_t i = 0; i < 3; i++, u++) {
+		if (u->is_addr) {
+			assert_int_equal(u->verify, TLSPROXY_NO_VERIFY);
+		} else if (u->host.is_suffix) {
+			assert_int_equal(u->verify, TLSPROXY_VERIFY_DEFAULT);
+			assert_string_equal(u->cert, "ca.pem");
+			assert_string_equal(u->key, "key.pem");
+			assert_int_equal(u->n_pins, 2);
+			assert_true(u->pins[1].whole);
+		} else {
+			assert_int_equal(u->verify, TLSPROXY_NO_VERIFY);
+			assert_string_equal(u->ca, "d/ca2.pem");
+		}
+	}
+	weir_config_free(c);
+}
+
 /* Parity: p1.9-flags. */
 static void test_net_flags(void **state)
 {
@@ -713,6 +833,7 @@ static void test_net_flags(void **state)
 	assert_int_equal(c->n_upstream_cas, 1);
 	assert_string_equal(c->upstream_cas[0], "ca.pem");
 	weir_config_free(c);
+	check_tls();
 	c = good(pub);
 	assert_int_equal(c->n_publish, 3);
 	assert_int_equal(c->publish[0].bind.addr.b[0], 127);

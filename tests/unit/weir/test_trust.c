@@ -27,7 +27,7 @@
 struct fixture {
 	char top[PATH_MAX], root[PATH_MAX + 8], dir[PATH_MAX + 8];
 	char *pem;
-	struct trust_tree tree;
+	struct guest_trust tree;
 };
 
 static char *make_pem(void)
@@ -80,7 +80,7 @@ static int setup(void **state)
 	assert_int_equal(mkdir(f->root, 0755), 0);
 	assert_int_equal(mkdir(f->dir, 0755), 0);
 	f->pem = make_pem();
-	f->tree = (struct trust_tree){
+	f->tree = (struct guest_trust){
 		.root = f->root, .dir = f->dir, .ca_pem = f->pem, .lay = lay_link, .keep = keep_aside
 	};
 	*state = f;
@@ -98,7 +98,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	nftw(f->top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	trust_tree_fini(&f->tree);
+	guest_trust_fini(&f->tree);
 	free(f->pem);
 	free(f);
 	return 0;
@@ -130,7 +130,7 @@ static void parents(struct fixture *f, const char *path)
 static void put_bytes(struct fixture *f, const char *path, const void *data, size_t len)
 {
 	parents(f, path);
-	assert_int_equal(trust_write(at(f, path), data, len), 0);
+	assert_int_equal(guest_trust_write(at(f, path), data, len), 0);
 }
 
 static void put(struct fixture *f, const char *path, const char *text)
@@ -180,7 +180,7 @@ static void assert_hashed(struct fixture *f, const char *path, unsigned number)
 static void install(struct fixture *f)
 {
 	const char *what = NULL;
-	int r = trust_install(&f->tree, &what);
+	int r = guest_trust_install(&f->tree, &what);
 
 	if (r < 0)
 		fail_msg("%s: %s", what, strerror(-r));
@@ -377,6 +377,7 @@ static void test_a_home_is_no_pattern(void **state)
 	assert_int_equal(f->tree.n_stores, 0);
 }
 
+/* T08, weak-15 */
 static void t08_browsers(void **state)
 {
 	struct fixture *f = *state;
