@@ -68,6 +68,7 @@ struct http_head {
 	/* request */
 	struct http_text method, target; /* target in origin form after http_agree() */
 	bool target_sensitive;		 /* a value was put into it */
+	bool absolute;			 /* goes out in absolute form, to an explicit proxy */
 	unsigned minor;			 /* HTTP/1.minor */
 	/*
 	 * HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise. In a
@@ -205,16 +206,18 @@ struct http_exchange {
 	size_t n_overrides;
 	size_t kept; /* bytes of both, counted in target_bytes */
 	bool is_head;
-	bool http10;	     /* the guest speaks HTTP/1.0 */
-	bool keep;	     /* the guest wants the connection to stay */
-	bool websocket;	     /* asks for an upgrade to it */
-	bool doh;	     /* a DNS query inside */
-	bool expect;	     /* 100-continue asked */
-	bool judged;	     /* its head was, and may go upstream */
-	bool sent;	     /* its head went upstream */
-	bool body_begun;     /* a byte of the request body arrived */
-	bool request_done;   /* read to its end, and sent unless refused */
-	bool response_begun; /* its head went to the guest */
+	bool http10;		       /* the guest speaks HTTP/1.0 */
+	bool keep;		       /* the guest wants the connection to stay */
+	bool websocket;		       /* asks for an upgrade to it */
+	bool connect;		       /* CONNECT to an explicit proxy */
+	struct tlsproxy_flow *proxied; /* to such a proxy: the flow to its target; or NULL */
+	bool doh;		       /* a DNS query inside */
+	bool expect;		       /* 100-continue asked */
+	bool judged;		       /* its head was, and may go upstream */
+	bool sent;		       /* its head went upstream */
+	bool body_begun;	       /* a byte of the request body arrived */
+	bool request_done;	       /* read to its end, and sent unless refused */
+	bool response_begun;	       /* its head went to the guest */
 	bool response_done;
 	unsigned interim;
 	uint64_t up, down;
@@ -264,7 +267,10 @@ struct http_filter {
 	bool upstream_gone; /* takes no more requests */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
-	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
+	bool connected;	    /* CONNECT was answered 2xx */
+	struct tlsproxy_flow inside;
+	struct tlsproxy_verdict inside_verdict;
+	bool switched; /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
 	enum http_state over;
 	/* Text of the present head and bytes of a body, rewritten: hold values, wiped. */
@@ -318,6 +324,12 @@ size_t http_head_size(const struct http_head *h);
  */
 must_check int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 			  struct http_refusal *ret_refusal);
+
+/*
+ * A request in absolute form for another host, to a flow that may be one to an explicit
+ * proxy: plain, and not on the port of HTTP itself.
+ */
+bool http_is_proxied(const struct http_filter *f, const struct http_head *h);
 
 /* ---- DNS over HTTPS --------------------------------------------------------------------------------- */
 

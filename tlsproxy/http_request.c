@@ -132,6 +132,24 @@ static int check_override(const struct http_head *h, struct http_refusal *refusa
 	return 0;
 }
 
+/* What the request is to the flow that carries it, and whether its target may be reached. */
+static bool proxy_may(const struct http_exchange *x, const struct tlsproxy_request *req,
+		      struct tlsproxy_verdict *ret)
+{
+	const struct http_filter_config *cfg = &x->filter->cfg;
+	struct tlsproxy_request own = *req;
+
+	own.flow = cfg->flow;
+	own.authority = (struct authority){ .is_addr = !cfg->flow->has_name,
+					    .addr = cfg->flow->remote.addr,
+					    .name = cfg->flow->name,
+					    .port = cfg->flow->remote.port };
+	cfg->ops->judge_http(cfg->ctx, &own, ret);
+	if (ret->allow)
+		cfg->ops->judge_connect(cfg->ctx, x->proxied, ret);
+	return ret->allow;
+}
+
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
@@ -142,6 +160,10 @@ void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
 	if (!cfg->ops->judge_http)
 		return;
 	http_event_request(x, &req);
+	if (x->proxied && !proxy_may(x, &req, ret))
+		return;
+	if (x->connect)
+		return;
 	cfg->ops->judge_http(cfg->ctx, &req, ret);
 	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
 		req.method = method;
@@ -150,16 +172,46 @@ void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
 	}
 }
 
+/* To an explicit proxy: the flow that it is to make of it. */
+static int remember_target(struct http_exchange *x)
+{
+	const struct authority *a = &x->authority;
+	struct tlsproxy_flow *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->id = x->filter->cfg.flow->id;
+	f->upstream = x->filter->cfg.flow->upstream;
+	f->connect = true;
+	f->remote.port = a->port ? a->port : 80;
+	f->has_name = !a->is_addr;
+	if (a->is_addr)
+		f->remote.addr = a->addr;
+	else
+		f->name = a->name;
+	x->proxied = f;
+	return 0;
+}
+
 /* ON: it may go upstream. */
-static enum http_flow judge(struct http_exchange *x, struct http_head *h)
+static enum http_flow judge(struct http_exchange *x, struct http_head *h,
+			    const struct http_framing *fr)
 {
 	const struct http_filter *f = x->filter;
 	struct http_refusal refusal = { 400, "malformed request" };
 	struct tlsproxy_verdict v;
+	bool proxied = http_is_proxied(f, h);
 	int r = http_agree(f, h, &x->authority, &refusal);
 
 	if (remember(x, h) < 0)
 		return HTTP_FLOW_ABORT;
+	x->connect = r == 0 && http_text_is(h->method, "CONNECT") && !h->http2;
+	if ((x->connect || (r == 0 && proxied)) && remember_target(x) < 0)
+		return HTTP_FLOW_ABORT;
+	if (x->connect && fr->body != HTTP_BODY_NONE) {
+		refusal = (struct http_refusal){ 400, "CONNECT with a body" };
+		r = -EBADMSG;
+	}
 	if (r == 0)
 		r = check_expect(h, x, &refusal);
 	if (r == 0)
@@ -333,7 +385,7 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
 	if (!x->judged) {
-		fl = judge(x, h);
+		fl = judge(x, h, fr);
 		if (fl != HTTP_FLOW_ON)
 			return fl;
 	} else {
