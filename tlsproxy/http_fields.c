@@ -203,6 +203,8 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 		to->sensitive |= to->value.len != fld->value.len ||
 				 memcmp(to->value.s, fld->value.s, to->value.len) != 0;
 	}
+	if (x->max_forwards[0] && http_text_ieq(fld->name, "Max-Forwards"))
+		to->value = (struct http_text){ x->max_forwards, strlen(x->max_forwards) };
 	out->n_fields++;
 	return 0;
 }

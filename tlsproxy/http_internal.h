@@ -4,7 +4,8 @@
  *
  *   http_filter.c    the public calls, the list of exchanges
  *   http_exchange.c  an exchange's life and its ends
- *   http_request.c   its request: judged, gathered, sent
+ *   http_judge.c     may its request go on
+ *   http_request.c   its request: gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
  *   http_content.c   bodies decoded, substituted or scrubbed, coded again
@@ -223,6 +224,7 @@ struct http_exchange {
 	unsigned interim;
 	uint64_t up, down;
 	char authority_text[NAME_MAX_LEN + 16];
+	char max_forwards[8]; /* of TRACE and OPTIONS, one less than it came */
 	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
 
 	/* A short body waits here with its head until it is complete. */
@@ -318,6 +320,11 @@ void http_event_request(const struct http_exchange *x, struct tlsproxy_request *
 /* Malformed, but h can be read: its host and method go on the record. */
 void http_request_bad_head(struct http_exchange *x, struct http_head *h,
 			   const struct http_refusal *refusal);
+/* Refused with r's status; REFUSED. */
+enum http_flow http_bad_request(struct http_exchange *x, const struct http_refusal *r);
+/* The first time a head is seen. ON: it may go upstream. */
+must_check enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
+					  const struct http_framing *fr);
 /* Judged by its method and by every one that it may be taken for. */
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
 /* At most how many bytes h takes as an HTTP/1 head. */
