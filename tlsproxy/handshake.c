@@ -146,7 +146,7 @@ static bool start_terminate(struct session *s)
 	return true;
 }
 
-static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
+bool handshake_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 {
 	const struct tlsproxy_flow *f = &s->flow;
 
@@ -208,7 +208,7 @@ static bool step_hello(struct session *s)
 	case TLSPROXY_SNIFF_MORE:
 		return true;
 	case TLSPROXY_SNIFF_TLS:
-		return judge_hello(s, &sniff);
+		return handshake_hello(s, &sniff);
 	case TLSPROXY_SNIFF_BAD_TLS:
 		refuse_hello(s, ALERT_DECODE_ERROR, "ClientHello cannot be read");
 		return true;

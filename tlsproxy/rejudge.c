@@ -20,6 +20,11 @@ static bool is_judged(const struct session *s)
 
 static bool name_is_denied(struct session *s)
 {
+	/* Inside a CONNECT, before it is read and where it is not. */
+	if (s->flow.connect && !s->judged) {
+		s->tp->ops.judge_connect(s->tp->ctx, &s->flow, &s->verdict);
+		return !s->verdict.allow || (s->verdict.need_http && s->state == SESSION_SPLICE);
+	}
 	if (!s->judged)
 		return false;
 	s->tp->ops.judge_tls(s->tp->ctx, &s->flow, s->has_sni, &s->sni, &s->verdict);

@@ -28,6 +28,9 @@ static void apply(struct session *s, enum http_state st)
 	case HTTP_TUNNEL:
 		s->tunnel = true;
 		break;
+	case HTTP_CONNECTED:
+		session_set_state(s, SESSION_FIRST);
+		break;
 	case HTTP_CLOSE:
 		session_set_state(s, SESSION_CLOSING);
 		break;

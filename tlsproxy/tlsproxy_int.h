@@ -363,6 +363,8 @@ enum session_state {
 	SESSION_RELAY = 3,
 	SESSION_CLOSING = 4, /* flushing, then FIN both ways */
 	SESSION_DONE = 5,
+	SESSION_FIRST = 6,  /* the first bytes of a plain flow, or of the one inside a CONNECT */
+	SESSION_SPLICE = 7, /* inside a CONNECT, unread */
 };
 
 struct session {
@@ -378,6 +380,7 @@ struct session {
 	bool refused;	      /* nothing may go upstream */
 	bool tunnel;	      /* after 101 */
 	bool reused;	      /* the upstream served another flow before */
+	bool looked;	      /* FIRST: at what came before */
 	bool lingering;	      /* CLOSING: FIN sent, waiting for the guest's */
 	unsigned fail_status; /* why the upstream failed: status, RFC 9209 token, detail */
 	const char *fail_token;
@@ -411,6 +414,11 @@ void session_event(struct session *s, bool ok, const char *detail);
 /* Steps: true when the state may have changed or bytes have moved. */
 bool handshake_step(struct session *s);
 void handshake_timeout(struct session *s);
+/* In HELLO: this is the hello, and it stands in guest.head. */
+bool handshake_hello(struct session *s, const struct tlsproxy_sniff *sniff);
+bool first_step(struct session *s);
+void first_timeout(struct session *s);
+bool splice_step(struct session *s);
 bool relay_step(struct session *s);
 /* May more be read whose result goes to that leg? */
 bool relay_has_room(const struct session *s, const struct leg *to);

@@ -61,7 +61,9 @@ struct flow_case {
 	size_t body;
 	/* What the policy says. */
 	bool deny, need_http;
-	const char *deny_method; /* of requests; "": all */
+	const char *deny_method;	   /* of requests; "": all */
+	bool deny_connect, connect_unread; /* targets of explicit proxies; TLS there is not read */
+	char target[300];		   /* that was asked for: host:port */
 	/* With every turn of the loop, between its callbacks. */
 	void (*tick)(struct rig *rig, struct flow_case *c);
 	atomic_int phase;    /* of the scripts, for the case's own use */
@@ -328,6 +330,24 @@ static inline void on_judge_http(void *ctx, const struct tlsproxy_request *r,
 		snprintf(ret->denial_id, sizeof(ret->denial_id), "d-2");
 }
 
+static inline void on_judge_connect(void *ctx, const struct tlsproxy_flow *f,
+				    struct tlsproxy_verdict *ret)
+{
+	struct flow_case *c = now_running;
+	char addr[IP_STRLEN];
+
+	(void)ctx;
+	note_order('C');
+	assert_true(f->connect);
+	snprintf(c->target, sizeof(c->target), "%s:%u",
+		 f->has_name ? f->name.s : ip_format(&f->remote.addr, addr), f->remote.port);
+	*ret = (struct tlsproxy_verdict){ .allow = !c->deny_connect,
+					  .need_http = c->need_http,
+					  .intercept = !c->connect_unread };
+	if (!ret->allow)
+		snprintf(ret->denial_id, sizeof(ret->denial_id), "d-3");
+}
+
 static inline void on_denial_id(void *ctx, char ret[static 40])
 {
 	(void)ctx;
@@ -390,6 +410,7 @@ static inline void on_keylog(void *ctx, const char *line)
 static const struct tlsproxy_ops ops = {
 	.judge_tls = on_judge_tls,
 	.judge_http = on_judge_http,
+	.judge_connect = on_judge_connect,
 	.new_denial_id = on_denial_id,
 	.tls_event = on_tls_event,
 	.http_event = on_http_event,
