@@ -93,6 +93,11 @@ def test_s11_rotate(weir, lab):
         assert box.ask("{LAB_TOKEN}") == ("200", OTHER)
         s = box.secrets()["LAB_TOKEN"]
         assert s["placeholder"] == before and s["from"] == "ctl" and s["hosts"] == ["api.example.com"]
+        assert box.secrets()["LAB_TOKEN"]["uses"] == 2
+        # Of another length, too.
+        assert box.set("LAB_TOKEN", OTHER + "-and-more") == before
+        assert box.ask("{LAB_TOKEN}") == ("200", OTHER + "-and-more")
+        box.set("LAB_TOKEN", OTHER)
         # The successor has the value of now.
         kill(box.p)
         assert box.ask("{LAB_TOKEN}") == ("200", OTHER)
@@ -146,9 +151,15 @@ def test_s11_other_hosts_and_removal(weir, lab):
         assert box.ask("{LAB_TOKEN}") == ("403", None)
         assert box.secret("rm", "LAB_TOKEN").returncode == 0
         assert box.secrets() == {}
-        status, got = box.ask("{LAB_TOKEN}", "files.example.com")
-        assert got != lab.token and status in ("200", "403"), (status, got)
-        assert [e["event"] for e in box.events("secret", **{"from": "weir"})] == ["hosts", "removed"]
+        assert box.ask("{LAB_TOKEN}", "files.example.com") == ("403", None)
+        # The successor knows what was removed before its time.
+        kill(box.p)
+        assert box.ask("{LAB_TOKEN}", "files.example.com") == ("403", None)
+        # Back again, with the placeholder that the sandbox has.
+        box.set("LAB_TOKEN", OTHER, "--hosts", "files.example.com")
+        assert box.ask("{LAB_TOKEN}", "files.example.com") == ("200", OTHER)
+        assert [e["event"] for e in box.events("secret", **{"from": "weir"})] == [
+            "hosts", "removed", "set"]
     finally:
         box.end()
 
@@ -371,6 +382,18 @@ def test_lesson_40_a_value_that_expired_is_refused(weir, lab):
         assert box.ask("{KEY}") == ("403", None)
         written(path, OTHER)
         assert eventually(box, OTHER)
+    finally:
+        box.end()
+
+
+def test_uses_are_counted_by_successors(weir, lab):
+    box = Box(weir, lab, "uses", ["--config", weir.file("u.json", {"policy": OPEN["policy"], "secrets": [
+        {"env": "LAB_TOKEN", "hosts": ["api.example.com"], "max_uses": 3}]})], policy=None)
+    try:
+        for _ in range(3):
+            assert box.ask("{LAB_TOKEN}") == ("200", lab.token)
+            kill(box.p)
+        assert box.ask("{LAB_TOKEN}") == ("403", None)
     finally:
         box.end()
 
