@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import SLACK, masked, sanitized, wait_for
 from test_reload import Live
-from test_secret_process import kill, run_events, scan, tlsproxy
+from test_secret_process import kill, readable_through, run_events, scan, tlsproxy
 from test_secrets import descendants
 
 OPEN = {"policy": {"default_egress": "allow"}}
@@ -336,6 +336,25 @@ def test_sandbox_does_not_see_the_file_that_took_the_place(weir, lab):
         time.sleep(0.5 * SLACK)
         assert read() == b".\n"
     finally:
+        p.communicate(timeout=20 * SLACK)
+
+
+# Parity: S10, S12.
+def test_s10_s12_descriptor_and_command_on_the_command_line(weir, lab):
+    path = weir.file("token", lab.token)
+    with open(path, "rb") as f:
+        # The lab's user may not be ours: the descriptor is all that is needed.
+        p = weir.start("/usr/bin/python3", "-c", CLIENT, policy=OPEN, pass_fds=[f.fileno()],
+                       stdin=subprocess.PIPE, env={"LAB_TOKEN": "", "SOURCE": lab.token}, flags=[
+                           "--secret-fd", "BY_FD=%d@api.example.com" % f.fileno(),
+                           "--secret-command", "BY_CMD=cat %s@api.example.com" % path])
+        p.stdin.write(b"api.example.com {BY_FD}\napi.example.com {BY_CMD}\n")
+        p.stdin.flush()
+        assert [p.stdout.readline().split()[0] for _ in "12"] == [b"200", b"200"]
+        assert sum("X-Key: " + lab.token in e["head"] for e in lab.seen("http")) == 2
+        os.unlink(path)
+        for pid in descendants(p.pid):
+            assert readable_through(pid, lab.token.encode()) == [], pid
         p.communicate(timeout=20 * SLACK)
 
 
