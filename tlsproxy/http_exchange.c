@@ -109,6 +109,7 @@ void http_exchange_finish(struct http_exchange *x)
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
+	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */
@@ -165,8 +166,9 @@ void http_refuse_failed(struct http_exchange *x)
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, f->fail_status, f->fail_error,
 			    "the upstream cannot be used");
 	else if (f->cfg.guest_h2 && !x->sent)
-		http_exchange_mirror_reset(x, HTTP2_REFUSED_STREAM,
-					   "the upstream takes no more requests on this connection");
+		http_exchange_mirror_reset(
+			x, HTTP2_REFUSED_STREAM,
+			"the upstream takes no more requests on this connection");
 	else
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, 502, "connection_terminated",
 			    "the upstream closed the connection without an answer");

@@ -7,7 +7,7 @@
  * Rewritten text stands in the filter's arena, reserved at once and wiped after
  * the side has written the head; without secrets all text stays where it was.
  */
-#include "tlsproxy/http_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -54,8 +54,10 @@ static int arena_begin(struct http_exchange *x, const struct http_head *h)
 {
 	struct http_filter *f = x->filter;
 
-	return f->n_secrets ? http_wiped_reserve(&f->arena, http_head_size(h) + 2 * h->target.len)
-			    : 0;
+	if (!f->n_secrets)
+		return 0;
+	return http_wiped_reserve(&f->arena, http_head_size(h) + 2 * h->target.len +
+						     (x->signs ? SIGN_ARENA : 0));
 }
 
 static struct http_text since(const struct http_filter *f, size_t start)
@@ -186,7 +188,7 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 		return http_secret_scan(x, fld->value, "field not allowed");
 	*to = *fld;
 	to->sensitive |= is_credential(fld->name);
-	if (f->n_secrets) {
+	if (f->n_secrets && !(x->sign_plan && sign_owns_field(x->sign_plan, fld->name))) {
 		r = http_secret_field(x, fld, &f->arena);
 		if (r < 0)
 			return r;

@@ -13,6 +13,7 @@
  *   http_secret.c    where secrets may go, violations
  *   http_tunnel.c    what passes after an upgrade
  *   http_websocket.c frames from a server after an upgrade
+ *   http_sign.c      requests signed anew
  *   http_answer.c    the filter's own answers
  *
  *   http1_*.c        HTTP/1 on either side: http1.h
@@ -228,6 +229,12 @@ struct http_exchange {
 	struct buf gathered;
 	struct buf ready; /* the same with values in it, as the side takes it; wiped */
 
+	/* Signed with a secret, see http_sign.c. */
+	bool signs;
+	bool sign_body;	  /* its body with it: it is in gathered, whatever its size */
+	size_t sign_kept; /* of the process's limit */
+	const struct sign_plan *sign_plan; /* while its head is written; or NULL */
+
 	/* Secrets: place bits, one byte a secret, see http_secret.c. */
 	uint8_t *pending, *reported;
 	const char *request_barred;
@@ -389,6 +396,24 @@ void http_secret_tunnel(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
 void http_secret_report(struct http_exchange *x);
 void http_secret_forget(struct http_exchange *x); /* not sent after all */
+
+/* A signature that cannot be made: a violation. -EPERM, or 0 where that lets it pass as it is. */
+must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
+				    enum tlsproxy_place place, const char *why);
+
+/* ---- signatures (sign.h) ----------------------------------------------------------------------------------- */
+
+struct sign_plan;
+/* The head was judged: is it signed with a secret, is its body. ON, or REFUSED. */
+must_check enum http_flow http_sign_begin(struct http_exchange *x, const struct http_head *h,
+					  const struct http_framing *fr);
+/* 1: to be signed, 0: as it is. -EPERM: refused. */
+must_check int http_sign_verify(struct http_exchange *x, const struct http_head *h,
+				struct sign_plan *ret);
+/* out: with all secrets in it; a body that was gathered is ready to go out. */
+must_check int http_sign_head(struct http_exchange *x, const struct sign_plan *p,
+			      struct http_head *out);
+void http_sign_free(struct http_exchange *x);
 
 /* ---- after an upgrade --------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
  * shows in a long body: then the upstream's half is reset in the middle of the
  * message, and the guest is answered. Every byte here is hostile.
  */
-#include "tlsproxy/http_internal.h"
+#include "tlsproxy/sign.h"
 
 #include <stdio.h>
 
@@ -214,10 +214,29 @@ static int rewrite_gathered(struct http_exchange *x, struct http_framing *fr)
 			*fr = (struct http_framing){ .body = HTTP_BODY_CHUNKED };
 		return 0;
 	}
-	r = http_wiped_reserve(&x->ready, changes ? HTTP_SCRATCH_MAX : x->gathered.len);
+	r = http_wiped_reserve(&x->ready,
+			       changes ? 2 * x->gathered.len + HTTP_SCRATCH_MAX : x->gathered.len);
 	if (r == 0)
 		r = http_content_whole(&x->up_body, &x->gathered, &x->ready);
 	fr->length = x->ready.len;
+	return r;
+}
+
+/* The head with its secrets and its signature; a body that is gathered is ready first. */
+static int make_head(struct http_exchange *x, const struct http_head *h, struct http_head *out,
+		     struct http_framing *fr)
+{
+	struct sign_plan plan = { 0 };
+	int r = x->signs ? http_sign_verify(x, h, &plan) : 0;
+
+	x->sign_plan = r == 1 ? &plan : NULL;
+	if (r >= 0)
+		r = http_heads_request(x, h, out);
+	if (r == 0)
+		r = rewrite_gathered(x, fr);
+	if (r == 0 && x->sign_plan)
+		r = http_sign_head(x, &plan, out);
+	x->sign_plan = NULL;
 	return r;
 }
 
@@ -232,9 +251,7 @@ static int write_head(struct http_exchange *x, const struct http_head *h,
 	http_secret_begin(x);
 	r = open_body(x, h, fr);
 	if (r == 0)
-		r = http_heads_request(x, h, &out);
-	if (r == 0)
-		r = rewrite_gathered(x, &framing);
+		r = make_head(x, h, &out, &framing);
 	if (r == 0)
 		r = up->ops->head(up, x, &out, &framing);
 	if (r == 0)
@@ -288,6 +305,8 @@ static enum http_flow forward(struct http_exchange *x, const struct http_head *h
 /* The guest sends a short body without waiting for anybody. */
 static bool gathers(const struct http_exchange *x, const struct http_framing *fr)
 {
+	if (x->sign_body)
+		return true;
 	return x->filter->n_secrets && fr->body == HTTP_BODY_LENGTH &&
 	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
 }
@@ -334,6 +353,8 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 		return HTTP_FLOW_REFUSED;
 	if (!x->judged) {
 		fl = judge(x, h);
+		if (fl == HTTP_FLOW_ON)
+			fl = http_sign_begin(x, h, fr);
 		if (fl != HTTP_FLOW_ON)
 			return fl;
 	} else {
@@ -346,7 +367,7 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 	x->head_size = http_head_size(h);
 	if (!gathers(x, fr))
 		return forward(x, h, fr);
-	x->head_size += (size_t)fr->length;
+	x->head_size += (size_t)MIN(fr->length, HTTP_GATHER_MAX);
 	x->waiting_head = head_copy(h);
 	x->waiting_framing = *fr;
 	x->gathers = true;

@@ -197,6 +197,19 @@ static enum secret_verdict violated(struct http_exchange *x, const struct http_p
 	return SECRET_STOP;
 }
 
+int http_secret_unsigned(struct http_exchange *x, size_t secret, enum tlsproxy_place place,
+			 const char *why)
+{
+	const struct http_place at = { .x = x, .place = place };
+	const struct secret_hit hit = { secret, SECRET_PLAIN };
+
+	if (violated(x, &at, &hit, why) != SECRET_STOP)
+		return 0;
+	snprintf(x->violation_text, sizeof(x->violation_text), "cannot be signed with %.64s: %s",
+		 x->filter->cfg.secrets->secrets[secret].env, why);
+	return -EPERM;
+}
+
 static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
 {
 	const struct http_place *place = ctx;

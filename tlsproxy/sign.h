@@ -33,6 +33,11 @@
 #define SIGN_TEMPLATE_MAX 1024
 #define SIGN_PARTS_MAX 32
 
+/* A body that is signed, kept until its head is out: a guest that sends without end. */
+#define SIGN_BODY_MAX ((size_t)8 << 20)
+/* All of them in the process: many flows at once. */
+#define SIGN_BODIES_MAX ((size_t)128 << 20)
+
 /* ---- a request as one side sees it --------------------------------------------------- */
 
 struct sign_message {

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A token endpoint's reply. How it is cut does not matter: token or not, and which,
+ * is decided by the bytes. What comes out may stand in a header. A command's
+ * output is read by the same rules.
+ */
+#include "tlsproxy/token.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define NOW UINT64_C(1700000000)
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void check(const struct token *t)
+{
+	const char *why;
+
+	must(tlsproxy_secret_check(t->access, t->access_len, &why) == 0);
+	must(!t->refresh_len || tlsproxy_secret_check(t->refresh, t->refresh_len, &why) == 0);
+	must(t->life_s > 0 && t->life_s <= TOKEN_LIFE_MAX_S);
+}
+
+static int read_all(const uint8_t *p, size_t n, size_t piece, struct token *t)
+{
+	struct token_reader r;
+	int e = 0;
+
+	must(token_reader_init(&r) == 0);
+	for (size_t i = 0; i < n && e == 0; i += piece)
+		e = token_reader_feed(&r, p + i, MIN(piece, n - i), false, NOW, t);
+	if (e == 0)
+		e = token_reader_feed(&r, NULL, 0, true, NOW, t);
+	must(e == 1 || (e == -EBADMSG && memchr(r.why, 0, sizeof(r.why))));
+	token_reader_fini(&r);
+	return e;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct token a, b;
+	const char *why = NULL;
+
+	token_wipe(&a);
+	token_wipe(&b);
+	must(read_all(data, size, size ? size : 1, &a) == read_all(data, size, 1, &b));
+	must(memcmp(&a, &b, sizeof(a)) == 0);
+	if (a.access_len)
+		check(&a);
+	if (token_read_output(data, size, NOW, &a, &why) == 0)
+		check(&a);
+	else
+		must(why != NULL);
+	return 0;
+}
