@@ -124,8 +124,8 @@ static void make_unknown(const char *placeholder, uint8_t *out)
 		uint8_t b;
 
 		random_bytes(&b, 1);
-		out[i] = strchr(alphabet, placeholder[i] | 0x20) || (placeholder[i] >= '0' &&
-								      placeholder[i] <= '9')
+		out[i] = strchr(alphabet, placeholder[i] | 0x20) ||
+					 (placeholder[i] >= '0' && placeholder[i] <= '9')
 				 ? (uint8_t)alphabet[b % 32]
 				 : (uint8_t)placeholder[i];
 	}
