@@ -70,3 +70,19 @@ def test_tools_of_the_distribution_inside(weir, h2):
     r = weir.sh("/usr/sbin/update-ca-certificates 2>&1 | tail -3; env -u CURL_CA_BUNDLE -u SSL_CERT_FILE curl -sS "
                 "--cacert %s %s | grep -o '\"path\"'" % (ROOTS, U), intercept=True)
     assert r.out.endswith('"path"\n'), r
+
+
+# Parity: T08, weak-15.
+def test_nss_data_base(weir, h2):
+    """A user's own, as Chromium makes it: in the sandbox it trusts the authority, outside it is as it was."""
+    if not os.path.exists("/usr/bin/certutil"):
+        pytest.skip("certutil (libnss3-tools) is not installed")
+    db = weir.tmp + "/.pki/nssdb"
+    os.makedirs(db)
+    subprocess.run(["certutil", "-N", "-d", "sql:" + db, "--empty-password"], check=True)
+    before = open(db + "/cert9.db", "rb").read()
+    r = weir.sh("certutil -L -d sql:$HOME/.pki/nssdb; certutil -V -u V -n weir-sandbox-ca -d sql:$HOME/.pki/nssdb; "
+                "touch $HOME/.pki/nssdb/written", intercept=True, env={"HOME": weir.tmp})
+    line = [x for x in r.out.splitlines() if x.startswith("weir-sandbox-ca")]
+    assert line and line[0].split()[-1] == "C,,", r
+    assert open(db + "/cert9.db", "rb").read() == before and not os.path.exists(db + "/written")
