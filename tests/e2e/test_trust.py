@@ -80,6 +80,7 @@ def test_nss_data_base(weir, h2):
     db = weir.tmp + "/.pki/nssdb"
     os.makedirs(db)
     subprocess.run(["certutil", "-N", "-d", "sql:" + db, "--empty-password"], check=True)
+    subprocess.run(["chmod", "-R", "a+rX", weir.tmp + "/.pki"], check=True)  # weir may be another user's
     before = open(db + "/cert9.db", "rb").read()
     r = weir.sh("certutil -L -d sql:$HOME/.pki/nssdb; certutil -V -u V -n weir-sandbox-ca -d sql:$HOME/.pki/nssdb; "
                 "touch $HOME/.pki/nssdb/written", intercept=True, env={"HOME": weir.tmp})
