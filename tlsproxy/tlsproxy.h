@@ -139,7 +139,7 @@ struct tlsproxy_secret {
 	const char *value;
 	size_t value_len;
 	const struct tlsproxy_host_pattern *hosts;
-	size_t n_hosts;
+	size_t n_hosts;	 /* 0: it has no valid value any more, whatever stands there */
 	unsigned places; /* enum tlsproxy_place bits */
 	const struct tlsproxy_place_name *names;
 	size_t n_names;
