@@ -333,9 +333,6 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 		return 0;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
 		end_sent(st);
-	else if (st->malformed && st->out_ended && frame->hd.type == NGHTTP2_DATA && !st->out.len &&
-		 !st->n_direct)
-		http2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR);
 	return 0;
 }
 

@@ -452,8 +452,6 @@ static ssize_t source_read(nghttp2_session *session, int32_t id, uint8_t *buf, s
 	struct http2_stream *st = source->ptr;
 	size_t n = MIN(length, out_len(st));
 
-	(void)session;
-	(void)id;
 	(void)buf;
 	(void)user;
 	if (n == 0 && !st->out_ended)
@@ -464,6 +462,12 @@ static ssize_t source_read(nghttp2_session *session, int32_t id, uint8_t *buf, s
 	*flags |= NGHTTP2_DATA_FLAG_EOF;
 	if (st->out_trailers || st->malformed)
 		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	if (st->malformed) {
+		st->reset = true;
+		if (nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
+					      NGHTTP2_PROTOCOL_ERROR) < 0)
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
 	if (st->out_trailers && submit_trailers(st) < 0)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	return (ssize_t)n;

@@ -98,6 +98,8 @@
 #define HTTP2_SLICE ((size_t)16 * 1024)
 /* CONTINUATION frames of one section (CVE-2024-28182): sections without end. */
 #define HTTP2_CONTINUATIONS_MAX 8
+/* Stretches of stream identifiers that were left out: remembered to know them again. */
+#define HTTP2_GAPS_MAX 8
 /* Dynamic table of HPACK, either way: a table that is filled and referred to (HPACK bomb). */
 #define HTTP2_TABLE_MAX 4096
 /* Entries of one SETTINGS frame: work per frame. */
