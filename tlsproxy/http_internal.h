@@ -4,7 +4,8 @@
  *
  *   http_filter.c    the public calls, the list of exchanges
  *   http_exchange.c  an exchange's life and its ends
- *   http_request.c   its request: judged, gathered, sent
+ *   http_judge.c     may its request go on
+ *   http_request.c   its request: gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
  *   http_content.c   bodies decoded, substituted or scrubbed, coded again
@@ -69,6 +70,7 @@ struct http_head {
 	/* request */
 	struct http_text method, target; /* target in origin form after http_agree() */
 	bool target_sensitive;		 /* a value was put into it */
+	bool absolute;			 /* goes out in absolute form, to an explicit proxy */
 	unsigned minor;			 /* HTTP/1.minor */
 	/*
 	 * HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise. In a
@@ -172,9 +174,20 @@ struct http_place {
 	enum tlsproxy_place place;
 	unsigned forms;		  /* 1 << enum secret_form that may be replaced */
 	const char *barred;	  /* why nothing may be put in here at all, static; or NULL */
-	bool grows;		  /* the text may get longer: unshaped values are escaped */
-	enum secret_form natural; /* when it may not: how a value has to be written here */
+	enum secret_form natural; /* how clients write a text here: plain, percent, JSON */
 	bool skip_base64;	  /* Basic credentials are looked at decoded */
+	struct http_text name;	  /* of the field or key, where it is known */
+	uint64_t fields;	  /* of a body: bits of the named ones that this piece is in */
+	uint64_t name_at;	  /* bytes of the same value before this piece */
+};
+
+/* The field or key that a secret was put into first, for the record. */
+#define HTTP_PUT_NAME_MAX 64
+#define HTTP_PUT_NAMES 4
+struct http_put_name {
+	uint16_t secret;
+	uint8_t place;
+	char name[HTTP_PUT_NAME_MAX];
 };
 
 /* Both directions after 101. */
@@ -206,20 +219,23 @@ struct http_exchange {
 	size_t n_overrides;
 	size_t kept; /* bytes of both, counted in target_bytes */
 	bool is_head;
-	bool http10;	     /* the guest speaks HTTP/1.0 */
-	bool keep;	     /* the guest wants the connection to stay */
-	bool websocket;	     /* asks for an upgrade to it */
-	bool doh;	     /* a DNS query inside */
-	bool expect;	     /* 100-continue asked */
-	bool judged;	     /* its head was, and may go upstream */
-	bool sent;	     /* its head went upstream */
-	bool body_begun;     /* a byte of the request body arrived */
-	bool request_done;   /* read to its end, and sent unless refused */
-	bool response_begun; /* its head went to the guest */
+	bool http10;		       /* the guest speaks HTTP/1.0 */
+	bool keep;		       /* the guest wants the connection to stay */
+	bool websocket;		       /* asks for an upgrade to it */
+	bool connect;		       /* CONNECT to an explicit proxy */
+	struct tlsproxy_flow *proxied; /* to such a proxy: the flow to its target; or NULL */
+	bool doh;		       /* a DNS query inside */
+	bool expect;		       /* 100-continue asked */
+	bool judged;		       /* its head was, and may go upstream */
+	bool sent;		       /* its head went upstream */
+	bool body_begun;	       /* a byte of the request body arrived */
+	bool request_done;	       /* read to its end, and sent unless refused */
+	bool response_begun;	       /* its head went to the guest */
 	bool response_done;
 	unsigned interim;
 	uint64_t up, down;
 	char authority_text[NAME_MAX_LEN + 16];
+	char max_forwards[8]; /* of TRACE and OPTIONS, one less than it came */
 	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
 
 	/* A short body waits here with its head until it is complete. */
@@ -235,8 +251,12 @@ struct http_exchange {
 	size_t sign_kept; /* of the process's limit */
 	const struct sign_plan *sign_plan; /* while its head is written; or NULL */
 
-	/* Secrets: place bits, one byte a secret, see http_secret.c. */
+	/* Secrets as they were when it began; place bits, one byte a secret, see http_secret.c. */
+	struct secret_set *secrets;
+	size_t n_secrets;
 	uint8_t *pending, *reported;
+	struct http_put_name put_names[HTTP_PUT_NAMES];
+	size_t n_put_names;
 	const char *request_barred;
 	bool secret_host; /* may be sent a secret */
 	struct http_place body_place;
@@ -261,7 +281,7 @@ struct http_exchange {
 
 struct http_filter {
 	struct http_filter_config cfg;
-	size_t n_secrets;
+	struct secret_set *secrets; /* of the next request */
 	struct http_side *guest, *upstream;
 	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
@@ -271,7 +291,11 @@ struct http_filter {
 	bool upstream_gone; /* takes no more requests */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
-	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
+	bool bound;	    /* the connection is a client's own (http_filter_bound) */
+	bool connected;	    /* CONNECT was answered 2xx */
+	struct tlsproxy_flow inside;
+	struct tlsproxy_verdict inside_verdict;
+	bool switched; /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
 	enum http_state over;
 	/* Text of the present head and bytes of a body, rewritten: hold values, wiped. */
@@ -312,6 +336,11 @@ void http_event_request(const struct http_exchange *x, struct tlsproxy_request *
 /* Malformed, but h can be read: its host and method go on the record. */
 void http_request_bad_head(struct http_exchange *x, struct http_head *h,
 			   const struct http_refusal *refusal);
+/* Refused with r's status; REFUSED. */
+enum http_flow http_bad_request(struct http_exchange *x, const struct http_refusal *r);
+/* The first time a head is seen. ON: it may go upstream. */
+must_check enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
+					  const struct http_framing *fr);
 /* Judged by its method and by every one that it may be taken for. */
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
 /* At most how many bytes h takes as an HTTP/1 head. */
@@ -325,6 +354,12 @@ size_t http_head_size(const struct http_head *h);
  */
 must_check int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 			  struct http_refusal *ret_refusal);
+
+/*
+ * A request in absolute form for another host, to a flow that may be one to an explicit
+ * proxy: plain, and not on the port of HTTP itself.
+ */
+bool http_is_proxied(const struct http_filter *f, const struct http_head *h);
 
 /* ---- DNS over HTTPS --------------------------------------------------------------------------------- */
 
@@ -363,7 +398,8 @@ struct http_way {
 bool http_content_codings(const struct http_head *h, struct http_codings *ret);
 /* s has to live as long as b. 0, -ENOMEM. */
 must_check int http_content_open(struct http_content *b, struct secret_stream *s,
-				 const struct http_codings *codings, enum http_pipe_mode mode);
+				 enum secret_escape how, const struct http_codings *codings,
+				 enum http_pipe_mode mode);
 void http_content_fini(struct http_content *b);
 /* All of the following: 0, -EBADMSG (http_pipe_fault()), -EPERM, -ENOMEM. */
 /* Bytes that are taken when the side has that much room. */
@@ -383,6 +419,13 @@ void http_response_pump(struct http_exchange *x);
 
 /* A request begins: nothing marked. */
 void http_secret_begin(struct http_exchange *x);
+/* For streams; ctx is the http_place. */
+enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit);
+/* Could any secret go in there: else nothing is held back. */
+bool http_secret_may_replace(const struct http_exchange *x, const struct http_place *place);
+/* A field in which a value would leave its host. */
+bool http_secret_field_barred(const char *name, size_t len);
+enum secret_escape http_place_escape(const struct http_place *place);
 /* Look only: -EPERM when the text holds a placeholder. */
 must_check int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred);
 /* Towards the guest: values become placeholders. */

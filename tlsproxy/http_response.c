@@ -97,7 +97,7 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 	int r;
 
 	*ret_why = "out of memory for the body's coding";
-	if (!x->filter->n_secrets)
+	if (!x->n_secrets)
 		return 0;
 	if (!known && x->filter->secret_used) {
 		*ret_why =
@@ -111,8 +111,9 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 		fr->has_length &= codings.n == 0;
 		return 0;
 	}
-	secret_stream_back(&x->response_body, x->filter->cfg.secrets);
-	r = http_content_open(&x->down_body, &x->response_body, &codings, HTTP_PIPE_CHANGE);
+	secret_stream_back(&x->response_body, x->secrets);
+	r = http_content_open(&x->down_body, &x->response_body, SECRET_RAW, &codings,
+			      HTTP_PIPE_CHANGE);
 	if (r == 0 && http_pipe_changes_length(x->down_body.pipe)) {
 		fr->has_length = false;
 		if (fr->body == HTTP_BODY_LENGTH)
@@ -129,6 +130,23 @@ static bool is_unasked_part(const struct http_exchange *x, const struct http_hea
 		(h->status < 300 && http_field_find(h, "Content-Range", &(struct http_text){ 0 })));
 }
 
+/* RFC 9110 9.3.6: what follows the head is another flow. */
+static enum http_flow connected(struct http_exchange *x, const struct http_head *h)
+{
+	struct http_filter *f = x->filter;
+
+	f->connected = true;
+	f->inside = *x->proxied;
+	f->inside_verdict = x->verdict;
+	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0) {
+		f->connected = false;
+		return bad(x, "a response head that cannot be passed on");
+	}
+	x->response_begun = true;
+	x->status = h->status;
+	return HTTP_FLOW_ON;
+}
+
 static enum http_flow final_response(struct http_exchange *x, const struct http_head *h,
 				     const struct http_framing *fr)
 {
@@ -137,6 +155,8 @@ static enum http_flow final_response(struct http_exchange *x, const struct http_
 
 	if (!x->doh && http_doh_response(h) && hidden_doh_denied(x))
 		return HTTP_FLOW_REFUSED;
+	if (x->connect && h->status < 300)
+		return connected(x, h);
 	if (is_unasked_part(x, h))
 		return bad(x, "a partial response that was not asked for");
 	if (open_body(x, h, &framing, &why) < 0)

@@ -56,6 +56,18 @@ static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
 	return flow_name_given(n, f->has_name ? &f->name : NULL, f->candidates, f->n_candidates);
 }
 
+/*
+ * What stands for the address that an explicit proxy dials. A public proxy reaches what is
+ * public. What one inside reaches by a name nobody knows: no rule allows it by its
+ * address, and any that denies addresses may mean it.
+ */
+static struct ip_addr address_behind(const struct proxy *px, const struct tlsproxy_flow *f)
+{
+	if (!f->has_name || policy_group_of(&f->upstream.addr) != POLICY_GROUP_PUBLIC)
+		return f->remote.addr;
+	return policy_public_sample(px->judge.policy);
+}
+
 /* What the flow is known by, for facts that outlive the call: one at a time, in one thread. */
 static struct policy_facts facts_of(const struct proxy *px, const struct tlsproxy_flow *f,
 				    const struct name *name)
@@ -73,6 +85,8 @@ static struct policy_facts facts_of(const struct proxy *px, const struct tlsprox
 	/* Judged as what it is to the sandbox, not as the loopback it stands for. */
 	if (facts.is_host)
 		facts.addr = f->remote.addr;
+	if (f->connect)
+		facts.addr = address_behind(px, f);
 	if (!name && f->has_name)
 		name = &f->name;
 	if (name) {
@@ -129,6 +143,27 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 	struct ruling r = judge_facts(&px->judge, &facts);
 
 	fill_verdict(px, &r, NULL, ret);
+}
+
+static bool reads_tls(const struct weir_config *cfg, const struct tlsproxy_flow *f)
+{
+	bool reads = false;
+
+	for (size_t i = 0; cfg->tls_intercept && i < cfg->n_tls_ports; i++)
+		reads |= cfg->tls_ports[i] == f->remote.port;
+	for (size_t i = 0; f->has_name && i < cfg->n_tls_bypass; i++)
+		reads &= !tlsproxy_host_matches(&cfg->tls_bypass[i], &f->name);
+	return reads;
+}
+
+static void judge_connect(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret)
+{
+	struct proxy *px = ctx;
+	struct policy_facts facts = facts_of(px, f, NULL);
+	struct ruling r = judge_facts(&px->judge, &facts);
+
+	fill_verdict(px, &r, NULL, ret);
+	ret->intercept = reads_tls(px->cfg, f);
 }
 
 /*
@@ -191,6 +226,18 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 		ruling = judge_own_refusal(&px->judge);
 	}
 	fill_verdict(px, &ruling, detail, ret);
+}
+
+static bool path_matches(void *ctx, const char *pattern, const char *target)
+{
+	struct proxy *px = ctx;
+	const char *path;
+
+	buf_reset(&px->path);
+	if (target[0] != '/' || policy_path_normalise(target, strlen(target), &px->path) < 0)
+		return false;
+	path = buf_str(&px->path);
+	return path && policy_path_match(pattern, path);
 }
 
 static void new_denial_id(void *ctx, char ret[static 40])
@@ -322,6 +369,8 @@ static const char *place_name(enum tlsproxy_place p)
 		return "path";
 	case TLSPROXY_IN_BODY:
 		return "body";
+	case TLSPROXY_IN_WEBSOCKET:
+		return "websocket";
 	}
 	return "other";
 }
@@ -352,9 +401,14 @@ static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
 	audit_str(&e, "verdict",
 		  !s->violation || s->action == TLSPROXY_PASSTHROUGH ? "allow" : "deny");
 	audit_str(&e, "place", place_name(s->place));
+	audit_str(&e, "name", s->name);
 	audit_str(&e, "encoding", s->encoding);
+	audit_str(&e, "protocol", s->protocol);
 	audit_str(&e, "host", s->host);
 	audit_str(&e, "method", s->method);
+	audit_str(&e, "path", s->path);
+	if (s->uses)
+		audit_u64(&e, "uses", s->uses);
 	audit_str(&e, "action", s->violation ? action_name(s->action) : NULL);
 	audit_str(&e, "denial", s->denial_id);
 	audit_str(&e, "detail", s->detail);
@@ -502,12 +556,14 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	static const struct tlsproxy_ops plain = {
 		.judge_tls = judge_tls,
 		.judge_http = judge_http,
+		.judge_connect = judge_connect,
 		.new_denial_id = new_denial_id,
 		.tls_event = on_tls_event,
 		.http_event = on_http_event,
 		.secret_event = on_secret_event,
 		.flow_done = on_flow_done,
 		.terminate = on_terminate,
+		.path_matches = path_matches,
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;
