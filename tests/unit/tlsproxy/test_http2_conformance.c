@@ -21,7 +21,8 @@
 
 #include <cmocka.h>
 
-enum expect { GOES_ON, STREAM, CONNECTION, MALFORMED, ACKED, REFUSED };
+/* EITHER: a connection error or nothing, by whether our answer is out yet (MAY, 5.1). */
+enum expect { GOES_ON, STREAM, CONNECTION, MALFORMED, ACKED, REFUSED, EITHER };
 
 struct conformance {
 	const char *section, *what, *frames;
@@ -39,16 +40,19 @@ struct conformance {
 
 static const struct conformance cases[] = {
 	/* 3.4: the preface; "!" stands for: no preface of ours in front */
-	{ "3.4", "no preface", "!474554202f20485454502f312e310d0a0d0a0d0a0d0a0d0a0d0a", CONNECTION, PROTO },
+	{ "3.4", "no preface", "!474554202f20485454502f312e310d0a0d0a0d0a0d0a0d0a0d0a", CONNECTION,
+	  PROTO },
 	{ "3.4", "a preface with a byte changed",
 	  "!505249202a20485454502f322e300d0a0d0a534d0d0a0d0b000000040000000000", CONNECTION, PROTO },
 	{ "3.4", "another frame than SETTINGS first",
-	  "!505249202a20485454502f322e300d0a0d0a534d0d0a0d0a 6.0.0.3132333435363738", CONNECTION, PROTO },
+	  "!505249202a20485454502f322e300d0a0d0a534d0d0a0d0a 6.0.0.3132333435363738", CONNECTION,
+	  PROTO },
 
 	/* 4.1 frame format */
 	{ "4.1", "a frame of an unknown type", "22.0.0.0000 22.ff.1.00", GOES_ON, NO },
 	{ "4.1", "an undefined flag", "6.fe.0.3132333435363738", ACKED, NO },
-	{ "4.1", "the reserved bit of the stream identifier", "6.0.2147483648.3132333435363738", ACKED, NO },
+	{ "4.1", "the reserved bit of the stream identifier", "6.0.2147483648.3132333435363738",
+	  ACKED, NO },
 	{ "4.1", "a reserved bit before a request", "1.5.2147483649.$get", GOES_ON, NO },
 
 	/* 4.2 frame size */
@@ -60,7 +64,8 @@ static const struct conformance cases[] = {
 	/* 4.3 field section compression and decompression */
 	{ "4.3", "a field block that cannot be decoded", "1.5.1.40", CONNECTION, COMPRESSION },
 	{ "4.3", "a representation that is cut", "1.5.1.$get00057465", CONNECTION, COMPRESSION },
-	{ "4.3", "PRIORITY within a field block", "1.1.1.$get 2.0.1.0000000010 9.4.1.", CONNECTION, PROTO },
+	{ "4.3", "PRIORITY within a field block", "1.1.1.$get 2.0.1.0000000010 9.4.1.", CONNECTION,
+	  PROTO },
 	{ "4.3", "HEADERS of another stream within it", "1.1.1.$get 1.5.3.$get", CONNECTION, PROTO },
 	{ "4.3", "an unknown frame within it", "1.1.1.$get 22.0.1.00 9.4.1.", CONNECTION, PROTO },
 
@@ -75,16 +80,20 @@ static const struct conformance cases[] = {
 	{ "5.1", "half-closed: CONTINUATION", "1.5.1.$get 9.4.1.~a=b", CONNECTION, PROTO },
 	{ "5.1", "half-closed: WINDOW_UPDATE", "1.5.1.$get 8.0.1.00000064", GOES_ON, NO },
 	{ "5.1", "half-closed: PRIORITY", "1.5.1.$get 2.0.1.0000000010", GOES_ON, NO },
-	{ "5.1", "closed by both: HEADERS", "1.5.1.$deny 1.5.1.$get", CONNECTION, CLOSED },
+	{ "5.1", "closed by both: HEADERS", "1.5.1.$deny 1.5.1.$get", EITHER, CLOSED },
 	{ "5.1", "closed by both: CONTINUATION", "1.5.1.$deny 9.4.1.~a=b", CONNECTION, PROTO },
 	{ "5.1", "closed by both: PRIORITY", "1.5.1.$deny 2.0.1.0000000010", GOES_ON, NO },
 	{ "5.1", "closed by both: WINDOW_UPDATE", "1.5.1.$deny 8.0.1.00000064", GOES_ON, NO },
 	{ "5.1", "closed by both: RST_STREAM", "1.5.1.$deny 3.0.1.00000008", GOES_ON, NO },
-	{ "5.1", "closed by both: DATA", "1.5.1.$deny 0.1.1.61", CONNECTION, CLOSED },
-	{ "5.1", "closed by RST_STREAM: CONTINUATION", "1.4.1.$post 3.0.1.00000008 9.4.1.~a=b", CONNECTION, PROTO },
-	{ "5.1", "closed by RST_STREAM: HEADERS", "1.4.1.$post 3.0.1.00000008 1.5.1.$get", GOES_ON, NO },
-	{ "5.1", "closed by RST_STREAM: PRIORITY", "1.4.1.$post 3.0.1.00000008 2.0.1.0000000010", GOES_ON, NO },
-	{ "5.1", "reset by us: DATA is ignored", "1.4.1.$post 8.0.1.7fffffff 0.0.1.6161", STREAM, FLOW },
+	{ "5.1", "closed by both: DATA", "1.5.1.$deny 0.1.1.61", EITHER, CLOSED },
+	{ "5.1", "closed by RST_STREAM: CONTINUATION", "1.4.1.$post 3.0.1.00000008 9.4.1.~a=b",
+	  CONNECTION, PROTO },
+	{ "5.1", "closed by RST_STREAM: HEADERS", "1.4.1.$post 3.0.1.00000008 1.5.1.$get", GOES_ON,
+	  NO },
+	{ "5.1", "closed by RST_STREAM: PRIORITY", "1.4.1.$post 3.0.1.00000008 2.0.1.0000000010",
+	  GOES_ON, NO },
+	{ "5.1", "reset by us: DATA is ignored", "1.4.1.$post 8.0.1.7fffffff 0.0.1.6161", STREAM,
+	  FLOW },
 
 	/* 5.1.1 stream identifiers */
 	{ "5.1.1", "an even one", "1.5.2.$get", CONNECTION, PROTO },
@@ -107,7 +116,8 @@ static const struct conformance cases[] = {
 	/* 6.2 HEADERS */
 	{ "6.2", "padded", "1.d.1.02$get0000", GOES_ON, NO },
 	{ "6.2", "padding longer than the payload", "1.d.1.ff$get", CONNECTION, PROTO },
-	{ "6.2", "no END_HEADERS and no CONTINUATION", "1.1.1.$get 6.0.0.3132333435363738", CONNECTION, PROTO },
+	{ "6.2", "no END_HEADERS and no CONTINUATION", "1.1.1.$get 6.0.0.3132333435363738",
+	  CONNECTION, PROTO },
 
 	/* 6.3 PRIORITY */
 	{ "6.3", "on stream 0", "2.0.0.0000000010", CONNECTION, PROTO },
@@ -128,7 +138,8 @@ static const struct conformance cases[] = {
 	{ "6.5.2", "MAX_FRAME_SIZE below 2^14", "4.0.0.000500003fff", CONNECTION, PROTO },
 	{ "6.5.2", "MAX_FRAME_SIZE of 2^24", "4.0.0.000501000000", CONNECTION, PROTO },
 	{ "6.5.2", "an unknown setting", "4.0.0.00ff00000001", ACKED, NO },
-	{ "6.5.3", "one setting several times", "4.0.0.000400000001000400ffffff000400000100", ACKED, NO },
+	{ "6.5.3", "one setting several times", "4.0.0.000400000001000400ffffff000400000100", ACKED,
+	  NO },
 	{ "6.5.2", "more settings than 32", "4.0.0.*198:00", CONNECTION, CALM },
 
 	/* 6.6 PUSH_PROMISE */
@@ -159,21 +170,31 @@ static const struct conformance cases[] = {
 	{ "6.10", "on stream 0", "1.1.1.$get 9.4.0.~a=b", CONNECTION, PROTO },
 	{ "6.10", "on another stream", "1.1.1.$get 9.4.3.~a=b", CONNECTION, PROTO },
 	{ "6.10", "behind HEADERS that are complete", "1.4.1.$post 9.4.1.~a=b", CONNECTION, PROTO },
-	{ "6.10", "behind CONTINUATION that is complete", "1.0.1.$post 9.4.1.~a=b 9.4.1.~c=d", CONNECTION, PROTO },
+	{ "6.10", "behind CONTINUATION that is complete", "1.0.1.$post 9.4.1.~a=b 9.4.1.~c=d",
+	  CONNECTION, PROTO },
 	{ "6.10", "behind DATA", "1.4.1.$post 0.0.1.61 9.4.1.~a=b", CONNECTION, PROTO },
-	{ "6.10", "more than 8", "1.1.1.$get 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.4.1.", CONNECTION, CALM },
+	{ "6.10", "more than 8",
+	  "1.1.1.$get 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.0.1. 9.4.1.", CONNECTION,
+	  CALM },
 
 	/* 8.1 messages */
 	{ "8.1", "trailers", "1.4.1.$post 0.0.1.61 1.5.1.~a=b", GOES_ON, NO },
 	{ "8.1", "a second section without END_STREAM", "1.4.1.$post 1.4.1.~a=b", MALFORMED, PROTO },
-	{ "8.1.1", "Content-Length over the DATA", "1.4.1.$post~content-length=3 0.1.1.6161", MALFORMED, PROTO },
-	{ "8.1.1", "Content-Length under the DATA", "1.4.1.$post~content-length=1 0.1.1.6161", MALFORMED, PROTO },
-	{ "8.1.1", "under the sum of two DATA", "1.4.1.$post~content-length=3 0.0.1.6161 0.1.1.6161", MALFORMED, PROTO },
+	{ "8.1.1", "Content-Length over the DATA", "1.4.1.$post~content-length=3 0.1.1.6161",
+	  MALFORMED, PROTO },
+	{ "8.1.1", "Content-Length under the DATA", "1.4.1.$post~content-length=1 0.1.1.6161",
+	  MALFORMED, PROTO },
+	{ "8.1.1", "under the sum of two DATA",
+	  "1.4.1.$post~content-length=3 0.0.1.6161 0.1.1.6161", MALFORMED, PROTO },
 	{ "8.1.1", "Content-Length without DATA", "1.5.1.$post~content-length=1", MALFORMED, PROTO },
-	{ "8.1.1", "less DATA, then trailers", "1.4.1.$post~content-length=3 0.0.1.61 1.5.1.~a=b", MALFORMED, PROTO },
-	{ "8.1.1", "two Content-Length", "1.5.1.$post~content-length=0~content-length=0", MALFORMED, PROTO },
-	{ "8.1.1", "Content-Length that is no number", "1.4.1.$post~content-length=+1", MALFORMED, PROTO },
-	{ "8.1.1", "as long as the DATA, padding apart", "1.4.1.$post~content-length=2 0.9.1.0161610a", GOES_ON, NO },
+	{ "8.1.1", "less DATA, then trailers", "1.4.1.$post~content-length=3 0.0.1.61 1.5.1.~a=b",
+	  MALFORMED, PROTO },
+	{ "8.1.1", "two Content-Length", "1.5.1.$post~content-length=0~content-length=0", MALFORMED,
+	  PROTO },
+	{ "8.1.1", "Content-Length that is no number", "1.4.1.$post~content-length=+1", MALFORMED,
+	  PROTO },
+	{ "8.1.1", "as long as the DATA, padding apart",
+	  "1.4.1.$post~content-length=2 0.9.1.0161610a", GOES_ON, NO },
 
 	/* 8.2 fields */
 	{ "8.2", "a name in upper case", "1.5.1.$get~X-A=b", MALFORMED, PROTO },
@@ -200,47 +221,80 @@ static const struct conformance cases[] = {
 	{ "8.3", "an unknown pseudo-header field", "1.5.1.$get~:test=ok", MALFORMED, PROTO },
 	{ "8.3", "a response's", "1.5.1.$get~:status=200", MALFORMED, PROTO },
 	{ "8.3", "among the trailers", "1.4.1.$post 1.5.1.~:method=200", MALFORMED, PROTO },
-	{ "8.3", "behind a field", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~a=b~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", ":path empty", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=", MALFORMED, PROTO },
-	{ "8.3.1", "no :method", "1.5.1.~:scheme=https~:authority=api.example.com~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", "no :scheme", "1.5.1.~:method=GET~:authority=api.example.com~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", "no :path", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com", MALFORMED, PROTO },
-	{ "8.3.1", "no :authority and no Host", "1.5.1.~:method=GET~:scheme=https~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", "Host instead of :authority", "1.5.1.~:method=GET~:scheme=https~:path=/~host=api.example.com", GOES_ON, NO },
+	{ "8.3", "behind a field",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~a=b~:path=/", MALFORMED,
+	  PROTO },
+	{ "8.3.1", ":path empty",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=", MALFORMED, PROTO },
+	{ "8.3.1", "no :method", "1.5.1.~:scheme=https~:authority=api.example.com~:path=/",
+	  MALFORMED, PROTO },
+	{ "8.3.1", "no :scheme", "1.5.1.~:method=GET~:authority=api.example.com~:path=/", MALFORMED,
+	  PROTO },
+	{ "8.3.1", "no :path", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com",
+	  MALFORMED, PROTO },
+	{ "8.3.1", "no :authority and no Host", "1.5.1.~:method=GET~:scheme=https~:path=/",
+	  MALFORMED, PROTO },
+	{ "8.3.1", "Host instead of :authority",
+	  "1.5.1.~:method=GET~:scheme=https~:path=/~host=api.example.com", GOES_ON, NO },
 	{ "8.3.1", "Host equal to :authority", "1.5.1.$get~host=API.example.com", GOES_ON, NO },
 	{ "8.3.1", "Host other than :authority", "1.5.1.$get~host=www.example.com", MALFORMED, PROTO },
-	{ "8.3.1", "two Host", "1.5.1.$get~host=api.example.com~host=api.example.com", MALFORMED, PROTO },
+	{ "8.3.1", "two Host", "1.5.1.$get~host=api.example.com~host=api.example.com", MALFORMED,
+	  PROTO },
 	{ "8.3.1", ":method twice", "1.5.1.$get~:method=GET", MALFORMED, PROTO },
 	{ "8.3.1", ":scheme twice", "1.5.1.$get~:scheme=https", MALFORMED, PROTO },
 	{ "8.3.1", ":path twice", "1.5.1.$get~:path=/", MALFORMED, PROTO },
 	{ "8.3.1", ":authority twice", "1.5.1.$get~:authority=api.example.com", MALFORMED, PROTO },
-	{ "8.3.1", ":path without a slash", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=a", MALFORMED, PROTO },
-	{ "8.3.1", ":path with a whole URL", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=https://evil.example/", MALFORMED, PROTO },
-	{ "8.3.1", ":path with a space", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=/ HTTP/1.1", MALFORMED, PROTO },
-	{ "8.3.1", ":path with a fragment", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=/#a", MALFORMED, PROTO },
-	{ "8.3.1", "* for GET", "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=*", MALFORMED, PROTO },
-	{ "8.3.1", "* for OPTIONS", "1.5.1.~:method=OPTIONS~:scheme=https~:authority=api.example.com~:path=*", GOES_ON, NO },
-	{ "8.3.1", "userinfo in :authority", "1.5.1.~:method=GET~:scheme=https~:authority=a@api.example.com~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", "a method that is no token", "1.5.1.~:method=GE T~:scheme=https~:authority=api.example.com~:path=/", MALFORMED, PROTO },
-	{ "8.3.1", ":scheme of plain HTTP", "1.5.1.~:method=GET~:scheme=http~:authority=api.example.com~:path=/", REFUSED, 421 },
-	{ "8.3.1", "another authority", "1.5.1.~:method=GET~:scheme=https~:authority=evil.example.net~:path=/", REFUSED, 421 },
-	{ "8.5", "CONNECT with :path", "1.4.1.~:method=CONNECT~:scheme=https~:authority=api.example.com:443~:path=/", MALFORMED, PROTO },
+	{ "8.3.1", ":path without a slash",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=a", MALFORMED, PROTO },
+	{ "8.3.1", ":path with a whole URL",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=https://evil.example/",
+	  MALFORMED, PROTO },
+	{ "8.3.1", ":path with a space",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=/ HTTP/1.1", MALFORMED,
+	  PROTO },
+	{ "8.3.1", ":path with a fragment",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=/#a", MALFORMED, PROTO },
+	{ "8.3.1", "* for GET",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=api.example.com~:path=*", MALFORMED, PROTO },
+	{ "8.3.1", "* for OPTIONS",
+	  "1.5.1.~:method=OPTIONS~:scheme=https~:authority=api.example.com~:path=*", GOES_ON, NO },
+	{ "8.3.1", "userinfo in :authority",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=a@api.example.com~:path=/", MALFORMED, PROTO },
+	{ "8.3.1", "a method that is no token",
+	  "1.5.1.~:method=GE T~:scheme=https~:authority=api.example.com~:path=/", MALFORMED, PROTO },
+	{ "8.3.1", ":scheme of plain HTTP",
+	  "1.5.1.~:method=GET~:scheme=http~:authority=api.example.com~:path=/", REFUSED, 421 },
+	{ "8.3.1", "another authority",
+	  "1.5.1.~:method=GET~:scheme=https~:authority=evil.example.net~:path=/", REFUSED, 421 },
+	{ "8.5", "CONNECT with :path",
+	  "1.4.1.~:method=CONNECT~:scheme=https~:authority=api.example.com:443~:path=/", MALFORMED,
+	  PROTO },
 	{ "8.5", "CONNECT without :authority", "1.4.1.~:method=CONNECT", MALFORMED, PROTO },
-	{ "RFC 8441 4", ":protocol that was not offered", "1.4.1.~:method=CONNECT~:protocol=websocket~:scheme=https~:authority=api.example.com~:path=/", MALFORMED, PROTO },
-	{ "RFC 8441 4", ":protocol without CONNECT", "1.5.1.$get~:protocol=websocket", MALFORMED, PROTO },
-	{ "RFC 9110 9.3.8", "TRACE with DATA", "1.4.1.~:method=TRACE~:scheme=https~:authority=api.example.com~:path=/ 0.1.1.61", MALFORMED, PROTO },
+	{ "RFC 8441 4",
+	  ":protocol that was not offered", "1.4.1.~:method=CONNECT~:protocol=websocket~:scheme=https~:authority=api.example.com~:path=/",
+	  MALFORMED, PROTO },
+	{ "RFC 8441 4", ":protocol without CONNECT", "1.5.1.$get~:protocol=websocket", MALFORMED,
+	  PROTO },
+	{ "RFC 9110 9.3.8", "TRACE with DATA",
+	  "1.4.1.~:method=TRACE~:scheme=https~:authority=api.example.com~:path=/ 0.1.1.61",
+	  MALFORMED, PROTO },
 
 	/* RFC 7541 */
 	{ "HPACK 2.3.3", "an index beyond the tables", "1.5.1.$getbe", CONNECTION, COMPRESSION },
-	{ "HPACK 2.3.3", "a name by an index beyond them", "1.5.1.$get7f000162", CONNECTION, COMPRESSION },
+	{ "HPACK 2.3.3", "a name by an index beyond them", "1.5.1.$get7f000162", CONNECTION,
+	  COMPRESSION },
 	{ "HPACK 4.2", "a table size update at the end", "1.5.1.$get20", CONNECTION, COMPRESSION },
 	{ "HPACK 4.2", "one at the beginning", "1.5.1.20$get", GOES_ON, NO },
-	{ "HPACK 5.1", "an integer that overflows", "1.5.1.ffffffffffffffffffff7f", CONNECTION, COMPRESSION },
-	{ "HPACK 5.2", "Huffman padding of more than 7 bits", "1.5.1.$get000178831fffff", CONNECTION, COMPRESSION },
-	{ "HPACK 5.2", "Huffman padding that is not all ones", "1.5.1.$get0001788118", CONNECTION, COMPRESSION },
+	{ "HPACK 5.1", "an integer that overflows", "1.5.1.ffffffffffffffffffff7f", CONNECTION,
+	  COMPRESSION },
+	{ "HPACK 5.2", "Huffman padding of more than 7 bits", "1.5.1.$get000178831fffff",
+	  CONNECTION, COMPRESSION },
+	{ "HPACK 5.2", "Huffman padding that is not all ones", "1.5.1.$get0001788118", CONNECTION,
+	  COMPRESSION },
 	{ "HPACK 5.2", "EOS in Huffman text", "1.5.1.$get00017884ffffffff", CONNECTION, COMPRESSION },
 	{ "HPACK 6.1", "index 0", "1.5.1.$get80", CONNECTION, COMPRESSION },
-	{ "HPACK 6.3", "a table larger than was announced", "1.5.1.3fe21f$get", CONNECTION, COMPRESSION },
+	{ "HPACK 6.3", "a table larger than was announced", "1.5.1.3fe21f$get", CONNECTION,
+	  COMPRESSION },
 };
 
 /* ---- the frames of a case -------------------------------------------------------------- */
@@ -341,7 +395,9 @@ static void check_end(struct h2_rig *r, const struct conformance *c)
 {
 	int64_t code = wire_code(&r->g.guest, W_GOAWAY, 0);
 
-	if (c->expect != CONNECTION) {
+	if (c->expect == EITHER && code < 0 && r->g.state == HTTP_OK)
+		return;
+	if (c->expect != CONNECTION && c->expect != EITHER) {
 		if (code >= 0 || r->g.state != HTTP_OK)
 			fail_msg("%s %s: GOAWAY %lld", c->section, c->what, (long long)code);
 		return;
@@ -372,8 +428,7 @@ static void check_acks(struct h2_rig *r, const struct conformance *c)
 
 	for (size_t at = 0; wire_next(&r->g.guest, &at, &f);)
 		acks += (f.type == W_SETTINGS || f.type == W_PING) && (f.flags & W_ACK);
-	if (acks != (c->expect == ACKED ? 2u : 1u) && c->expect != CONNECTION &&
-	    c->expect != STREAM)
+	if (acks != (c->expect == ACKED ? 2u : 1u) && c->expect != CONNECTION && c->expect != STREAM)
 		fail_msg("%s %s: %zu acks", c->section, c->what, acks);
 }
 
@@ -402,9 +457,11 @@ static void run_case(const struct conformance *c, uint32_t cut)
 	frames(c->frames, &b);
 	wire_feed(&r, &b);
 	check_end(&r, c);
-	check_stream(&r, c);
-	check_acks(&r, c);
-	check_goes_on(&r, c);
+	if (c->expect != EITHER) {
+		check_stream(&r, c);
+		check_acks(&r, c);
+		check_goes_on(&r, c);
+	}
 	h2_free(&r);
 	buf_fini(&b);
 }
