@@ -151,6 +151,7 @@ struct http2_stream {
 	struct http_framing framing;
 	bool head_waits;
 	bool in_ended, in_told; /* END_STREAM seen; the exchange knows */
+	size_t late;		/* bytes that came after the response's end */
 	bool drop;		/* whatever else comes is dropped */
 
 	/* out */

@@ -305,8 +305,6 @@ static void end_sent(struct http2_stream *st)
 		return;
 	if (st->in_ended)
 		http2_budget_served(&h->budget);
-	else
-		http2_stream_reset(st, NGHTTP2_NO_ERROR); /* RFC 9113 8.1 */
 }
 
 static void reset_sent(struct http2 *h, const struct http2_stream *st, uint32_t code)
@@ -470,7 +468,14 @@ enum http_state http2_eof(struct http_side *s)
 
 bool http2_idle(const struct http_side *s)
 {
-	return list_empty(&http2_of(s)->streams);
+	/* An answered request whose rest nobody waits for holds up nothing. */
+	list_for_each (it, &http2_of(s)->streams) {
+		const struct http2_stream *st = container_of(it, struct http2_stream, node);
+
+		if (st->x || !st->out_done)
+			return false;
+	}
+	return true;
 }
 
 void http2_drain(struct http_side *s)

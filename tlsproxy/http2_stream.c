@@ -306,6 +306,20 @@ void http2_stream_section(struct http2_stream *st, bool end)
 		http2_stream_deliver(st);
 }
 
+/*
+ * The rest of a request that has its answer. RFC 9113 8.1 has RST_STREAM(NO_ERROR) for
+ * it, but many clients take that for a failure while they send, and stop by themselves
+ * once they have read the answer: it comes only after what may have been on its way.
+ */
+static void drop_late(struct http2_stream *st, size_t n)
+{
+	if (!st->h->server || !st->out_done)
+		return;
+	st->late += n;
+	if (st->late > HTTP2_LATE_MAX)
+		http2_stream_reset(st, NGHTTP2_NO_ERROR);
+}
+
 void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 {
 	size_t passed = 0;
@@ -313,6 +327,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 	st->unconsumed += n;
 	if (st->drop || !st->x) {
 		http2_stream_taken(st, st->unconsumed);
+		drop_late(st, n);
 		return;
 	}
 	if (!st->final) {

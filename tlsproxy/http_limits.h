@@ -89,6 +89,8 @@
 #define HTTP2_OUT_FLOOR ((size_t)16 * 1024)
 /* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
 #define HTTP2_WAITING_MAX ((size_t)512 * 1024)
+/* Bytes of a request that are still read and dropped after its answer: uploads to nobody. */
+#define HTTP2_LATE_MAX HTTP2_WINDOW_STREAM
 /* Room there must be for answers (acks, resets) before more frames are read: PING and
  * SETTINGS floods by a peer that does not read. */
 #define HTTP2_OUT_MIN ((size_t)4 * 1024)
