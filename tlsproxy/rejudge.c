@@ -52,6 +52,7 @@ size_t tlsproxy_rejudge(struct tlsproxy *tp)
 	/* What was agreed under the old one is not resumed: tickets are bound to it. */
 	tp->generation++;
 	resume_drop_all(&tp->resume);
+	upstream_pool_drop_all(&tp->pool);
 	list_for_each_safe (it, next, &tp->sessions) {
 		struct session *s = container_of(it, struct session, node);
 

@@ -240,6 +240,13 @@ static void on_deadline(struct loop_timer *t)
 	session_run(s);
 }
 
+int session_watch_upstream(struct session *s)
+{
+	s->upstream.readable = s->upstream.writable = true;
+	s->upstream.budget = TLSPROXY_BUDGET;
+	return leg_watch(&s->upstream, s->tp->loop, on_io);
+}
+
 /* ---- starting ------------------------------------------------------------------------------ */
 
 static int session_new(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,

@@ -72,6 +72,11 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
 /* How long a guest may come back with a ticket, in seconds. Each is worth no more than
  * the certificate that it stands for, and nothing under another policy. */
 #define TLSPROXY_TICKET_S 3600
+/* Upstream connections that wait for the next flow, and how long, in seconds: less than
+ * servers keep them. Stops a guest from having many hosts hold many of them.
+ * 0 connections: none is kept, until the gateway can do without dialling one. */
+#define TLSPROXY_POOL 0
+#define TLSPROXY_POOL_S 3
 /* A stapled OCSP response; those of public authorities have up to 3 KiB. Stops a server from
  * having us check a long one. */
 #define TLSPROXY_STAPLE_MAX 16384
@@ -326,6 +331,29 @@ bool leg_flush(struct leg *leg);
 /* After out is empty: close_notify and FIN. True when done. */
 bool leg_shutdown(struct leg *leg);
 
+/*
+ * With all it holds to another place, unwatched; `from` is closed then. s is whom it
+ * serves from now on, or NULL.
+ */
+void leg_move(struct leg *from, struct leg *to, struct session *s);
+
+/* ---- upstream connections between flows --------------------------------------------- */
+
+struct upstream_pool {
+	struct loop *loop;
+	struct hmap map;
+	struct hash_key hash;
+	struct list lru; /* most recent last */
+	size_t count, max;
+};
+must_check int upstream_pool_init(struct upstream_pool *pool, struct loop *loop);
+void upstream_pool_fini(struct upstream_pool *pool);
+void upstream_pool_drop_all(struct upstream_pool *pool);
+/* True: the session's upstream leg was taken over, and is closed here. */
+bool upstream_pool_park(struct session *s);
+/* True: the session has an upstream that is up, unwatched, in place of the one it had. */
+bool upstream_pool_take(struct session *s);
+
 /* ---- session ---------------------------------------------------------------------- */
 
 enum session_state {
@@ -351,6 +379,7 @@ struct session {
 	bool mismatch;	      /* SNI and flow name disagree */
 	bool refused;	      /* nothing may go upstream */
 	bool tunnel;	      /* after 101 */
+	bool reused;	      /* the upstream served another flow before */
 	bool looked;	      /* FIRST: at what came before */
 	bool lingering;	      /* CLOSING: FIN sent, waiting for the guest's */
 	unsigned fail_status; /* why the upstream failed: status, RFC 9209 token, detail */
@@ -398,6 +427,8 @@ bool relay_close_step(struct session *s);
 /* In RELAY, of a flow that is not read (tlsproxy_flow.terminate). */
 bool terminate_step(struct session *s);
 must_check int session_start_filter(struct session *s);
+/* After upstream_pool_take(). */
+must_check int session_watch_upstream(struct session *s);
 /* Why a client may have left after the handshake without a request. */
 const char *handshake_silence_text(struct session *s);
 
@@ -412,6 +443,7 @@ struct tlsproxy {
 	struct leaf_cache leaves;
 	struct resume_cache resume;
 	struct upstream_trust trust;
+	struct upstream_pool pool;
 	SSL_CTX *guest_ctx, *upstream_ctx;
 	uint64_t generation; /* of the policy: told by tlsproxy_rejudge */
 	bool offer_h2;

@@ -64,7 +64,8 @@ static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_le
 	const char *why;
 	int r = secret_read(s, &b, err);
 
-	if (r == 0 && tlsproxy_secret_check((char *)buf_at(&b), b.len, &why) < 0) {
+	if (r == 0 && tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places,
+					       &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
 		r = -EINVAL;
 	}
@@ -143,7 +144,7 @@ static size_t count_without_value(const struct kept *k)
 static struct tlsproxy_secret secret_of(const struct secret_config *c, const struct kept_secret *k,
 					const uint8_t *unknown)
 {
-	return (struct tlsproxy_secret){
+	struct tlsproxy_secret s = {
 		.env = c->env,
 		.value = (const char *)(k->value ? k->value : unknown),
 		.value_len = k->value ? k->len : strlen(k->placeholder),
@@ -154,6 +155,9 @@ static struct tlsproxy_secret secret_of(const struct secret_config *c, const str
 		.on_violation = c->on_violation,
 		.sign = c->sign ? &c->sign->made : NULL,
 	};
+
+	secret_config_terms(c, &s);
+	return s;
 }
 
 int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct kept *kept,

@@ -228,10 +228,24 @@ static const struct {
 	{ ARGS("--secret", "API_KEY:headr@a.com"),
 	  "unknown place \"headr\"; did you mean \"header\"?" },
 	{ ARGS("--secret", "API_KEY:cookie@a.com"),
-	  "a place is header, basic, query, path or body" },
+	  "a place is header, basic, query, path, body or websocket" },
 	{ ARGS("--secret", "API_KEY:header+header@a.com"), "place \"header\" twice" },
 	{ ARGS("--secret", "API_KEY:header,@a.com"), "unknown place \"\"" },
-	{ ARGS("--secret", "API_KEY:header:query@a.com"), "unknown place \"header:query\"" },
+	{ ARGS("--secret", "API_KEY:path:x@a.com"), "only header, query and body take a name" },
+	{ ARGS("--secret", "API_KEY:heder:x@a.com"), "unknown place \"heder\"" },
+	{ ARGS("--secret", "API_KEY:header:@a.com"), "a name has 1 to 128 characters" },
+	{ ARGS("--secret", "API_KEY:header:a b@a.com"), "not the name of a header field" },
+	{ ARGS("--secret", "API_KEY:header:X,header:X@a.com"), "name \"X\" twice" },
+	{ ARGS("--secret", "API_KEY:header,header:X@a.com"), "alone or with names, not both" },
+	{ ARGS("--secret", "API_KEY:header:X,header@a.com"), "alone or with names, not both" },
+	{ ARGS("--secret", "API_KEY:no-header,no-basic@a.com"), "no place is left" },
+	{ ARGS("--secret", "API_KEY:query,no-basic@a.com"), "(no-PLACE), not both" },
+	{ ARGS("--secret", "API_KEY:no-cookies@a.com"), "unknown place \"cookies\"" },
+	{ ARGS("--secret", "API_KEY:max-uses:0@a.com"), "max-uses: " },
+	{ ARGS("--secret", "API_KEY:max-uses:many@a.com"), "max-uses: " },
+	{ ARGS("--secret", "API_KEY:placeholder:k-***@a.com"),
+	  "placeholder: fewer than 8 random characters" },
+	{ ARGS("--secret", "API_KEY:passthrough:*@a.com"), "host \"*\": " },
 	{ ARGS("--secret", "API_KEY@*"), "host \"*\": " },
 	{ ARGS("--secret", "API_KEY@10.0.0.1"), "host \"10.0.0.1\": " },
 	{ ARGS("--secret", "API_KEY@https://a.com"),
@@ -251,6 +265,12 @@ static const struct {
 	{ ARGS("--secret-file", "K=nowhere@a.com"),
 	  "file \"nowhere\" cannot be read: No such file" },
 	{ ARGS("--secret-file", "K=d@a.com"), "file \"d\" is a directory" },
+	{ ARGS("--secret-fd", "K=value"), "write ENV[:PLACES]=N@HOST" },
+	{ ARGS("--secret-fd", "K=x@a.com"), "a descriptor is a number from 3 on" },
+	{ ARGS("--secret-fd", "K=999@a.com"), "descriptor 999 is not open" },
+	{ ARGS("--secret-command", "K=echo value"),
+	  "--secret-command: write ENV[:PLACES]=COMMAND@HOST" },
+	{ ARGS("--secret-command", "K= @a.com"), "the command is empty" },
 	{ ARGS("--secret-violation", "block-and-log"), "did you mean \"block_and_log\"?" },
 	{ ARGS("--secret-violation", "ignore"), "the action is block, block_and_log" },
 	{ ARGS("--secret", "API_KEY@a.com", "--no-net"),
@@ -535,6 +555,22 @@ static const struct {
 	  "\"from\": "
 	  "\"command:true\",\n \"sign\": {\"type\": \"hmac\", \"header\": \"X-S\"}}]}",
 	  "a secret that signs stands nowhere" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": [\"get\"]}]}",
+	  "c.json:2:14: not a method; methods are case-sensitive, write capitals" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": []}]}",
+	  "c.json:2:13: expected a list of 1 to 64 texts" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"paths\": [\"/a/../b\"]}]}",
+	  "c.json:2:12: path \"/a/../b\" can be read in two ways" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"max_uses\": 0}]}",
+	  "c.json:2:14: " },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"require_tls\": 1}]}",
+	  "c.json:2:17: " },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"placeholder\": \"short\"}]}",
+	  "c.json:2:17: placeholder: fewer than 8 random characters" },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"passthrough\": [\"*\"]}]}",
+	  "c.json:2:18: host \"*\": " },
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"at\": [\"path:x\"]}]}",
+	  "c.json:2:9: only header, query and body take a name" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": []}]}", "c.json:1:42: no hosts" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": \"a.com\"}]}",
 	  "c.json:1:42: expected a list" },
@@ -682,6 +718,64 @@ static void test_flags(void **state)
 	assert_int_equal(policy_rule_count(c->policy), 1);
 	assert_string_equal(c->command[0], "-cmd");
 	weir_config_free(c);
+}
+
+/* Parity: S12. */
+static void test_secret_sources(void **state)
+{
+	static const struct {
+		const char *from;
+		enum secret_source source;
+		const char *arg;
+		uint32_t refresh_s, ttl_s;
+		const char *why; /* refused */
+	} table[] = {
+		{ "{\"env\": \"API_KEY\"}", SECRET_FROM_ENV, "API_KEY", 0, 0, NULL },
+		{ "{\"file\": \"/etc/hostname\", \"ttl\": 60}", SECRET_FROM_FILE, "/etc/hostname",
+		  0, 60, NULL },
+		{ "{\"command\": \"x y\", \"refresh\": 60}", SECRET_FROM_COMMAND, "x y", 60, 0, NULL },
+		{ "{\"command\": \"x\", \"refresh\": 60, \"ttl\": 61}", SECRET_FROM_COMMAND, "x",
+		  60, 61, NULL },
+		{ .from = "{}", .why = "a source is" },
+		{ .from = "{\"refresh\": 5}", .why = "a source is" },
+		{ .from = "{\"env\": \"API_KEY\", \"file\": \"value\"}", .why = "two sources" },
+		{ .from = "{\"env\": \"\"}", .why = "nothing in \"env\"" },
+		{ .from = "{\"comand\": \"x\"}", .why = "did you mean" },
+		{ .from = "{\"env\": \"API_KEY\", \"refresh\": 5}", .why = "only a command" },
+		{ .from = "{\"env\": \"API_KEY\", \"ttl\": 5}", .why = "no other value" },
+		{ .from = "{\"command\": \"x\", \"ttl\": 5}", .why = "\"refresh\" as well" },
+		{ .from = "{\"command\": \"x\", \"refresh\": 5, \"ttl\": 5}", .why = "longer than" },
+		{ .from = "{\"command\": \"x\", \"refresh\": 0}", .why = "not from 1 to" },
+		{ .from = "{\"fd\": 1}", .why = "not from 3 to" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		const char *args[] = { "--config", "c.json", "--", "true", NULL };
+		struct weir_config *c = NULL;
+		struct conf_error err = { "" };
+		char text[256];
+		int r;
+
+		snprintf(text, sizeof(text),
+			 "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"from\": %s}]}",
+			 table[i].from);
+		put("c.json", text);
+		r = load(args, &c, &err);
+		if (table[i].why) {
+			assert_int_equal(r, -EINVAL);
+			if (!strstr(err.text, table[i].why))
+				fail_msg("%s: %s", text, err.text);
+			continue;
+		}
+		if (r < 0)
+			fail_msg("%s: %s", text, err.text);
+		assert_int_equal(c->secrets[0].source, table[i].source);
+		assert_string_equal(c->secrets[0].arg, table[i].arg);
+		assert_int_equal(c->secrets[0].refresh_s, table[i].refresh_s);
+		assert_int_equal(c->secrets[0].ttl_s, table[i].ttl_s);
+		weir_config_free(c);
+	}
 }
 
 static void test_secret_flags(void **state)
@@ -1012,6 +1106,7 @@ int main(void)
 		cmocka_unit_test(test_bad_together),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_secret_sources),
 		cmocka_unit_test(test_secret_flags),
 		cmocka_unit_test(test_net_flags),
 		cmocka_unit_test(test_http_rule_needs_interception),
