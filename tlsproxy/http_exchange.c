@@ -110,6 +110,7 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->pending);
 	secret_stream_fini(&x->request_body);
 	secret_stream_fini(&x->response_body);
+	http_rewrite_free(x->rewrite);
 	buf_fini(&x->gathered);
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
