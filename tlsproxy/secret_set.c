@@ -168,6 +168,28 @@ static int copy_names(struct secret *s, const struct tlsproxy_secret *in)
 	return 0;
 }
 
+/* Names of fields stand once for the whole set: their bits say whose they are. */
+static int add_fields(const struct builder *b, struct secret *s)
+{
+	const char *why = "too many names of fields";
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->n_names; i++) {
+		const char *name = s->names[i].name;
+		unsigned bit;
+
+		if (s->names[i].place != TLSPROXY_IN_BODY)
+			continue;
+		if (!b->set->fields)
+			r = http_field_names_new(&b->set->fields);
+		if (r == 0)
+			r = http_field_names_add(b->set->fields, name, strlen(name), &bit, &why);
+		if (r == 0)
+			s->fields |= s->field_bits[i] = (uint64_t)1 << bit;
+	}
+	return r == -EINVAL || r == -ENOSPC ? refuse(b, s->env, why) : r;
+}
+
 static int take_uses(struct secret *s, const struct secret *old)
 {
 	s->uses = old ? old->uses : calloc(1, sizeof(*s->uses));
@@ -205,6 +227,8 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 				  in->n_passthrough);
 	if (r == 0)
 		r = copy_names(s, in);
+	if (r == 0)
+		r = add_fields(b, s);
 	if (r == 0)
 		r = copy_texts(&s->methods, &s->n_methods, in->methods, in->n_methods);
 	if (r == 0)
@@ -441,6 +465,7 @@ void secret_set_unref(struct secret_set *set)
 	for (size_t i = 0; set->secrets && i < set->n; i++)
 		secret_fini(&set->secrets[i]);
 	free(set->secrets);
+	http_field_names_free(set->fields);
 	free(set->out_patterns);
 	free(set->back_patterns);
 	free(set->out_bytes);

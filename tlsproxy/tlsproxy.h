@@ -397,6 +397,13 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
 must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size, size_t *ret_len);
 /* Placeholder of secret i of the present ones. Valid until they are replaced. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
+/* What is looked for in requests: the present secrets, then names that are gone. */
+struct tlsproxy_known {
+	const char *env, *placeholder; /* valid until they are replaced */
+	enum tlsproxy_violation on_violation;
+};
+/* False: there is no i-th. */
+bool tlsproxy_known(const struct tlsproxy *tp, size_t i, struct tlsproxy_known *ret);
 /*
  * From the next request on these are the secrets. A name that was there keeps its
  * placeholder and its count of uses, whatever its value is now; what is gone is
