@@ -108,11 +108,19 @@ int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *
 	size_t len;
 	int r = vault_own_key(&ps->vault);
 
-	if (r == 0 && first)
-		return read_sources(ps, err);
-	if (r == 0)
+	if (r == 0 && first) {
+		r = read_sources(ps, err);
+	} else if (r == 0) {
 		r = vault_read(&ps->vault, &image, &len);
-	return r < 0 ? r : adopt(ps, image, len);
+		if (r == 0)
+			r = adopt(ps, image, len);
+	}
+	if (r < 0 && !err->text[0])
+		conf_error_set(err,
+			       "the tlsproxy cannot hold its keys in locked memory (%s): is the "
+			       "limit on locked memory (ulimit -l) too low?",
+			       strerror(-r));
+	return r;
 }
 
 /* ---- for the proxy ------------------------------------------------------------------- */
