@@ -15,6 +15,8 @@ packages_test="python3-botocore python3-pytest python3-yaml python3-requests pyt
 # Large clients, PROGRAM:PACKAGE. Tests that need one are skipped where it cannot be had.
 packages_clients='javac:default-jdk-headless go:golang-go chromium:chromium npm:npm'
 packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'
+packages_bench_tls='mitmproxy squid-openssl nginx-light haproxy nghttp2-client nghttp2-proxy wrk curl nftables iproute2
+	util-linux openssl python3'
 
 # packages_try PROGRAM:PACKAGE...: install the package of each program that is not there, where that can be done.
 packages_try() {
@@ -51,7 +53,8 @@ packages_ensure() {
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null; } || rc=$?
 	[ -z "$guard" ] || rm -f "$guard"
 	# Nor with the next start. A container may have no systemd.
-	for service in openssh-server:ssh unbound:unbound iodine:iodined; do
+	for service in openssh-server:ssh unbound:unbound iodine:iodined nginx-light:nginx nghttp2-proxy:nghttpx \
+		squid-openssl:squid haproxy:haproxy; do
 		case "$missing " in
 		*" ${service%%:*} "*) systemctl disable "${service#*:}" >/dev/null 2>&1 || : ;;
 		esac

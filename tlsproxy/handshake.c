@@ -248,7 +248,7 @@ static bool explain_upstream(struct session *s)
 	}
 	if (u->tls_reason >= SSL_AD_REASON_OFFSET) {
 		snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s",
-			 SSL_alert_desc_string_long(u->tls_reason - SSL_AD_REASON_OFFSET));
+			 tls_alert_text(u->tls_reason - SSL_AD_REASON_OFFSET));
 		return upstream_failed(s, 502, "tls_alert_received");
 	}
 	if (u->fd_eof || u->wr_dead) {
@@ -330,7 +330,7 @@ static const char *distrust_text(struct session *s)
 	advise_bypass(s, advice, sizeof(advice));
 	snprintf(s->detail, sizeof(s->detail),
 		 "client does not trust the sandbox CA (TLS alert: %s); point it at the CA file%s",
-		 SSL_alert_desc_string_long(s->guest.tls_reason - SSL_AD_REASON_OFFSET), advice);
+		 tls_alert_text(s->guest.tls_reason - SSL_AD_REASON_OFFSET), advice);
 	return s->detail;
 }
 

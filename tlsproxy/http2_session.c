@@ -93,6 +93,28 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	return 0;
 }
 
+/* Frames of unknown types are ignored (5.5), but counted: nghttp2 has to be asked for them. */
+static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
+			void *user)
+{
+	(void)session;
+	(void)payload;
+	(void)hd;
+	(void)user;
+	return NGHTTP2_ERR_CANCEL;
+}
+
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd,
+			      const uint8_t *p, size_t n, void *user)
+{
+	(void)session;
+	(void)hd;
+	(void)p;
+	(void)n;
+	(void)user;
+	return NGHTTP2_ERR_CANCEL;
+}
+
 static int begin_block(struct http2 *h)
 {
 	if (!h->block)
@@ -289,7 +311,8 @@ static void end_sent(struct http2_stream *st)
 
 static void reset_sent(struct http2 *h, const struct http2_stream *st, uint32_t code)
 {
-	if (!h->server || code == NGHTTP2_NO_ERROR || (st && st->excused))
+	/* A client resets what it has no use for; one that knows no stream was pushed it. */
+	if (code == NGHTTP2_NO_ERROR || (st && (st->excused || !h->server)))
 		return;
 	if (!http2_budget_reset(&h->budget))
 		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -508,6 +531,8 @@ static int make_callbacks(nghttp2_session_callbacks **ret)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_extension);
+	nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension_chunk);
 	nghttp2_session_callbacks_set_send_callback(cb, on_send);
 	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
 	nghttp2_session_callbacks_set_before_frame_send_callback(cb, before_send);
@@ -531,6 +556,8 @@ static int make_options(nghttp2_option **ret)
 	nghttp2_option_set_max_continuations(o, HTTP2_CONTINUATIONS_MAX);
 	nghttp2_option_set_max_deflate_dynamic_table_size(o, HTTP2_TABLE_MAX);
 	nghttp2_option_set_max_send_header_block_length(o, 4 * HTTP_HEAD_MAX);
+	for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+		nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
 	*ret = o;
 	return 0;
 }

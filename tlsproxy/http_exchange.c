@@ -166,8 +166,9 @@ void http_refuse_failed(struct http_exchange *x)
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, f->fail_status, f->fail_error,
 			    "the upstream cannot be used");
 	else if (f->cfg.guest_h2 && !x->sent)
-		http_exchange_mirror_reset(x, HTTP2_REFUSED_STREAM,
-					   "the upstream takes no more requests on this connection");
+		http_exchange_mirror_reset(
+			x, HTTP2_REFUSED_STREAM,
+			"the upstream takes no more requests on this connection");
 	else
 		http_refuse(x, TLSPROXY_HTTP_UPSTREAM_FAILED, 502, "connection_terminated",
 			    "the upstream closed the connection without an answer");

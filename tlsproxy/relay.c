@@ -108,10 +108,10 @@ static bool refused_by_alert(struct session *s)
 		return false;
 	s->fail_status = 502;
 	snprintf(s->detail, sizeof(s->detail), "upstream sent the TLS alert: %s%s%.100s%s",
-		 SSL_alert_desc_string_long(alert),
-		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " (--tls-bypass " : "",
+		 tls_alert_text(alert),
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " (--tls-client-cert " : "",
 		 alert == SSL_AD_CERTIFICATE_REQUIRED ? s->key.id.text : "",
-		 alert == SSL_AD_CERTIFICATE_REQUIRED ? " leaves the host to the client)" : "");
+		 alert == SSL_AD_CERTIFICATE_REQUIRED ? "=CERT shows one)" : "");
 	resume_drop(&s->tp->resume, &s->key);
 	leg_close(&s->upstream, false);
 	session_event(s, false, s->detail);

@@ -38,6 +38,16 @@ const char *tls_error_text(char *out, size_t size)
 	return out;
 }
 
+const char *tls_alert_text(int alert)
+{
+	/* Two that this OpenSSL has no text for. */
+	if (alert == SSL_AD_CERTIFICATE_REQUIRED)
+		return "certificate required";
+	if (alert == SSL_AD_NO_APPLICATION_PROTOCOL)
+		return "no application protocol";
+	return SSL_alert_desc_string_long(alert);
+}
+
 static int ctx_common(SSL_CTX *ctx, struct tlsproxy *tp)
 {
 	SSL_CTX_set_app_data(ctx, tp);

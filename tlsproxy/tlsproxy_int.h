@@ -258,6 +258,8 @@ const char *tls_upstream_refused(const struct session *s, SSL *ssl, enum alpn *r
 				 const char **ret_token);
 /* Its part about the certificate: chain, pins, staple. */
 const char *upstream_certificate_refused(const struct session *s, SSL *ssl);
+/* An alert's number in words. */
+const char *tls_alert_text(int alert);
 /* "h2,http/1.1": of a set, static text. */
 const char *alpn_names(unsigned set);
 /* The text of the oldest error in OpenSSL's queue, which is cleared. Returns out. */

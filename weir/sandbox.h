@@ -17,8 +17,8 @@ struct sandbox_spec {
 	char *const *envp; /* complete environment of the command */
 	const char *hostname;
 	const struct sandbox_net *net;
-	const char *ca_pem;	   /* NULL: no interception */
-	const char *host_cas;	   /* roots beside its bundle, may be ""; both NULL: trust stays as it is */
+	const char *ca_pem; /* NULL: no interception */
+	const char *host_cas; /* roots beside its bundle, may be ""; both NULL: trust stays as it is */
 	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
 	bool foreground;	   /* the command gets the terminal from the start */
 	bool root;		   /* map all ids and keep a root's useful capabilities */

@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 
+from procs import comm, cpu_s, family, private_kib, read, wait_for
+
 OUT, WEIR, CC = os.environ["OUT"], os.environ["WEIR"], os.environ.get("BENCH_CC", "")
 SERVER = "93.184.216.34"
 TXQ = "20000"  # frames a tap can hold; the kernel's 1000 lose a single stream's burst
@@ -29,50 +31,11 @@ def spawn(*argv, **kw):
     return subprocess.Popen(argv, stdout=kw.pop("stdout", log), stderr=log, **kw)
 
 
-def wait_for(what, seconds=15):
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            raise TimeoutError("a peer did not come up")
-        time.sleep(0.02)
-
-
 def lines(text):
     return dict(re.findall(r"(\w+)=([0-9.]+)", text))
 
 
 # ---- processes, as the kernel counts them ---------------------------------------------------------
-
-
-def read(path):
-    try:
-        with open(path) as f:
-            return f.read()
-    except OSError:
-        return ""
-
-
-def family(pid):
-    """pid and all below it."""
-    todo, out = [pid], []
-    while todo:
-        p = todo.pop()
-        out.append(p)
-        for t in glob.glob("/proc/%d/task/*/children" % p):
-            todo += map(int, read(t).split())
-    return out
-
-
-def cpu_s(pids):
-    return sum(int((read("/proc/%d/schedstat" % p) or "0").split()[0]) for p in pids) / 1e9
-
-
-def private_kib(pids):
-    total = 0
-    for p in pids:
-        for x in re.findall(r"^Private_(?:Clean|Dirty): +(\d+)", read("/proc/%d/smaps_rollup" % p), re.M):
-            total += int(x)
-    return total
 
 
 def rss_kib(pids):
@@ -81,10 +44,6 @@ def rss_kib(pids):
 
 def fds(pids):
     return sum(len(glob.glob("/proc/%d/fd/*" % p)) for p in pids)
-
-
-def comm(pid):
-    return read("/proc/%d/comm" % pid).strip()
 
 
 # ---- peers ----------------------------------------------------------------------------------------

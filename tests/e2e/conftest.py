@@ -57,7 +57,6 @@ def pytest_cmdline_main(config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
-    config.addinivalue_line("markers", "http2: needs a weir that speaks HTTP/2")
     config.addinivalue_line("markers", "user: is also run by an ordinary user")
 
 
@@ -256,23 +255,6 @@ def h2(h2_session, lab):
 def lab(lab_session):
     lab_session.mark = os.path.getsize(lab_session.log)
     return lab_session
-
-
-@pytest.fixture(scope="session")
-def speaks_h2(h2_session, tmp_path_factory):
-    """Does this weir speak HTTP/2? Asked once, of the program itself."""
-    p = subprocess.run([WEIR, "run", "--backend", "netns", "--policy", "allow_all", "--tls-intercept",
-                        "--upstream-ca", os.environ["LAB_CA"], "--audit",
-                        str(tmp_path_factory.mktemp("probe") / "audit"), "--", "curl", "-sS", "--http2", "-o",
-                        "/dev/null", "-w", "%{http_version}", "https://h2.example.com/"], check=False,
-                       stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60 * SLACK)
-    return p.stdout == b"2"
-
-
-@pytest.fixture(autouse=True)
-def http2_marked(request):
-    if request.node.get_closest_marker("http2") and not request.getfixturevalue("speaks_h2"):
-        pytest.skip("this weir speaks HTTP/1.1 only")
 
 
 class Schema:

@@ -22,9 +22,7 @@ from conftest import TOP, sanitized
 U = "https://h2.example.com"
 NPM = os.environ.get("WEIR_NPM", os.path.join(TOP, "build", "npm")) + "/node_modules"
 
-H2 = pytest.mark.http2
-PROTOS = pytest.mark.parametrize("how, proto", [
-    ("--http1.1", "h1"), pytest.param("--http2", "h2", marks=H2)])
+PROTOS = pytest.mark.parametrize("how, proto", [("--http1.1", "h1"), ("--http2", "h2")])
 
 heavy = pytest.mark.skipif(sanitized(), reason="a heavy client: only with the plain build")
 
@@ -65,6 +63,7 @@ def one(h2, path, proto, **want):
 # ---- curl -------------------------------------------------------------------------------------
 
 
+# Parity: weak-10.
 @PROTOS
 def test_curl(weir, h2, how, proto):
     r = weir.sh("curl -sS %s -d hello -w '\\n%%{http_version}\\n' %s/curl; "
@@ -83,7 +82,6 @@ def test_curl_big_bodies(weir, h2, how, proto):
     one(h2, "/up", proto, body_size=5000000, body_sha256=hashlib.sha256(bytes(5000000)).hexdigest())
 
 
-@H2
 def test_curl_prior_knowledge(weir, h2):
     """Without TLS nothing is negotiated: the client begins with the preface."""
     r = weir.sh("curl -sS --http2-prior-knowledge -d hello http://h2.example.com/prior", intercept=True)
@@ -91,14 +89,14 @@ def test_curl_prior_knowledge(weir, h2):
     one(h2, "/prior", "h2", body="hello", tls=False)
 
 
-@pytest.mark.parametrize("host, proto", [("h1only", "h1"), pytest.param("h2only", "h2", marks=H2)])
+# Parity: weak-10.
+@pytest.mark.parametrize("host, proto", [("h1only", "h1"), ("h2only", "h2")])
 def test_curl_gets_what_the_server_has(weir, h2, host, proto):
     r = weir.sh("curl -sS https://%s.example.com/mirrored" % host, intercept=True)
     assert r.rc == 0, r
     one(h2, "/mirrored", proto)
 
 
-@H2
 def test_curl_parallel_on_one_connection(weir, h2):
     r = weir.sh("curl -sS --http2 --parallel --parallel-max 20 %s | grep -o '\"proto\":\"h2\"' | wc -l"
                 % " ".join("%s/p%d" % (U, i) for i in range(40)), intercept=True)
@@ -153,7 +151,7 @@ print(json.load(urllib.request.urlopen("%s/urllib"))["method"])
 
 
 @python_has("httpx", "h2")
-@pytest.mark.parametrize("http2", [False, pytest.param(True, marks=H2)])
+@pytest.mark.parametrize("http2", [False, True])
 def test_httpx(weir, h2, http2):
     r = python(weir, """
 import httpx
@@ -210,7 +208,6 @@ asyncio.run(main())
     assert [e["event"] for e in h2.seen("ws")][:5] == ["open", "text", "binary", "text", "text"]
 
 
-@H2
 @python_has("grpc")
 def test_grpc_python(weir, h2):
     r = python(weir, """
@@ -245,7 +242,7 @@ def test_node_fetch_and_https(weir, h2):
     assert r.out == "70000\n200\n", r
 
 
-@H2
+# Parity: weak-10.
 @needs("node")
 def test_node_http2(weir, h2):
     """A hundred streams of one session, trailers, and an end in order."""
@@ -271,7 +268,6 @@ for (let i = 0; i < 100; i++) {
     assert {e["proto"] for e in h2.seen()} == {"h2"}
 
 
-@H2
 @needs("node")
 @npm_has("undici")
 def test_undici_h2(weir, h2):
@@ -284,7 +280,7 @@ request('%s/undici', { dispatcher: new Agent({ allowH2: true, connect: { ca } })
     assert r.out == "h2\n", r
 
 
-@H2
+# Parity: weak-10.
 @needs("node")
 @npm_has("@grpc/grpc-js")
 def test_grpc_js(weir, h2):
@@ -373,8 +369,7 @@ def test_pip_install(weir, h2):
     assert r.rc == 0 and r.out.endswith("from pip\n"), r
 
 
-@pytest.mark.parametrize("version, proto", [
-    ("HTTP/1.1", "h1"), pytest.param("HTTP/2", "h2", marks=H2)])
+@pytest.mark.parametrize("version, proto", [("HTTP/1.1", "h1"), ("HTTP/2", "h2")])
 def test_git_clone_and_push(weir, h2, version, proto):
     branch = "b-" + proto
     r = weir.sh("export HOME=%(t)s GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a "
@@ -408,8 +403,7 @@ public class Client {
 """ % {"u": U}
 
 
-# Parity: T08.
-@H2
+# Parity: T08, weak-15.
 @heavy
 @needs("javac")
 def test_java(weir, h2):
@@ -471,7 +465,6 @@ func main() {
 
 
 # Parity: T08.
-@H2
 @heavy
 @needs("go")
 def test_go(weir, h2):
@@ -564,8 +557,7 @@ PAGE = """<!DOCTYPE html><html><body><p id="out">nothing yet</p><script>
 """
 
 
-# Parity: T08.
-@H2
+# Parity: T08, weak-15.
 @heavy
 @needs("chromium")
 @pytest.mark.parametrize("host", ["h2.example.com", "h2ws.example.com"])

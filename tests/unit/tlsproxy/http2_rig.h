@@ -52,7 +52,8 @@ struct h2_rig {
 	bool has_goaway;
 	unsigned settings, pings;
 	uint64_t moved;
-	bool h1; /* the upstream is the test itself, in HTTP/1 */
+	bool manual; /* the client opens no windows by itself */
+	bool h1;     /* the upstream is the test itself, in HTTP/1 */
 };
 
 static inline uint8_t h2_byte(uint32_t seed, uint64_t at)
@@ -321,8 +322,9 @@ static inline void h2_sessions(struct h2_rig *r)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_close);
-	rig_must(nghttp2_session_client_new2(&r->client, cb, r, o));
 	rig_must(nghttp2_session_server_new2(&r->server, cb, r, o));
+	nghttp2_option_set_no_auto_window_update(o, r->manual);
+	rig_must(nghttp2_session_client_new2(&r->client, cb, r, o));
 	rig_must(nghttp2_submit_settings(r->client, 0, &push, 1));
 	rig_must(nghttp2_submit_settings(r->server, 0, NULL, 0));
 	nghttp2_option_del(o);

@@ -92,6 +92,7 @@ static void test_ca(void **state)
 	ca_fini(&b);
 }
 
+/* Parity: lesson-31, T07. */
 static void test_leaves(void **state)
 {
 	static const char *const long_name =
@@ -164,6 +165,7 @@ static void test_name_constraints(void **state)
 	ca_fini(&ca);
 }
 
+/* Parity: lesson-32, T07. */
 static void test_leaf_cache(void **state)
 {
 	time_t now = time(NULL), later;

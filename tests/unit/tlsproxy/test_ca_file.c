@@ -44,6 +44,7 @@ static void expect_refusal(const char *cert, const char *key, const char *why)
 	assert_null(ca.cert);
 }
 
+/* Parity: T06. */
 static void test_refused(void **state)
 {
 	static const struct {
@@ -110,7 +111,7 @@ static int verify(X509 *root, const struct ca *ca, X509 *leaf, const char *host)
 	return r;
 }
 
-/* T06: a root of an RSA key, and an authority below it, constrained, of an EC key. */
+/* Parity: T06: a root of an RSA key, and an authority below it, constrained, of an EC key. */
 static void test_taken(void **state)
 {
 	const struct pki_ext root_ext[] = {

@@ -2,6 +2,7 @@
 /* Flows that go through: requests, secrets, bodies, tunnels, every way to end, resumption. */
 #include "tests/unit/tlsproxy/session_rig.h"
 
+/* Parity: lesson-30: what came with the end of the handshake goes on. */
 static void test_get(void **state)
 {
 	static const char *const alpns[] = { NULL, "\x08http/1.1", "\x02h2\x08http/1.1" };
@@ -286,6 +287,7 @@ static void server_upload(struct flow_case *c, struct end *e)
 		SSL_shutdown(e->ssl);
 }
 
+/* Parity: lesson-30: large bodies to their last byte. */
 static void test_bodies(void **state)
 {
 	(void)state;

@@ -17,6 +17,7 @@ static void client_leave(struct flow_case *c, struct end *e)
 
 /* ---- ALPN ------------------------------------------------------------------------ */
 
+/* Parity: weak-10, weak-12. */
 static void test_alpn(void **state)
 {
 	static const struct {
@@ -113,7 +114,7 @@ static void test_h2_ciphers(void **state)
 
 /* ---- validity -------------------------------------------------------------------- */
 
-/* Lesson 32 too: a leaf that was cached for a longer one is not shown any more. */
+/* Parity: weak-12, T07, lesson-32: a leaf that was cached for a longer one is not shown any more. */
 static void test_validity(void **state)
 {
 	struct identity id = { .text = HOST };
@@ -181,6 +182,7 @@ static void change_world(struct rig *rig, struct flow_case *c, enum change how)
 	}
 }
 
+/* Parity: weak-14. */
 static void test_tickets(void **state)
 {
 	(void)state;

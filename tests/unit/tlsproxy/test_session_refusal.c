@@ -150,7 +150,7 @@ static void test_client_certificate(void **state)
 		expect_reply(&c, "HTTP/1.1 502");
 		expect_detail(&c, "upstream sent the TLS alert");
 		if (!c.server_tls12)
-			expect_detail(&c, "--tls-bypass " HOST);
+			expect_detail(&c, "--tls-client-cert " HOST);
 		assert_false(c.tls_ok);
 	}
 }

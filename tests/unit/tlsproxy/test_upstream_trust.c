@@ -67,6 +67,7 @@ static void test_pin_forms(void **state)
 
 /* ---- the most specific wins, field by field ---------------------------------------- */
 
+/* Parity: T04. */
 static void test_terms(void **state)
 {
 	static const struct tlsproxy_pin pins[3];
@@ -113,6 +114,7 @@ static void test_terms(void **state)
 
 /* ---- verification and authorities ---------------------------------------------------- */
 
+/* Parity: T03, T04, T05. */
 static void test_verify(void **state)
 {
 	static const struct {
@@ -156,7 +158,6 @@ static void test_verify(void **state)
 	}
 }
 
-/* What is not verified gets no secret, whatever host it is. */
 #define SECRET_VALUE "sk-live-0123456789abcdef"
 static const char *placeholder;
 static bool secret_arrived;
@@ -185,6 +186,7 @@ static void server_looks(struct flow_case *c, struct end *e)
 	}
 }
 
+/* Parity: T03. */
 static void test_no_secret_unverified(void **state)
 {
 	struct tlsproxy_host_pattern host = pattern(HOST);
@@ -244,6 +246,7 @@ static int any_client(int ok, X509_STORE_CTX *ctx)
 	return 1;
 }
 
+/* Parity: weak-15. */
 static void test_client_cert(void **state)
 {
 	struct pki me = pki_new(cert_new_key(), "me", NULL, NULL, -DAY, DAY);
@@ -310,6 +313,7 @@ static struct tlsproxy_pin pin_of(X509 *cert, bool whole)
 	return pin;
 }
 
+/* Parity: weak-15. */
 static void test_pins(void **state)
 {
 	struct identity id = { .text = HOST };

@@ -236,7 +236,8 @@ static void say_message(struct script *s, enum ws_direction d, z_stream *z, bool
 		size_t k = rnd(3) ? raw.len - at : rnd((uint32_t)(raw.len - at) + 1);
 		bool last = at + k == raw.len && rnd(4);
 
-		ws_rig_frame(&s->wire, first | (last ? 0x80 : 0), buf_at(&raw) + at, k, a_key(d));
+		ws_rig_frame(&s->wire, first | (last ? 0x80 : 0), k ? buf_at(&raw) + at : NULL, k,
+			     a_key(d));
 		at += k;
 		first = last ? 0x80 : 0;
 		if (!last && rnd(3) == 0 && s->n < 90)

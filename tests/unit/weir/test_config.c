@@ -719,7 +719,6 @@ static void test_secret_flags(void **state)
 	weir_config_free(c);
 }
 
-/* Parity: p1.9-flags. */
 /* T03 to T06: what is said of hosts, from flags and the file together; a flag wins. */
 static void check_tls(void)
 {
@@ -770,6 +769,7 @@ static void check_tls(void)
 	weir_config_free(c);
 }
 
+/* Parity: p1.9-flags. */
 static void test_net_flags(void **state)
 {
 	static const char *const dns[] = { "--dns-server",

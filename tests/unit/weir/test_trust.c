@@ -377,6 +377,7 @@ static void test_a_home_is_no_pattern(void **state)
 	assert_int_equal(f->tree.n_stores, 0);
 }
 
+/* T08, weak-15 */
 static void t08_browsers(void **state)
 {
 	struct fixture *f = *state;
