@@ -99,6 +99,8 @@ must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, stru
 				    struct buf *to_guest);
 /* There is work that waits for nothing but its turn: call again soon, with n == 0. */
 bool http_filter_busy(const struct http_filter *f);
+/* A request waits for a value that is still to come. */
+bool http_filter_awaits(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

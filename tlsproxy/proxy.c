@@ -146,3 +146,13 @@ const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i)
 {
 	return secret_set_placeholder(tp->secrets, i);
 }
+
+void tlsproxy_wake(struct tlsproxy *tp)
+{
+	list_for_each_safe (it, next, &tp->sessions) {
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->state == SESSION_RELAY && s->filter && http_filter_awaits(s->filter))
+			session_run(s);
+	}
+}

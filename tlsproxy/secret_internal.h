@@ -98,6 +98,7 @@ struct secret {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+	bool awaited;		/* its value is still to come */
 	struct sign_rule *sign; /* signs instead of being put in; or NULL */
 };
 

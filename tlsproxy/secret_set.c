@@ -227,6 +227,7 @@ static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, st
 	s->len = in->value_len;
 	s->places = in->sign ? 0 : in->places;
 	s->on_violation = in->on_violation;
+	s->awaited = in->awaited;
 	s->env = strdup(in->env ? in->env : "");
 	s->placeholder = calloc(1, in->value_len + 1);
 	s->hosts = calloc(in->n_hosts + 1, sizeof(*s->hosts));

@@ -130,6 +130,9 @@ struct tlsproxy_secret {
 	const char *placeholder;
 	enum tlsproxy_violation on_violation;
 	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
+	/* The value is still to come: ops.await is asked for it, requests that hold the
+	 * placeholder for one of the hosts wait. Until then `value` is one that nobody knows. */
+	bool awaited;
 };
 /* -EINVAL with *ret_why when a value cannot be used. */
 must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);
@@ -271,6 +274,12 @@ struct tlsproxy_ops {
 	void (*flow_done)(void *ctx, uint64_t id, bool reset);
 	/* on_violation block_and_terminate. */
 	void (*terminate)(void *ctx, const char *env);
+	/*
+	 * A request needs the value of an awaited secret. True: it is on its way, and
+	 * tlsproxy_secrets_replace() brings it, or tlsproxy_wake() lets this be asked again.
+	 * False: it cannot be had; the request is answered 502. May be NULL: never.
+	 */
+	bool (*await)(void *ctx, const char *env);
 	/* May be NULL: one NSS key-log line of the guest leg, for captures. */
 	void (*keylog)(void *ctx, const char *line);
 };
@@ -337,6 +346,9 @@ must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_fl
  * were reset. Not from a callback.
  */
 size_t tlsproxy_rejudge(struct tlsproxy *tp);
+
+/* What waits for a secret's value looks again. Not from a callback. */
+void tlsproxy_wake(struct tlsproxy *tp);
 
 /* ---- access tokens ------------------------------------------------------------- */
 

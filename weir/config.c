@@ -297,6 +297,7 @@ void config_secret_fini(struct secret_config *s)
 	free(s->arg);
 	free(s->hosts);
 	sign_config_free(s->sign);
+	token_config_free(s->token);
 	*s = (struct secret_config){ 0 };
 }
 

@@ -135,6 +135,7 @@ void secret_draft_fini(struct secret_draft *d)
 	free(d->arg);
 	free(d->hosts);
 	sign_config_free(d->sign);
+	token_config_free(d->token);
 	*d = (struct secret_draft){ 0 };
 }
 
@@ -312,6 +313,8 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 	if (d->n_hosts == 0)
 		return where_fail(w, b->err,
 				  "a host is missing: a secret needs to know where it may go");
+	if (d->sign && d->token)
+		return where_fail(w, b->err, "\"sign\" and \"token\" do not go together");
 	if (d->sign && d->places)
 		return where_fail(w, b->err,
 				  "a secret that signs stands nowhere in a request: leave out \"at\"");
@@ -340,8 +343,10 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT,
 		.on_violation = d->has_violation ? d->on_violation : b->on_violation,
 		.sign = d->sign,
+		.token = d->token,
 	};
 	d->sign = NULL;
+	d->token = NULL;
 	d->arg = NULL;
 	d->hosts = NULL;
 	return 0;

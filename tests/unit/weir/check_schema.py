@@ -84,6 +84,8 @@ BAD = [
     {"secrets": [{**KEY, "hosts": ["https://a.com"]}]}, {"secrets": [{**KEY, "at": ["cookie"]}]},
     {"secrets": [{**KEY, "at": []}]}, {"secrets": [{**KEY, "from": "hunter2hunter2"}]},
     {"secrets": [{**KEY, "from": "file:"}]}, {"secrets": [{**KEY, "on_violation": "ignore"}]},
+    {"secrets": [{**KEY, "token": {}}]}, {"secrets": [{**KEY, "token": {"url": "http://a.b/c"}}]},
+    {"secrets": [{**KEY, "token": {"url": "https://a.b/c", "grant": "password"}}]},
     {"secrets": [{**KEY, "sign": {}}]}, {"secrets": [{**KEY, "sign": "hmac"}]},
     {"secrets": [{**KEY, "sign": {"type": "aws_sigv4"}}]}, {"secrets": [{**KEY, "sign": {"type": "hmac"}}]},
     {"secrets": [{**KEY, "sign": {"type": "hmac", "header": "X S"}}]},
