@@ -11,7 +11,8 @@ static void same(const struct tlsproxy_sniff *a, const struct tlsproxy_sniff *b)
 {
 	if (a->kind != b->kind || a->has_sni != b->has_sni || a->sni_invalid != b->sni_invalid ||
 	    a->has_ech != b->has_ech || !name_equal(&a->sni, &b->sni) ||
-	    strcmp(a->alpn, b->alpn) != 0)
+	    strcmp(a->alpn, b->alpn) != 0 || a->has_alpn != b->has_alpn ||
+	    a->offers_h2 != b->offers_h2 || a->offers_http1 != b->offers_http1)
 		abort();
 }
 

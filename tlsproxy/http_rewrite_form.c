@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Forms and queries (WHATWG URL 5.1): NAME=VALUE joined by &. A name is decoded before it
- * is compared; one with an escape that is none is no name's, as readers differ in it.
+ * is compared; one with an escape that is none is no name's, as readers differ in it. Some
+ * take ; for & as well: what stands behind one is no name's either, up to the next &.
  */
 #include "tlsproxy/http_rewrite_int.h"
 
@@ -57,6 +58,8 @@ static void outside_byte(struct http_rewrite *r, uint8_t c)
 		f->escape = 0;
 		f->key.len = 0;
 		f->key.odd = false;
+	} else if (f->in_value && c == ';') {
+		r->value = 0;
 	} else if (!f->in_value && c == '=') {
 		name_over(r);
 	} else if (!f->in_value) {
@@ -64,18 +67,21 @@ static void outside_byte(struct http_rewrite *r, uint8_t c)
 	}
 }
 
+static bool in_named_value(const struct http_rewrite *r, uint8_t c)
+{
+	return r->form->in_value && r->value && c != '&' && c != ';';
+}
+
 bool form_scan_next(struct http_rewrite *r, struct rd *in, struct http_segment *ret)
 {
-	struct form_scan *f = r->form;
 	const uint8_t *p = in->p;
-	bool inside = f->in_value && r->value && *p != '&';
+	bool inside = in_named_value(r, *p);
 
-	if (inside) {
-		p = memchr(p, '&', (size_t)(in->end - p));
-		p = p ? p : in->end;
+	while (p < in->end && in_named_value(r, *p) == inside) {
+		if (!inside)
+			outside_byte(r, *p);
+		p++;
 	}
-	while (!inside && p < in->end && !(f->in_value && r->value && *p != '&'))
-		outside_byte(r, *p++);
 	rewrite_run(r, in, p, inside, ret);
 	return true;
 }

@@ -107,7 +107,8 @@ static int ask_with(const struct ctl_run *run, json_t *request, int fd, json_t *
 	r = ctl_connect(run, &sock);
 
 	if (r < 0)
-		return ctl_complain(CTL_REFUSED, "%s: cannot be reached: %s", run->name, strerror(-r));
+		return ctl_complain(CTL_REFUSED, "%s: cannot be reached: %s", run->name,
+				    strerror(-r));
 	/* A policy is loaded by three processes before there is an answer. */
 	if (fd >= 0)
 		(void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &loading, sizeof(loading));
@@ -116,17 +117,17 @@ static int ask_with(const struct ctl_run *run, json_t *request, int fd, json_t *
 	n = r < 0 && r != -EPIPE ? r : ipc_recv(sock, text, sizeof(text), &out, 1, &n_fds);
 	if (n <= 0)
 		return ctl_complain(CTL_REFUSED, "%s: %s", run->name,
-				n == -EAGAIN ? "does not answer"
-				: n < 0	     ? strerror((int)-n)
-					     : "ended before it answered");
+				    n == -EAGAIN ? "does not answer"
+				    : n < 0	 ? strerror((int)-n)
+						 : "ended before it answered");
 	o = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_true(json_object_get(o, "ok"))) {
 		const char *why = json_string_value(json_object_get(o, "error"));
 		char quoted[1024];
 
 		r = ctl_complain(CTL_REFUSED, "%s: %s", run->name,
-			     why ? log_quote(why, strlen(why), quoted, sizeof(quoted))
-				 : "an answer that cannot be read");
+				 why ? log_quote(why, strlen(why), quoted, sizeof(quoted))
+				     : "an answer that cannot be read");
 		json_decref(o);
 		return r;
 	}
@@ -518,13 +519,13 @@ static int find(const char *name, struct ctl_run *ret)
 	free(runs);
 	log_quote(name, strlen(name), quoted, sizeof(quoted));
 	if (found == 0)
-		return ctl_complain(CTL_REFUSED,
-				"no sandbox named \"%s\" is running; weir ctl lists those that are",
-				quoted);
+		return ctl_complain(
+			CTL_REFUSED,
+			"no sandbox named \"%s\" is running; weir ctl lists those that are", quoted);
 	if (found > 1 && found != SIZE_MAX)
 		return ctl_complain(CTL_REFUSED,
-				"several sandboxes are named \"%s\": say which by id: %s", quoted,
-				ids);
+				    "several sandboxes are named \"%s\": say which by id: %s",
+				    quoted, ids);
 	return 0;
 }
 
@@ -548,7 +549,7 @@ static const struct verb {
 
 static int unknown(char **words, size_t n)
 {
-	static const char *const firsts[] = { "status",	   "policy", "ports",  "publish",
+	static const char *const firsts[] = { "status",	   "policy", "ports",	"publish",
 					      "unpublish", "rate",   "metrics", "secret" };
 	static const char *const seconds[] = { "show", "set", "counters" };
 	bool second = str_eq(words[1], "policy");
@@ -558,11 +559,12 @@ static int unknown(char **words, size_t n)
 	char quoted[80];
 
 	if (second && n == 2)
-		return ctl_complain(CTL_USAGE, "policy show, policy set FILE or policy counters? see: "
-					    "weir ctl --help");
+		return ctl_complain(CTL_USAGE,
+				    "policy show, policy set FILE or policy counters? see: "
+				    "weir ctl --help");
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return ctl_complain(CTL_USAGE, "no \"%s\"%s%s%s; see: weir ctl --help", quoted,
-			near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+			    near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 /* A verb without its sandbox, or a sandbox and nothing about it. */
@@ -574,15 +576,17 @@ static int one_word(const char *word)
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (str_eq(word, verbs[i].word))
-			return ctl_complain(CTL_USAGE,
-					"%s of which sandbox? weir ctl lists them; then weir ctl "
-					"NAME %s",
-					word, word);
+			return ctl_complain(
+				CTL_USAGE,
+				"%s of which sandbox? weir ctl lists them; then weir ctl "
+				"NAME %s",
+				word, word);
 	r = find(word, &run);
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return r ? r
-		 : ctl_complain(CTL_USAGE, "what of %s? status, policy, ports, publish, unpublish, rate, metrics or secret; see: weir ctl --help",
-			    quoted);
+		 : ctl_complain(
+			   CTL_USAGE, "what of %s? status, policy, ports, publish, unpublish, rate, metrics or secret; see: weir ctl --help",
+			   quoted);
 }
 
 /* words[0] is the sandbox. */
@@ -610,16 +614,17 @@ static int run_verb(char **words, size_t n, bool json)
 			continue;
 		if (n != used + v->has_arg)
 			return ctl_complain(CTL_USAGE, "%s %s: %s; see: weir ctl --help", v->word,
-					v->second ? v->second : "",
-					n > used + v->has_arg	  ? "one word too many"
-					: v->second		  ? "a FILE or PRESET is missing"
-					: str_eq(v->word, "rate") ? "a RATE is missing"
-								  : "a PORT is missing");
+					    v->second ? v->second : "",
+					    n > used + v->has_arg ? "one word too many"
+					    : v->second		  ? "a FILE or PRESET is missing"
+					    : str_eq(v->word, "rate") ? "a RATE is missing"
+								      : "a PORT is missing");
 		if (end_flows && !str_eq(v->word, "unpublish"))
 			return ctl_complain(CTL_USAGE, "--end is for unpublish");
 		if (json && !v->has_json)
 			return ctl_complain(CTL_USAGE, "--json does not go with %s",
-					v->second ? "policy show, which is JSON already" : v->word);
+					    v->second ? "policy show, which is JSON already"
+						      : v->word);
 		r = find(words[0], &run);
 		return r ? r : v->fn(&run, words[used], json);
 	}
@@ -635,7 +640,7 @@ static int unknown_option(const char *arg)
 
 	log_quote(arg, strlen(arg), quoted, sizeof(quoted));
 	return ctl_complain(CTL_USAGE, "unknown option %s%s%s%s; see: weir ctl --help", quoted,
-			near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+			    near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 /* "--hosts X" or "--hosts=X": how many words it takes; 0: it is none of these. */

@@ -38,10 +38,11 @@ static int open_source(const char *env, const char *from, int *ret)
 				    strerror(errno));
 	if (isatty(fd)) {
 		fd_close(fd);
-		return ctl_complain(CTL_USAGE,
-				    "secret %s: a value is not typed in here, where it would pass "
-				    "through this process; give --from FILE, or a pipe: " PIPE_EXAMPLE,
-				    env);
+		return ctl_complain(
+			CTL_USAGE,
+			"secret %s: a value is not typed in here, where it would pass "
+			"through this process; give --from FILE, or a pipe: " PIPE_EXAMPLE,
+			env);
 	}
 	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) &&
 	    !S_ISSOCK(st.st_mode)) {
@@ -103,7 +104,8 @@ static void print_joined(const json_t *a)
 		char quoted[300];
 		const char *s = json_string_value(v);
 
-		printf("%s%s", i ? "," : "", s ? log_quote(s, strlen(s), quoted, sizeof(quoted)) : "");
+		printf("%s%s", i ? "," : "",
+		       s ? log_quote(s, strlen(s), quoted, sizeof(quoted)) : "");
 	}
 }
 

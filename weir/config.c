@@ -91,7 +91,19 @@ static int add_secret(struct config_builder *b, const struct where *w, const cha
 static int add_secret_file(struct config_builder *b, const struct where *w, const char *text)
 {
 	(void)w;
-	return config_secret_file_flag(b, text);
+	return config_secret_from_flag(b, OPTION_SECRET_FILE, SECRET_FROM_FILE, text);
+}
+
+static int add_secret_fd(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_from_flag(b, OPTION_SECRET_FD, SECRET_FROM_FD, text);
+}
+
+static int add_secret_command(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return config_secret_from_flag(b, OPTION_SECRET_COMMAND, SECRET_FROM_COMMAND, text);
 }
 
 static int apply_flags(struct config_builder *b)
@@ -105,6 +117,8 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_SECRET_VIOLATION, set_violation },
 		{ OPTION_SECRET, add_secret },
 		{ OPTION_SECRET_FILE, add_secret_file },
+		{ OPTION_SECRET_FD, add_secret_fd },
+		{ OPTION_SECRET_COMMAND, add_secret_command },
 		{ OPTION_TLS_INTERCEPT_PORT, config_add_tls_ports },
 		{ OPTION_TLS_BYPASS, config_add_bypass },
 		{ OPTION_UPSTREAM_CA, config_add_upstream_ca },

@@ -181,41 +181,6 @@ static int read_dns(struct config_builder *b, const struct conf *c)
 
 /* ---- secrets ---------------------------------------------------------------------------- */
 
-/* "env:VAR", "file:PATH", "fd:N", "command:CMD"; absent: the variable of the same name. */
-static int read_source(struct config_builder *b, const struct conf *c, struct secret_draft *d)
-{
-	const char *text = NULL, *arg;
-	int r = conf_str(c, &text, b->err);
-
-	if (r < 0)
-		return r;
-	if (b->live_secret) {
-		if (text)
-			return conf_fail(c, b->err, "the value of a live secret comes beside it");
-		d->source = SECRET_FROM_CALLER;
-		d->arg = strdup("");
-		return d->arg ? 0 : -ENOMEM;
-	}
-	if (!text) {
-		d->source = SECRET_FROM_ENV;
-		d->arg = strndup(d->env, d->env_len);
-		return d->arg ? 0 : -ENOMEM;
-	}
-	r = config_parse_source(text, &d->source, &arg);
-	if (r == -ENODATA)
-		return conf_fail(c, b->err, "nothing behind \"%s\"", arg);
-	if (r == 0) {
-		if (d->source == SECRET_FROM_FILE)
-			return config_from_dir(b, arg, &d->arg);
-		d->arg = strdup(arg);
-		return d->arg ? 0 : -ENOMEM;
-	}
-	/* What stands here instead may be the value: do not repeat it. */
-	return conf_fail(
-		c,
-		b->err, "a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\"; values do not stand in this file");
-}
-
 static int read_secret_lists(struct config_builder *b, const struct conf *c, struct secret_draft *d)
 {
 	struct conf hosts = conf_member(c, "hosts"), at = conf_member(c, "at");
@@ -290,7 +255,7 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 	if (r == 0)
 		r = config_read_token(b, &token, &d.token);
 	if (r == 0)
-		r = read_source(b, &from, &d);
+		r = config_read_source(b, &from, &d);
 	if (r == 0)
 		r = config_add_secret(b, from.v ? &w_from : &w, &d);
 	secret_draft_fini(&d);

@@ -21,6 +21,8 @@
 /* Deaths of the tlsproxy within a minute. Stops whoever crashes it from guessing for ever. */
 #define CONFIG_PROXY_RESTARTS_MAX 1000
 #define CONFIG_SECRET_HOSTS_MAX 64
+/* A source's times: a month. */
+#define CONFIG_SOURCE_MAX_S (31 * 24 * 3600)
 #define CONFIG_DNS_SERVERS_MAX 16
 #define CONFIG_DNS_RECORDS_MAX 4096
 #define CONFIG_TLS_PORTS_MAX 64
@@ -68,6 +70,8 @@ enum option {
 	OPTION_OBSERVE,
 	OPTION_SECRET,
 	OPTION_SECRET_FILE,
+	OPTION_SECRET_FD,
+	OPTION_SECRET_COMMAND,
 	OPTION_SECRET_VIOLATION,
 	OPTION_TLS_INTERCEPT,
 	OPTION_TLS_INTERCEPT_PORT,
@@ -234,6 +238,7 @@ struct secret_draft {
 	size_t env_len;
 	enum secret_source source;
 	char *arg;
+	uint32_t refresh_s, ttl_s;
 	struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* 0: the default */
@@ -261,7 +266,8 @@ void config_secret_fini(struct secret_config *s);
 void secret_draft_fini(struct secret_draft *d);
 /* ENV[:PLACES]@HOST[,HOST…] and ENV[:PLACES]=PATH@HOST[,HOST…] */
 must_check int config_secret_flag(struct config_builder *b, const char *text);
-must_check int config_secret_file_flag(struct config_builder *b, const char *text);
+must_check int config_secret_from_flag(struct config_builder *b, enum option option,
+				       enum secret_source source, const char *text);
 
 /* config_sign.c; *ret stays NULL when there is none. */
 must_check int config_read_sign(struct config_builder *b, const struct conf *c,
@@ -275,6 +281,10 @@ must_check int config_read_token(struct config_builder *b, const struct conf *c,
 				 struct token_config **ret);
 void token_config_free(struct token_config *t);
 must_check int config_check_token(struct config_builder *b);
+
+/* config_source.c; c is "from", which may be absent. Sets source, arg and times of d. */
+must_check int config_read_source(struct config_builder *b, const struct conf *c,
+				  struct secret_draft *d);
 
 /* config_limits.c */
 void config_limits_default(struct weir_config *c);

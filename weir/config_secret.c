@@ -338,6 +338,8 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.env = env,
 		.source = d->source,
 		.arg = d->arg,
+		.refresh_s = d->refresh_s,
+		.ttl_s = d->ttl_s,
 		.hosts = d->hosts,
 		.n_hosts = d->n_hosts,
 		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT,
@@ -422,16 +424,22 @@ int config_secret_flag(struct config_builder *b, const char *text)
 	return r;
 }
 
-int config_secret_file_flag(struct config_builder *b, const char *text)
+int config_secret_from_flag(struct config_builder *b, enum option option,
+			    enum secret_source source, const char *text)
 {
-	struct where w = { .flag = option_name(OPTION_SECRET_FILE), .value = text };
+	/* A command may have the value in it: it is not repeated. */
+	struct where w = { .flag = option_name(option),
+			   .value = source == SECRET_FROM_COMMAND ? NULL : text };
 	/* A path may hold '@' and '=', a host cannot: the first '=' and the last '@' divide. */
 	const char *eq = strchr(text, '='), *at = strrchr(text, '@');
-	struct secret_draft d = { .source = SECRET_FROM_FILE };
+	struct secret_draft d = { .source = source };
 	int r;
 
 	if (!eq || !at || at < eq || at == eq + 1)
-		return where_fail(&w, b->err, "write ENV[:PLACES]=PATH@HOST[,HOST...]");
+		return where_fail(&w, b->err, "write ENV[:PLACES]=%s@HOST[,HOST...]",
+				  source == SECRET_FROM_FILE ? "PATH"
+				  : source == SECRET_FROM_FD ? "N"
+							     : "COMMAND");
 	r = parse_head(b, &w, text, (size_t)(eq - text), &d);
 	if (r == 0)
 		r = parse_hosts(b, &w, at + 1, &d);

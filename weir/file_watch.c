@@ -181,9 +181,7 @@ static void on_poll(struct loop_timer *t)
 
 void file_watcher_init(struct file_watcher *fw, struct loop *loop)
 {
-	*fw = (struct file_watcher){ .loop = loop,
-				     .settle.cb = on_settled,
-				     .poll.cb = on_poll };
+	*fw = (struct file_watcher){ .loop = loop, .settle.cb = on_settled, .poll.cb = on_poll };
 	list_init(&fw->files);
 }
 

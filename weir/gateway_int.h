@@ -79,8 +79,8 @@ struct gateway {
 	struct record record;
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
-	int proxy;		   /* -1: none, or gone */
-	bool proxy_gone;	   /* it died; its successor is awaited, or was while proxy_back is armed */
+	int proxy;	 /* -1: none, or gone */
+	bool proxy_gone; /* it died; its successor is awaited, or was while proxy_back is armed */
 	struct loop_timer proxy_back;
 	struct loop_task proxy_cut;
 	struct list proxy_waiting; /* struct proxy_wait */

@@ -66,7 +66,7 @@ enum msg_type {
 	MSG_DIALLED = 61,	 /* dial.id, value: 0 or errno; descriptor: connected */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 	MSG_SUCCESSOR = 50,	 /* descriptor: the channel of another tlsproxy */
-	MSG_SECRET_CHANGE = 51,	 /* value: number of the question; text: secret_change.h; descriptor */
+	MSG_SECRET_CHANGE = 51, /* value: number of the question; text: secret_change.h; descriptor */
 	MSG_SECRET_VALUE = 52,	 /* value: number; text: the secret; descriptor: its file */
 	MSG_SECRET_COMMAND = 53, /* the same; descriptor: what the command writes */
 	MSG_SECRET_EXIT = 54,	 /* value: number; status: of that command, wait(2) */

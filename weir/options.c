@@ -26,6 +26,8 @@ static const struct {
 	[OPTION_OBSERVE] = { "--observe", 0 },
 	[OPTION_SECRET] = { "--secret", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_SECRET_FILE] = { "--secret-file", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_SECRET_FD] = { "--secret-fd", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_SECRET_COMMAND] = { "--secret-command", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_SECRET_VIOLATION] = { "--secret-violation", FLAG_VALUE },
 	[OPTION_TLS_INTERCEPT] = { "--tls-intercept", 0 },
 	[OPTION_TLS_INTERCEPT_PORT] = { "--tls-intercept-port", FLAG_VALUE | FLAG_REPEAT },

@@ -10,7 +10,7 @@
 #include "weir/vault.h"
 
 struct proxy_spec {
-	pid_t parent; /* the supervisor */
+	pid_t parent;		 /* the supervisor */
 	struct weir_config *cfg; /* this process's own copy, which it changes */
 	const char *run;
 	int supervisor;
@@ -18,7 +18,7 @@ struct proxy_spec {
 	struct vault vault;
 	uint64_t generation; /* of cfg->policy */
 	unsigned restarts;   /* 0: the first one, which reads the secrets from their sources */
-	bool keylog; /* a capture wants the guest leg's keys */
+	bool keylog;	     /* a capture wants the guest leg's keys */
 };
 
 /* In the forked child: sends MSG_PLACEHOLDER for each secret, MSG_CA, MSG_READY. Never returns. */

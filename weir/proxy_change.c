@@ -105,8 +105,8 @@ static bool is_same(const struct proxy_changes *pc, const char *env, const struc
 }
 
 /* value NULL: there is none beside it. */
-static void carry_out(struct proxy_changes *pc, enum msg_type type, int32_t number, const char *text,
-		      const struct buf *value)
+static void carry_out(struct proxy_changes *pc, enum msg_type type, int32_t number,
+		      const char *text, const struct buf *value)
 {
 	struct conf_error err = { "" };
 	char *env = NULL;
@@ -243,7 +243,8 @@ static void start_reading(struct proxy_changes *pc, const struct msg *m, int fd)
 		give_up(v, "no locked memory for the value: is the limit (ulimit -l) too low?");
 		return;
 	}
-	v->value = (struct buf){ .data = v->memory.p, .size = v->memory.size, .cap = SECRET_READ_MAX };
+	v->value =
+		(struct buf){ .data = v->memory.p, .size = v->memory.size, .cap = SECRET_READ_MAX };
 	loop_timer_set(pc->loop, &v->late, loop_now_update(pc->loop) + PROXY_READ_NS);
 	begin(v);
 }
@@ -294,9 +295,7 @@ bool proxy_change_message(struct proxy_changes *pc, const struct msg *m, size_t 
 void proxy_changes_init(struct proxy_changes *pc, struct proxy_secrets *ps, struct tlsproxy *tp,
 			struct loop *loop, struct record *record)
 {
-	*pc = (struct proxy_changes){
-		.secrets = ps, .tp = tp, .loop = loop, .record = record
-	};
+	*pc = (struct proxy_changes){ .secrets = ps, .tp = tp, .loop = loop, .record = record };
 	list_init(&pc->reads);
 }
 

@@ -138,8 +138,7 @@ void run_on_helper(struct loop_io *io, uint32_t revents)
 			 c->run->subject->stopped);
 	else if (m.head.type == MSG_FAILED)
 		run_fail(c->run, "%s", m.text);
-	else if (c == &c->run->proxy &&
-		 (run_proxy_word(c->run, &m) || run_secrets_word(c->run, &m)))
+	else if (c == &c->run->proxy && (run_proxy_word(c->run, &m) || run_secrets_word(c->run, &m)))
 		return;
 	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
 		 m.head.type == MSG_POLICY_DONE)
@@ -258,6 +257,7 @@ static void finish(struct run *r)
 	slots_release(&r->slots);
 	run_strv_free(r->envp);
 	run_strv_free(r->hidden);
+	run_strv_free(r->secret_paths);
 	for (size_t i = 0; r->placeholders && i < r->cfg->n_secrets; i++)
 		free(r->placeholders[i]);
 	free(r->placeholders);

@@ -28,6 +28,8 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
 
 	if (rc == 0)
+		rc = run_secret_paths(r->cfg, &r->secret_paths);
+	if (rc == 0)
 		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
@@ -39,6 +41,7 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		.hostname = r->cfg->name,
 		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
+		.secret_paths = r->secret_paths,
 		.host_cas = r->host_cas,
 		.hidden_paths = r->hidden,
 		.foreground = r->given,

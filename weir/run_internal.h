@@ -117,7 +117,7 @@ struct proxy_life {
 
 /* A change of a secret that somebody asked for. */
 struct secret_ask {
-	int32_t number; /* 0: none is under way */
+	int32_t number;		   /* 0: none is under way */
 	struct ctl_client *client; /* NULL: it left */
 	uid_t uid;
 	struct secret_change change;
@@ -166,7 +166,7 @@ struct run {
 	struct loop_io signals;
 	struct loop_timer deadline;
 	struct loop_task flush;
-	char **placeholders, **envp, **hidden;
+	char **placeholders, **envp, **hidden, **secret_paths;
 	char *ca_pem;
 	char *host_cas; /* --trust-host-cas: what is not in the sandbox's bundle anyway; NULL: off */
 	int capture;

@@ -165,8 +165,8 @@ static void begin(struct run *r, struct ctl_client *c, struct secret_change *cha
 				  .uid = c->uid,
 				  .change = *change,
 				  .deadline.cb = on_deadline };
-	if (msg_send(r->proxy.sock, MSG_SECRET_CHANGE, a->number, text, strlen(text), &fd,
-		     fd >= 0) < 0) {
+	if (msg_send(r->proxy.sock, MSG_SECRET_CHANGE, a->number, text, strlen(text), &fd, fd >= 0) <
+	    0) {
 		refuse(r, not_up);
 		return;
 	}
@@ -291,7 +291,8 @@ bool run_secrets_word(struct run *r, const struct msg *m)
 void run_secrets_proxy_died(struct run *r)
 {
 	if (r->secrets.ask.number)
-		refuse(r, "the tlsproxy died meanwhile; nothing is known to have changed: try again");
+		refuse(r,
+		       "the tlsproxy died meanwhile; nothing is known to have changed: try again");
 	run_sources_proxy_died(r);
 }
 

@@ -262,6 +262,34 @@ int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char
 	return 0;
 }
 
+int run_secret_paths(const struct weir_config *cfg, char ***ret)
+{
+	cleanup_free char *cwd = getcwd(NULL, 0);
+	struct strv s = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++) {
+		const char *arg = cfg->secrets[i].arg;
+		char *text = NULL;
+
+		if (cfg->secrets[i].source != SECRET_FROM_FILE)
+			continue;
+		if (asprintf(&text, "%s%s%s",
+			     arg[0] == '/' ? ""
+			     : cwd	   ? cwd
+					   : "",
+			     arg[0] == '/' ? "" : "/", arg) < 0)
+			text = NULL;
+		r = strv_add(&s, text);
+	}
+	if (r < 0) {
+		run_strv_free(s.v);
+		return r;
+	}
+	*ret = s.v;
+	return 0;
+}
+
 /* ---- what is probably not meant ---------------------------------------------------- */
 
 /* A pattern's hosts are judged one by one; what all of them would get is not known here. */

@@ -25,6 +25,9 @@ must_check int run_environment(const struct weir_config *cfg, char *const *place
  */
 must_check int run_hidden_paths(const struct weir_config *cfg, const char *audit_path, char ***ret);
 
+/* Absolute names of the files that secrets are read from, as they were given. NULL-terminated, or NULL. */
+must_check int run_secret_paths(const struct weir_config *cfg, char ***ret);
+
 /* Warns of hosts that secrets name and the policy denies: a mistake in one of the two. */
 void run_warn_useless_secrets(const struct weir_config *cfg);
 

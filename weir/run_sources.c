@@ -46,8 +46,7 @@ struct secret_source_state {
 static struct secret_source_state *find(const struct run *r, const char *env)
 {
 	list_for_each (it, &r->secrets.sources) {
-		struct secret_source_state *s =
-			container_of(it, struct secret_source_state, in_run);
+		struct secret_source_state *s = container_of(it, struct secret_source_state, in_run);
 
 		if (str_eq(s->env, env))
 			return s;
@@ -214,8 +213,7 @@ static void came(struct secret_source_state *s)
 void run_source_word(struct run *r, const struct msg *m)
 {
 	list_for_each (it, &r->secrets.sources) {
-		struct secret_source_state *s =
-			container_of(it, struct secret_source_state, in_run);
+		struct secret_source_state *s = container_of(it, struct secret_source_state, in_run);
 
 		if (!s->number || s->number != m->head.value)
 			continue;
@@ -238,8 +236,7 @@ void run_source_word(struct run *r, const struct msg *m)
 bool run_source_reaped(struct run *r, pid_t pid, int status)
 {
 	list_for_each (it, &r->secrets.sources) {
-		struct secret_source_state *s =
-			container_of(it, struct secret_source_state, in_run);
+		struct secret_source_state *s = container_of(it, struct secret_source_state, in_run);
 
 		if (s->pid != pid)
 			continue;
@@ -258,8 +255,7 @@ bool run_source_reaped(struct run *r, pid_t pid, int status)
 void run_sources_proxy_died(struct run *r)
 {
 	list_for_each (it, &r->secrets.sources) {
-		struct secret_source_state *s =
-			container_of(it, struct secret_source_state, in_run);
+		struct secret_source_state *s = container_of(it, struct secret_source_state, in_run);
 
 		s->wanted = s->wanted || s->number;
 		s->number = 0;
@@ -272,8 +268,7 @@ void run_sources_proxy_died(struct run *r)
 void run_sources_proxy_up(struct run *r)
 {
 	list_for_each (it, &r->secrets.sources) {
-		struct secret_source_state *s =
-			container_of(it, struct secret_source_state, in_run);
+		struct secret_source_state *s = container_of(it, struct secret_source_state, in_run);
 
 		if (s->wanted)
 			ask(s);

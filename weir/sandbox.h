@@ -19,6 +19,8 @@ struct sandbox_spec {
 	const struct sandbox_net *net;
 	const char *ca_pem; /* NULL: no interception */
 	const char *host_cas; /* roots beside its bundle, may be ""; both NULL: trust stays as it is */
+	/* Absolute names of files that are empty from inside, whatever takes their place. */
+	char *const *secret_paths;
 	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
 	bool foreground;	   /* the command gets the terminal from the start */
 	bool root;		   /* map all ids and keep a root's useful capabilities */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int failed(struct conf_error *err, const char *path, int r)
 {
@@ -90,6 +91,26 @@ static int install_trust(const struct sandbox_spec *spec, struct conf_error *err
 	return r < 0 ? failed(err, what, r) : 0;
 }
 
+/*
+ * Files that hold secrets look empty, and do so again when others take their place: a
+ * file that is renamed over one of them would be seen for as long as it takes to lay
+ * this once more. What is not there now, or below /run, is not seen in any case.
+ */
+static int cover_secrets(char *const *paths, struct conf_error *err)
+{
+	static const char path[] = SANDBOX_DIR "/covered";
+	int r = paths && *paths ? guest_trust_write(path, "", 0) : 0;
+
+	for (; r == 0 && paths && *paths; paths++) {
+		if (access(*paths, F_OK) < 0)
+			continue;
+		r = sandbox_lay(path, *paths);
+		if (r < 0)
+			return failed(err, *paths, r);
+	}
+	return r < 0 ? failed(err, path, r) : 0;
+}
+
 int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 {
 	int r = write_resolv_conf(spec->net, err);
@@ -98,5 +119,7 @@ int sandbox_etc(const struct sandbox_spec *spec, struct conf_error *err)
 		r = write_hosts(spec->hostname, spec->net, err);
 	if (r == 0 && (spec->ca_pem || spec->host_cas))
 		r = install_trust(spec, err);
+	if (r == 0)
+		r = cover_secrets(spec->secret_paths, err);
 	return r;
 }

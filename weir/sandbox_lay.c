@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* resolv.conf, hosts, and the places of trust: bundles, folders, a store for each JVM. */
-#define LAID_MAX 96
+/* resolv.conf, hosts, the places of trust (bundles, folders, a store for each JVM), files of secrets. */
+#define LAID_MAX (96 + 256)
 #define FOLDER_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR)
 
 static struct {

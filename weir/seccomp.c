@@ -94,9 +94,8 @@ static const int gateway_calls[] = {
 #ifdef __NR_poll
 	SCMP_SYS(poll),
 #endif
-	SCMP_SYS(ppoll),
-	SCMP_SYS(connect),  SCMP_SYS(accept4),	SCMP_SYS(bind),
-	SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg),
+	SCMP_SYS(ppoll), SCMP_SYS(connect),  SCMP_SYS(accept4),
+	SCMP_SYS(bind),	 SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg),
 };
 
 /* The tlsproxy keeps its secrets in memory that is never paged out. */

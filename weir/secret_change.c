@@ -174,8 +174,8 @@ int secret_change_preview(const struct weir_config *cfg, const struct secret_cha
 	return 0;
 }
 
-void secret_change_apply(struct weir_config *cfg, struct secret_change *c, struct secret_config *next,
-			 size_t n)
+void secret_change_apply(struct weir_config *cfg, struct secret_change *c,
+			 struct secret_config *next, size_t n)
 {
 	size_t at = secret_index(cfg, c->env);
 

@@ -33,8 +33,8 @@ void secret_change_fini(struct secret_change *c);
 must_check int secret_change_preview(const struct weir_config *cfg, const struct secret_change *c,
 				     struct secret_config **ret, size_t *ret_n, size_t *ret_at);
 /* The same, for good: takes over next of secret_change_preview() and what is in c. */
-void secret_change_apply(struct weir_config *cfg, struct secret_change *c, struct secret_config *next,
-			 size_t n);
+void secret_change_apply(struct weir_config *cfg, struct secret_change *c,
+			 struct secret_config *next, size_t n);
 /* Index of the secret; cfg->n_secrets when there is none of this name. */
 size_t secret_index(const struct weir_config *cfg, const char *env);
 

@@ -113,8 +113,7 @@ void vault_share_key(const struct vault *v, bool on)
 int vault_own_key(struct vault *v)
 {
 	/* Locks are not inherited. */
-	if (mlock(v->key.p, v->key.size) < 0 ||
-	    madvise(v->key.p, v->key.size, MADV_WIPEONFORK) < 0 ||
+	if (mlock(v->key.p, v->key.size) < 0 || madvise(v->key.p, v->key.size, MADV_WIPEONFORK) < 0 ||
 	    madvise(v->key.p, v->key.size, MADV_DONTDUMP) < 0)
 		return -errno;
 	return 0;
@@ -158,7 +157,8 @@ static bool is_used(const struct head *h)
 /* ---- AES-256-GCM ----------------------------------------------------------------- */
 
 /* Everything of the head but the tag is authenticated with the text. */
-static bool run_cipher(const struct vault *v, bool seal, struct head *h, const uint8_t *in, uint8_t *out)
+static bool run_cipher(const struct vault *v, bool seal, struct head *h, const uint8_t *in,
+		       uint8_t *out)
 {
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	int len = (int)h->len, n = 0, aad = (int)offsetof(struct head, tag);

@@ -368,7 +368,7 @@ static void s03_forms(void **state)
 	form(NAMES("auth[token]"), "auth[token]=A&auth%5btoken%5d=A&auth=x");
 	form(NAMES("*"), "a=A&b=A");
 	form(NAMES("**.token"), "token=A");
-	form(NAMES("a", "b"), "b=BBB&a=AA;A&ab=c");
+	form(NAMES("a", "b"), "b=BBB&a=AA;a&ab=c&x;a=c&a=AA;b=x;a=y");
 	form(NAMES("token"), "Token=1");
 	form(NAMES("token"), "");
 }

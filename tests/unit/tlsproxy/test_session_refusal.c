@@ -110,9 +110,11 @@ static void test_distrust(void **state)
 	struct flow_case c = {
 		.client = client_get, .server = server_hello, .sni = HOST, .client_distrusts = true
 	};
-	struct flow_case other = {
-		.client = client_get, .server = server_hello, .sni = HOST, .alpn = "\x02h3"
-	};
+	struct flow_case h2 = { .client = client_get,
+				.server = server_hello,
+				.sni = HOST,
+				.alpn = "\x02h2",
+				.server_alpn = "\x08http/1.1" };
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -127,9 +129,9 @@ static void test_distrust(void **state)
 	run(&silent);
 	expect_detail(&silent, "without a request");
 	assert_int_equal(silent.n_tls_events, 2);
-	run(&other);
-	assert_int_equal(other.client_alert, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
-	expect_detail(&other, "ALPN");
+	run(&h2);
+	assert_int_equal(h2.client_alert, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+	expect_detail(&h2, "none of the protocols that the client offers (h2)");
 }
 
 /* ---- a server that wants a client certificate ---------------------------------------------------------- */

@@ -39,6 +39,10 @@ static struct tlsproxy_sniff sniff_slowly(const uint8_t *p, size_t n, size_t *re
 	return s;
 }
 
+#define LONG_ALPN                                                                                  \
+	"\x46"                                                                                     \
+	"0123456789012345678901234567890123456789012345678901234567890123456789"
+
 static size_t make_hello(const char *sni, const char *alpn, size_t alpn_len, int max_version,
 			 uint8_t *out, size_t size)
 {
@@ -96,6 +100,7 @@ static void test_openssl_hellos(void **state)
 		assert_true(s.has_sni);
 		assert_string_equal(s.sni.s, "api.example.com");
 		assert_string_equal(s.alpn, "h2,http/1.1");
+		assert_true(s.has_alpn && s.offers_h2 && s.offers_http1);
 		assert_false(s.has_ech);
 		assert_false(s.sni_invalid);
 		for (size_t step = 1; step < n; step += step < 8 ? 1 : 31) {
@@ -117,6 +122,15 @@ static void test_openssl_hellos(void **state)
 		assert_int_equal(s.kind, TLSPROXY_SNIFF_TLS);
 		assert_false(s.has_sni || s.sni_invalid);
 		assert_string_equal(s.alpn, "");
+		assert_false(s.has_alpn || s.offers_h2 || s.offers_http1);
+		/* Behind more than the text has room for; and what only looks alike. */
+		n = make_hello(NULL, LONG_ALPN "\x02h2", sizeof(LONG_ALPN) + 2, versions[v], hello,
+			       sizeof(hello));
+		s = sniff(hello, n, false);
+		assert_true(s.has_alpn && s.offers_h2 && !s.offers_http1);
+		n = make_hello(NULL, "\x03h2c\x02H2", 7, versions[v], hello, sizeof(hello));
+		s = sniff(hello, n, false);
+		assert_true(s.has_alpn && !s.offers_h2 && !s.offers_http1);
 	}
 	assert_int_equal(sniff("\x16", 1, true).kind, TLSPROXY_SNIFF_OTHER);
 }

@@ -156,7 +156,7 @@ static inline void ws_rig_end(struct ws_rig_reader *r, struct ws_rig_message *m,
 /* Everything one direction of the engine wrote. Asserts that it is well formed; cut: it may end early. */
 static inline void ws_rig_read(struct ws_rig_reader *r, const struct buf *wire, bool cut)
 {
-	struct rd in = rd_init(buf_at(wire), wire->len);
+	struct rd in = rd_init(wire->len ? buf_at(wire) : (const uint8_t *)"", wire->len);
 	struct buf parts = BUF_INIT((size_t)256 << 20), control = BUF_INIT(256);
 	struct ws_rig_message m = { 0 }, c;
 	bool in_message = false, closed = false;

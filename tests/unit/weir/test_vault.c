@@ -144,8 +144,11 @@ static void test_image(void **state)
 		{ "NONE", "placeholder-b", NULL, 0 },
 	};
 	struct kept_secret room[CONFIG_SECRETS_MAX];
-	struct kept k = { .ca_pem = "PEM", .ca_key = (const uint8_t *)"\0key", .ca_key_len = 4,
-			  .secrets = in, .n = 2 };
+	struct kept k = { .ca_pem = "PEM",
+			  .ca_key = (const uint8_t *)"\0key",
+			  .ca_key_len = 4,
+			  .secrets = in,
+			  .n = 2 };
 	struct kept out = { .secrets = room };
 	size_t len = image_size(&k);
 	uint8_t *p = malloc(len + 1);
