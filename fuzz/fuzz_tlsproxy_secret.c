@@ -27,13 +27,13 @@ static struct secret_set *the_set(void)
 	return set;
 }
 
-static enum secret_verdict put_plain(void *ctx, const struct secret_hit *hit)
+static enum secret_verdict put_plain(void *ctx, struct secret_hit *hit)
 {
 	(void)ctx;
 	return hit->form == SECRET_PLAIN ? SECRET_PUT : SECRET_LEAVE;
 }
 
-static enum secret_verdict leave(void *ctx, const struct secret_hit *hit)
+static enum secret_verdict leave(void *ctx, struct secret_hit *hit)
 {
 	size_t *hits = ctx;
 

@@ -16,6 +16,8 @@
 #include "base/base.h"
 #include "policy/policy_internal.h"
 
+#include <stdio.h>
+
 static bool is_unreserved(unsigned c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -168,6 +170,16 @@ int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct 
 			POLICY_PATTERN_MAX);
 	else if (r < 0)
 		why_set(why, "out of memory");
+	return r;
+}
+
+int policy_path_pattern(const char *s, struct buf *ret, char *why, size_t why_size)
+{
+	struct why w = { "" };
+	int r = policy_pattern_normalise(s, strlen(s), ret, &w);
+
+	if (r < 0)
+		snprintf(why, why_size, "%s", w.text);
 	return r;
 }
 

@@ -239,6 +239,12 @@ bool policy_drops_denied(const struct policy *p);
  * the root): then judge the request with http NONE, which fails closed.
  */
 must_check int policy_path_normalise(const char *s, size_t len, struct buf *ret);
+/*
+ * Path patterns of rules, for others than rules: in their normal form, appended to
+ * ret (-EINVAL with a sentence in why); and whether a normalised path matches one.
+ */
+must_check int policy_path_pattern(const char *s, struct buf *ret, char *why, size_t why_size);
+bool policy_path_match(const char *pattern, const char *path);
 
 /* ---- loading and composing ---------------------------------------------- */
 

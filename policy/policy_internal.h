@@ -158,7 +158,6 @@ must_check int policy_load_rule(struct policy *p, const struct conf *c, struct c
 /* ---- path.c ---------------------------------------------------------------- */
 
 must_check int policy_pattern_normalise(const char *s, size_t len, struct buf *ret, struct why *why);
-bool policy_path_match(const char *pattern, const char *path);
 
 /* ---- preset.c, token.c ----------------------------------------------------- */
 

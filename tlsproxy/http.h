@@ -17,14 +17,26 @@
 /* ---- secrets, loaded ------------------------------------------------------- */
 
 /*
- * All secrets of the sandbox with their placeholders and one automaton that
- * finds any placeholder in plain and encoded forms. Values sit in locked
- * memory that is not dumped and is wiped by secret_set_free().
+ * All secrets of the sandbox with their placeholders and the automata that find
+ * placeholders and values in plain and encoded forms. Values sit in locked
+ * memory that is not dumped and is wiped with the last reference. A set never
+ * changes: secret_set_next() makes another, with what the old one must hand down.
  */
 struct secret_set;
 must_check int secret_set_new(const struct tlsproxy_secret *s, size_t n, struct secret_set **ret,
 			      char *err, size_t err_size);
-void secret_set_free(struct secret_set *set);
+must_check int secret_set_next(const struct secret_set *old, const struct tlsproxy_secret *s,
+			       size_t n, uint64_t now_s, struct secret_set **ret, char *err,
+			       size_t err_size);
+/* One more reference; NULL stays NULL. */
+struct secret_set *secret_set_ref(struct secret_set *set);
+/* The last one wipes. NULL is fine. */
+void secret_set_unref(struct secret_set *set);
+static inline void secret_set_free(struct secret_set *set)
+{
+	secret_set_unref(set);
+}
+/* Names it knows, removed ones included. */
 size_t secret_set_count(const struct secret_set *set);
 const char *secret_set_placeholder(const struct secret_set *set, size_t i);
 
@@ -46,7 +58,7 @@ enum http_state {
 
 struct http_filter;
 struct http_filter_config {
-	const struct secret_set *secrets; /* may be NULL */
+	struct secret_set *secrets; /* may be NULL; the filter takes a reference of its own */
 	const struct tlsproxy_ops *ops;
 	void *ctx;
 	const struct tlsproxy_flow *flow; /* outlives the filter */
@@ -59,6 +71,8 @@ struct http_filter_config {
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);
+/* From the next request on; those under way keep what they began with. */
+void http_filter_secrets(struct http_filter *f, struct secret_set *secrets);
 
 /*
  * Consume up to n bytes; append what is to be sent to the two buffers. Stops

@@ -28,10 +28,8 @@ static bool head_holds(const struct http_head *h, const struct secret *s)
 
 static const struct secret *awaited(const struct http_exchange *x, const struct http_head *h)
 {
-	const struct secret_set *set = x->filter->cfg.secrets;
-
-	for (size_t i = 0; set && i < set->n; i++) {
-		const struct secret *s = &set->secrets[i];
+	for (size_t i = 0; i < x->n_secrets; i++) {
+		const struct secret *s = &x->secrets->secrets[i];
 
 		if (s->awaited && secret_host_allowed(s, &x->authority) && head_holds(h, s))
 			return s;
@@ -39,11 +37,37 @@ static const struct secret *awaited(const struct http_exchange *x, const struct 
 	return NULL;
 }
 
+/* Nothing of it went out: it may begin anew with the secrets as they are now. */
+static int take_present(struct http_exchange *x)
+{
+	struct secret_set *now = x->filter->secrets;
+	size_t n = secret_set_count(now);
+	uint8_t *marks;
+
+	if (now == x->secrets || !n)
+		return 0;
+	marks = calloc(n, 2);
+	if (!marks)
+		return -ENOMEM;
+	free(x->pending);
+	x->pending = marks;
+	x->reported = marks + n;
+	secret_set_unref(x->secrets);
+	x->secrets = secret_set_ref(now);
+	x->n_secrets = n;
+	return 0;
+}
+
 enum http_flow http_await(struct http_exchange *x, const struct http_head *h)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 	const struct secret *s = awaited(x, h);
 
+	if (s && x->awaits) {
+		if (take_present(x) < 0)
+			return HTTP_FLOW_ABORT;
+		s = awaited(x, h);
+	}
 	x->awaits = false;
 	if (!s)
 		return HTTP_FLOW_ON;

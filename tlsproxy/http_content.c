@@ -40,24 +40,27 @@ static int stream_end(void *ctx, struct buf *out)
 
 static size_t stream_fits(void *ctx, size_t room)
 {
-	size_t held = secret_stream_held(ctx);
-
-	return room > held ? room - held : 0;
+	return secret_stream_fits(ctx, room);
 }
 
 static size_t stream_end_room(void *ctx)
 {
-	return secret_stream_held(ctx);
+	return MIN(secret_stream_end_room(ctx), HTTP_PIPE_ROOM);
 }
 
-/* A placeholder and its value are equally long. */
-static bool stream_keeps_length(void *ctx)
+static bool keeps_length(void *ctx)
 {
 	(void)ctx;
 	return true;
 }
 
-int http_content_open(struct http_content *b, struct secret_stream *s,
+static bool changes_length(void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+int http_content_open(struct http_content *b, struct secret_stream *s, enum secret_escape how,
 		      const struct http_codings *codings, enum http_pipe_mode mode)
 {
 	b->filter = (struct http_pipe_filter){
@@ -66,7 +69,7 @@ int http_content_open(struct http_content *b, struct secret_stream *s,
 		.end = stream_end,
 		.fits = stream_fits,
 		.end_room = stream_end_room,
-		.keeps_length = stream_keeps_length,
+		.keeps_length = secret_stream_keeps_length(s, how) ? keeps_length : changes_length,
 	};
 	buf_init(&b->rest, HTTP_SLICE);
 	return http_pipe_new(codings, &b->filter, mode, &b->pipe);

@@ -19,13 +19,15 @@ struct http_exchange *http_exchange_new(struct http_filter *f)
 
 	if (!x)
 		return NULL;
-	if (f->n_secrets) {
-		x->pending = calloc(f->n_secrets, 2);
+	x->n_secrets = secret_set_count(f->secrets);
+	if (x->n_secrets) {
+		x->pending = calloc(x->n_secrets, 2);
 		if (!x->pending) {
 			free(x);
 			return NULL;
 		}
-		x->reported = x->pending + f->n_secrets;
+		x->reported = x->pending + x->n_secrets;
+		x->secrets = secret_set_ref(f->secrets);
 	}
 	x->filter = f;
 	x->keep = true;
@@ -105,12 +107,15 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->overrides);
 	free(x->waiting_head);
 	free(x->pending);
+	secret_stream_fini(&x->request_body);
+	secret_stream_fini(&x->response_body);
 	buf_fini(&x->gathered);
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
 	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
+	secret_set_unref(x->secrets);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */
 	if (list_empty(&f->exchanges)) {

@@ -49,15 +49,19 @@ size_t http_head_size(const struct http_head *h)
 
 /* ---- the arena ----------------------------------------------------------------------------- */
 
-/* A value in the target is escaped when it must be: three characters for one. */
+/* It never moves: texts point into it, and growing would leave copies of values behind. */
 static int arena_begin(struct http_exchange *x, const struct http_head *h)
 {
 	struct http_filter *f = x->filter;
+	/* A value in the target is escaped when it must be: three characters for one. */
+	size_t n = http_head_size(h) + 2 * h->target.len;
 
-	if (!f->n_secrets)
+	if (!x->n_secrets)
 		return 0;
-	return http_wiped_reserve(&f->arena, http_head_size(h) + 2 * h->target.len +
-						     (x->signs ? SIGN_ARENA : 0));
+	if (x->signs)
+		n += SIGN_ARENA;
+	/* Texts that get longer may do so up to what a head may have at all. */
+	return http_wiped_reserve(&f->arena, secret_set_grows(x->secrets) ? f->arena.cap : n);
 }
 
 static struct http_text since(const struct http_filter *f, size_t start)
@@ -74,7 +78,7 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 	int r;
 
 	*ret = t;
-	if (!f->n_secrets)
+	if (!x->n_secrets)
 		return 0;
 	r = http_secret_scrub(x, t, &f->arena);
 	*ret = since(f, start);
@@ -188,7 +192,7 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 		return http_secret_scan(x, fld->value, "field not allowed");
 	*to = *fld;
 	to->sensitive |= is_credential(fld->name);
-	if (f->n_secrets && !(x->sign_plan && sign_owns_field(x->sign_plan, fld->name))) {
+	if (x->n_secrets && !(x->sign_plan && sign_owns_field(x->sign_plan, fld->name))) {
 		r = http_secret_field(x, fld, &f->arena);
 		if (r < 0)
 			return r;
@@ -206,7 +210,7 @@ static int request_target(struct http_exchange *x, const struct http_head *h, st
 	size_t start = f->arena.len;
 	int r = http_secret_scan(x, h->method, "method");
 
-	if (r == 0 && f->n_secrets) {
+	if (r == 0 && x->n_secrets) {
 		r = http_secret_target(x, h->target, &f->arena);
 		out->target = since(f, start);
 		out->target_sensitive = out->target.len != h->target.len ||

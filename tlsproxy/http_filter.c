@@ -29,7 +29,7 @@ int http_filter_new(const struct http_filter_config *cfg, struct http_filter **r
 	if (!f)
 		return -ENOMEM;
 	f->cfg = *cfg;
-	f->n_secrets = secret_set_count(cfg->secrets);
+	f->secrets = secret_set_ref(cfg->secrets);
 	list_init(&f->exchanges);
 	buf_init(&f->arena, HTTP_BUF_MIN);
 	buf_init(&f->scratch, HTTP_SCRATCH_MAX);
@@ -41,6 +41,14 @@ int http_filter_new(const struct http_filter_config *cfg, struct http_filter **r
 	}
 	*ret = f;
 	return 0;
+}
+
+void http_filter_secrets(struct http_filter *f, struct secret_set *secrets)
+{
+	struct secret_set *old = f->secrets;
+
+	f->secrets = secret_set_ref(secrets);
+	secret_set_unref(old);
 }
 
 struct http_exchange *http_exchange_first(const struct http_filter *f)
@@ -68,6 +76,7 @@ void http_filter_free(struct http_filter *f)
 		f->upstream->ops->free(f->upstream);
 	buf_fini_wiped(&f->arena);
 	buf_fini_wiped(&f->scratch);
+	secret_set_unref(f->secrets);
 	free(f);
 }
 

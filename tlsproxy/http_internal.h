@@ -173,9 +173,20 @@ struct http_place {
 	enum tlsproxy_place place;
 	unsigned forms;		  /* 1 << enum secret_form that may be replaced */
 	const char *barred;	  /* why nothing may be put in here at all, static; or NULL */
-	bool grows;		  /* the text may get longer: unshaped values are escaped */
-	enum secret_form natural; /* when it may not: how a value has to be written here */
+	enum secret_form natural; /* how clients write a text here: plain, percent, JSON */
 	bool skip_base64;	  /* Basic credentials are looked at decoded */
+	struct http_text name;	  /* of the field or key, where it is known */
+	uint64_t fields;	  /* of a body: bits of the named ones that this piece is in */
+	uint64_t name_at;	  /* bytes of the same value before this piece */
+};
+
+/* The field or key that a secret was put into first, for the record. */
+#define HTTP_PUT_NAME_MAX 64
+#define HTTP_PUT_NAMES 4
+struct http_put_name {
+	uint16_t secret;
+	uint8_t place;
+	char name[HTTP_PUT_NAME_MAX];
 };
 
 /* Both directions after 101. */
@@ -237,8 +248,12 @@ struct http_exchange {
 	size_t sign_kept; /* of the process's limit */
 	const struct sign_plan *sign_plan; /* while its head is written; or NULL */
 
-	/* Secrets: place bits, one byte a secret, see http_secret.c. */
+	/* Secrets as they were when it began; place bits, one byte a secret, see http_secret.c. */
+	struct secret_set *secrets;
+	size_t n_secrets;
 	uint8_t *pending, *reported;
+	struct http_put_name put_names[HTTP_PUT_NAMES];
+	size_t n_put_names;
 	const char *request_barred;
 	bool secret_host; /* may be sent a secret */
 	struct http_place body_place;
@@ -263,7 +278,7 @@ struct http_exchange {
 
 struct http_filter {
 	struct http_filter_config cfg;
-	size_t n_secrets;
+	struct secret_set *secrets; /* of the next request */
 	struct http_side *guest, *upstream;
 	struct list exchanges; /* in the order of requests */
 	size_t n_exchanges, target_bytes;
@@ -365,7 +380,8 @@ struct http_way {
 bool http_content_codings(const struct http_head *h, struct http_codings *ret);
 /* s has to live as long as b. 0, -ENOMEM. */
 must_check int http_content_open(struct http_content *b, struct secret_stream *s,
-				 const struct http_codings *codings, enum http_pipe_mode mode);
+				 enum secret_escape how, const struct http_codings *codings,
+				 enum http_pipe_mode mode);
 void http_content_fini(struct http_content *b);
 /* All of the following: 0, -EBADMSG (http_pipe_fault()), -EPERM, -ENOMEM. */
 /* Bytes that are taken when the side has that much room. */
@@ -385,6 +401,13 @@ void http_response_pump(struct http_exchange *x);
 
 /* A request begins: nothing marked. */
 void http_secret_begin(struct http_exchange *x);
+/* For streams; ctx is the http_place. */
+enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit);
+/* Could any secret go in there: else nothing is held back. */
+bool http_secret_may_replace(const struct http_exchange *x, const struct http_place *place);
+/* A field in which a value would leave its host. */
+bool http_secret_field_barred(const char *name, size_t len);
+enum secret_escape http_place_escape(const struct http_place *place);
 /* Look only: -EPERM when the text holds a placeholder. */
 must_check int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred);
 /* Towards the guest: values become placeholders. */

@@ -194,12 +194,13 @@ static int open_body(struct http_exchange *x, const struct http_head *h, const s
 	bool known = http_content_codings(h, &codings);
 
 	http_secret_body(x, h, known);
-	if (!x->filter->n_secrets || fr->body == HTTP_BODY_NONE)
+	if (!x->n_secrets || fr->body == HTTP_BODY_NONE)
 		return 0;
 	if (!known)
 		codings.n = 0;
 	http_content_fini(&x->up_body);
-	return http_content_open(&x->up_body, &x->request_body, &codings,
+	return http_content_open(&x->up_body, &x->request_body,
+				 http_place_escape(&x->body_place), &codings,
 				 x->request_body.replaces ? HTTP_PIPE_CHANGE : HTTP_PIPE_LOOK);
 }
 
@@ -307,7 +308,7 @@ static bool gathers(const struct http_exchange *x, const struct http_framing *fr
 {
 	if (x->sign_body)
 		return true;
-	return x->filter->n_secrets && fr->body == HTTP_BODY_LENGTH &&
+	return x->n_secrets && fr->body == HTTP_BODY_LENGTH &&
 	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
 }
 

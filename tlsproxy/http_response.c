@@ -97,7 +97,7 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 	int r;
 
 	*ret_why = "out of memory for the body's coding";
-	if (!x->filter->n_secrets)
+	if (!x->n_secrets)
 		return 0;
 	if (!known && x->filter->secret_used) {
 		*ret_why =
@@ -111,8 +111,9 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 		fr->has_length &= codings.n == 0;
 		return 0;
 	}
-	secret_stream_back(&x->response_body, x->filter->cfg.secrets);
-	r = http_content_open(&x->down_body, &x->response_body, &codings, HTTP_PIPE_CHANGE);
+	secret_stream_back(&x->response_body, x->secrets);
+	r = http_content_open(&x->down_body, &x->response_body, SECRET_RAW, &codings,
+			      HTTP_PIPE_CHANGE);
 	if (r == 0 && http_pipe_changes_length(x->down_body.pipe)) {
 		fr->has_length = false;
 		if (fr->body == HTTP_BODY_LENGTH)

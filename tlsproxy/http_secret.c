@@ -4,196 +4,273 @@
  * elsewhere.
  *
  * A value is put in only when all of this holds: the connection's upstream is
- * verified TLS, the authority is one of the secret's hosts, the method is not
- * one that comes back (TRACE, OPTIONS, CONNECT), the place is one the secret allows, and
- * the placeholder stands there as it was given out, or escaped as every client
- * escapes it in that place. Everything else is a violation.
+ * verified TLS (or the secret may do without, and the flow's name is the request's),
+ * the authority is one of the secret's hosts, the method is not one that comes back
+ * (TRACE, OPTIONS, CONNECT) and one of the secret's, so is the path, the place is one the
+ * secret allows, under a name it allows, the placeholder stands there as it was given
+ * out, or escaped as every client escapes it in that place, and there are uses left.
+ * Everything else is a violation, but where the placeholder may pass.
  *
  * What was put in is reported once per secret and place of a request, after
- * the bytes went out.
+ * the bytes went out. The texts themselves: http_secret_text.c.
  */
 #include "tlsproxy/http_internal.h"
 
 #include <stdio.h>
-#include <strings.h>
 
-#define MARK_VIOLATED 0x80 /* in reported: a passthrough was put on the record */
-#define FORM(x) (1u << (x))
-
-/*
- * Fields that servers and intermediaries repeat, log or forward to others:
- * a value in them would leave the allowed host. Names; a trailing * is a prefix.
- */
-static const char *const barred_fields[] = {
-	"Referer",
-	"Referrer",
-	"Origin",
-	"Forwarded",
-	"X-Forwarded-*",
-	"X-Real-IP",
-	"Via",
-	"User-Agent",
-	"From",
-	"Host",
-	"Connection",
-	"TE",
-	"Trailer",
-	"Upgrade",
-	"Expect",
-	"Max-Forwards",
-	"Range",
-	"If-*",
-	"Date",
-	"Content-*",
-	"Accept",
-	"Accept-*",
-	"Transfer-*",
-	"Sec-Fetch-*",
-	"Sec-CH-*",
-	"X-Original-*",
-	"X-Rewrite-*",
-	"X-HTTP-Method*",
-	"X-Host",
-	"X-Client-IP",
-	"True-Client-IP",
-	"Access-Control-*",
-	"Cache-Control",
-	"Pragma",
-	"Destination",
-	"Traceparent",
-	"Tracestate",
-	"Baggage",
-	"X-Request-ID",
-	"X-Correlation-ID",
-	"Sec-WebSocket-Key",
-	"Sec-WebSocket-Version",
-	"Sec-WebSocket-Extensions",
-	"Alt-Used",
-};
-
-static bool field_is_barred(struct http_text name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(barred_fields); i++) {
-		const char *b = barred_fields[i];
-		size_t n = strlen(b);
-
-		if (b[n - 1] == '*' ? name.len >= n - 1 && strncasecmp(name.s, b, n - 1) == 0
-				    : http_text_ieq(name, b))
-			return true;
-	}
-	return false;
-}
+/* In reported, beside the places. */
+#define MARK_VIOLATED 0x80 /* a passthrough was put on the record */
+#define MARK_COUNTED 0x40  /* this request is one of its uses */
+#define FORM(f) (1u << (f))
 
 void http_secret_begin(struct http_exchange *x)
 {
 	const char *m = x->method;
 
 	http_secret_forget(x);
-	if (x->filter->n_secrets)
-		memset(x->reported, 0, x->filter->n_secrets);
+	if (x->n_secrets)
+		memset(x->reported, 0, x->n_secrets);
+	x->n_put_names = 0;
 	x->request_barred = NULL;
 	x->secret_host = false;
-	for (size_t i = 0; x->filter->cfg.tls && i < x->filter->n_secrets; i++)
-		x->secret_host |=
-			secret_host_allowed(&x->filter->cfg.secrets->secrets[i], &x->authority);
-	if (!x->filter->cfg.tls)
-		x->request_barred = "plain http";
-	else if (x->filter->cfg.unverified)
+	for (size_t i = 0; i < x->n_secrets; i++) {
+		const struct secret *s = &x->secrets->secrets[i];
+
+		x->secret_host |= !s->removed && (x->filter->cfg.tls || s->plain_http) &&
+				  secret_host_allowed(s, &x->authority);
+	}
+	if (x->filter->cfg.unverified)
 		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
 		x->request_barred = "TRACE";
 	else if (str_eq(m, "OPTIONS"))
 		x->request_barred = "OPTIONS";
+	else if (str_eq(m, "CONNECT"))
+		x->request_barred = "CONNECT";
 }
 
 void http_secret_forget(struct http_exchange *x)
 {
-	if (x->filter->n_secrets)
-		memset(x->pending, 0, x->filter->n_secrets);
+	if (x->n_secrets)
+		memset(x->pending, 0, x->n_secrets);
 }
 
 /* ---- decisions --------------------------------------------------------------------------- */
 
-static bool fits_unescaped(const struct secret *s, enum secret_form natural)
+/* The sandbox did not just claim the name: it asked for it, and was given this address. */
+static bool is_pinned(const struct http_exchange *x)
 {
-	if (natural == SECRET_PERCENT)
-		return secret_encode_percent(0, s->value, s->len, NULL) == s->len;
-	if (natural == SECRET_JSON)
-		return secret_encode_json(0, s->value, s->len, NULL) == s->len;
-	return true;
+	const struct tlsproxy_flow *f = x->filter->cfg.flow;
+	const struct name *n = &x->authority.name;
+
+	if (x->authority.is_addr)
+		return false;
+	if (f->has_name && name_equal(&f->name, n))
+		return true;
+	for (size_t i = 0; i < f->n_candidates; i++)
+		if (name_equal(&f->candidates[i], n))
+			return true;
+	return false;
 }
 
-/* NULL: it may be put in. */
-static const char *why_not(const struct http_exchange *x, const struct secret *s,
-			   const struct http_place *place, enum secret_form form)
+static bool is_method(const struct secret *s, const char *method)
 {
+	for (size_t i = 0; i < s->n_methods; i++)
+		if (str_eq(s->methods[i], method))
+			return true;
+	return s->n_methods == 0;
+}
+
+/* Also as whatever other method it may be taken for. */
+static bool method_allowed(const struct http_exchange *x, const struct secret *s)
+{
+	const char *m = x->overrides;
+
+	for (size_t i = 0; i < x->n_overrides; i++, m += strlen(m) + 1)
+		if (!is_method(s, m))
+			return false;
+	return is_method(s, x->method);
+}
+
+static bool path_allowed(const struct http_exchange *x, const struct secret *s)
+{
+	const struct http_filter_config *cfg = &x->filter->cfg;
+
+	for (size_t i = 0; i < s->n_paths; i++)
+		if (cfg->ops->path_matches && x->target &&
+		    cfg->ops->path_matches(cfg->ctx, s->paths[i], x->target))
+			return true;
+	return s->n_paths == 0;
+}
+
+/* Of the request alone; NULL: it may carry the secret. */
+static const char *why_not_request(const struct http_exchange *x, const struct secret *s)
+{
+	if (s->removed)
+		return "removed";
+	if (!x->filter->cfg.tls && !s->plain_http)
+		return "plain http";
 	if (x->request_barred)
 		return x->request_barred;
 	if (!secret_host_allowed(s, &x->authority))
 		return "host not allowed";
+	if (!x->filter->cfg.tls && !is_pinned(x))
+		return "plain http to a name that was not resolved";
+	if (!method_allowed(x, s))
+		return "method not allowed";
+	return path_allowed(x, s) ? NULL : "path not allowed";
+}
+
+/* Does the hit lie within the value of the field or key that is known. */
+static bool is_within(const struct http_place *place, const struct secret_hit *hit)
+{
+	return hit->len && hit->len <= place->name_at + hit->at;
+}
+
+static bool name_allowed(const struct secret *s, const struct http_place *place,
+			 const struct secret_hit *hit)
+{
+	if (!secret_place_named(s, place->place))
+		return true;
+	if (!is_within(place, hit))
+		return false;
+	return place->place == TLSPROXY_IN_BODY
+		       ? (place->fields & s->fields) != 0
+		       : secret_name_allowed(s, place->place, place->name.s, place->name.len);
+}
+
+static const char *why_not(const struct http_exchange *x, const struct secret *s,
+			   const struct http_place *place, const struct secret_hit *hit)
+{
+	const char *why = why_not_request(x, s);
+
+	if (why)
+		return why;
 	if (place->barred)
 		return place->barred;
 	if (!(s->places & place->place))
 		return "place not allowed";
-	if (!(place->forms & FORM(form)))
+	if (!name_allowed(s, place, hit))
+		return "not in the field or key it is for";
+	if (!(place->forms & FORM(hit->form)))
 		return "encoded";
-	if (!s->shaped && !place->grows && !fits_unescaped(s, place->natural))
-		return "the value cannot be written into this body without changing its length";
+	if (s->max_uses && s->uses->n >= s->max_uses && !(x->reported[hit->secret] & MARK_COUNTED))
+		return "used up";
 	return NULL;
+}
+
+/* Does its placeholder hold what a client may escape: then one that stands plain was left so. */
+static bool shows_escaping(const struct secret *s)
+{
+	return secret_encode_percent(0, (const uint8_t *)s->placeholder, s->placeholder_len, NULL) !=
+	       s->placeholder_len;
+}
+
+static enum secret_escape escape_for(const struct secret *s, const struct http_place *place,
+				     enum secret_form form)
+{
+	bool raw = form == SECRET_PLAIN && shows_escaping(s);
+
+	if (place->place == TLSPROXY_IN_PATH)
+		return raw ? SECRET_IN_PATH : SECRET_ALL_PERCENT;
+	if (place->place == TLSPROXY_IN_QUERY)
+		return raw ? SECRET_IN_QUERY : SECRET_ALL_PERCENT;
+	return http_place_escape(place);
+}
+
+/* ---- the record ---------------------------------------------------------------------- */
+
+/* The path without its query, which may hold anything. */
+static void path_text(const struct http_exchange *x, char *out, size_t size)
+{
+	size_t n = x->target ? strcspn(x->target, "?") : 0;
+
+	snprintf(out, size, "%.*s", (int)MIN(n, size - 1), n ? x->target : "");
 }
 
 static void emit(const struct http_exchange *x, const struct secret *s,
 		 struct tlsproxy_secret_event *e)
 {
+	const struct http_filter_config *cfg = &x->filter->cfg;
 	const struct authority *a = &x->authority;
-	char addr[IP_STRLEN];
+	char addr[IP_STRLEN], path[HTTP_TEXT_MAX];
 
-	if (!x->filter->cfg.ops->secret_event)
+	if (!cfg->ops->secret_event)
 		return;
-	e->flow = x->filter->cfg.flow;
+	path_text(x, path, sizeof(path));
+	e->flow = cfg->flow;
 	e->env = s->env;
 	e->action = s->on_violation;
 	e->method = x->method;
+	e->path = path;
+	e->protocol = e->place == TLSPROXY_IN_WEBSOCKET ? "ws" : cfg->guest_h2 ? "h2" : "h1";
+	e->uses = s->uses->n;
 	snprintf(e->host, sizeof(e->host), "%s", a->is_addr ? ip_format(&a->addr, addr) : a->name.s);
-	x->filter->cfg.ops->secret_event(x->filter->cfg.ctx, e);
+	cfg->ops->secret_event(cfg->ctx, e);
 }
 
 static const char *place_text(enum tlsproxy_place place)
 {
-	return place == TLSPROXY_IN_BASIC   ? "Basic credentials"
-	       : place == TLSPROXY_IN_QUERY ? "query"
-	       : place == TLSPROXY_IN_PATH  ? "path"
-	       : place == TLSPROXY_IN_BODY  ? "body"
-					    : "header";
+	switch (place) {
+	case TLSPROXY_IN_BASIC:
+		return "Basic credentials";
+	case TLSPROXY_IN_QUERY:
+		return "query";
+	case TLSPROXY_IN_PATH:
+		return "path";
+	case TLSPROXY_IN_BODY:
+		return "body";
+	case TLSPROXY_IN_WEBSOCKET:
+		return "WebSocket";
+	default:
+		return "header";
+	}
+}
+
+/* Where a hit stands, for the record: the field or key, as far as it is known. */
+static void name_text(const struct secret *s, const struct http_place *place,
+		      char out[static HTTP_PUT_NAME_MAX])
+{
+	struct http_text name = place->name;
+
+	for (size_t i = 0; i < s->n_names && place->fields; i++)
+		if (s->names[i].place == place->place && (place->fields & s->field_bits[i]))
+			name = (struct http_text){ s->names[i].name, strlen(s->names[i].name) };
+	snprintf(out, HTTP_PUT_NAME_MAX, "%.*s", (int)MIN(name.len, HTTP_PUT_NAME_MAX - 1u),
+		 name.len ? name.s : "");
 }
 
 static enum secret_verdict violated(struct http_exchange *x, const struct http_place *place,
 				    const struct secret_hit *hit, const char *detail)
 {
-	const struct secret *s = &x->filter->cfg.secrets->secrets[hit->secret];
+	const struct secret *s = &x->secrets->secrets[hit->secret];
+	const struct http_filter_config *cfg = &x->filter->cfg;
+	char name[HTTP_PUT_NAME_MAX];
 	struct tlsproxy_secret_event e = {
 		.violation = true,
 		.place = place->place,
+		.name = name,
 		.encoding = secret_form_name(hit->form),
 		.detail = detail,
 		.denial_id = "",
 	};
 
+	name_text(s, place, name);
 	if (s->on_violation == TLSPROXY_PASSTHROUGH) {
 		if (!(x->reported[hit->secret] & MARK_VIOLATED))
 			emit(x, s, &e);
 		x->reported[hit->secret] |= MARK_VIOLATED;
 		return SECRET_LEAVE;
 	}
-	x->filter->cfg.ops->new_denial_id(x->filter->cfg.ctx, x->violation_id);
+	cfg->ops->new_denial_id(cfg->ctx, x->violation_id);
 	e.denial_id = x->violation_id;
 	snprintf(x->violation_text, sizeof(x->violation_text),
 		 "a secret where it may not be: %.64s in the %s: %s", s->env,
 		 place_text(place->place), detail);
 	if (s->on_violation != TLSPROXY_BLOCK)
 		emit(x, s, &e);
-	if (s->on_violation == TLSPROXY_BLOCK_AND_TERMINATE && x->filter->cfg.ops->terminate)
-		x->filter->cfg.ops->terminate(x->filter->cfg.ctx, s->env);
+	if (s->on_violation == TLSPROXY_BLOCK_AND_TERMINATE && cfg->ops->terminate)
+		cfg->ops->terminate(cfg->ctx, s->env);
 	return SECRET_STOP;
 }
 
@@ -201,235 +278,94 @@ int http_secret_unsigned(struct http_exchange *x, size_t secret, enum tlsproxy_p
 			 const char *why)
 {
 	const struct http_place at = { .x = x, .place = place };
-	const struct secret_hit hit = { secret, SECRET_PLAIN };
+	const struct secret_hit hit = { .secret = secret };
 
 	if (violated(x, &at, &hit, why) != SECRET_STOP)
 		return 0;
 	snprintf(x->violation_text, sizeof(x->violation_text), "cannot be signed with %.64s: %s",
-		 x->filter->cfg.secrets->secrets[secret].env, why);
+		 x->secrets->secrets[secret].env, why);
 	return -EPERM;
 }
 
-static enum secret_verdict decide(void *ctx, const struct secret_hit *hit)
+/* One of its uses, and where the first of each place stood. */
+static void note_use(struct http_exchange *x, const struct http_place *place,
+		     const struct secret_hit *hit)
+{
+	struct secret *s = &x->secrets->secrets[hit->secret];
+	struct http_put_name *put = &x->put_names[x->n_put_names];
+
+	if (!(x->reported[hit->secret] & MARK_COUNTED))
+		s->uses->n++;
+	x->reported[hit->secret] |= MARK_COUNTED;
+	if (((x->pending[hit->secret] | x->reported[hit->secret]) & place->place) == 0 &&
+	    x->n_put_names < ARRAY_SIZE(x->put_names)) {
+		put->secret = (uint16_t)hit->secret;
+		put->place = (uint8_t)place->place;
+		name_text(s, place, put->name);
+		x->n_put_names++;
+	}
+	x->pending[hit->secret] |= (uint8_t)place->place;
+}
+
+enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit)
 {
 	const struct http_place *place = ctx;
 	struct http_exchange *x = place->x;
-	const struct secret *s = &x->filter->cfg.secrets->secrets[hit->secret];
+	const struct secret *s = &x->secrets->secrets[hit->secret];
 	const char *detail;
 
 	if (place->skip_base64 && hit->form == SECRET_BASE64)
 		return SECRET_LEAVE;
-	detail = why_not(x, s, place, hit->form);
+	detail = why_not(x, s, place, hit);
 	if (detail)
-		return violated(x, place, hit, detail);
-	x->pending[hit->secret] |= (uint8_t)place->place;
-	return !s->shaped && place->grows ? SECRET_PUT_ESCAPED : SECRET_PUT;
+		return secret_passes(s, &x->authority) ? SECRET_LEAVE
+						       : violated(x, place, hit, detail);
+	note_use(x, place, hit);
+	hit->escape = escape_for(s, place, hit->form);
+	return SECRET_PUT;
+}
+
+static const char *put_name(const struct http_exchange *x, size_t secret, unsigned place)
+{
+	for (size_t i = 0; i < x->n_put_names; i++)
+		if (x->put_names[i].secret == secret && x->put_names[i].place == place)
+			return x->put_names[i].name;
+	return "";
 }
 
 void http_secret_report(struct http_exchange *x)
 {
-	for (size_t i = 0; i < x->filter->n_secrets; i++) {
+	for (size_t i = 0; i < x->n_secrets; i++) {
 		unsigned fresh = x->pending[i] & ~(unsigned)x->reported[i];
 
 		x->reported[i] |= x->pending[i];
-		x->filter->secret_used |= x->pending[i] != 0;
+		x->used |= fresh != 0;
+		x->filter->secret_used |= fresh != 0;
 		x->pending[i] = 0;
-		for (unsigned place = 1; fresh && place <= TLSPROXY_IN_BODY; place <<= 1) {
+		for (unsigned place = 1; fresh && place <= TLSPROXY_IN_WEBSOCKET; place <<= 1) {
 			struct tlsproxy_secret_event e = {
 				.place = (enum tlsproxy_place)place,
+				.name = put_name(x, i, place),
 				.encoding = "plain",
+				.detail = x->filter->cfg.tls ? NULL : "plain http",
 				.denial_id = "",
 			};
 
 			if (fresh & place)
-				emit(x, &x->filter->cfg.secrets->secrets[i], &e);
+				emit(x, &x->secrets->secrets[i], &e);
 		}
 	}
 }
 
-/* ---- texts of a head --------------------------------------------------------------------------- */
+/* ---- could it ---------------------------------------------------------------------------- */
 
-/* Could any secret go in there: else nothing is held back. */
-static bool may_replace(const struct http_exchange *x, const struct http_place *place)
+bool http_secret_may_replace(const struct http_exchange *x, const struct http_place *place)
 {
-	if (x->request_barred || place->barred)
+	if (place->barred)
 		return false;
-	for (size_t i = 0; i < x->filter->n_secrets; i++)
-		if ((x->filter->cfg.secrets->secrets[i].places & place->place) &&
-		    secret_host_allowed(&x->filter->cfg.secrets->secrets[i], &x->authority))
+	for (size_t i = 0; i < x->n_secrets; i++)
+		if ((x->secrets->secrets[i].places & place->place) &&
+		    !why_not_request(x, &x->secrets->secrets[i]))
 			return true;
 	return false;
-}
-
-static int filter_text(struct http_exchange *x, struct http_text t, struct http_place *place,
-		       struct buf *out)
-{
-	struct secret_stream s;
-	int r;
-
-	place->x = x;
-	if (!x->filter->n_secrets)
-		return out ? buf_append(out, t.s, t.len) : 0;
-	secret_stream_out(&s, x->filter->cfg.secrets, out && may_replace(x, place), decide, place);
-	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
-	return r < 0 ? r : secret_stream_end(&s, out);
-}
-
-int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred)
-{
-	struct http_place place = { .place = TLSPROXY_IN_HEADER, .barred = barred };
-
-	return filter_text(x, t, &place, NULL);
-}
-
-int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out)
-{
-	struct secret_stream s;
-	int r;
-
-	if (!x->filter->n_secrets)
-		return buf_append(out, t.s, t.len);
-	secret_stream_back(&s, x->filter->cfg.secrets);
-	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
-	return r < 0 ? r : secret_stream_end(&s, out);
-}
-
-int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out)
-{
-	struct http_place path = { .place = TLSPROXY_IN_PATH,
-				   .forms = FORM(SECRET_PLAIN) | FORM(SECRET_PERCENT),
-				   .grows = true };
-	struct http_place query = path;
-	const char *mark = memchr(target.s, '?', target.len);
-	struct http_text part = { target.s, mark ? (size_t)(mark - target.s) : target.len };
-	int r = filter_text(x, part, &path, out);
-
-	if (r < 0 || !mark)
-		return r;
-	r = buf_append(out, "?", 1);
-	if (r < 0)
-		return r;
-	query.place = TLSPROXY_IN_QUERY;
-	part = (struct http_text){ mark + 1, target.len - part.len - 1 };
-	return filter_text(x, part, &query, out);
-}
-
-/* The credentials of "Basic token68", or false. */
-static bool basic_token(const struct http_field *fld, struct http_text *ret)
-{
-	struct http_text v = fld->value;
-
-	if (!http_text_ieq(fld->name, "Authorization") || v.len < 7 || !str_ieq(v.s, 6, "Basic "))
-		return false;
-	v.s += 6;
-	v.len -= 6;
-	while (v.len && *v.s == ' ') {
-		v.s++;
-		v.len--;
-	}
-	*ret = v;
-	return v.len > 0;
-}
-
-/* Decoded, replaced, encoded again: 1 when written, 0 when there was nothing to replace. */
-static int basic_replace(struct http_exchange *x, struct http_text token, const uint8_t *plain,
-			 size_t len, struct buf *out)
-{
-	struct http_place place = { .place = TLSPROXY_IN_BASIC, .forms = FORM(SECRET_PLAIN) };
-	struct buf filled = BUF_INIT(len + 1);
-	uint8_t *dst;
-	int r;
-
-	/* All storage at once: growing would leave copies of a value behind. */
-	r = buf_reserve(&filled, len + 1, &dst);
-	if (r == 0)
-		r = filter_text(x, (struct http_text){ (const char *)plain, len }, &place, &filled);
-	if (r == 0 && memcmp(buf_at(&filled), plain, len) != 0) {
-		assert(filled.len == len);
-		r = buf_append_str(out, "Basic ");
-		if (r == 0)
-			r = buf_reserve(out, token.len, &dst);
-		if (r == 0) {
-			buf_commit(out, secret_base64_encode(buf_at(&filled), len, (char *)dst));
-			r = 1;
-		}
-	}
-	buf_fini_wiped(&filled);
-	return r;
-}
-
-static int basic_field(struct http_exchange *x, const struct http_field *fld,
-		       struct http_text token, struct buf *out)
-{
-	struct http_place raw = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
-	cleanup_free uint8_t *plain = malloc(token.len + 3);
-	size_t len;
-	int r = 0;
-
-	if (!plain)
-		return -ENOMEM;
-	if (secret_base64_decode(token.s, token.len, plain, &len) == 0) {
-		r = basic_replace(x, token, plain, len, out);
-		raw.skip_base64 = true;
-	}
-	if (r != 0)
-		return MIN(r, 0);
-	return filter_text(x, fld->value, &raw, out);
-}
-
-int http_secret_field(struct http_exchange *x, const struct http_field *fld, struct buf *out)
-{
-	struct http_place place = { .place = TLSPROXY_IN_HEADER, .forms = FORM(SECRET_PLAIN) };
-	struct http_text token;
-	int r;
-
-	if (x->filter->n_secrets && basic_token(fld, &token))
-		return basic_field(x, fld, token, out);
-	if (field_is_barred(fld->name))
-		place.barred = "field not allowed";
-	r = filter_text(x, fld->value, &place, out);
-	return r;
-}
-
-/* ---- bodies ------------------------------------------------------------------------------------------ */
-
-static bool text_has(struct http_text t, const char *what)
-{
-	size_t n = strlen(what);
-
-	for (size_t i = 0; i + n <= t.len; i++)
-		if (strncasecmp(t.s + i, what, n) == 0)
-			return true;
-	return false;
-}
-
-void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known)
-{
-	struct http_place *place = &x->body_place;
-	struct http_text type = { 0 };
-
-	*place = (struct http_place){ .x = x, .place = TLSPROXY_IN_BODY, .forms = FORM(SECRET_PLAIN) };
-	if (!known)
-		place->barred = "a content coding that cannot be read";
-	if (http_field_find(h, "Content-Type", &type)) {
-		if (text_has(type, "json"))
-			place->natural = SECRET_JSON;
-		else if (text_has(type, "x-www-form-urlencoded"))
-			place->natural = SECRET_PERCENT;
-		place->forms |= FORM(place->natural);
-	}
-	if (x->filter->n_secrets)
-		secret_stream_out(&x->request_body, x->filter->cfg.secrets, may_replace(x, place),
-				  decide, place);
-}
-
-void http_secret_tunnel(struct http_exchange *x)
-{
-	x->body_place = (struct http_place){ .x = x,
-					     .place = TLSPROXY_IN_BODY,
-					     .barred = "upgraded connection" };
-	if (!x->filter->n_secrets)
-		return;
-	secret_stream_out(&x->tunnel->up, x->filter->cfg.secrets, false, decide, &x->body_place);
-	secret_stream_back(&x->tunnel->down, x->filter->cfg.secrets);
 }

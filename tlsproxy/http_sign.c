@@ -16,14 +16,14 @@ static size_t kept_bodies;
 
 static const struct secret_set *set_of(const struct http_exchange *x)
 {
-	return x->filter->cfg.secrets;
+	return x->secrets;
 }
 
 static bool may_sign(const struct http_exchange *x)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 
-	return x->filter->n_secrets && cfg->tls && !cfg->unverified &&
+	return x->n_secrets && cfg->tls && !cfg->unverified &&
 	       !str_eq(x->method, "TRACE") && !str_eq(x->method, "OPTIONS");
 }
 

@@ -17,6 +17,8 @@ int http_tunnel_begin(struct http_exchange *x)
 
 void http_tunnel_free(struct http_tunnel *t)
 {
+	if (t)
+		secret_stream_fini(&t->down);
 	free(t);
 }
 
@@ -33,7 +35,7 @@ size_t http_tunnel_room_down(const struct http_exchange *x)
 	const struct http_side *guest = x->filter->guest;
 	size_t room = guest->ops->room(guest, x), need = 0;
 
-	if (x->filter->n_secrets)
+	if (x->n_secrets)
 		need = secret_stream_held(&x->tunnel->down) + sizeof(x->tunnel->frames.head);
 	return room > need ? MIN(room - need, HTTP_SLICE) : 0;
 }
@@ -48,7 +50,7 @@ enum http_flow http_tunnel_up(struct http_exchange *x, const uint8_t *p, size_t 
 {
 	struct http_side *up = x->filter->upstream;
 
-	if (x->filter->n_secrets && secret_stream_feed(&x->tunnel->up, p, n, NULL) < 0)
+	if (x->n_secrets && secret_stream_feed(&x->tunnel->up, p, n, NULL) < 0)
 		return cut(x, "a secret where it may not be");
 	if (up->ops->body(up, x, p, n) < 0)
 		return HTTP_FLOW_ABORT;
@@ -93,7 +95,7 @@ enum http_flow http_tunnel_down(struct http_exchange *x, const uint8_t *p, size_
 	int r = 0;
 
 	x->down += n;
-	if (!x->filter->n_secrets)
+	if (!x->n_secrets)
 		return guest->ops->body(guest, x, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
 	r = http_wiped_reserve(b, n + secret_stream_held(&t->down) + sizeof(t->frames.head));
 	for (; r == 0 && at < n; at += taken)
@@ -109,7 +111,7 @@ enum http_flow http_tunnel_down_end(struct http_exchange *x)
 {
 	struct http_tunnel *t = x->tunnel;
 
-	if (!x->filter->n_secrets)
+	if (!x->n_secrets)
 		return HTTP_FLOW_ON;
 	if (http_wiped_reserve(&x->filter->scratch, secret_stream_held(&t->down)) < 0 ||
 	    secret_stream_end(&t->down, &x->filter->scratch) < 0 || pass_on(x) < 0)

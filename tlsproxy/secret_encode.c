@@ -47,16 +47,120 @@ size_t secret_encode_percent(unsigned variant, const uint8_t *p, size_t n, uint8
 	return at;
 }
 
+/* Escaped as \\u00XX by the encoders of Go (HTML-safe) and of Gson. */
+static bool json_as_u(unsigned variant, uint8_t c)
+{
+	return (variant >= 2 && (c == '<' || c == '>' || c == '&')) ||
+	       (variant == 3 && (c == '=' || c == '\''));
+}
+
+static void put_u(uint8_t *out, size_t *at, uint8_t c)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	put(out, at, '\\');
+	put(out, at, 'u');
+	put(out, at, '0');
+	put(out, at, '0');
+	put(out, at, (uint8_t)hex[c >> 4]);
+	put(out, at, (uint8_t)hex[c & 15]);
+}
+
+static void put_json(uint8_t *out, size_t *at, uint8_t c)
+{
+	static const char controls[] = "\bb\ff\nn\rr\tt";
+
+	if (c >= 0x20) {
+		if (c == '"' || c == '\\')
+			put(out, at, '\\');
+		put(out, at, c);
+		return;
+	}
+	for (size_t i = 0; i + 1 < sizeof(controls); i += 2)
+		if ((uint8_t)controls[i] == c) {
+			put(out, at, '\\');
+			put(out, at, (uint8_t)controls[i + 1]);
+			return;
+		}
+	put_u(out, at, c);
+}
+
 size_t secret_encode_json(unsigned variant, const uint8_t *p, size_t n, uint8_t *out)
 {
 	size_t at = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (p[i] == '"' || p[i] == '\\' || (variant && p[i] == '/'))
+		if (json_as_u(variant, p[i])) {
+			put_u(out, &at, p[i]);
+			continue;
+		}
+		if (variant == 1 && p[i] == '/')
 			put(out, &at, '\\');
-		put(out, &at, p[i]);
+		put_json(out, &at, p[i]);
 	}
 	return at;
+}
+
+static void put_percent(uint8_t *out, size_t *at, uint8_t c, const char *keep)
+{
+	static const char hex[] = "0123456789ABCDEF";
+
+	if (is_alnum(c) || (c && strchr(keep, c))) {
+		put(out, at, c);
+		return;
+	}
+	put(out, at, '%');
+	put(out, at, (uint8_t)hex[c >> 4]);
+	put(out, at, (uint8_t)hex[c & 15]);
+}
+
+/*
+ * In a path and a query that the client did not escape, what may stand there raw
+ * (RFC 3986 3.3, 3.4) stays, but for what would divide a query into keys.
+ */
+size_t secret_escape(enum secret_escape how, const uint8_t *p, size_t n, uint8_t *out)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		switch (how) {
+		case SECRET_RAW:
+			put(out, &at, p[i]);
+			break;
+		case SECRET_IN_PATH:
+			put_percent(out, &at, p[i], "-._~!$&'()*+,;=:@/");
+			break;
+		case SECRET_IN_QUERY:
+			put_percent(out, &at, p[i], "-._~!$()*,:@/?");
+			break;
+		case SECRET_ALL_PERCENT:
+			put_percent(out, &at, p[i], "-._~");
+			break;
+		case SECRET_IN_JSON:
+			put_json(out, &at, p[i]);
+			break;
+		}
+	}
+	return at;
+}
+
+size_t secret_utf8(const uint8_t *p, size_t n, uint32_t *ret)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+	uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+
+	if (len == 0 || len > n || p[0] > 0xf4)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+		return 0;
+	*ret = c;
+	return len;
 }
 
 /* Bit b of p, counted from its first; the caller stays inside. */
@@ -90,6 +194,20 @@ size_t secret_encode_hex(bool upper, const uint8_t *p, size_t n, uint8_t *out)
 		put(out, &at, (uint8_t)hex[p[i] & 15]);
 	}
 	return at;
+}
+
+int secret_base64_bits(uint8_t c)
+{
+	const char *at = c ? strchr(b64_std, c) : NULL;
+
+	if (at)
+		return (int)(at - b64_std);
+	return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+uint8_t secret_base64_char(unsigned bits, bool url)
+{
+	return (uint8_t)(url ? b64_url : b64_std)[bits & 63];
 }
 
 int secret_base64_decode(const char *s, size_t len, uint8_t *out, size_t *ret_len)

@@ -57,7 +57,7 @@ static void insert(struct secret_machine *m, uint32_t index)
 				m->root[p->bytes[i]] = next;
 		}
 		at = next;
-		if (p->put && i + 1 < p->len) {
+		if (p->replaceable && i + 1 < p->len) {
 			m->nodes[at].hold = (uint16_t)(i + 1);
 			m->nodes[at].hold_at = (uint16_t)index;
 		}

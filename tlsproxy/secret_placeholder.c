@@ -4,7 +4,10 @@
  * of it: the same length, a well-known public prefix, the same punctuation in
  * the same positions, and random characters of the value's alphabet elsewhere.
  * A value with too few letters and digits for that gets random letters and
- * digits all over ("unshaped").
+ * digits all over. What could not stand in a variable or a header (spaces, control
+ * characters, more than ASCII) becomes a letter or digit too.
+ *
+ * Or it has a shape of its own: a prefix, a template, a JWT.
  */
 #include "tlsproxy/secret_internal.h"
 
@@ -95,7 +98,19 @@ static size_t random_below(size_t n)
 	return b % n;
 }
 
-bool secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret)
+static const char alnum[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+static char random_alnum(void)
+{
+	return alnum[random_below(sizeof(alnum) - 1)];
+}
+
+static bool is_visible(uint8_t c)
+{
+	return c > ' ' && c < 0x7f;
+}
+
+void secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret)
 {
 	struct shape s = shape_of(value, len, keep_prefix ? prefix_len(value, len) : 0);
 	bool shaped = true;
@@ -105,16 +120,150 @@ bool secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix,
 	if (s.n_random < SECRET_MIN_RANDOM) {
 		shaped = false;
 		s = (struct shape){ 0 };
-		add_range(&s, 'a', 'z');
-		add_range(&s, 'A', 'Z');
-		add_range(&s, '0', '9');
 	}
 	for (size_t i = 0; i < len; i++) {
-		if (i < s.from || (shaped && !class_of(value[i])))
+		if (i < s.from || (shaped && !class_of(value[i]) && is_visible(value[i])))
 			ret[i] = (char)value[i];
-		else
+		else if (shaped && class_of(value[i]))
 			ret[i] = s.alphabet[random_below(s.n_alphabet)];
+		else
+			ret[i] = random_alnum();
 	}
 	ret[len] = 0;
-	return shaped;
+}
+
+bool secret_placeholder_fits(const char *placeholder, size_t placeholder_len, const uint8_t *value,
+			     size_t len)
+{
+	if (placeholder_len != len)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		uint8_t p = (uint8_t)placeholder[i];
+
+		if (class_of(value[i]) ? !class_of(p) : p != value[i])
+			return false;
+	}
+	return true;
+}
+
+/* ---- shapes ---------------------------------------------------------------------------- */
+
+/* Nothing that is escaped anywhere but in a URL. */
+static bool may_stand_in_shape(char c)
+{
+	return class_of((uint8_t)c) || (c && strchr("-._~:/=@!$,*#", c));
+}
+
+static bool is_prefix(const char *shape, size_t *ret_len)
+{
+	size_t n = strlen(shape);
+
+	if (n < 3 || memcmp(shape + n - 3, "...", 3) != 0)
+		return false;
+	*ret_len = n - 3;
+	return true;
+}
+
+static const char *why_no_shape(const char *shape)
+{
+	size_t n = strlen(shape), random = 0, prefix;
+
+	if (n == 0 || n > TLSPROXY_SHAPE_MAX)
+		return "a placeholder's shape has 1 to 256 characters";
+	for (size_t i = 0; i < n; i++) {
+		random += shape[i] == '*' || shape[i] == '#';
+		if (!may_stand_in_shape(shape[i]))
+			return "a placeholder is letters, digits and -._~:/=@!$, (and * and # for "
+			       "random ones)";
+	}
+	if (is_prefix(shape, &prefix))
+		return random ? "\"...\" stands for all that is random: no * or # before it" : NULL;
+	return random >= SECRET_MIN_RANDOM
+		       ? NULL
+		       : "fewer than 8 random characters (* or #), or \"...\" at the end: it could "
+			 "occur by chance";
+}
+
+int tlsproxy_shape_check(const char *shape, const char **ret_why)
+{
+	const char *why = str_eq(shape, "same") || str_eq(shape, "jwt") ? NULL
+									: why_no_shape(shape);
+
+	if (!why)
+		return 0;
+	if (ret_why)
+		*ret_why = why;
+	return -EINVAL;
+}
+
+/* The value's length, but enough random characters however short that is. */
+static int fill_prefix(const char *shape, size_t prefix, size_t value_len, char *ret, size_t size)
+{
+	size_t n = MAX(value_len, prefix + SECRET_MIN_RANDOM);
+
+	if (n < prefix + SECRET_MIN_RANDOM * 2)
+		n = prefix + SECRET_PREFIX_RANDOM;
+	if (n >= size)
+		return -ENOBUFS;
+	memcpy(ret, shape, prefix);
+	for (size_t i = prefix; i < n; i++)
+		ret[i] = random_alnum();
+	ret[n] = 0;
+	return 0;
+}
+
+static int fill_template(const char *shape, char *ret, size_t size)
+{
+	size_t n = strlen(shape);
+
+	if (n >= size)
+		return -ENOBUFS;
+	for (size_t i = 0; i <= n; i++)
+		ret[i] = shape[i] == '*'   ? random_alnum()
+			 : shape[i] == '#' ? (char)('0' + random_below(10))
+					   : shape[i];
+	return 0;
+}
+
+/* Decodes as a JWT (RFC 7519) that has not expired, and that nobody signed. */
+static int fill_jwt(char *ret, size_t size)
+{
+	static const char head[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
+	static const char begin[] = "{\"exp\":4102444800,\"iss\":\"weir\",\"jti\":\"";
+	enum { ID = 17, SIGNATURE = 43 }; /* lengths that leave no padding */
+	uint8_t body[sizeof(begin) + ID + 2];
+	size_t n = sizeof(begin) - 1, at;
+
+	if (size < 256)
+		return -ENOBUFS;
+	memcpy(body, begin, n);
+	for (size_t i = 0; i < ID; i++)
+		body[n++] = (uint8_t)random_alnum();
+	body[n++] = '"';
+	body[n++] = '}';
+	assert(n % 3 == 0 && (sizeof(head) - 1) % 3 == 0);
+	at = secret_encode_base64(0, true, (const uint8_t *)head, sizeof(head) - 1, (uint8_t *)ret);
+	ret[at++] = '.';
+	at += secret_encode_base64(0, true, body, n, (uint8_t *)ret + at);
+	ret[at++] = '.';
+	for (size_t i = 0; i < SIGNATURE; i++)
+		ret[at++] = i + 1 < SIGNATURE ? random_alnum() : 'A';
+	ret[at] = 0;
+	return 0;
+}
+
+int secret_placeholder_shape(const char *shape, const uint8_t *value, size_t value_len,
+			     bool keep_prefix, char *ret, size_t size)
+{
+	size_t prefix;
+
+	if (str_eq(shape, "jwt"))
+		return fill_jwt(ret, size);
+	if (!str_eq(shape, "same"))
+		return is_prefix(shape, &prefix) ? fill_prefix(shape, prefix, value_len, ret, size)
+						 : fill_template(shape, ret, size);
+	if (value_len >= size)
+		return -ENOBUFS;
+	secret_placeholder_make(value, value_len, keep_prefix, ret);
+	return 0;
 }

@@ -2,69 +2,275 @@
 /*
  * All secrets of a sandbox, loaded: values copied into locked memory,
  * placeholders chosen, both automata built. What contains a value (the values,
- * their escaped forms, the automaton that finds them in replies) lives in the
- * locked area; placeholders are public and live on the heap.
+ * their encoded forms, the automaton that finds them in replies) lies in locked
+ * areas; placeholders are public and live on the heap.
+ *
+ * A set never changes. Its successor takes over what must not be lost: the
+ * placeholder of a name (the sandbox's processes hold it), the count of its uses,
+ * former values (a server may still echo them), and names that are gone (their
+ * placeholder is still in the sandbox).
  */
 #include "tlsproxy/secret_internal.h"
 #include "tlsproxy/sign.h"
 
 #include <stdio.h>
 
-int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why)
+struct builder {
+	struct secret_set *set;
+	const struct secret_set *old; /* or NULL */
+	const struct tlsproxy_secret *in;
+	size_t n;
+	uint64_t now_s;
+	char *err;
+	size_t err_size;
+};
+
+static int refuse(const struct builder *b, const char *env, const char *why)
 {
-	const char *why = NULL;
-	bool varied = false;
-
-	if (len < TLSPROXY_SECRET_MIN)
-		why = "a secret has at least 8 bytes: a shorter one occurs in ordinary text";
-	else if (len > TLSPROXY_SECRET_MAX)
-		why = "a secret has at most 4096 bytes";
-	for (size_t i = 0; !why && i < len; i++) {
-		unsigned char c = (unsigned char)value[i];
-
-		varied = varied || value[i] != value[0];
-		if (c == '\n' || c == '\r')
-			why = "the value contains a line break (a trailing newline in a file?)";
-		else if (c <= ' ' || c >= 0x7f)
-			why = "the value contains a space, control or non-ASCII character: it "
-			      "cannot stand in a header";
-	}
-	if (!why && !varied)
-		why = "all characters of the value are the same";
-	if (!why)
-		return 0;
-	if (ret_why)
-		*ret_why = why;
+	snprintf(b->err, b->err_size, "secret %s: %s", env ? env : "?", why);
 	return -EINVAL;
 }
 
-const char *secret_form_name(enum secret_form form)
+/* ---- checks ---------------------------------------------------------------------------- */
+
+static const char *why_bad_placeholder(const char *p)
 {
-	switch (form) {
-	case SECRET_PLAIN:
-		return "plain";
-	case SECRET_PERCENT:
-	case SECRET_ODD_PERCENT:
-		return "percent";
-	case SECRET_JSON:
-	case SECRET_ODD_JSON:
-		return "json";
-	case SECRET_BASE64:
-		return "base64";
-	case SECRET_HEX:
-		return "hex";
-	}
-	return "unknown";
+	size_t n = strlen(p);
+
+	if (n < SECRET_MIN_RANDOM || n > SECRET_PLACEHOLDER_MAX)
+		return "the placeholder given for it is too short or too long";
+	for (size_t i = 0; i < n; i++)
+		if (p[i] <= ' ' || p[i] >= 0x7f)
+			return "the placeholder given for it is not visible ASCII";
+	return NULL;
 }
 
-bool secret_host_allowed(const struct secret *s, const struct authority *a)
+static int check_one(const struct builder *b, const struct tlsproxy_secret *s)
 {
-	if (a->is_addr || a->name.len == 0)
-		return false;
-	for (size_t i = 0; i < s->n_hosts; i++)
-		if (tlsproxy_host_matches(&s->hosts[i], &a->name))
+	const char *why = NULL;
+
+	if (!s->env || !*s->env)
+		return refuse(b, "?", "it has no name");
+	if (tlsproxy_secret_check_at(s->value, s->value_len, s->places, &why) < 0)
+		return refuse(b, s->env, why);
+	if (s->shape && tlsproxy_shape_check(s->shape, &why) < 0)
+		return refuse(b, s->env, why);
+	why = s->placeholder ? why_bad_placeholder(s->placeholder) : NULL;
+	return why ? refuse(b, s->env, why) : 0;
+}
+
+static int check_all(const struct builder *b)
+{
+	if (b->n > SECRET_MAX_COUNT) {
+		snprintf(b->err, b->err_size, "%zu secrets, the limit is %d", b->n,
+			 SECRET_MAX_COUNT);
+		return -E2BIG;
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		int r = check_one(b, &b->in[i]);
+
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (str_eq(b->in[i].env, b->in[j].env))
+				return refuse(b, b->in[i].env, "it is there twice");
+	}
+	return 0;
+}
+
+/* ---- values ------------------------------------------------------------------------------ */
+
+static const struct secret *old_of(const struct builder *b, const char *env)
+{
+	for (size_t i = 0; b->old && i < b->old->n; i++)
+		if (str_eq(b->old->secrets[i].env, env))
+			return &b->old->secrets[i];
+	return NULL;
+}
+
+static int add_value(struct secret_set *set, struct secret *s, const void *p, size_t len,
+		     uint64_t retired)
+{
+	uint8_t *value = len ? secret_area_take(&set->values, len) : NULL;
+
+	assert(s->n_values < ARRAY_SIZE(s->values));
+	if (len && !value)
+		return -ENOMEM;
+	if (len)
+		memcpy(value, p, len);
+	s->values[s->n_values++] =
+		(struct secret_value){ .bytes = value, .len = len, .retired = retired };
+	return 0;
+}
+
+static bool has_value(const struct secret *s, const struct secret_value *v)
+{
+	for (size_t i = 0; i < s->n_values; i++)
+		if (s->values[i].len == v->len && memcmp(s->values[i].bytes, v->bytes, v->len) == 0)
 			return true;
 	return false;
+}
+
+/* Newest first: the value that was present, then those before it. */
+static int add_retired(const struct builder *b, struct secret *s, const struct secret *old)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && old && i < old->n_values; i++) {
+		const struct secret_value *v = &old->values[i];
+		uint64_t since = v->retired ? v->retired : MAX(b->now_s, (uint64_t)1);
+
+		if (!v->len || has_value(s, v) || b->now_s >= since + SECRET_RETIRED_S)
+			continue;
+		if (s->n_values < ARRAY_SIZE(s->values))
+			r = add_value(b->set, s, v->bytes, v->len, since);
+	}
+	return r;
+}
+
+/* ---- definitions ---------------------------------------------------------------------------- */
+
+static int copy_patterns(struct tlsproxy_host_pattern **ret, size_t *ret_n,
+			 const struct tlsproxy_host_pattern *p, size_t n)
+{
+	*ret = calloc(n + 1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	if (n)
+		memcpy(*ret, p, n * sizeof(**ret));
+	*ret_n = n;
+	return 0;
+}
+
+static int copy_texts(char ***ret, size_t *ret_n, const char *const *p, size_t n)
+{
+	*ret = calloc(n + 1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	for (; *ret_n < n; ++*ret_n) {
+		(*ret)[*ret_n] = strdup(p[*ret_n]);
+		if (!(*ret)[*ret_n])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int copy_names(struct secret *s, const struct tlsproxy_secret *in)
+{
+	s->names = calloc(in->n_names + 1, sizeof(*s->names));
+	if (!s->names)
+		return -ENOMEM;
+	for (; s->n_names < in->n_names; s->n_names++) {
+		s->names[s->n_names] = in->names[s->n_names];
+		s->names[s->n_names].name = strdup(in->names[s->n_names].name);
+		if (!s->names[s->n_names].name)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int take_uses(struct secret *s, const struct secret *old)
+{
+	s->uses = old ? old->uses : calloc(1, sizeof(*s->uses));
+	if (!s->uses)
+		return -ENOMEM;
+	s->uses->refs++;
+	return 0;
+}
+
+static int load_one(const struct builder *b, const struct tlsproxy_secret *in, struct secret *s)
+{
+	const struct secret *old = old_of(b, in->env);
+	const char *given = old ? old->placeholder : in->placeholder;
+	int r;
+
+	s->env = strdup(in->env);
+	s->placeholder = given ? strdup(given) : NULL;
+	s->places = in->sign ? 0 : in->places;
+	s->max_uses = in->max_uses;
+	s->plain_http = in->plain_http;
+	s->on_violation = in->on_violation;
+	s->awaited = in->awaited;
+	if (!s->env || (given && !s->placeholder))
+		return -ENOMEM;
+	r = add_value(b->set, s, in->value, in->value_len, 0);
+	if (r == 0)
+		r = add_retired(b, s, old);
+	if (r == 0)
+		r = take_uses(s, old);
+	if (r == 0)
+		r = copy_patterns(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
+	if (r == 0)
+		r = copy_patterns(&s->passthrough, &s->n_passthrough, in->passthrough,
+				  in->n_passthrough);
+	if (r == 0)
+		r = copy_names(s, in);
+	if (r == 0)
+		r = copy_texts(&s->methods, &s->n_methods, in->methods, in->n_methods);
+	if (r == 0)
+		r = copy_texts(&s->paths, &s->n_paths, in->paths, in->n_paths);
+	s->value = s->values[0].bytes;
+	s->len = s->values[0].len;
+	return r;
+}
+
+/* Gone, and still recognised. */
+static int load_removed(const struct builder *b, const struct secret *old, struct secret *s)
+{
+	int r;
+
+	s->removed = true;
+	s->on_violation = old->on_violation;
+	s->env = strdup(old->env);
+	s->placeholder = strdup(old->placeholder);
+	if (!s->env || !s->placeholder)
+		return -ENOMEM;
+	r = add_value(b->set, s, NULL, 0, 0);
+	if (r == 0)
+		r = add_retired(b, s, old);
+	return r == 0 ? take_uses(s, old) : r;
+}
+
+static bool is_given(const struct builder *b, const char *env)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (str_eq(b->in[i].env, env))
+			return true;
+	return false;
+}
+
+/* Just removed ones come before those that were gone already, so the oldest are left out. */
+static int load_all(const struct builder *b)
+{
+	struct secret_set *set = b->set;
+	int r = 0;
+
+	for (; r == 0 && set->n < b->n; set->n++)
+		r = load_one(b, &b->in[set->n], &set->secrets[set->n]);
+	set->n_present = b->n;
+	for (size_t i = 0; r == 0 && i < b->n; i++)
+		if (b->in[i].sign)
+			r = sign_rule_new(b->in, b->n, i, &set->secrets[i].sign, b->err, b->err_size);
+	for (size_t i = 0; r == 0 && b->old && i < b->old->n; i++) {
+		const struct secret *o = &b->old->secrets[i];
+
+		if (is_given(b, o->env) || set->n >= b->n + SECRET_MAX_REMOVED)
+			continue;
+		r = load_removed(b, o, &set->secrets[set->n++]);
+	}
+	return r;
+}
+
+static size_t bytes_of_values(const struct builder *b)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < b->n; i++)
+		bytes += b->in[i].value_len + SECRET_AREA_ALIGN;
+	for (size_t i = 0; b->old && i < b->old->n; i++)
+		for (size_t k = 0; k < b->old->secrets[i].n_values; k++)
+			bytes += b->old->secrets[i].values[k].len + SECRET_AREA_ALIGN;
+	return bytes;
 }
 
 /* ---- placeholders ------------------------------------------------------------------ */
@@ -74,309 +280,173 @@ static bool contains(const void *hay, size_t hay_len, const void *needle, size_t
 	return memmem(hay, hay_len, needle, n) != NULL;
 }
 
-/* No placeholder or value may be found inside another secret's placeholder or value. */
-static bool placeholder_collides(const struct secret_set *set, size_t i)
+static bool overlap(const void *a, size_t a_len, const void *b, size_t b_len)
 {
-	const struct secret *s = &set->secrets[i];
+	return contains(a, a_len, b, b_len) || contains(b, b_len, a, a_len);
+}
 
+/* No placeholder or value may be found inside another secret's placeholder or value. */
+static bool placeholder_collides(const struct secret_set *set, const struct secret *s,
+				 const char *placeholder, size_t len)
+{
 	for (size_t j = 0; j < set->n; j++) {
 		const struct secret *o = &set->secrets[j];
 
-		if (contains(o->value, o->len, s->placeholder, s->len) ||
-		    contains(s->placeholder, s->len, o->value, o->len))
-			return true;
-		if (j < i && (contains(o->placeholder, o->len, s->placeholder, s->len) ||
-			      contains(s->placeholder, s->len, o->placeholder, o->len)))
+		for (size_t k = 0; k < o->n_values; k++)
+			if (o->values[k].len && overlap(o->values[k].bytes, o->values[k].len,
+							placeholder, len))
+				return true;
+		if (o != s && o->placeholder &&
+		    overlap(o->placeholder, strlen(o->placeholder), placeholder, len))
 			return true;
 	}
 	return false;
 }
 
-static int choose_placeholders(struct secret_set *set, char *err, size_t err_size)
+/* `text` has room for the longest. */
+static int draw(const struct builder *b, struct secret *s, const char *shape, char *text)
 {
+	for (unsigned tries = 0; tries < SECRET_MAX_TRIES; tries++) {
+		/* A prefix that collides (it is somebody's whole value) is given up. */
+		int r = secret_placeholder_shape(shape, s->value, s->len,
+						 tries < SECRET_MAX_TRIES / 2, text,
+						 SECRET_PLACEHOLDER_MAX + 1);
+
+		if (r < 0)
+			return r;
+		if (placeholder_collides(b->set, s, text, strlen(text)))
+			continue;
+		s->placeholder = strdup(text);
+		return s->placeholder ? 0 : -ENOMEM;
+	}
+	return refuse(b, s->env,
+		      "no placeholder can be told apart from the other secrets; is the value, or "
+		      "the shape, too short?");
+}
+
+/* What is given stands first: the rest is drawn around it. */
+static int choose_placeholders(const struct builder *b)
+{
+	cleanup_free char *text = malloc(SECRET_PLACEHOLDER_MAX + 1);
+	struct secret_set *set = b->set;
+	int r = 0;
+
+	if (!text)
+		return -ENOMEM;
 	for (size_t i = 0; i < set->n; i++) {
 		struct secret *s = &set->secrets[i];
-		unsigned tries = 0;
 
-		/* Given out by the proxy before: checked then. */
-		if (s->placeholder[0])
-			continue;
-		do {
-			if (tries++ == SECRET_MAX_TRIES) {
-				snprintf(err, err_size,
-					 "secret %s: no placeholder can be told apart "
-					 "from the other secrets; is the value too short?",
-					 s->env);
-				return -EINVAL;
-			}
-			/* A prefix that collides (it is somebody's whole value) is given up. */
-			s->shaped = secret_placeholder_make(
-				s->value, s->len, tries < SECRET_MAX_TRIES / 2, s->placeholder);
-		} while (placeholder_collides(set, i));
+		if (s->placeholder &&
+		    placeholder_collides(set, s, s->placeholder, strlen(s->placeholder)))
+			return refuse(b, s->env,
+				      "its placeholder, which is in use, cannot be told apart from "
+				      "a value or another placeholder");
 	}
-	return 0;
-}
+	for (size_t i = 0; r == 0 && i < set->n; i++) {
+		struct secret *s = &set->secrets[i];
 
-/* ---- patterns ------------------------------------------------------------------------ */
-
-/*
- * Out: a placeholder in every form; the plain and client-escaped ones become the
- * value. Back: the value in the forms that a server echoes; all become the placeholder.
- * Without `out` it only counts.
- */
-struct writer {
-	const struct secret_set *set;
-	bool back;
-	struct secret_pattern *out;
-	size_t n;    /* patterns */
-	size_t find; /* bytes to look for */
-	size_t put;  /* bytes to write instead */
-	uint8_t *find_at, *put_at;
-};
-
-typedef size_t encode_fn(unsigned variant, const uint8_t *p, size_t n, uint8_t *out);
-
-static size_t encode_plain(unsigned variant, const uint8_t *p, size_t n, uint8_t *out)
-{
-	(void)variant;
-	if (out)
-		memcpy(out, p, n);
-	return n;
-}
-
-static size_t encode_base64(unsigned variant, const uint8_t *p, size_t n, uint8_t *out)
-{
-	return secret_encode_base64(variant / 2, variant % 2, p, n, out);
-}
-
-static size_t encode_hex(unsigned variant, const uint8_t *p, size_t n, uint8_t *out)
-{
-	return secret_encode_hex(variant, p, n, out);
-}
-
-static void add_pattern(struct writer *w, size_t i, enum secret_form form, encode_fn *encode,
-			unsigned variant)
-{
-	const struct secret *s = &w->set->secrets[i];
-	const uint8_t *ph = (const uint8_t *)s->placeholder;
-	const uint8_t *from = w->back ? s->value : ph, *to = w->back ? ph : s->value;
-	size_t len = encode(variant, from, s->len, NULL);
-	bool put = w->back || form <= SECRET_JSON;
-
-	/* A form without anything to escape is the plain one. */
-	if (form != SECRET_PLAIN && form <= SECRET_JSON && len == s->len)
-		return;
-	/* Same punctuation, same escapes: lengths stay true. Unshaped values have no such form. */
-	if (put && encode(variant, to, s->len, NULL) != len)
-		return;
-	if (w->out) {
-		w->out[w->n] = (struct secret_pattern){ .bytes = w->find_at,
-							.put = put ? w->put_at : NULL,
-							.len = (uint32_t)len,
-							.secret = (uint16_t)i,
-							.form = (uint8_t)form };
-		w->find_at += encode(variant, from, s->len, w->find_at);
-		if (put)
-			w->put_at += encode(variant, to, s->len, w->put_at);
+		if (!s->placeholder)
+			r = draw(b, s, b->in[i].shape ? b->in[i].shape : "same", text);
+		s->placeholder_len = r == 0 ? strlen(s->placeholder) : 0;
+		for (size_t k = 0; k < s->n_values; k++)
+			s->values[k].fits = secret_placeholder_fits(
+				s->placeholder, s->placeholder_len, s->values[k].bytes,
+				s->values[k].len);
 	}
-	w->n++;
-	w->find += len;
-	w->put += put ? len : 0;
+	return r;
 }
 
-static void add_all(struct writer *w)
+/* ---- life ------------------------------------------------------------------------------- */
+
+static int build(const struct builder *b)
 {
-	for (size_t i = 0; i < w->set->n; i++) {
-		add_pattern(w, i, SECRET_PLAIN, encode_plain, 0);
-		for (unsigned v = 0; v < SECRET_PERCENT_VARIANTS; v++)
-			add_pattern(w, i, SECRET_PERCENT, secret_encode_percent, v);
-		for (unsigned v = 0; v < SECRET_JSON_VARIANTS; v++)
-			add_pattern(w, i, SECRET_JSON, secret_encode_json, v);
-		for (unsigned v = 0; v < 6; v++)
-			add_pattern(w, i, SECRET_BASE64, encode_base64, v);
-		for (unsigned v = 0; !w->back && v < 2; v++)
-			add_pattern(w, i, SECRET_HEX, encode_hex, v);
-	}
-}
-
-/* ---- loading --------------------------------------------------------------------------- */
-
-static bool is_word(char c)
-{
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-}
-
-/* See struct secret: what stands between letters and digits is as in the value. */
-static bool same_punctuation(const struct secret *s)
-{
-	for (size_t i = 0; i < s->len; i++)
-		if ((!is_word((char)s->value[i]) || !is_word(s->placeholder[i])) &&
-		    (char)s->value[i] != s->placeholder[i])
-			return false;
-	return true;
-}
-
-static int load_one(struct secret_set *set, const struct tlsproxy_secret *in, struct secret *s)
-{
-	uint8_t *value = secret_area_take(&set->values, in->value_len);
-
-	if (!value)
-		return -ENOMEM;
-	memcpy(value, in->value, in->value_len);
-	s->value = value;
-	s->len = in->value_len;
-	s->places = in->sign ? 0 : in->places;
-	s->on_violation = in->on_violation;
-	s->awaited = in->awaited;
-	s->env = strdup(in->env ? in->env : "");
-	s->placeholder = calloc(1, in->value_len + 1);
-	s->hosts = calloc(in->n_hosts + 1, sizeof(*s->hosts));
-	if (!s->env || !s->placeholder || !s->hosts)
-		return -ENOMEM;
-	if (in->placeholder && strlen(in->placeholder) == s->len) {
-		memcpy(s->placeholder, in->placeholder, s->len);
-		s->shaped = same_punctuation(s);
-	}
-	if (in->n_hosts)
-		memcpy(s->hosts, in->hosts, in->n_hosts * sizeof(*s->hosts));
-	s->n_hosts = in->n_hosts;
-	return 0;
-}
-
-static int check_all(const struct tlsproxy_secret *s, size_t n, char *err, size_t err_size)
-{
-	const char *why;
-
-	if (n > SECRET_MAX_COUNT) {
-		snprintf(err, err_size, "%zu secrets, the limit is %d", n, SECRET_MAX_COUNT);
-		return -E2BIG;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (tlsproxy_secret_check(s[i].value, s[i].value_len, &why) == 0)
-			continue;
-		snprintf(err, err_size, "secret %s: %s", s[i].env ? s[i].env : "?", why);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int build_out(struct secret_set *set, struct writer *w)
-{
-	size_t size;
+	size_t removed = b->old ? MIN(b->old->n, (size_t)SECRET_MAX_REMOVED) : 0;
 	int r;
 
-	add_all(w);
-	r = secret_machine_size(w->out, w->n, &size);
-	if (r < 0)
-		return r;
-	set->out_nodes = malloc(size);
-	if (!set->out_nodes)
-		return -ENOMEM;
-	return secret_machine_build(&set->out, w->out, w->n, set->out_nodes);
-}
-
-static int build_back(struct secret_set *set, struct writer *w)
-{
-	struct secret_node *nodes;
-	size_t size;
-	int r;
-
-	add_all(w);
-	r = secret_machine_size(w->out, w->n, &size);
-	if (r < 0)
-		return r;
-	nodes = secret_area_take(&set->derived, size);
-	if (!nodes)
-		return -ENOMEM;
-	return secret_machine_build(&set->back, w->out, w->n, nodes);
-}
-
-/* Values in other spellings are as secret as the values: the second locked area. */
-static int build_machines(struct secret_set *set)
-{
-	struct writer out = { .set = set }, back = { .set = set, .back = true };
-	size_t locked;
-	int r;
-
-	add_all(&out);
-	add_all(&back);
-	locked = out.put + back.find + (back.find + 1) * sizeof(struct secret_node) + 64;
-	r = secret_area_init(&set->derived, locked);
-	if (r < 0)
-		return r;
-	set->out_patterns = calloc(out.n + 1, sizeof(*set->out_patterns));
-	set->back_patterns = calloc(back.n + 1, sizeof(*set->back_patterns));
-	set->out_bytes = malloc(out.find + 1);
-	set->back_bytes = malloc(back.put + 1);
-	out = (struct writer){ .set = set,
-			       .out = set->out_patterns,
-			       .find_at = set->out_bytes,
-			       .put_at = secret_area_take(&set->derived, out.put) };
-	back = (struct writer){ .set = set,
-				.back = true,
-				.out = set->back_patterns,
-				.find_at = secret_area_take(&set->derived, back.find),
-				.put_at = set->back_bytes };
-	if (!out.out || !back.out || !out.find_at || !back.put_at || !out.put_at || !back.find_at)
-		return -ENOMEM;
-	r = build_out(set, &out);
-	return r < 0 ? r : build_back(set, &back);
-}
-
-int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set **ret, char *err,
-		   size_t err_size)
-{
-	struct secret_set *set;
-	size_t bytes = 0;
-	int r = check_all(in, n, err, err_size);
-
-	if (r < 0)
-		return r;
-	set = calloc(1, sizeof(*set));
-	if (!set)
-		return -ENOMEM;
-	set->n = n;
-	set->secrets = calloc(n + 1, sizeof(*set->secrets));
-	for (size_t i = 0; i < n; i++)
-		bytes += in[i].value_len + SECRET_AREA_ALIGN;
-	r = set->secrets ? secret_area_init(&set->values, bytes) : -ENOMEM;
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = load_one(set, &in[i], &set->secrets[i]);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		if (in[i].sign)
-			r = sign_rule_new(in, n, i, &set->secrets[i].sign, err, err_size);
+	b->set->refs = 1;
+	b->set->secrets = calloc(b->n + removed + 1, sizeof(*b->set->secrets));
+	r = b->set->secrets ? secret_area_init(&b->set->values, bytes_of_values(b)) : -ENOMEM;
 	if (r == 0)
-		r = choose_placeholders(set, err, err_size);
+		r = load_all(b);
 	if (r == 0)
-		r = build_machines(set);
+		r = choose_placeholders(b);
+	return r == 0 ? secret_patterns_build(b->set) : r;
+}
+
+int secret_set_next(const struct secret_set *old, const struct tlsproxy_secret *in, size_t n,
+		    uint64_t now_s, struct secret_set **ret, char *err, size_t err_size)
+{
+	struct builder b = { .old = old,
+			     .in = in,
+			     .n = n,
+			     .now_s = now_s,
+			     .err = err,
+			     .err_size = err_size };
+	int r = check_all(&b);
+
+	if (r < 0)
+		return r;
+	b.set = calloc(1, sizeof(*b.set));
+	r = b.set ? build(&b) : -ENOMEM;
 	if (r < 0 && r != -EINVAL)
 		snprintf(err, err_size,
 			 "cannot load the secrets into locked memory (%s): is the limit on "
 			 "locked memory (ulimit -l) too low?",
 			 strerror(-r));
 	if (r < 0) {
-		secret_set_free(set);
+		secret_set_unref(b.set);
 		return r;
 	}
-	*ret = set;
+	*ret = b.set;
 	return 0;
 }
 
-void secret_set_free(struct secret_set *set)
+int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set **ret, char *err,
+		   size_t err_size)
 {
-	if (!set)
+	return secret_set_next(NULL, in, n, 0, ret, err, err_size);
+}
+
+static void free_texts(char **texts, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+static void secret_fini(struct secret *s)
+{
+	free(s->env);
+	free(s->placeholder);
+	free(s->hosts);
+	free(s->passthrough);
+	for (size_t i = 0; i < s->n_names; i++)
+		free((char *)(uintptr_t)s->names[i].name);
+	free(s->names);
+	free_texts(s->methods, s->n_methods);
+	free_texts(s->paths, s->n_paths);
+	sign_rule_free(s->sign);
+	if (s->uses && --s->uses->refs == 0)
+		free(s->uses);
+}
+
+struct secret_set *secret_set_ref(struct secret_set *set)
+{
+	if (set)
+		set->refs++;
+	return set;
+}
+
+void secret_set_unref(struct secret_set *set)
+{
+	if (!set || --set->refs)
 		return;
-	for (size_t i = 0; set->secrets && i < set->n; i++) {
-		free(set->secrets[i].env);
-		free(set->secrets[i].placeholder);
-		free(set->secrets[i].hosts);
-		sign_rule_free(set->secrets[i].sign);
-	}
+	for (size_t i = 0; set->secrets && i < set->n; i++)
+		secret_fini(&set->secrets[i]);
 	free(set->secrets);
 	free(set->out_patterns);
 	free(set->back_patterns);
 	free(set->out_bytes);
-	free(set->back_bytes);
 	free(set->out_nodes);
 	secret_area_fini(&set->values);
 	secret_area_fini(&set->derived);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One text on its way through the automaton, in whatever pieces it arrives.
+ * One text on its way to the network, in whatever pieces it arrives; what is on
+ * its way back is secret_scrub.c's.
  *
  * The text itself is one reading. Percent and JSON escapes are read by lanes
  * that run only while an escape is among the bytes that could still match:
@@ -15,40 +16,71 @@
 
 #define BYTE_NONE 0x80 /* stands for a decoded character that is in no placeholder */
 
-static void stream_init(struct secret_stream *s, const struct secret_set *set)
-{
-	*s = (struct secret_stream){ .set = set };
-}
-
 void secret_stream_out(struct secret_stream *s, const struct secret_set *set, bool replaces,
 		       secret_decide *decide, void *ctx)
 {
-	stream_init(s, set);
-	s->machine = &set->out;
-	s->decide = decide;
-	s->ctx = ctx;
-	s->replaces = replaces;
-	s->decodes = true;
-}
-
-static enum secret_verdict always_put(void *ctx, const struct secret_hit *hit)
-{
-	(void)ctx;
-	(void)hit;
-	return SECRET_PUT;
+	*s = (struct secret_stream){
+		.machine = &set->out,
+		.set = set,
+		.decide = decide,
+		.ctx = ctx,
+		.replaces = replaces,
+	};
 }
 
 void secret_stream_back(struct secret_stream *s, const struct secret_set *set)
 {
-	stream_init(s, set);
-	s->machine = &set->back;
-	s->decide = always_put;
-	s->replaces = true;
+	*s = (struct secret_stream){
+		.machine = &set->back,
+		.set = set,
+		.back = true,
+		.replaces = true,
+	};
+	secret_scrub_init(&s->scrub);
+}
+
+void secret_stream_fini(struct secret_stream *s)
+{
+	secret_scrub_fini(&s->scrub);
 }
 
 size_t secret_stream_held(const struct secret_stream *s)
 {
+	if (s->back)
+		return s->scrub.n_held;
 	return s->replaces ? s->machine->nodes[s->state].hold : 0;
+}
+
+/* One hit that began before these bytes may write so much, and each byte after it. */
+static size_t growth_of(const struct secret_stream *s, size_t *ret_burst)
+{
+	size_t growth = s->back ? s->set->growth_back : s->set->growth_out;
+
+	growth = s->replaces ? growth : 1;
+	*ret_burst = growth == 1 ? 0 : s->back ? s->set->burst_back : s->set->burst_out;
+	return growth;
+}
+
+size_t secret_stream_fits(const struct secret_stream *s, size_t room)
+{
+	size_t burst, growth = growth_of(s, &burst), held = secret_stream_held(s);
+
+	return room > held + burst ? (room - held - burst) / growth : 0;
+}
+
+size_t secret_stream_end_room(const struct secret_stream *s)
+{
+	size_t burst, growth = growth_of(s, &burst), held = secret_stream_held(s);
+
+	/* A match that was waited for in vain may hold others. */
+	return s->back && s->set->nested ? held * growth + burst : held + burst;
+}
+
+bool secret_stream_keeps_length(const struct secret_stream *s, enum secret_escape how)
+{
+	if (!s->replaces)
+		return true;
+	return s->back ? s->set->keeps_back : secret_set_keeps_length(s->set, how);
 }
 
 /* ---- lanes --------------------------------------------------------------------------- */
@@ -212,16 +244,16 @@ static int write_to(struct piece *w, size_t to)
 	return r;
 }
 
-static int write_escaped(struct buf *out, const struct secret *sec)
+static int write_value(struct piece *w, const struct secret *sec, enum secret_escape how)
 {
-	size_t n = secret_encode_percent(0, sec->value, sec->len, NULL);
+	size_t n = secret_escape(how, sec->value, sec->len, NULL);
 	uint8_t *dst;
-	int r = buf_reserve(out, n, &dst);
+	int r = buf_reserve(w->out, n, &dst);
 
 	if (r < 0)
 		return r;
-	secret_encode_percent(0, sec->value, sec->len, dst);
-	buf_commit(out, n);
+	secret_escape(how, sec->value, sec->len, dst);
+	buf_commit(w->out, n);
 	return 0;
 }
 
@@ -229,7 +261,10 @@ static int write_escaped(struct buf *out, const struct secret *sec)
 static int text_hit(struct secret_stream *s, struct piece *w, const struct secret_pattern *pat,
 		    size_t at)
 {
-	struct secret_hit hit = { pat->secret, pat->form };
+	struct secret_hit hit = { .secret = pat->secret,
+				  .form = pat->form,
+				  .len = pat->len,
+				  .at = at - w->held };
 	enum secret_verdict v = s->decide(s->ctx, &hit);
 	int r;
 
@@ -238,14 +273,12 @@ static int text_hit(struct secret_stream *s, struct piece *w, const struct secre
 	forget(s);
 	if (v == SECRET_LEAVE)
 		return write_to(w, at);
-	assert(pat->put && s->replaces && at >= pat->len && at - pat->len >= w->done);
+	assert(pat->replaceable && s->replaces && at >= pat->len && at - pat->len >= w->done);
 	r = write_to(w, at - pat->len);
 	if (r < 0)
 		return r;
 	w->done = at;
-	if (v == SECRET_PUT_ESCAPED)
-		return write_escaped(w->out, &s->set->secrets[pat->secret]);
-	return buf_append(w->out, pat->put, pat->len);
+	return write_value(w, &s->set->secrets[pat->secret], hit.escape);
 }
 
 static bool lane_hit(struct secret_stream *s, uint8_t c, uint32_t before, struct secret_hit *ret)
@@ -273,51 +306,57 @@ static size_t skip_dull(const struct secret_stream *s, const uint8_t *p, size_t 
 {
 	const uint32_t *root = s->machine->root;
 
-	if (s->state || (s->decodes && !lanes_asleep(s)))
+	if (s->state || !lanes_asleep(s))
 		return i;
-	if (!s->decodes)
-		while (i < n && !root[p[i]])
-			i++;
-	else
-		while (i < n && !root[p[i]] && p[i] != '%' && p[i] != '\\')
-			i++;
+	while (i < n && !root[p[i]] && p[i] != '%' && p[i] != '\\')
+		i++;
 	return i;
 }
 
-int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out)
+/* One byte. */
+static int step(struct secret_stream *s, struct piece *w, uint8_t c, size_t end)
 {
-	const struct secret_node *nodes = s->machine->nodes;
-	const struct secret_node *node = &nodes[s->state];
+	uint32_t before = s->state, match;
+	struct secret_hit hit = { 0 };
+
+	s->state = secret_machine_next(s->machine, before, c);
+	match = s->machine->nodes[s->state].match;
+	if (match)
+		return text_hit(s, w, &s->machine->patterns[match - 1], end);
+	if (lane_hit(s, c, before, &hit) && s->decide(s->ctx, &hit) == SECRET_STOP)
+		return -EPERM;
+	return 0;
+}
+
+static int feed_out(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out)
+{
+	const struct secret_node *node = &s->machine->nodes[s->state];
 	struct piece w = { .held = secret_stream_held(s), .p = p, .out = out };
-	struct secret_hit hit;
 	int r;
 
 	w.held_bytes = s->machine->n_patterns ? s->machine->patterns[node->hold_at].bytes : NULL;
 	for (size_t i = skip_dull(s, p, 0, n); i < n; i = skip_dull(s, p, i + 1, n)) {
-		uint32_t before = s->state;
-
-		s->state = secret_machine_next(s->machine, before, p[i]);
-		if (nodes[s->state].match) {
-			const struct secret_pattern *pat =
-				&s->machine->patterns[nodes[s->state].match - 1];
-
-			r = text_hit(s, &w, pat, w.held + i + 1);
-			if (r < 0)
-				return r;
-		} else if (s->decodes && lane_hit(s, p[i], before, &hit) &&
-			   s->decide(s->ctx, &hit) == SECRET_STOP) {
-			return -EPERM;
-		}
+		r = step(s, &w, p[i], w.held + i + 1);
+		if (r < 0)
+			return r;
 	}
 	return write_to(&w, w.held + n - secret_stream_held(s));
+}
+
+int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n, struct buf *out)
+{
+	return s->back ? secret_scrub_feed(s, p, n, false, out) : feed_out(s, p, n, out);
 }
 
 int secret_stream_end(struct secret_stream *s, struct buf *out)
 {
 	size_t held = secret_stream_held(s);
-	const struct secret_node *node = &s->machine->nodes[s->state];
+	const struct secret_node *node;
 	int r = 0;
 
+	if (s->back)
+		return secret_scrub_feed(s, NULL, 0, true, out);
+	node = &s->machine->nodes[s->state];
 	if (held && out)
 		r = buf_append(out, s->machine->patterns[node->hold_at].bytes, held);
 	forget(s);

@@ -66,8 +66,21 @@ enum tlsproxy_place {
 	TLSPROXY_IN_QUERY = 4,
 	TLSPROXY_IN_PATH = 8,
 	TLSPROXY_IN_BODY = 16,
+	TLSPROXY_IN_WEBSOCKET = 32, /* text messages */
 };
 #define TLSPROXY_PLACES_DEFAULT (TLSPROXY_IN_HEADER | TLSPROXY_IN_BASIC)
+
+/*
+ * Narrows a place: a field's name (case ignored), a key of the query, a field of
+ * a body (http_rewrite.h says how it is written). A place with names is these names
+ * and no other.
+ */
+struct tlsproxy_place_name {
+	enum tlsproxy_place place; /* HEADER, QUERY or BODY */
+	const char *name;
+};
+/* -EINVAL with *ret_why. */
+must_check int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **ret_why);
 
 enum tlsproxy_violation {
 	TLSPROXY_BLOCK = 0,
@@ -113,12 +126,14 @@ struct tlsproxy_sign {
 must_check int tlsproxy_sign_check(const struct tlsproxy_sign *s, char *err, size_t err_size);
 
 /*
- * One secret. The value is at most TLSPROXY_SECRET_MAX bytes of visible ASCII
- * (no space, control, or non-ASCII: it must fit a header) and at least 8 bytes.
- * tlsproxy_new() copies it into its own locked, wiped memory.
+ * One secret. tlsproxy_new() and tlsproxy_secrets_replace() copy everything, the
+ * value into locked memory that is wiped. What is NULL or 0 does not narrow.
  */
 #define TLSPROXY_SECRET_MIN 8
 #define TLSPROXY_SECRET_MAX 4096
+/* Of one secret; the record shows the longest in full. */
+#define TLSPROXY_SECRET_NAMES_MAX 32
+#define TLSPROXY_SECRET_NAME_MAX 128
 struct tlsproxy_secret {
 	const char *env; /* variable name, also the secret's name in the record */
 	const char *value;
@@ -126,16 +141,59 @@ struct tlsproxy_secret {
 	const struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places; /* enum tlsproxy_place bits */
+	const struct tlsproxy_place_name *names;
+	size_t n_names;
+	const char *const *methods; /* exact */
+	size_t n_methods;
+	const char *const *paths; /* patterns, as tlsproxy_ops.path_matches reads them */
+	size_t n_paths;
+	uint64_t max_uses; /* requests that carried it, in the sandbox's life */
+	/* It may go over plain HTTP too, where the flow's name and Host agree. */
+	bool plain_http;
+	/* Where its placeholder may stand as it is: neither replaced nor a violation. */
+	const struct tlsproxy_host_pattern *passthrough;
+	size_t n_passthrough;
+	enum tlsproxy_violation on_violation;
+	/* Shape of the placeholder, see tlsproxy_shape_check(); NULL: "same". */
+	const char *shape;
 	/* The one that a proxy before this gave out for it; NULL: one is made. */
 	const char *placeholder;
-	enum tlsproxy_violation on_violation;
 	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
 	/* The value is still to come: ops.await is asked for it, requests that hold the
 	 * placeholder for one of the hosts wait. Until then `value` is one that nobody knows. */
 	bool awaited;
 };
-/* -EINVAL with *ret_why when a value cannot be used. */
+/*
+ * -EINVAL with *ret_why when a value cannot be used in these places. At least 8
+ * bytes, at most TLSPROXY_SECRET_MAX, no NUL. Headers take visible ASCII and inner
+ * spaces; Basic no control characters (RFC 7617 2); WebSocket text UTF-8; path, query
+ * and body any bytes, which are escaped as the place needs it.
+ */
+must_check int tlsproxy_secret_check_at(const char *value, size_t len, unsigned places,
+					const char **ret_why);
+/* For any place: visible ASCII without spaces. */
 must_check int tlsproxy_secret_check(const char *value, size_t len, const char **ret_why);
+
+/*
+ * Shapes: "same" (the value's length and alphabet, a published prefix kept),
+ * "jwt" (three base64url parts that decode as a JWT), "PREFIX..." (PREFIX and
+ * random letters and digits), or a template in which each * is a random letter or
+ * digit and each # a random digit. At least 8 random characters. -EINVAL with *ret_why.
+ */
+#define TLSPROXY_SHAPE_MAX 256
+must_check int tlsproxy_shape_check(const char *shape, const char **ret_why);
+
+/*
+ * Looks for placeholders in names on their way out, where no value is at hand: a
+ * DNS name or SNI. Any case, labels joined, hex, base32, base64url. Holds no value.
+ */
+struct tlsproxy_finder;
+must_check int tlsproxy_finder_new(const char *const *placeholders, size_t n,
+				   struct tlsproxy_finder **ret);
+void tlsproxy_finder_free(struct tlsproxy_finder *f);
+/* *ret_encoding is static: "plain", "hex", "base32", "base64". f may be NULL: never. */
+bool tlsproxy_finder_name(const struct tlsproxy_finder *f, const struct name *n, size_t *ret_index,
+			  const char **ret_encoding);
 
 /* ---- whom we believe upstream ------------------------------------------------- */
 
@@ -247,8 +305,12 @@ struct tlsproxy_secret_event {
 	const char *env; /* name of the secret, never its value */
 	bool violation;
 	enum tlsproxy_place place; /* where it was put in or seen */
+	const char *name;	   /* of the field or key it stands in; "": none, or not known */
 	const char *encoding;	   /* "plain", "percent", "base64", ... for violations */
 	const char *detail;	   /* "host not allowed", "plain http", "TRACE", ... */
+	const char *protocol;	   /* "h1", "h2", "ws", "sni" */
+	const char *path;	   /* of the request, without its query; "": none */
+	uint64_t uses;		   /* requests that carried it so far, this one included */
 	enum tlsproxy_violation action;
 	const char *denial_id;
 	char host[NAME_MAX_LEN + 1];
@@ -280,6 +342,11 @@ struct tlsproxy_ops {
 	 * False: it cannot be had; the request is answered 502. May be NULL: never.
 	 */
 	bool (*await)(void *ctx, const char *env);
+	/*
+	 * Does a request target match a secret's path pattern? One that can be read in
+	 * two ways matches none. May be NULL: no pattern matches.
+	 */
+	bool (*path_matches)(void *ctx, const char *pattern, const char *target);
 	/* May be NULL: one NSS key-log line of the guest leg, for captures. */
 	void (*keylog)(void *ctx, const char *line);
 };
@@ -324,11 +391,17 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
 #define TLSPROXY_CA_KEY_MAX 8192
 must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
 			       size_t *ret_len);
-/* From the next flow on these are the secrets. On failure nothing has changed and err says why. */
+/* Placeholder of secret i of the present ones. Valid until they are replaced. */
+const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
+/*
+ * From the next request on these are the secrets. A name that was there keeps its
+ * placeholder and its count of uses, whatever its value is now; what is gone is
+ * still recognised, and its placeholder a violation. Former values stay scrubbed from
+ * replies for a while. Requests under way keep what they began with. On failure nothing
+ * has changed and err says why. Not from a callback.
+ */
 must_check int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *secrets,
 					size_t n, char *err, size_t err_size);
-/* Placeholder of secret i: random, of the value's length and alphabet. */
-const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /*
  * Both descriptors are connected stream sockets, taken over (also on failure).
  * 0: flow_done will be called once. At max_flows that is at once, before this

@@ -43,6 +43,19 @@ struct token_config {
 	char *client_secret; /* env of another secret; NULL: none */
 };
 
+/* What narrows a secret beside hosts and places, see struct tlsproxy_secret; none by default. */
+struct secret_terms {
+	struct tlsproxy_place_name *names; /* texts are ours */
+	size_t n_names;
+	char **methods, **paths;
+	size_t n_methods, n_paths;
+	struct tlsproxy_host_pattern *passthrough;
+	size_t n_passthrough;
+	uint64_t max_uses;
+	bool plain_http;
+	char *shape; /* NULL: the value's */
+};
+
 /* One secret as configured; the value is read later, by the tlsproxy process only. */
 struct secret_config {
 	char *env; /* variable in the sandbox */
@@ -52,11 +65,14 @@ struct secret_config {
 	size_t n_hosts;
 	unsigned places;
 	enum tlsproxy_violation on_violation;
+	struct secret_terms terms;
 	struct sign_config *sign; /* NULL: the value is put in */
 	struct token_config *token; /* NULL: the value itself is */
 	uint32_t refresh_s; /* command: run again so often; 0: never */
 	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
 };
+/* What the proxy is told of it; its texts stay s's. */
+void secret_config_terms(const struct secret_config *s, struct tlsproxy_secret *ret);
 
 /* Which command a configuration is for: what is run differs, nothing else. */
 enum config_command { CONFIG_RUN = 0, CONFIG_GATEWAY = 1 };

@@ -222,8 +222,11 @@ static int read_secret_lists(struct config_builder *b, const struct conf *c, str
 
 int config_read_secret(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "env",	    "from", "hosts", "at",
-					    "on_violation", "sign", "token" };
+	static const char *const keys[] = { "env",	   "from",	   "hosts",
+					    "at",	   "methods",	   "paths",
+					    "max_uses",	   "placeholder",  "require_tls",
+					    "passthrough", "on_violation", "sign",
+					    "token" };
 	struct conf sign = conf_member(c, "sign"), token = conf_member(c, "token");
 	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
 	struct conf violation = conf_member(c, "on_violation");
@@ -250,6 +253,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 	}
 	if (r == 0)
 		r = read_secret_lists(b, c, &d);
+	if (r == 0)
+		r = config_read_terms(b, c, &d);
 	if (r == 0)
 		r = config_read_sign(b, &sign, &d.sign);
 	if (r == 0)

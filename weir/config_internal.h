@@ -21,6 +21,8 @@
 /* Deaths of the tlsproxy within a minute. Stops whoever crashes it from guessing for ever. */
 #define CONFIG_PROXY_RESTARTS_MAX 1000
 #define CONFIG_SECRET_HOSTS_MAX 64
+/* Of methods, and of paths: each is compared with every request that may carry it. */
+#define CONFIG_SECRET_TERMS_MAX 64
 /* A source's times: a month. */
 #define CONFIG_SOURCE_MAX_S (31 * 24 * 3600)
 #define CONFIG_DNS_SERVERS_MAX 16
@@ -241,7 +243,9 @@ struct secret_draft {
 	uint32_t refresh_s, ttl_s;
 	struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
-	unsigned places; /* 0: the default */
+	unsigned places;     /* 0: the default */
+	unsigned not_places; /* left out of the default */
+	struct secret_terms terms;
 	bool has_violation;
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign;
@@ -255,6 +259,14 @@ must_check int secret_draft_place(struct config_builder *b, const struct where *
 				  size_t len, struct secret_draft *d);
 must_check int config_add_secret(struct config_builder *b, const struct where *w,
 				 struct secret_draft *d);
+/* config_secret_terms.c: one item as it was written; an option of a flag, or members of the file. */
+must_check int secret_draft_option(struct config_builder *b, const struct where *w,
+				   const char *text, size_t len, struct secret_draft *d);
+must_check int config_read_terms(struct config_builder *b, const struct conf *c,
+				 struct secret_draft *d);
+must_check int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text,
+				  size_t len, struct tlsproxy_host_pattern **list, size_t *n);
+void secret_terms_fini(struct secret_terms *t);
 /* NULL: no place has this bit. */
 const char *config_place_name(unsigned bit);
 /* One element of the section "secrets". */

@@ -14,23 +14,6 @@
 
 static const struct {
 	const char *name;
-	unsigned bit;
-} places[] = {
-	{ "header", TLSPROXY_IN_HEADER }, { "basic", TLSPROXY_IN_BASIC },
-	{ "query", TLSPROXY_IN_QUERY },	  { "path", TLSPROXY_IN_PATH },
-	{ "body", TLSPROXY_IN_BODY },
-};
-
-const char *config_place_name(unsigned bit)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-		if (places[i].bit == bit)
-			return places[i].name;
-	return NULL;
-}
-
-static const struct {
-	const char *name;
 	enum tlsproxy_violation action;
 } violations[] = {
 	{ "block", TLSPROXY_BLOCK },
@@ -134,13 +117,14 @@ void secret_draft_fini(struct secret_draft *d)
 {
 	free(d->arg);
 	free(d->hosts);
+	secret_terms_fini(&d->terms);
 	sign_config_free(d->sign);
 	token_config_free(d->token);
 	*d = (struct secret_draft){ 0 };
 }
 
-int secret_draft_host(struct config_builder *b, const struct where *w, const char *text, size_t len,
-		      struct secret_draft *d)
+int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text, size_t len,
+		       struct tlsproxy_host_pattern **list, size_t *n)
 {
 	const char *why = "not a host pattern";
 	struct tlsproxy_host_pattern p, *slot;
@@ -156,43 +140,23 @@ int secret_draft_host(struct config_builder *b, const struct where *w, const cha
 	if (tlsproxy_host_pattern_parse(text, len, &p, &why) < 0)
 		return where_fail(w, b->err, "host \"%s\": %s; a host is NAME, .SUFFIX or *.SUFFIX",
 				  quoted, why);
-	if (d->n_hosts >= CONFIG_SECRET_HOSTS_MAX)
+	if (*n >= CONFIG_SECRET_HOSTS_MAX)
 		return where_fail(w, b->err, "more than %d hosts", CONFIG_SECRET_HOSTS_MAX);
-	for (size_t i = 0; i < d->n_hosts; i++)
-		if (name_equal(&d->hosts[i].name, &p.name) &&
-		    d->hosts[i].is_suffix == p.is_suffix && d->hosts[i].apex == p.apex)
+	for (size_t i = 0; i < *n; i++)
+		if (name_equal(&(*list)[i].name, &p.name) &&
+		    (*list)[i].is_suffix == p.is_suffix && (*list)[i].apex == p.apex)
 			return where_fail(w, b->err, "host \"%s\" twice", quoted);
-	slot = config_push(&d->hosts, &d->n_hosts, sizeof(*slot));
+	slot = config_push(list, n, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
 	*slot = p;
 	return 0;
 }
 
-int secret_draft_place(struct config_builder *b, const struct where *w, const char *text,
-		       size_t len, struct secret_draft *d)
+int secret_draft_host(struct config_builder *b, const struct where *w, const char *text, size_t len,
+		      struct secret_draft *d)
 {
-	const char *names[ARRAY_SIZE(places)], *near;
-	char word[32], quoted[80];
-
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		names[i] = places[i].name;
-		if (strlen(names[i]) != len || memcmp(names[i], text, len) != 0)
-			continue;
-		if (d->places & places[i].bit)
-			return where_fail(w, b->err, "place \"%s\" twice", names[i]);
-		d->places |= places[i].bit;
-		return 0;
-	}
-	snprintf(word, sizeof(word), "%.*s", (int)MIN(len, sizeof(word) - 1), text);
-	near = str_suggest(word, names, ARRAY_SIZE(names));
-	log_quote(text, len, quoted, sizeof(quoted));
-	if (near)
-		return where_fail(w, b->err, "unknown place \"%s\"; did you mean \"%s\"?", quoted,
-				  near);
-	return where_fail(w, b->err,
-			  "unknown place \"%s\"; a place is header, basic, query, path or body",
-			  quoted);
+	return secret_pattern_add(b, w, text, len, &d->hosts, &d->n_hosts);
 }
 
 static int check_file(struct config_builder *b, const struct where *w, const char *path)
@@ -318,6 +282,8 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 	if (d->sign && d->places)
 		return where_fail(w, b->err,
 				  "a secret that signs stands nowhere in a request: leave out \"at\"");
+	if (!d->places && !(TLSPROXY_PLACES_DEFAULT & ~d->not_places))
+		return where_fail(w, b->err, "no place is left: the secret could never be used");
 	if (c->n_secrets >= CONFIG_SECRETS_MAX)
 		return where_fail(w, b->err, "more than %d secrets", CONFIG_SECRETS_MAX);
 	r = config_check_source(b, w, d->source, d->arg);
@@ -342,11 +308,13 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.ttl_s = d->ttl_s,
 		.hosts = d->hosts,
 		.n_hosts = d->n_hosts,
-		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT,
+		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT & ~d->not_places,
 		.on_violation = d->has_violation ? d->on_violation : b->on_violation,
+		.terms = d->terms,
 		.sign = d->sign,
 		.token = d->token,
 	};
+	d->terms = (struct secret_terms){ 0 };
 	d->sign = NULL;
 	d->token = NULL;
 	d->arg = NULL;
@@ -372,7 +340,7 @@ static int parse_head(struct config_builder *b, const struct where *w, const cha
 
 		while (p + n < end && p[n] != ',' && p[n] != '+')
 			n++;
-		r = secret_draft_place(b, w, p, n, d);
+		r = secret_draft_option(b, w, p, n, d);
 		colon = p + n < end ? p + n : NULL;
 	}
 	return r;

@@ -194,6 +194,18 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 	fill_verdict(px, &ruling, detail, ret);
 }
 
+static bool path_matches(void *ctx, const char *pattern, const char *target)
+{
+	struct proxy *px = ctx;
+	const char *path;
+
+	buf_reset(&px->path);
+	if (target[0] != '/' || policy_path_normalise(target, strlen(target), &px->path) < 0)
+		return false;
+	path = buf_str(&px->path);
+	return path && policy_path_match(pattern, path);
+}
+
 static void new_denial_id(void *ctx, char ret[static 40])
 {
 	struct proxy *px = ctx;
@@ -323,6 +335,8 @@ static const char *place_name(enum tlsproxy_place p)
 		return "path";
 	case TLSPROXY_IN_BODY:
 		return "body";
+	case TLSPROXY_IN_WEBSOCKET:
+		return "websocket";
 	}
 	return "other";
 }
@@ -347,15 +361,22 @@ static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
 	struct proxy *px = ctx;
 	struct audit_event e;
 
+	if (!s->violation)
+		proxy_token_used(s->env);
 	begin_event(px, &e, "secret", s->flow);
 	audit_str(&e, "secret", s->env);
 	audit_str(&e, "event", s->violation ? "violation" : "used");
 	audit_str(&e, "verdict",
 		  !s->violation || s->action == TLSPROXY_PASSTHROUGH ? "allow" : "deny");
 	audit_str(&e, "place", place_name(s->place));
+	audit_str(&e, "name", s->name);
 	audit_str(&e, "encoding", s->encoding);
+	audit_str(&e, "protocol", s->protocol);
 	audit_str(&e, "host", s->host);
 	audit_str(&e, "method", s->method);
+	audit_str(&e, "path", s->path);
+	if (s->uses)
+		audit_u64(&e, "uses", s->uses);
 	audit_str(&e, "action", s->violation ? action_name(s->action) : NULL);
 	audit_str(&e, "denial", s->denial_id);
 	audit_str(&e, "detail", s->detail);
@@ -514,6 +535,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 		.flow_done = on_flow_done,
 		.terminate = on_terminate,
 		.await = proxy_token_want,
+		.path_matches = path_matches,
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;

@@ -65,7 +65,8 @@ static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_le
 	const char *why;
 	int r = secret_read(s, &b, err);
 
-	if (r == 0 && tlsproxy_secret_check((char *)buf_at(&b), b.len, &why) < 0) {
+	if (r == 0 && tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places,
+					       &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
 		r = -EINVAL;
 	}
@@ -157,6 +158,7 @@ static struct tlsproxy_secret secret_of(const struct secret_config *c, const str
 		.sign = c->sign ? &c->sign->made : NULL,
 	};
 
+	secret_config_terms(c, &s);
 	s.value = (const char *)value_of(c, k, &s.value_len);
 	if (s.value)
 		return s;

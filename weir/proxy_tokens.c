@@ -218,9 +218,24 @@ void proxy_tokens_dialled(const struct msg *m, int fd)
 
 /* ---- when ------------------------------------------------------------------------------------ */
 
+/* No request is to get it any more; those that need one wait for the next. */
+static void drop(struct token_state *t)
+{
+	const struct weir_config *cfg = all.ps->cfg;
+	struct conf_error err = { "" };
+
+	explicit_bzero(t->memory.p, t->len);
+	t->len = 0;
+	if (proxy_secrets_change(all.ps, all.tp, cfg->secrets, cfg->n_secrets, t->env, VALUE_KEPT,
+				 NULL, &err) < 0)
+		log_warn("secret %s: %s", t->env, err.text);
+}
+
 /* Whose time is over is forgotten, whose time has come is fetched. */
 static void look_at(struct token_state *t, uint64_t now)
 {
+	if (token_clock_over(&t->clock, now))
+		drop(t);
 	/* The gateway died, or does not answer. */
 	if (t->clock.fetching && !t->fetch && now >= t->clock.started + TLSPROXY_FETCH_NS) {
 		failed(t, "its endpoint cannot be reached in time");
@@ -285,10 +300,23 @@ bool proxy_token_want(void *ctx, const char *env)
 		return false;
 	if (token_clock_want(&t->clock, now))
 		return true;
-	if (!t->clock.fetching && !token_clock_due(&t->clock, now))
+	/* Under way: its end is what is waited for. Looking for it would never sleep. */
+	if (t->clock.fetching)
+		return true;
+	if (!token_clock_due(&t->clock, now))
 		return false;
 	look_later();
 	return true;
+}
+
+void proxy_token_used(const char *env)
+{
+	struct token_state *t = find(env);
+
+	if (!t || t->clock.wanted)
+		return;
+	t->clock.wanted = true;
+	look_later();
 }
 
 void proxy_tokens_init(struct proxy_secrets *ps, struct tlsproxy *tp, struct loop *loop,

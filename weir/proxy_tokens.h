@@ -23,6 +23,8 @@ void proxy_tokens_init(struct proxy_secrets *ps, struct tlsproxy *tp, struct loo
 const uint8_t *proxy_token_value(const char *env, size_t *ret_len);
 /* ops.await */
 bool proxy_token_want(void *ctx, const char *env);
+/* A request carried it: it is renewed before it ends. From any callback. */
+void proxy_token_used(const char *env);
 /* MSG_DIALLED; fd is taken over. */
 void proxy_tokens_dialled(const struct msg *m, int fd);
 

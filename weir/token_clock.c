@@ -17,6 +17,14 @@ bool token_clock_want(struct token_clock *c, uint64_t now)
 	return is_good(c, now);
 }
 
+bool token_clock_over(struct token_clock *c, uint64_t now)
+{
+	if (!c->has || now < c->until)
+		return false;
+	c->has = false;
+	return true;
+}
+
 bool token_clock_due(const struct token_clock *c, uint64_t now)
 {
 	if (!c->wanted || c->fetching || now < c->retry)
@@ -54,7 +62,7 @@ uint64_t token_clock_next(const struct token_clock *c)
 {
 	if (c->fetching)
 		return c->started + TLSPROXY_FETCH_NS;
-	if (!c->wanted)
-		return UINT64_MAX;
-	return MAX(c->has ? c->renew : 0, c->retry);
+	if (c->wanted)
+		return MIN(MAX(c->has ? c->renew : 0, c->retry), c->has ? c->until : UINT64_MAX);
+	return c->has ? c->until : UINT64_MAX;
 }

@@ -20,6 +20,8 @@ struct token_clock {
 };
 /* Somebody needs it. True: it is good now. */
 bool token_clock_want(struct token_clock *c, uint64_t now);
+/* Has the token just ended: told once. */
+bool token_clock_over(struct token_clock *c, uint64_t now);
 /* Is it time to fetch: begin then. */
 bool token_clock_due(const struct token_clock *c, uint64_t now);
 void token_clock_begin(struct token_clock *c, uint64_t now);

@@ -112,7 +112,7 @@ static inline void rig_prepare(struct rig *g, bool tls, const struct secret_set 
 		.has_name = true,
 		.name = rig_name("api.example.com"),
 	};
-	g->cfg = (struct http_filter_config){ .secrets = set,
+	g->cfg = (struct http_filter_config){ .secrets = (struct secret_set *)(uintptr_t)set,
 					      .ops = &ops,
 					      .ctx = g,
 					      .flow = &g->flow,

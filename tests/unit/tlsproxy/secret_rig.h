@@ -22,11 +22,15 @@ static inline struct secret_set *secret_rig(const struct secret_spec *spec, size
 	struct secret_set *set;
 	char err[256] = "";
 
+	char names[SECRET_RIG_MAX][24];
+
 	for (size_t i = 0; i < n; i++) {
+		/* Tests that do not care call them all the same. */
+		snprintf(names[i], sizeof(names[i]), i ? "%s%zu" : "%s", spec[i].env, i);
 		if (tlsproxy_host_pattern_parse(spec[i].host, strlen(spec[i].host), &hosts[i],
 						NULL) < 0)
 			abort();
-		in[i] = (struct tlsproxy_secret){ .env = spec[i].env,
+		in[i] = (struct tlsproxy_secret){ .env = n > 1 && str_eq(spec[0].env, spec[1].env) ? names[i] : spec[i].env,
 						  .value = spec[i].value,
 						  .value_len = strlen(spec[i].value),
 						  .hosts = &hosts[i],

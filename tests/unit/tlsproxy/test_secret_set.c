@@ -104,22 +104,26 @@ static void test_patterns(void **state)
 
 static void check_one(const struct secret *s)
 {
-	size_t random = 0, n = s->len;
-	bool is_shaped = s->shaped;
+	size_t random = 0, letters = 0, n = s->len;
+	bool fits = s->values[0].fits;
 
 	assert_int_equal(strlen(s->placeholder), n);
+	assert_int_equal(s->placeholder_len, n);
 	assert_memory_not_equal(s->placeholder, s->value, n);
 	for (size_t i = 0; i < n; i++) {
 		char v = (char)s->value[i], p = s->placeholder[i];
 
 		random += alnum(p);
-		if (is_shaped && !alnum(v) && v != p)
+		letters += alnum(v);
+		if (fits && !alnum(v) && v != p)
 			fail_msg("punctuation moved: %s", s->placeholder);
-		if (is_shaped && alnum(v) && !alnum(p))
+		if (fits && alnum(v) && !alnum(p))
 			fail_msg("not of the alphabet: %s", s->placeholder);
-		if (!is_shaped && !alnum(p))
-			fail_msg("unshaped with punctuation: %s", s->placeholder);
+		if (!fits && !alnum(p))
+			fail_msg("another shape, and with punctuation: %s", s->placeholder);
 	}
+	if (fits != (letters >= SECRET_MIN_RANDOM))
+		fail_msg("%zu letters, placeholder %s", letters, s->placeholder);
 	if (random < SECRET_MIN_RANDOM)
 		fail_msg("%zu random characters in %s", random, s->placeholder);
 }

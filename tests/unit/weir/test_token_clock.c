@@ -26,7 +26,8 @@ static void clock_of_a_token(void **state)
 	assert_false(token_clock_due(&c, S(2)));
 	assert_true(token_clock_next(&c) == S(1) + TLSPROXY_FETCH_NS);
 	token_clock_got(&c, S(3), 3600);
-	assert_true(token_clock_next(&c) == UINT64_MAX);
+	/* Unused, it only ends. */
+	assert_true(token_clock_next(&c) == S(3 + 3600));
 	assert_true(token_clock_want(&c, S(4)));
 	assert_false(token_clock_due(&c, S(4)));
 	/* Used: renewed a minute before its end, and good meanwhile. */
@@ -36,7 +37,10 @@ static void clock_of_a_token(void **state)
 	token_clock_begin(&c, S(3 + 3540));
 	token_clock_failed(&c, S(3 + 3541));
 	assert_true(token_clock_want(&c, S(3 + 3599)));
-	/* Over. */
+	/* Over, which is told once. */
+	assert_false(token_clock_over(&c, S(3 + 3599)));
+	assert_true(token_clock_over(&c, S(3 + 3600)));
+	assert_false(token_clock_over(&c, S(3 + 3600)));
 	assert_false(token_clock_want(&c, S(3 + 3600)));
 }
 
