@@ -130,6 +130,23 @@ static bool is_unasked_part(const struct http_exchange *x, const struct http_hea
 		(h->status < 300 && http_field_find(h, "Content-Range", &(struct http_text){ 0 })));
 }
 
+/* RFC 9110 9.3.6: what follows the head is another flow. */
+static enum http_flow connected(struct http_exchange *x, const struct http_head *h)
+{
+	struct http_filter *f = x->filter;
+
+	f->connected = true;
+	f->inside = *x->proxied;
+	f->inside_verdict = x->verdict;
+	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0) {
+		f->connected = false;
+		return bad(x, "a response head that cannot be passed on");
+	}
+	x->response_begun = true;
+	x->status = h->status;
+	return HTTP_FLOW_ON;
+}
+
 static enum http_flow final_response(struct http_exchange *x, const struct http_head *h,
 				     const struct http_framing *fr)
 {
@@ -138,6 +155,8 @@ static enum http_flow final_response(struct http_exchange *x, const struct http_
 
 	if (!x->doh && http_doh_response(h) && hidden_doh_denied(x))
 		return HTTP_FLOW_REFUSED;
+	if (x->connect && h->status < 300)
+		return connected(x, h);
 	if (is_unasked_part(x, h))
 		return bad(x, "a partial response that was not asked for");
 	if (open_body(x, h, &framing, &why) < 0)
