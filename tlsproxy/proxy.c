@@ -5,6 +5,7 @@
  * it must not be freed from inside one of its callbacks.
  */
 #include "tlsproxy/tlsproxy_int.h"
+#include "tlsproxy/token.h"
 
 #include <stdio.h>
 #include <openssl/err.h>
@@ -92,6 +93,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->idle_ns = (cfg->idle_s ? cfg->idle_s : TLSPROXY_IDLE_S) * NS_PER_S;
 	tp->handshake_ns = TLSPROXY_HANDSHAKE_S * NS_PER_S;
 	tp->offer_h2 = TLSPROXY_OFFER_H2 && !cfg->no_http2;
+	token_wipe_json();
 	list_init(&tp->sessions);
 	tp->scratch = malloc(TLSPROXY_READ);
 	if (!tp->scratch) {

@@ -28,6 +28,8 @@
 /* ---- one token ------------------------------------------------------------------------ */
 
 void token_wipe(struct tlsproxy_token *t);
+/* From now on all of this process's JSON is wiped when it is freed; before any thread reads some. */
+void token_wipe_json(void);
 /*
  * A token in JSON: "access_token" or "token"; "expires_in" (seconds) or "expires_at"
  * (RFC 3339); "refresh_token"; a "token_type" other than bearer is refused. now_s: seconds

@@ -8,6 +8,7 @@
 #include "tlsproxy/token.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
@@ -17,6 +18,18 @@ enum { HEAD = 0, LENGTH = 1, CHUNKS = 2, TRAILERS = 3, CLOSE = 4, DONE = 5, FAIL
 void token_wipe(struct tlsproxy_token *t)
 {
 	explicit_bzero(t, sizeof(*t));
+}
+
+static void give_back(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+void token_wipe_json(void)
+{
+	json_set_alloc_funcs(malloc, give_back);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------- */
