@@ -192,6 +192,8 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		gateway_fetch_dial(gw, &m.dial);
 	else if (m.head.type == MSG_KEYLOG && gw->capture)
 		audit_capture_keys(gw->capture, m.text, (size_t)n);
+	else if (m.head.type == MSG_KNOWN || m.head.type == MSG_KNOWN_ALL)
+		gateway_finder_word(gw, &m);
 }
 
 int gateway_proxy_start(struct gateway *gw, int fd)
