@@ -14,6 +14,7 @@
  *   http_secret.c    where secrets may go, violations
  *   http_tunnel.c    what passes after an upgrade
  *   http_websocket.c frames from a server after an upgrade
+ *   http_await.c     requests that wait for a value
  *   http_sign.c      requests signed anew
  *   http_answer.c    the filter's own answers
  *
@@ -245,6 +246,7 @@ struct http_exchange {
 	struct buf gathered;
 	struct buf ready; /* the same with values in it, as the side takes it; wiped */
 
+	bool awaits; /* a value that is still to come, see http_await.c */
 	/* Signed with a secret, see http_sign.c. */
 	bool signs;
 	bool sign_body;	  /* its body with it: it is in gathered, whatever its size */
@@ -446,6 +448,11 @@ void http_secret_forget(struct http_exchange *x); /* not sent after all */
 /* A signature that cannot be made: a violation. -EPERM, or 0 where that lets it pass as it is. */
 must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
 				    enum tlsproxy_place place, const char *why);
+
+/* ---- values that are still to come ---------------------------------------------------------------------- */
+
+/* ON: none is needed. WAIT: once more, with the same head. REFUSED. */
+must_check enum http_flow http_await(struct http_exchange *x, const struct http_head *h);
 
 /* ---- signatures (sign.h) ----------------------------------------------------------------------------------- */
 

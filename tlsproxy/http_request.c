@@ -204,6 +204,9 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 		if (http_agree(x->filter, h, &x->authority, &refusal) < 0)
 			return HTTP_FLOW_ABORT;
 	}
+	fl = http_await(x, h);
+	if (fl != HTTP_FLOW_ON)
+		return fl;
 	x->head_size = http_head_size(h);
 	if (!gathers(x, fr))
 		return forward(x, h, fr);

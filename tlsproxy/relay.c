@@ -272,7 +272,8 @@ bool relay_step(struct session *s)
 	if (s->state == SESSION_RELAY)
 		moved |= relay_up(s);
 	before = waiting(s);
-	if (s->state == SESSION_RELAY && (moved || http_filter_busy(s->filter)))
+	if (s->state == SESSION_RELAY &&
+	    (moved || http_filter_busy(s->filter) || http_filter_awaits(s->filter)))
 		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;

@@ -145,6 +145,7 @@ struct secret {
 	struct secret_uses *uses;
 	bool plain_http;
 	enum tlsproxy_violation on_violation;
+	bool awaited;		/* its value is still to come */
 	struct sign_rule *sign; /* signs instead of being put in; or NULL */
 };
 

@@ -33,6 +33,16 @@ struct sign_config {
 	struct tlsproxy_sign made; /* of these */
 };
 
+/* What a secret's value buys (tlsproxy_token_request): its placeholder stands for that token. */
+struct token_config {
+	enum tlsproxy_grant grant;
+	enum tlsproxy_client_auth auth;
+	char *host, *path; /* of the endpoint */
+	uint16_t port;
+	char *client_id, *scope, *audience;
+	char *client_secret; /* env of another secret; NULL: none */
+};
+
 /* What narrows a secret beside hosts and places, see struct tlsproxy_secret; none by default. */
 struct secret_terms {
 	struct tlsproxy_place_name *names; /* texts are ours */
@@ -57,6 +67,7 @@ struct secret_config {
 	enum tlsproxy_violation on_violation;
 	struct secret_terms terms;
 	struct sign_config *sign; /* NULL: the value is put in */
+	struct token_config *token; /* NULL: the value itself is */
 	uint32_t refresh_s; /* command: run again so often; 0: never */
 	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
 };

@@ -111,6 +111,8 @@ struct gateway {
 	struct upstream *upstream; /* NULL: everything is dialled directly */
 	struct list ports;	   /* struct published */
 	size_t n_ports;
+	struct list fetches; /* connections for the tlsproxy itself */
+	size_t n_fetches;
 	struct refusals refusals;
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
@@ -232,6 +234,13 @@ void gateway_proxy_died(struct gateway *gw);
 /* Its successor's channel, taken over. */
 void gateway_proxy_back(struct gateway *gw, int fd);
 bool gateway_flow_cut(void *ctx, struct netstack_flow *ns);
+
+/* gateway_fetch.c */
+/* At a time. Stops a tlsproxy that was taken over from dialling without end. */
+#define GATEWAY_FETCHES 64
+struct msg_dial;
+void gateway_fetch_dial(struct gateway *gw, const struct msg_dial *m);
+void gateway_fetch_forget(struct gateway *gw);
 
 /* gateway_quic.c */
 /* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */

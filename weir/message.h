@@ -6,7 +6,8 @@
  * process that parses hostile bytes may have been taken over.
  *
  *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors
- *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL
+ *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL,
+ *                           MSG_DIAL; back: MSG_DIALLED
  *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
@@ -62,6 +63,8 @@ enum msg_type {
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
+	MSG_DIAL = 60,		 /* dial: a connection for the tlsproxy itself */
+	MSG_DIALLED = 61,	 /* dial.id, value: 0 or errno; descriptor: connected */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 	MSG_SUCCESSOR = 50,	 /* descriptor: the channel of another tlsproxy */
 	MSG_SECRET_CHANGE = 51, /* value: number of the question; text: secret_change.h; descriptor */
@@ -92,6 +95,12 @@ struct msg_publish {
 	uint64_t flows; /* answer: that it had */
 };
 
+struct msg_dial {
+	uint64_t id; /* the asker's */
+	struct name name;
+	uint16_t port;
+};
+
 struct msg_ports {
 	uint32_t ask, n;
 	struct {
@@ -119,6 +128,7 @@ struct msg {
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 		struct msg_publish publish;
 		struct msg_ports ports;
+		struct msg_dial dial;
 		struct netstack_stats stats;
 		struct netstack_rates rates;
 	};

@@ -525,6 +525,28 @@ static const struct {
 	  "c.json:1:22: the name of a variable" },
 	{ "{\"secrets\": [{\"env\": \"PATH\", \"hosts\": [\"a.com\"]}]}",
 	  "c.json:1:22: PATH is not for secrets" },
+	/* tokens */
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": 1}]}",
+	  "c.json:2:11: expected an object" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {}}]}",
+	  "c.json:2:11: \"url\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"http://a.b/\"}}]}",
+	  "c.json:2:19: a token endpoint is https://" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://1.2.3.4/\"}}]}",
+	  "c.json:2:19: a token endpoint is https://" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://a.b/t\"}}]}",
+	  "c.json:2:11: \"client_id\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://a.b/t\", \"grant\": \"client_credential\"}}]}",
+	  "did you mean \"client_credentials\"?" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"], \"from\": "
+	  "\"command:true\",\n \"token\": "
+	  "{\"url\": \"https://a.b/t\", \"grant\": \"refresh_token\", \"client_id\": \"i\", "
+	  "\"client_secret\": \"OTHER\"}}]}",
+	  "\"client_secret\": \"OTHER\" is not the \"env\" of another secret" },
 	/* secrets that sign */
 	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": 1}]}",
 	  "c.json:2:10: expected an object" },
