@@ -131,7 +131,8 @@ static void upstream_ended(struct session *s, bool cut)
 
 	if (cut && !s->tunnel && refused_by_alert(s))
 		return;
-	if (cut && (s->tunnel || (begun && !idle))) {
+	/* HTTP/2 says where each reply ends: what is whole goes on, the rest is reset. */
+	if (cut && (s->tunnel || (begun && !idle && s->upstream_alpn != ALPN_H2))) {
 		session_end(s, true);
 		return;
 	}
