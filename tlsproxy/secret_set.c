@@ -62,8 +62,7 @@ static int check_one(const struct builder *b, const struct tlsproxy_secret *s)
 static int check_all(const struct builder *b)
 {
 	if (b->n > SECRET_MAX_COUNT) {
-		snprintf(b->err, b->err_size, "%zu secrets, the limit is %d", b->n,
-			 SECRET_MAX_COUNT);
+		snprintf(b->err, b->err_size, "%zu secrets, the limit is %d", b->n, SECRET_MAX_COUNT);
 		return -E2BIG;
 	}
 	for (size_t i = 0; i < b->n; i++) {
@@ -316,8 +315,8 @@ static bool placeholder_collides(const struct secret_set *set, const struct secr
 		const struct secret *o = &set->secrets[j];
 
 		for (size_t k = 0; k < o->n_values; k++)
-			if (o->values[k].len && overlap(o->values[k].bytes, o->values[k].len,
-							placeholder, len))
+			if (o->values[k].len &&
+			    overlap(o->values[k].bytes, o->values[k].len, placeholder, len))
 				return true;
 		if (o != s && o->placeholder &&
 		    overlap(o->placeholder, strlen(o->placeholder), placeholder, len))
@@ -372,9 +371,9 @@ static int choose_placeholders(const struct builder *b)
 			r = draw(b, s, b->in[i].shape ? b->in[i].shape : "same", text);
 		s->placeholder_len = r == 0 ? strlen(s->placeholder) : 0;
 		for (size_t k = 0; k < s->n_values; k++)
-			s->values[k].fits = secret_placeholder_fits(
-				s->placeholder, s->placeholder_len, s->values[k].bytes,
-				s->values[k].len);
+			s->values[k].fits =
+				secret_placeholder_fits(s->placeholder, s->placeholder_len,
+							s->values[k].bytes, s->values[k].len);
 	}
 	return r;
 }
@@ -399,12 +398,9 @@ static int build(const struct builder *b)
 int secret_set_next(const struct secret_set *old, const struct tlsproxy_secret *in, size_t n,
 		    uint64_t now_s, struct secret_set **ret, char *err, size_t err_size)
 {
-	struct builder b = { .old = old,
-			     .in = in,
-			     .n = n,
-			     .now_s = now_s,
-			     .err = err,
-			     .err_size = err_size };
+	struct builder b = {
+		.old = old, .in = in, .n = n, .now_s = now_s, .err = err, .err_size = err_size
+	};
 	int r = check_all(&b);
 
 	if (r < 0)

@@ -393,8 +393,7 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
  * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
  */
 #define TLSPROXY_CA_KEY_MAX 8192
-must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
-			       size_t *ret_len);
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size, size_t *ret_len);
 /* Placeholder of secret i of the present ones. Valid until they are replaced. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
 /* What is looked for in requests: the present secrets, then names that are gone. */

@@ -222,9 +222,10 @@ static int read_secret_lists(struct config_builder *b, const struct conf *c, str
 
 int config_read_secret(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "env",   "from",	 "hosts",	"at",
-					    "methods", "paths",	 "max_uses",	"placeholder",
-					    "require_tls", "passthrough", "on_violation", "sign" };
+	static const char *const keys[] = { "env",	   "from",	   "hosts",
+					    "at",	   "methods",	   "paths",
+					    "max_uses",	   "placeholder",  "require_tls",
+					    "passthrough", "on_violation", "sign" };
 	struct conf sign = conf_member(c, "sign");
 	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
 	struct conf violation = conf_member(c, "on_violation");

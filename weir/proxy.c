@@ -35,7 +35,7 @@ struct proxy {
 	struct judge judge;
 	struct worker worker; /* loads policies */
 	struct loop_io gateway_io, supervisor_io;
-	struct buf path; /* scratch: a request's path, normalised */
+	struct buf path;		/* scratch: a request's path, normalised */
 	struct tlsproxy_finder *finder; /* of placeholders in TLS names */
 };
 

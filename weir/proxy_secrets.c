@@ -64,8 +64,8 @@ static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_le
 	const char *why;
 	int r = secret_read(s, &b, err);
 
-	if (r == 0 && tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places,
-					       &why) < 0) {
+	if (r == 0 &&
+	    tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places, &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
 		r = -EINVAL;
 	}
