@@ -218,6 +218,8 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 		r = add_retired(b, s, old);
 	if (r == 0)
 		r = take_uses(s, old);
+	if (r == 0 && !old)
+		s->uses->n = in->uses;
 	if (r == 0)
 		r = copy_patterns(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
 	if (r == 0)

@@ -148,6 +148,7 @@ struct tlsproxy_secret {
 	const char *const *paths; /* patterns, as tlsproxy_ops.path_matches reads them */
 	size_t n_paths;
 	uint64_t max_uses; /* requests that carried it, in the sandbox's life */
+	uint64_t uses;	   /* of these, those that a proxy before this has counted */
 	/* It may go over plain HTTP too, where the flow's name and Host agree. */
 	bool plain_http;
 	/* Where its placeholder may stand as it is: neither replaced nor a violation. */

@@ -18,6 +18,7 @@
 #include "weir/record.h"
 #include "weir/secret_source.h"
 #include "weir/tls_setup.h"
+#include "weir/wiped_heap.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -451,6 +452,8 @@ static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
 	audit_str(&e, "denial", s->denial_id);
 	audit_str(&e, "detail", s->detail);
 	record_send(&px->record, &e);
+	if (!s->violation && s->uses)
+		proxy_secrets_used(&px->secrets, s->env, s->uses);
 }
 
 /* ---- the other processes --------------------------------------------------------- */
@@ -605,10 +608,10 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;
+	struct secret_config *all = NULL;
 	struct tlsproxy_secret *list = NULL;
 	struct locked unknown = { 0 };
 	struct tlsproxy_config tc = {
-		.n_secrets = cfg->n_secrets,
 		.max_flows = cfg->max_connections,
 	};
 	struct tls_setup tls = { 0 };
@@ -626,8 +629,9 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
-		r = proxy_secrets_list(cfg->secrets, cfg->n_secrets, &px->secrets.kept, &list,
-				       &unknown);
+		r = proxy_secrets_removed(&px->secrets, &all, &tc.n_secrets);
+	if (r == 0)
+		r = proxy_secrets_list(all, tc.n_secrets, &px->secrets.kept, &list, &unknown);
 	if (r == 0) {
 		tc.secrets = list;
 		if (spec->restarts) {
@@ -640,7 +644,11 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 			conf_error_set(err, "the tlsproxy cannot start: %s",
 				       *why ? why : strerror(-r));
 	}
+	/* What only its predecessors had is removed again, and remembered as that. */
+	if (r == 0 && tc.n_secrets > cfg->n_secrets)
+		r = tlsproxy_secrets_replace(px->tp, list, cfg->n_secrets, why, sizeof(why));
 	proxy_secrets_unlist(list, &unknown);
+	free(all);
 	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
 	return r;
@@ -698,6 +706,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	px.secrets.vault = spec->vault;
 	buf_init(&px.path, 1 << 17);
 	lock_memory();
+	wiped_heap_begin();
 	r = start_tlsproxy(&px, spec, &err);
 	/* Ids of its denials and those of its predecessors are not to be mistaken. */
 	px.record = (struct record){ .sock = spec->supervisor,
