@@ -237,7 +237,7 @@ struct http_exchange {
 	uint64_t up, down;
 	char authority_text[NAME_MAX_LEN + 16];
 	char max_forwards[8]; /* of TRACE and OPTIONS, one less than it came */
-	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
+	size_t head_size;     /* what the head that is to be written next takes at most in HTTP/1 */
 
 	/* A short body waits here with its head until it is complete. */
 	bool gathers;

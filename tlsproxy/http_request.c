@@ -147,8 +147,8 @@ static bool gathers(const struct http_exchange *x, const struct http_framing *fr
 {
 	if (x->sign_body)
 		return true;
-	return x->n_secrets && fr->body == HTTP_BODY_LENGTH &&
-	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
+	return x->n_secrets && fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_GATHER_MAX &&
+	       !x->expect && !x->websocket;
 }
 
 static void keep_text(struct http_text *t, char **at)

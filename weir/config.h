@@ -66,10 +66,10 @@ struct secret_config {
 	unsigned places;
 	enum tlsproxy_violation on_violation;
 	struct secret_terms terms;
-	struct sign_config *sign; /* NULL: the value is put in */
+	struct sign_config *sign;   /* NULL: the value is put in */
 	struct token_config *token; /* NULL: the value itself is */
-	uint32_t refresh_s; /* command: run again so often; 0: never */
-	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
+	uint32_t refresh_s;	    /* command: run again so often; 0: never */
+	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
 };
 /* What the proxy is told of it; its texts stay s's. */
 void secret_config_terms(const struct secret_config *s, struct tlsproxy_secret *ret);
@@ -164,8 +164,8 @@ struct weir_config {
 	uint32_t max_connections; /* TCP; 4096 unless given */
 	uint32_t max_udp_flows, max_icmp_flows;
 	uint32_t proxy_restarts; /* deaths of the tlsproxy within a minute that do not end the run */
-	uint32_t max_half_open; /* of max_connections; 0: half */
-	uint64_t memory;	/* bytes of the relay's buffers; 0: by the number of connections */
+	uint32_t max_half_open;	 /* of max_connections; 0: half */
+	uint64_t memory;	 /* bytes of the relay's buffers; 0: by the number of connections */
 	struct netstack_rates rates; /* up: egress, down: ingress */
 
 	struct net_wish wish;	/* of addresses */

@@ -123,8 +123,8 @@ void secret_draft_fini(struct secret_draft *d)
 	*d = (struct secret_draft){ 0 };
 }
 
-int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text, size_t len,
-		       struct tlsproxy_host_pattern **list, size_t *n)
+int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text,
+		       size_t len, struct tlsproxy_host_pattern **list, size_t *n)
 {
 	const char *why = "not a host pattern";
 	struct tlsproxy_host_pattern p, *slot;
@@ -143,8 +143,8 @@ int secret_pattern_add(struct config_builder *b, const struct where *w, const ch
 	if (*n >= CONFIG_SECRET_HOSTS_MAX)
 		return where_fail(w, b->err, "more than %d hosts", CONFIG_SECRET_HOSTS_MAX);
 	for (size_t i = 0; i < *n; i++)
-		if (name_equal(&(*list)[i].name, &p.name) &&
-		    (*list)[i].is_suffix == p.is_suffix && (*list)[i].apex == p.apex)
+		if (name_equal(&(*list)[i].name, &p.name) && (*list)[i].is_suffix == p.is_suffix &&
+		    (*list)[i].apex == p.apex)
 			return where_fail(w, b->err, "host \"%s\" twice", quoted);
 	slot = config_push(list, n, sizeof(*slot));
 	if (!slot)

@@ -217,7 +217,8 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 		return;
 	}
 	if (s->has_sni && gateway_name_violates(f->gw, &s->sni, "sni", f->id, denial)) {
-		gateway_flow_deny(f, NULL, "a secret where it may not be: its placeholder in a TLS name");
+		gateway_flow_deny(f, NULL,
+				  "a secret where it may not be: its placeholder in a TLS name");
 		return;
 	}
 	f->offers_dot = lists_dot(s->alpn);

@@ -577,19 +577,23 @@ static const struct {
 	  "\"from\": "
 	  "\"command:true\",\n \"sign\": {\"type\": \"hmac\", \"header\": \"X-S\"}}]}",
 	  "a secret that signs stands nowhere" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": [\"get\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": "
+	  "[\"get\"]}]}",
 	  "c.json:2:14: not a method; methods are case-sensitive, write capitals" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": []}]}",
 	  "c.json:2:13: expected a list of 1 to 64 texts" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"paths\": [\"/a/../b\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"paths\": "
+	  "[\"/a/../b\"]}]}",
 	  "c.json:2:12: path \"/a/../b\" can be read in two ways" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"max_uses\": 0}]}",
 	  "c.json:2:14: " },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"require_tls\": 1}]}",
 	  "c.json:2:17: " },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"placeholder\": \"short\"}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"placeholder\": "
+	  "\"short\"}]}",
 	  "c.json:2:17: placeholder: fewer than 8 random characters" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"passthrough\": [\"*\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"passthrough\": "
+	  "[\"*\"]}]}",
 	  "c.json:2:18: host \"*\": " },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"at\": [\"path:x\"]}]}",
 	  "c.json:2:9: only header, query and body take a name" },
