@@ -232,8 +232,8 @@ static int basic_replace(struct http_exchange *x, const uint8_t *plain, size_t l
 		if (r == 0)
 			r = buf_reserve(out, (filled.len + 2) / 3 * 4, &dst);
 		if (r == 0) {
-			buf_commit(out, secret_base64_encode(buf_at(&filled), filled.len,
-							     (char *)dst));
+			buf_commit(out,
+				   secret_base64_encode(buf_at(&filled), filled.len, (char *)dst));
 			r = 1;
 		}
 	}
@@ -313,15 +313,4 @@ void http_secret_body(struct http_exchange *x, const struct http_head *h, bool k
 	if (x->n_secrets)
 		secret_stream_out(&x->request_body, x->secrets, http_secret_may_replace(x, place),
 				  http_secret_decide, place);
-}
-
-void http_secret_tunnel(struct http_exchange *x)
-{
-	x->body_place = (struct http_place){ .x = x,
-					     .place = TLSPROXY_IN_BODY,
-					     .barred = "upgraded connection" };
-	if (!x->n_secrets)
-		return;
-	secret_stream_out(&x->tunnel->up, x->secrets, false, http_secret_decide, &x->body_place);
-	secret_stream_back(&x->tunnel->down, x->secrets);
 }
