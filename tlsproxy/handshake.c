@@ -81,6 +81,17 @@ static bool start_refusal(struct session *s, const char *detail)
 	return start_guest(s);
 }
 
+/* It is up already, and shakes hands with nobody any more. */
+static bool start_reused(struct session *s)
+{
+	s->alpn = s->upstream_alpn;
+	if (session_watch_upstream(s) == 0)
+		return start_guest(s);
+	session_event(s, false, "out of memory");
+	session_end(s, true);
+	return true;
+}
+
 static bool start_upstream(struct session *s)
 {
 	SSL *ssl;
@@ -91,6 +102,8 @@ static bool start_upstream(struct session *s)
 		leg_close(&s->upstream, false);
 		return start_guest(s);
 	}
+	if (upstream_pool_take(s))
+		return start_reused(s);
 	if (tls_upstream_new(s, &ssl) < 0 || leg_start_tls(&s->upstream, ssl) < 0) {
 		session_event(s, false, "out of memory");
 		session_end(s, true);
@@ -133,7 +146,7 @@ static bool start_terminate(struct session *s)
 	return true;
 }
 
-static bool judge_hello(struct session *s, const struct tlsproxy_sniff *sniff)
+bool handshake_hello(struct session *s, const struct tlsproxy_sniff *sniff)
 {
 	const struct tlsproxy_flow *f = &s->flow;
 
@@ -195,7 +208,7 @@ static bool step_hello(struct session *s)
 	case TLSPROXY_SNIFF_MORE:
 		return true;
 	case TLSPROXY_SNIFF_TLS:
-		return judge_hello(s, &sniff);
+		return handshake_hello(s, &sniff);
 	case TLSPROXY_SNIFF_BAD_TLS:
 		refuse_hello(s, ALERT_DECODE_ERROR, "ClientHello cannot be read");
 		return true;

@@ -54,6 +54,8 @@ enum http_state {
 	HTTP_CLOSE = 1,	 /* flush to_guest, then close both sides in order */
 	HTTP_ABORT = 2,	 /* close both sides at once */
 	HTTP_TUNNEL = 3, /* 101: the filter passes bytes on, still looking for placeholders */
+	/* A CONNECT was answered 2xx: see http_filter_connected(); nothing behind it was taken. */
+	HTTP_CONNECTED = 4,
 };
 
 struct http_filter;
@@ -111,8 +113,13 @@ void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *
 #define HTTP_NOW_DENIED "no longer allowed: the policy has changed"
 must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_upstream,
 				    struct buf *to_guest);
+/* After HTTP_CONNECTED: the flow inside, and what was said of it. Lives as long as the filter. */
+const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
+						  struct tlsproxy_verdict *ret);
 /* There is work that waits for nothing but its turn: call again soon, with n == 0. */
 bool http_filter_busy(const struct http_filter *f);
+/* What went over it made the connection a client's own: NTLM, Negotiate (RFC 4559). */
+bool http_filter_bound(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
 

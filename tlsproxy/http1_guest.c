@@ -102,7 +102,7 @@ static enum http1_step send_head(struct http1_guest *g, struct http_head *h,
 	case HTTP_FLOW_ON:
 		break;
 	}
-	g->next = x->websocket ? SWITCH : x->keep ? HEAD : STOP;
+	g->next = x->websocket || x->connect ? SWITCH : x->keep ? HEAD : STOP;
 	http_collect_fini(&g->head);
 	http1_body_begin(&g->body, fr);
 	g->state = BODY;
@@ -302,6 +302,8 @@ static bool stays_open(const struct http1_guest *g, const struct http_exchange *
 {
 	if (x->local)
 		return !x->close;
+	if (g->side.filter->connected)
+		return true;
 	if (g->drained || !x->keep || fr->body == HTTP_BODY_CLOSE)
 		return false;
 	/* Told to wait and answered at once: whether the body still comes is open. */
@@ -350,14 +352,13 @@ static int guest_end(struct http_side *s, struct http_exchange *x, const struct 
 	struct http1_guest *g = guest_of(s);
 	int r = g->chunked ? http1_write_last(trailers, s->out) : 0;
 
-	(void)x;
 	g->chunked = false;
 	if (r < 0)
 		return r;
 	if (g->last)
 		s->filter->over = HTTP_CLOSE;
-	else if (g->state == SWITCH)
-		g->state = HEAD;
+	else if (g->state == SWITCH && !s->filter->connected)
+		g->state = x->keep ? HEAD : STOP;
 	return 0;
 }
 

@@ -142,12 +142,16 @@ static enum http1_step final_response(struct http1_upstream *u, struct http_exch
 				      struct http_head *h)
 {
 	struct http_side *guest = u->side.filter->guest;
+	bool connected = x->connect && h->status < 300;
 	const char *why = NULL;
 	struct http_framing fr;
 
-	if (http_framing_response(h, x->is_head, &fr, &why) < 0)
+	/* Nothing that frames it counts in an answer to CONNECT (RFC 9110 9.3.6). */
+	if (connected)
+		fr = (struct http_framing){ 0 };
+	else if (http_framing_response(h, x->is_head, &fr, &why) < 0)
 		return bad_response(u, why);
-	u->last = !stays_open(h, &fr) || !x->keep;
+	u->last = !connected && (!stays_open(h, &fr) || !x->keep);
 	if (u->last)
 		guest->ops->drain(guest);
 	switch (http_response_head(x, h, &fr)) {
@@ -205,7 +209,8 @@ static enum http1_step step_head(struct http1_upstream *u, struct http1_input *i
 	bool done = false;
 	size_t taken = 0;
 
-	if (in->n == 0 || (x && x->local) || (!x && owes_answer(u->side.filter)))
+	if (in->n == 0 || u->side.filter->connected || (x && x->local) ||
+	    (!x && owes_answer(u->side.filter)))
 		return HTTP1_WAIT;
 	/* Bytes that answer nothing: the next request would get them as its response. */
 	if (!x) {

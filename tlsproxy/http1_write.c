@@ -46,6 +46,10 @@ static int request_line(const struct http_head *h, struct buf *out)
 
 	if (r == 0)
 		r = buf_append(out, " ", 1);
+	if (r == 0 && h->absolute)
+		r = buf_append_str(out, "http://");
+	if (r == 0 && h->absolute)
+		r = text(out, h->authority);
 	if (r == 0)
 		r = text(out, h->target);
 	if (r == 0)
@@ -62,7 +66,7 @@ static int request_connection(const struct http_head *h, const struct http_excha
 
 	if (x->websocket)
 		return buf_append_str(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
-	if (!te && x->keep)
+	if (x->connect || (!te && x->keep))
 		return 0;
 	return buf_printf(out, "Connection: %s\r\n", !te ? "close" : x->keep ? "TE" : "TE, close");
 }

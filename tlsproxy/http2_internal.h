@@ -8,6 +8,7 @@
  *   http2_stream.c    one stream: bodies, windows, both directions
  *   http2_block.c     a field section: gathered, checked, made a head
  *   http2_write.c     a head, made a field section
+ *   http2_read.c      input, frame by frame
  *   http2_budget.c    frames that cost more than they bring
  *   http2_mem.c       nghttp2's memory: counted, and wiped
  *   http2_guest.c     the server side: requests in, responses out
@@ -93,6 +94,13 @@ struct http2_budget {
 	unsigned resets; /* left */
 };
 
+struct http2_reader {
+	uint8_t header[9]; /* of which a part has arrived */
+	size_t n_header;
+	size_t left; /* of the present frame */
+	unsigned continuations;
+};
+
 struct http2 {
 	struct http_side side;
 	const struct http2_role *role;
@@ -106,6 +114,7 @@ struct http2 {
 	size_t waiting_bytes;	   /* of field sections that wait */
 	size_t out_bytes;	   /* of bodies that wait for a window */
 	struct http2_budget budget;
+	struct http2_reader reader;
 	enum http_state over; /* HTTP_ABORT: say so at once */
 	bool silent;	      /* nothing may be said yet */
 	bool busy;	      /* within nghttp2: it must not be called to send */
@@ -171,6 +180,10 @@ void http2_terminate(struct http2 *h, uint32_t code);
 /* Write what is ready as far as there is room; not within nghttp2. */
 void http2_flush(struct http2 *h);
 void http2_goaway(struct http2 *h);
+
+/* input (http2_read.c) */
+void http2_reader_init(struct http2_reader *r, bool server);
+void http2_read(struct http2 *h, const uint8_t *p, size_t n);
 
 /* streams (http2_stream.c) */
 must_check struct http2_stream *http2_stream_new(struct http2 *h, int32_t id);

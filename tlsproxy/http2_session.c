@@ -376,24 +376,6 @@ void http2_flush(struct http2 *h)
 
 /* ---- the side's calls ------------------------------------------------------------------------ */
 
-/* One slice. False: nothing is read any more. */
-static bool read_slice(struct http2 *h, const uint8_t *p, size_t n)
-{
-	ssize_t r;
-
-	h->busy = true;
-	r = nghttp2_session_mem_recv(h->session, p, n);
-	h->busy = false;
-	if (r == (ssize_t)n)
-		return !h->dead;
-	if (r == NGHTTP2_ERR_CALLBACK_FAILURE || r == NGHTTP2_ERR_NOMEM)
-		h->over = HTTP_ABORT;
-	else
-		http2_terminate(h, r == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR
-								     : NGHTTP2_ENHANCE_YOUR_CALM);
-	return false;
-}
-
 /* What waits goes on; a request that has to wait stops those behind it. */
 static void deliver_all(struct http2 *h)
 {
@@ -456,7 +438,7 @@ enum http_state http2_feed(struct http_side *s, const uint8_t *p, size_t n, size
 		if (!h->dead && !h->ended && s->out->len && buf_room(s->out) < HTTP2_OUT_MIN)
 			break;
 		if (!h->dead && !h->ended)
-			read_slice(h, p + done, slice);
+			http2_read(h, p + done, slice);
 		done += slice;
 		http2_flush(h);
 		if (h->reap)
@@ -553,7 +535,8 @@ static int make_options(nghttp2_option **ret)
 	nghttp2_option_set_no_closed_streams(o, 1);
 	nghttp2_option_set_max_outbound_ack(o, HTTP2_ACKS_MAX);
 	nghttp2_option_set_max_settings(o, HTTP2_SETTINGS_MAX);
-	nghttp2_option_set_max_continuations(o, HTTP2_CONTINUATIONS_MAX);
+	/* Counts some of them twice: http2_read.c has the limit. */
+	nghttp2_option_set_max_continuations(o, 4 * HTTP2_CONTINUATIONS_MAX);
 	nghttp2_option_set_max_deflate_dynamic_table_size(o, HTTP2_TABLE_MAX);
 	nghttp2_option_set_max_send_header_block_length(o, 4 * HTTP_HEAD_MAX);
 	for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
@@ -616,6 +599,7 @@ int http2_new(struct http_filter *f, bool server, const struct http2_role *role,
 	list_init(&h->streams);
 	http2_mem_init(&h->mem, HTTP2_MEM_MAX);
 	http2_budget_init(&h->budget);
+	http2_reader_init(&h->reader, server);
 	r = make_session(h);
 	if (r < 0) {
 		http2_free(&h->side);

@@ -113,6 +113,53 @@ static int absolute_form(const struct http_filter *f, struct http_head *h,
 	return 0;
 }
 
+/* host:port and nothing else (RFC 9112 3.2.3); Host, where it is sent, is the same. */
+static int connect_target(const struct http_filter *f, const struct http_head *h,
+			  struct authority *ret, struct http_refusal *refusal)
+{
+	const struct tlsproxy_flow *flow = f->cfg.flow;
+	struct http_text host;
+	size_t n = http_field_find(h, "Host", &host);
+	struct authority a, b;
+
+	if (f->cfg.tls || h->http2 || flow->connect || !f->cfg.ops->judge_connect)
+		return refuse(refusal, 405, "CONNECT is not available on this connection");
+	if (authority_parse(h->target.s, h->target.len, &a, NULL) < 0 || !a.port)
+		return refuse(refusal, 400, "the target of CONNECT is not host:port");
+	if (n > 1)
+		return refuse(refusal, 400, "more than one Host");
+	if (n == 1 &&
+	    (authority_parse(host.s, host.len, &b, NULL) < 0 || !authority_equal(&a, &b, a.port)))
+		return refuse(refusal, 400, "the target of CONNECT and Host name different hosts");
+	*ret = a;
+	return 0;
+}
+
+static bool is_flows_own(const struct http_filter *f, const struct authority *a)
+{
+	const struct tlsproxy_flow *flow = f->cfg.flow;
+
+	if ((a->port ? a->port : 80) != flow->remote.port)
+		return false;
+	if (flow->has_name || !a->is_addr)
+		return !a->is_addr && flow->has_name && name_equal(&a->name, &flow->name);
+	return ip_equal(&a->addr, &flow->remote.addr);
+}
+
+bool http_is_proxied(const struct http_filter *f, const struct http_head *h)
+{
+	struct http_text t = h->target;
+	struct authority a;
+	size_t n = 7;
+
+	if (f->cfg.tls || f->cfg.flow->connect || !f->cfg.ops->judge_connect || h->http2 ||
+	    f->cfg.flow->remote.port == 80 || t.len <= n || !str_ieq(t.s, n, "http://"))
+		return false;
+	while (n < t.len && t.s[n] != '/' && t.s[n] != '?')
+		n++;
+	return authority_parse(t.s + 7, n - 7, &a, NULL) == 0 && !is_flows_own(f, &a);
+}
+
 static int check_flow(const struct http_filter *f, const struct authority *a,
 		      struct http_refusal *refusal)
 {
@@ -141,10 +188,11 @@ static int check_flow(const struct http_filter *f, const struct authority *a,
 int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 	       struct http_refusal *refusal)
 {
+	bool proxied = http_is_proxied(f, h);
 	struct authority a;
 
 	if (http_text_is(h->method, "CONNECT") && !h->protocol.len)
-		return refuse(refusal, 405, "CONNECT is not available on this connection");
+		return connect_target(f, h, ret, refusal);
 	if (host_parse(f, h, &a, refusal) < 0)
 		return -EBADMSG;
 	*ret = a; /* also when it is refused: the record says whom the request named */
@@ -157,5 +205,5 @@ int http_agree(const struct http_filter *f, struct http_head *h, struct authorit
 	}
 	if (path_check(h->target, refusal) < 0)
 		return -EBADMSG;
-	return check_flow(f, &a, refusal);
+	return proxied ? 0 : check_flow(f, &a, refusal);
 }

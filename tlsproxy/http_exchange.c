@@ -63,7 +63,7 @@ void http_event_request(const struct http_exchange *x, struct tlsproxy_request *
 	const struct http_filter_config *cfg = &x->filter->cfg;
 
 	*ret = (struct tlsproxy_request){
-		.flow = cfg->flow,
+		.flow = x->proxied ? x->proxied : cfg->flow,
 		.tls = cfg->tls,
 		.doh = x->doh,
 		.has_sni = cfg->has_sni,
@@ -105,6 +105,7 @@ void http_exchange_finish(struct http_exchange *x)
 	f->target_bytes -= x->kept;
 	free(x->target);
 	free(x->overrides);
+	free(x->proxied);
 	free(x->waiting_head);
 	free(x->pending);
 	secret_stream_fini(&x->request_body);

@@ -89,7 +89,8 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 /* ---- which fields ---------------------------------------------------------------------------- */
 
 /* Fields of one hop, and those that are written anew. */
-static bool field_ends_here(const struct http_head *h, struct http_text name, bool request)
+static bool field_ends_here(const struct http_exchange *x, const struct http_head *h,
+			    struct http_text name, bool request)
 {
 	static const char *const names[] = {
 		"Host",	   "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
@@ -99,6 +100,11 @@ static bool field_ends_here(const struct http_head *h, struct http_text name, bo
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (http_text_ieq(name, names[i]))
 			return true;
+	/* An explicit proxy is whom the guest talks to. */
+	if (x->proxied && (http_text_ieq(name, "Proxy-Authorization") ||
+			   http_text_ieq(name, "Proxy-Authenticate") ||
+			   http_text_ieq(name, "Proxy-Authentication-Info")))
+		return false;
 	/* Proxy-Status tells of intermediaries beyond and is for the guest. */
 	if (name.len >= 6 && strncasecmp(name.s, "Proxy-", 6) == 0)
 		return request || !http_text_ieq(name, "Proxy-Status");
@@ -208,7 +214,8 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 
 	if (r < 0)
 		return r;
-	if (field_ends_here(h, fld->name, true) || (x->secret_host && field_hides_reply(fld->name)) ||
+	if (field_ends_here(x, h, fld->name, true) ||
+	    (x->secret_host && field_hides_reply(fld->name)) ||
 	    (x->n_secrets && http_text_ieq(fld->name, "Sec-WebSocket-Extensions")))
 		return http_secret_scan(x, fld->value, "field not allowed");
 	*to = *fld;
@@ -221,6 +228,8 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 		to->sensitive |= to->value.len != fld->value.len ||
 				 memcmp(to->value.s, fld->value.s, to->value.len) != 0;
 	}
+	if (x->max_forwards[0] && http_text_ieq(fld->name, "Max-Forwards"))
+		to->value = (struct http_text){ x->max_forwards, strlen(x->max_forwards) };
 	out->n_fields++;
 	return 0;
 }
@@ -258,10 +267,23 @@ static void head_begin(struct http_head *out)
 {
 	out->method = out->target = out->reason = (struct http_text){ "", 0 };
 	out->scheme = out->authority = out->protocol = (struct http_text){ "", 0 };
-	out->target_sensitive = out->http2 = false;
+	out->target_sensitive = out->http2 = out->absolute = false;
 	out->minor = 1;
 	out->status = 0;
 	out->n_fields = 0;
+}
+
+/* Schemes that authenticate the connection and not the request. */
+static void note_bound(struct http_exchange *x, const struct http_head *h, const char *name)
+{
+	static const char *const schemes[] = { "NTLM", "Negotiate" };
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(schemes); k++)
+			if (http_text_ieq(h->fields[i].name, name) &&
+			    h->fields[i].value.len >= strlen(schemes[k]) &&
+			    str_ieq(h->fields[i].value.s, strlen(schemes[k]), schemes[k]))
+				x->filter->bound = true;
 }
 
 int http_heads_request(struct http_exchange *x, const struct http_head *h, struct http_head *out)
@@ -269,15 +291,19 @@ int http_heads_request(struct http_exchange *x, const struct http_head *h, struc
 	const char *scheme = x->filter->cfg.tls ? "https" : "http";
 	int r = arena_begin(x, h);
 
+	note_bound(x, h, "Authorization");
 	head_begin(out);
 	out->method = h->method;
 	out->target = h->target;
+	out->absolute = x->proxied && !x->connect;
 	out->scheme = (struct http_text){ scheme, strlen(scheme) };
 	out->authority = authority_text(&x->authority, x->authority_text, sizeof(x->authority_text));
 	if (x->websocket)
 		out->protocol = (struct http_text){ "websocket", 9 };
 	if (r == 0)
 		r = request_target(x, h, out);
+	if (x->connect)
+		out->target = out->authority;
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++)
 		r = request_field(x, h, &h->fields[i], out);
 	if (r == 0 && x->secret_host && out->n_fields < HTTP_FIELDS_MAX)
@@ -338,7 +364,7 @@ static int response_fields(struct http_exchange *x, const struct http_head *h, s
 		const struct http_field *fld = &h->fields[i];
 		struct http_field *to = &out->fields[out->n_fields];
 
-		if (field_ends_here(h, fld->name, false) || offers_quic(fld))
+		if (field_ends_here(x, h, fld->name, false) || offers_quic(fld))
 			continue;
 		to->sensitive = fld->sensitive || is_credential(fld->name);
 		r = scrubbed(x, fld->name, &to->name);
@@ -353,6 +379,7 @@ int http_heads_response(struct http_exchange *x, const struct http_head *h, stru
 {
 	int r = arena_begin(x, h);
 
+	note_bound(x, h, "WWW-Authenticate");
 	head_begin(out);
 	out->status = h->status;
 	if (r == 0)
@@ -372,7 +399,7 @@ static int request_trailers(struct http_exchange *x, const struct http_head *h, 
 		r = http_secret_scan(x, fld->name, "trailer");
 		if (r == 0)
 			r = http_secret_scan(x, fld->value, "trailer");
-		if (!field_ends_here(h, fld->name, true))
+		if (!field_ends_here(x, h, fld->name, true))
 			out->fields[out->n_fields++] = *fld;
 	}
 	return r;

@@ -217,7 +217,9 @@ static size_t read_preface(struct http_filter *f, const uint8_t *p, size_t n)
 
 static enum http_state state_of(const struct http_filter *f)
 {
-	return f->over ? f->over : f->switched ? HTTP_TUNNEL : HTTP_OK;
+	if (f->over)
+		return f->over;
+	return f->connected ? HTTP_CONNECTED : f->switched ? HTTP_TUNNEL : HTTP_OK;
 }
 
 static enum http_state done(struct http_filter *f, enum http_state st)
@@ -374,9 +376,21 @@ bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_
 	return denied;
 }
 
+const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
+						  struct tlsproxy_verdict *ret)
+{
+	*ret = f->inside_verdict;
+	return &f->inside;
+}
+
 bool http_filter_busy(const struct http_filter *f)
 {
 	return f->busy && !f->over;
+}
+
+bool http_filter_bound(const struct http_filter *f)
+{
+	return f->bound;
 }
 
 bool http_filter_idle(const struct http_filter *f)

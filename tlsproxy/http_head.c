@@ -106,7 +106,7 @@ static void clear(struct http_head *h)
 {
 	h->method = h->target = h->reason = (struct http_text){ "", 0 };
 	h->scheme = h->authority = h->protocol = (struct http_text){ "", 0 };
-	h->target_sensitive = h->http2 = false;
+	h->target_sensitive = h->http2 = h->absolute = false;
 	h->status = h->minor = 0;
 }
 

@@ -4,7 +4,8 @@
  *
  *   http_filter.c    the public calls, the list of exchanges
  *   http_exchange.c  an exchange's life and its ends
- *   http_request.c   its request: judged, gathered, sent
+ *   http_judge.c     may its request go on
+ *   http_request.c   its request: gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
  *   http_content.c   bodies decoded, substituted or scrubbed, coded again
@@ -68,6 +69,7 @@ struct http_head {
 	/* request */
 	struct http_text method, target; /* target in origin form after http_agree() */
 	bool target_sensitive;		 /* a value was put into it */
+	bool absolute;			 /* goes out in absolute form, to an explicit proxy */
 	unsigned minor;			 /* HTTP/1.minor */
 	/*
 	 * HTTP/2: pseudo-header fields (RFC 9113 8.3.1, RFC 8441 4); empty otherwise. In a
@@ -193,22 +195,25 @@ struct http_exchange {
 	size_t n_overrides;
 	size_t kept; /* bytes of both, counted in target_bytes */
 	bool is_head;
-	bool http10;	     /* the guest speaks HTTP/1.0 */
-	bool keep;	     /* the guest wants the connection to stay */
-	bool websocket;	     /* asks for an upgrade to it */
-	bool ws_offered;     /* with an extension */
-	bool doh;	     /* a DNS query inside */
-	bool expect;	     /* 100-continue asked */
-	bool judged;	     /* its head was, and may go upstream */
-	bool sent;	     /* its head went upstream */
-	bool body_begun;     /* a byte of the request body arrived */
-	bool request_done;   /* read to its end, and sent unless refused */
-	bool response_begun; /* its head went to the guest */
+	bool http10;		       /* the guest speaks HTTP/1.0 */
+	bool keep;		       /* the guest wants the connection to stay */
+	bool websocket;		       /* asks for an upgrade to it */
+	bool ws_offered;	       /* with an extension */
+	bool connect;		       /* CONNECT to an explicit proxy */
+	struct tlsproxy_flow *proxied; /* to such a proxy: the flow to its target; or NULL */
+	bool doh;		       /* a DNS query inside */
+	bool expect;		       /* 100-continue asked */
+	bool judged;		       /* its head was, and may go upstream */
+	bool sent;		       /* its head went upstream */
+	bool body_begun;	       /* a byte of the request body arrived */
+	bool request_done;	       /* read to its end, and sent unless refused */
+	bool response_begun;	       /* its head went to the guest */
 	bool response_done;
 	unsigned interim;
 	uint64_t up, down;
 	char authority_text[NAME_MAX_LEN + 16];
-	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
+	char max_forwards[8]; /* of TRACE and OPTIONS, one less than it came */
+	size_t head_size;     /* what the head that is to be written next takes at most in HTTP/1 */
 
 	/* A short body waits here with its head until it is complete. */
 	bool gathers;
@@ -263,7 +268,11 @@ struct http_filter {
 	bool upstream_gone; /* takes no more requests */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
-	bool switched;	    /* the whole connection is a tunnel (HTTP/1 after 101) */
+	bool bound;	    /* the connection is a client's own (http_filter_bound) */
+	bool connected;	    /* CONNECT was answered 2xx */
+	struct tlsproxy_flow inside;
+	struct tlsproxy_verdict inside_verdict;
+	bool switched; /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */
 	enum http_state over;
 	/* Text of the present head and bytes of a body, rewritten: hold values, wiped. */
@@ -304,6 +313,11 @@ void http_event_request(const struct http_exchange *x, struct tlsproxy_request *
 /* Malformed, but h can be read: its host and method go on the record. */
 void http_request_bad_head(struct http_exchange *x, struct http_head *h,
 			   const struct http_refusal *refusal);
+/* Refused with r's status; REFUSED. */
+enum http_flow http_bad_request(struct http_exchange *x, const struct http_refusal *r);
+/* The first time a head is seen. ON: it may go upstream. */
+must_check enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
+					  const struct http_framing *fr);
 /* Judged by its method and by every one that it may be taken for. */
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
 /* At most how many bytes h takes as an HTTP/1 head. */
@@ -317,6 +331,12 @@ size_t http_head_size(const struct http_head *h);
  */
 must_check int http_agree(const struct http_filter *f, struct http_head *h, struct authority *ret,
 			  struct http_refusal *ret_refusal);
+
+/*
+ * A request in absolute form for another host, to a flow that may be one to an explicit
+ * proxy: plain, and not on the port of HTTP itself.
+ */
+bool http_is_proxied(const struct http_filter *f, const struct http_head *h);
 
 /* ---- DNS over HTTPS --------------------------------------------------------------------------------- */
 

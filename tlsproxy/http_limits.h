@@ -93,7 +93,7 @@
  * SETTINGS floods by a peer that does not read. */
 #define HTTP2_OUT_MIN ((size_t)4 * 1024)
 /* Acks in nghttp2's queue: the same flood within one piece of input. */
-#define HTTP2_ACKS_MAX 1000
+#define HTTP2_ACKS_MAX 2000
 /* Bytes given to the parser at once: bounds the answers they cause. */
 #define HTTP2_SLICE ((size_t)16 * 1024)
 /* CONTINUATION frames of one section (CVE-2024-28182): sections without end. */

@@ -14,172 +14,6 @@
 
 #include <stdio.h>
 
-static enum http_flow bad(struct http_exchange *x, const struct http_refusal *r)
-{
-	http_refuse(x, r->status == 421 ? TLSPROXY_HTTP_MISDIRECTED : TLSPROXY_HTTP_BAD_REQUEST,
-		    r->status, NULL, r->why);
-	return HTTP_FLOW_REFUSED;
-}
-
-static enum http_flow denied(struct http_exchange *x, const struct tlsproxy_verdict *v)
-{
-	x->verdict = *v;
-	http_refuse(x, TLSPROXY_HTTP_DENIED, 403, NULL, "denied by policy");
-	return HTTP_FLOW_REFUSED;
-}
-
-/* ---- what is known of it ---------------------------------------------------------------- */
-
-/* Fields by which many servers take a request for one with another method. */
-static bool overrides_method(struct http_text name)
-{
-	return http_text_ieq(name, "X-HTTP-Method-Override") ||
-	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
-}
-
-/* In upper case, as servers read it; check_override() refuses what is no method. */
-static int remember_overrides(struct http_exchange *x, const struct http_head *h)
-{
-	for (size_t i = 0; i < h->n_fields; i++) {
-		struct http_text v = h->fields[i].value;
-		char *more;
-
-		if (!overrides_method(h->fields[i].name) || v.len > HTTP_METHOD_MAX)
-			continue;
-		more = realloc(x->overrides, x->kept + v.len + 1);
-		if (!more)
-			return -ENOMEM;
-		x->overrides = more;
-		more += x->kept;
-		for (size_t j = 0; j < v.len; j++)
-			more[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
-		more[v.len] = 0;
-		x->kept += v.len + 1;
-		x->n_overrides++;
-	}
-	return 0;
-}
-
-static bool asks_websocket(const struct http_exchange *x, const struct http_head *h)
-{
-	if (h->http2)
-		return http_text_is(h->protocol, "websocket");
-	return !x->http10 && http_text_is(h->method, "GET") &&
-	       http_field_has_token(h, "Connection", "upgrade") &&
-	       http_field_has_token(h, "Upgrade", "websocket");
-}
-
-static int remember(struct http_exchange *x, const struct http_head *h)
-{
-	memcpy(x->method, h->method.s, h->method.len);
-	x->method[h->method.len] = 0;
-	x->target = strndup(h->target.s, h->target.len);
-	if (!x->target || remember_overrides(x, h) < 0) {
-		x->kept = 0;
-		return -ENOMEM;
-	}
-	x->kept += h->target.len;
-	x->filter->target_bytes += x->kept;
-	x->doh = http_doh_request(h);
-	x->is_head = http_text_is(h->method, "HEAD");
-	x->expect = !x->http10 && http_field_has_token(h, "Expect", "100-continue");
-	x->websocket = asks_websocket(x, h);
-	return 0;
-}
-
-void http_request_bad_head(struct http_exchange *x, struct http_head *h,
-			   const struct http_refusal *refusal)
-{
-	struct http_refusal r = *refusal, other = *refusal;
-
-	if (http_agree(x->filter, h, &x->authority, &other) < 0)
-		r = other;
-	if (remember(x, h) < 0) /* only the record is poorer */
-		r = *refusal;
-	if (x->filter->denied)
-		(void)denied(x, &x->filter->deny);
-	else
-		(void)bad(x, &r);
-}
-
-/* ---- judging ------------------------------------------------------------------------------ */
-
-static int check_expect(const struct http_head *h, const struct http_exchange *x,
-			struct http_refusal *refusal)
-{
-	struct http_text v;
-	size_t n = http_field_find(h, "Expect", &v);
-
-	if (n == 0 || x->http10 || (n == 1 && http_text_ieq(v, "100-continue")))
-		return 0;
-	*refusal = (struct http_refusal){ 417, "an expectation other than 100-continue" };
-	return -EBADMSG;
-}
-
-static int check_override(const struct http_head *h, struct http_refusal *refusal)
-{
-	for (size_t i = 0; i < h->n_fields; i++) {
-		struct http_text v = h->fields[i].value;
-		bool token = v.len > 0 && v.len <= HTTP_METHOD_MAX;
-
-		for (size_t j = 0; j < v.len && token; j++)
-			token = http_is_token_char((uint8_t)v.s[j]);
-		if (token || !overrides_method(h->fields[i].name))
-			continue;
-		*refusal = (struct http_refusal){ 400, "a method override that is no method" };
-		return -EBADMSG;
-	}
-	return 0;
-}
-
-void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
-{
-	const struct http_filter_config *cfg = &x->filter->cfg;
-	const char *method = x->overrides;
-	struct tlsproxy_request req;
-
-	*ret = (struct tlsproxy_verdict){ .allow = !cfg->judge_each };
-	if (!cfg->ops->judge_http)
-		return;
-	http_event_request(x, &req);
-	cfg->ops->judge_http(cfg->ctx, &req, ret);
-	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
-		req.method = method;
-		cfg->ops->judge_http(cfg->ctx, &req, ret);
-		method += strlen(method) + 1;
-	}
-}
-
-/* ON: it may go upstream. */
-static enum http_flow judge(struct http_exchange *x, struct http_head *h)
-{
-	const struct http_filter *f = x->filter;
-	struct http_refusal refusal = { 400, "malformed request" };
-	struct tlsproxy_verdict v;
-	int r = http_agree(f, h, &x->authority, &refusal);
-
-	if (remember(x, h) < 0)
-		return HTTP_FLOW_ABORT;
-	if (r == 0)
-		r = check_expect(h, x, &refusal);
-	if (r == 0)
-		r = check_override(h, &refusal);
-	if (f->denied)
-		return denied(x, &f->deny);
-	if (r < 0)
-		return bad(x, &refusal);
-	if (f->failed || f->upstream_gone) {
-		http_refuse_failed(x);
-		return HTTP_FLOW_REFUSED;
-	}
-	http_judge(x, &v);
-	if (!v.allow)
-		return denied(x, &v);
-	x->verdict = v;
-	x->has_verdict = x->judged = true;
-	return HTTP_FLOW_ON;
-}
-
 /* ---- sending --------------------------------------------------------------------------------- */
 
 static struct http_way upward(struct http_exchange *x)
@@ -293,7 +127,9 @@ static enum http_flow forward(struct http_exchange *x, const struct http_head *h
 	if (r == -EBADMSG)
 		coding_text(x);
 	if (r == -ENOBUFS || r == -EFBIG || r == -EBADMSG)
-		return bad(x, r == -ENOBUFS ? &too_long : r == -EFBIG ? &too_large : &corrupt);
+		return http_bad_request(x, r == -ENOBUFS ? &too_long
+					   : r == -EFBIG ? &too_large
+							 : &corrupt);
 	if (r < 0)
 		return HTTP_FLOW_ABORT;
 	http_secret_report(x);
@@ -353,7 +189,7 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
 	if (!x->judged) {
-		fl = judge(x, h);
+		fl = http_judge_head(x, h, fr);
 		if (fl == HTTP_FLOW_ON)
 			fl = http_sign_begin(x, h, fr);
 		if (fl != HTTP_FLOW_ON)
@@ -391,7 +227,7 @@ static enum http_flow give_up_body(struct http_exchange *x, int r)
 	else if (r == -EPERM)
 		http_refuse_violation(x);
 	else
-		(void)bad(x, &corrupt);
+		(void)http_bad_request(x, &corrupt);
 	return HTTP_FLOW_REFUSED;
 }
 
@@ -538,5 +374,5 @@ void http_request_bad(struct http_exchange *x, unsigned status, const char *why)
 	if (x->response_begun)
 		http_exchange_cut(x, why);
 	else
-		(void)bad(x, &(struct http_refusal){ status, why });
+		(void)http_bad_request(x, &(struct http_refusal){ status, why });
 }

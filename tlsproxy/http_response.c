@@ -141,6 +141,23 @@ static bool accepts_websocket(const struct http_exchange *x, const struct http_h
 	return x->websocket && x->n_secrets && h->http2 && h->status < 300;
 }
 
+/* RFC 9110 9.3.6: what follows the head is another flow. */
+static enum http_flow connected(struct http_exchange *x, const struct http_head *h)
+{
+	struct http_filter *f = x->filter;
+
+	f->connected = true;
+	f->inside = *x->proxied;
+	f->inside_verdict = x->verdict;
+	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0) {
+		f->connected = false;
+		return bad(x, "a response head that cannot be passed on");
+	}
+	x->response_begun = true;
+	x->status = h->status;
+	return HTTP_FLOW_ON;
+}
+
 static enum http_flow final_response(struct http_exchange *x, const struct http_head *h,
 				     const struct http_framing *fr)
 {
@@ -149,6 +166,8 @@ static enum http_flow final_response(struct http_exchange *x, const struct http_
 
 	if (!x->doh && http_doh_response(h) && hidden_doh_denied(x))
 		return HTTP_FLOW_REFUSED;
+	if (x->connect && h->status < 300)
+		return connected(x, h);
 	if (is_unasked_part(x, h))
 		return bad(x, "a partial response that was not asked for");
 	if (accepts_websocket(x, h) && http_tunnel_begin(x, h) < 0)

@@ -55,6 +55,25 @@ void leg_close(struct leg *leg, bool abort_it)
 	leg->wr_dead = leg->ended = leg->shut = true;
 }
 
+void leg_move(struct leg *from, struct leg *to, struct session *s)
+{
+	loop_io_del(&from->io);
+	*to = *from;
+	to->io = (struct loop_io){ 0 };
+	to->session = s;
+	if (to->ssl) {
+		BIO_set_data(SSL_get_rbio(to->ssl), to);
+		SSL_set_app_data(to->ssl, to);
+	}
+	/* What it held is the other's; closing it closes nothing. */
+	from->ssl = NULL;
+	from->fd = -1;
+	buf_init(&from->head, from->head.cap);
+	buf_init(&from->in, from->in.cap);
+	buf_init(&from->out, from->out.cap);
+	leg_close(from, false);
+}
+
 int leg_take_fd(struct leg *leg)
 {
 	loop_io_del(&leg->io);

@@ -38,7 +38,10 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
 	r = leaf_cache_init(&tp->leaves, &tp->ca);
 	if (r < 0)
 		return fail(err, err_size, r, "cannot make the leaf key");
-	r = resume_cache_init(&tp->resume);
+	r = upstream_pool_init(&tp->pool, tp->loop);
+	tp->pool.max = TLSPROXY_POOL;
+	if (r == 0)
+		r = resume_cache_init(&tp->resume);
 	if (r < 0)
 		return fail(err, err_size, r, "cannot make the session cache");
 	r = tls_guest_ctx_new(tp, &tp->guest_ctx);
@@ -123,6 +126,7 @@ void tlsproxy_free(struct tlsproxy *tp)
 		session_end(s, true);
 		session_run(s);
 	}
+	upstream_pool_fini(&tp->pool);
 	SSL_CTX_free(tp->guest_ctx);
 	SSL_CTX_free(tp->upstream_ctx);
 	resume_cache_fini(&tp->resume);

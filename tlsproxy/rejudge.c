@@ -20,6 +20,11 @@ static bool is_judged(const struct session *s)
 
 static bool name_is_denied(struct session *s)
 {
+	/* Inside a CONNECT, before it is read and where it is not. */
+	if (s->flow.connect && !s->judged) {
+		s->tp->ops.judge_connect(s->tp->ctx, &s->flow, &s->verdict);
+		return !s->verdict.allow || (s->verdict.need_http && s->state == SESSION_SPLICE);
+	}
 	if (!s->judged)
 		return false;
 	s->tp->ops.judge_tls(s->tp->ctx, &s->flow, s->has_sni, &s->sni, &s->verdict);
@@ -47,6 +52,7 @@ size_t tlsproxy_rejudge(struct tlsproxy *tp)
 	/* What was agreed under the old one is not resumed: tickets are bound to it. */
 	tp->generation++;
 	resume_drop_all(&tp->resume);
+	upstream_pool_drop_all(&tp->pool);
 	list_for_each_safe (it, next, &tp->sessions) {
 		struct session *s = container_of(it, struct session, node);
 

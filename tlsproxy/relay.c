@@ -28,6 +28,9 @@ static void apply(struct session *s, enum http_state st)
 	case HTTP_TUNNEL:
 		s->tunnel = true;
 		break;
+	case HTTP_CONNECTED:
+		session_set_state(s, SESSION_FIRST);
+		break;
 	case HTTP_CLOSE:
 		session_set_state(s, SESSION_CLOSING);
 		break;
@@ -134,7 +137,7 @@ static void upstream_ended(struct session *s, bool cut)
 	}
 	/* A kept connection that ends as the next request arrives: the guest's client
 	 * knows how to try again when it sees just that (RFC 9112 9.3.1), not a 502. */
-	if (s->answered && !begun && !idle && !s->tunnel) {
+	if ((s->answered || s->reused) && !begun && !idle && !s->tunnel) {
 		session_set_state(s, SESSION_CLOSING);
 		return;
 	}
@@ -193,6 +196,11 @@ static void guest_ended(struct session *s, bool cut)
 	 * lengths, the filter sees a cut one. Anything worse ends the flow. */
 	if (cut && (s->tunnel || g->error || !g->fd_eof)) {
 		session_end(s, true);
+		return;
+	}
+	/* Between two requests: the next flow may have it. */
+	if (!s->tunnel && upstream_pool_park(s)) {
+		session_set_state(s, SESSION_CLOSING);
 		return;
 	}
 	apply(s, http_guest_eof(s->filter, &s->upstream.out, &s->guest.out));

@@ -6,6 +6,7 @@
  *     │          └─ failed ─┘               ▲
  *     └─ refused ─────────────┴─────────────┘      a plain flow starts in RELAY,
  *                                                 one that only ends TLS skips UPSTREAM
+ *   RELAY, a CONNECT in it ─► FIRST ─► HELLO, RELAY or SPLICE: connect.c
  *
  * Everything happens in session_run(): it takes steps until none moves, tells
  * epoll what is wanted next, and is the only place that frees the session. Work
@@ -53,7 +54,11 @@ static uint64_t patience(const struct session *s)
 {
 	switch (s->state) {
 	case SESSION_RELAY:
+	case SESSION_SPLICE:
 		return s->tp->idle_ns;
+	case SESSION_FIRST:
+		/* Clients open tunnels ahead of their use. */
+		return s->guest.head.len ? s->tp->handshake_ns : s->tp->idle_ns;
 	case SESSION_CLOSING:
 		return s->lingering ? TLSPROXY_LINGER_S * NS_PER_S
 				    : MIN(s->tp->idle_ns, TLSPROXY_FLUSH_S * NS_PER_S);
@@ -134,6 +139,10 @@ static bool step(struct session *s)
 		return s->flow.terminate ? terminate_step(s) : relay_step(s);
 	case SESSION_CLOSING:
 		return relay_close_step(s);
+	case SESSION_FIRST:
+		return first_step(s);
+	case SESSION_SPLICE:
+		return splice_step(s);
 	case SESSION_DONE:
 		break;
 	}
@@ -160,6 +169,14 @@ static void arm(struct session *s)
 		break;
 	case SESSION_CLOSING:
 		guest = s->lingering;
+		break;
+	case SESSION_FIRST:
+		guest = !s->filter;
+		upstream = !s->filter && !u->in.len;
+		break;
+	case SESSION_SPLICE:
+		guest = !g->ended && relay_has_room(s, u);
+		upstream = !u->ended && relay_has_room(s, g);
 		break;
 	case SESSION_DONE:
 		break;
@@ -204,21 +221,30 @@ static void on_deadline(struct loop_timer *t)
 	struct session *s = container_of(t, struct session, deadline);
 	uint64_t due = s->last_active + patience(s);
 
-	if (s->state == SESSION_RELAY || s->state == SESSION_CLOSING) {
+	if (s->state == SESSION_RELAY || s->state == SESSION_CLOSING || s->state == SESSION_SPLICE) {
 		/* The linger is counted from its start: a guest that goes on sending does
 		 * not prolong it. */
 		if (!s->lingering && due > loop_now(s->tp->loop)) {
 			loop_timer_set(s->tp->loop, t, due);
 			return;
 		}
-		if (s->state == SESSION_RELAY && (!s->filter || http_filter_idle(s->filter)))
+		if (s->state != SESSION_CLOSING && (!s->filter || http_filter_idle(s->filter)))
 			session_set_state(s, SESSION_CLOSING); /* between requests: in order */
 		else
 			session_end(s, !s->lingering);
+	} else if (s->state == SESSION_FIRST) {
+		first_timeout(s);
 	} else {
 		handshake_timeout(s);
 	}
 	session_run(s);
+}
+
+int session_watch_upstream(struct session *s)
+{
+	s->upstream.readable = s->upstream.writable = true;
+	s->upstream.budget = TLSPROXY_BUDGET;
+	return leg_watch(&s->upstream, s->tp->loop, on_io);
 }
 
 /* ---- starting ------------------------------------------------------------------------------ */

@@ -213,6 +213,9 @@ static int on_new_session(SSL *ssl, SSL_SESSION *sess)
 	struct tlsproxy *tp = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 	const struct session *s = ((struct leg *)SSL_get_app_data(ssl))->session;
 
+	/* Between two flows nobody asks. */
+	if (!s)
+		return 0;
 	/* Not what was refused, nor what a policy of before let through. */
 	if (SSL_get_verify_result(ssl) != X509_V_OK || !s->terms.verify ||
 	    s->key.generation != tp->generation)

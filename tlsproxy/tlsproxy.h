@@ -235,6 +235,13 @@ struct tlsproxy_flow {
 	 * The certificate names the SNI, or else the address of `remote`.
 	 */
 	bool terminate;
+	/*
+	 * Within a CONNECT, or a request in absolute form, to an explicit proxy that the guest
+	 * dialled (never from the gateway): remote.port is the target's, name or else
+	 * remote.addr its host. Where the host is a name remote.addr is unknown (family 0),
+	 * as the proxy chooses it; upstream is the proxy.
+	 */
+	bool connect;
 	struct endpoint remote;	  /* as the guest dialled it */
 	struct endpoint upstream; /* what was dialled for it */
 	bool has_name;		  /* the flow's name is known (virtual address) */
@@ -248,7 +255,8 @@ struct tlsproxy_flow {
 /* What policy says of a TLS name or a request; texts are copied by the proxy. */
 struct tlsproxy_verdict {
 	bool allow;
-	bool need_http;	    /* only for judge_tls: go on and judge every request */
+	bool need_http;	    /* judge_tls, judge_connect: go on and judge every request */
+	bool intercept;	    /* only for judge_connect: TLS inside is to be read */
 	char rule[64];	    /* id or index, "default" */
 	char reason[160];   /* the rule's reason, or "" */
 	char denial_id[40]; /* when denied; also when allowed it may be set */
@@ -320,6 +328,11 @@ struct tlsproxy_ops {
 			  const struct name *sni, struct tlsproxy_verdict *ret);
 	/* Each request, after Host/SNI/flow agreement was checked by the proxy. */
 	void (*judge_http)(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret);
+	/*
+	 * A CONNECT or a request in absolute form to an explicit proxy: may the target be reached
+	 * at all (f->connect is set)? NULL: neither is allowed.
+	 */
+	void (*judge_connect)(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret);
 	/* Fresh denial id, for refusals that are the proxy's own (400, 421, violation). */
 	void (*new_denial_id)(void *ctx, char ret[static 40]);
 	void (*tls_event)(void *ctx, const struct tlsproxy_tls_event *e);

@@ -72,6 +72,11 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
 /* How long a guest may come back with a ticket, in seconds. Each is worth no more than
  * the certificate that it stands for, and nothing under another policy. */
 #define TLSPROXY_TICKET_S 3600
+/* Upstream connections that wait for the next flow, and how long, in seconds: less than
+ * servers keep them. Stops a guest from having many hosts hold many of them.
+ * 0 connections: none is kept, until the gateway can do without dialling one. */
+#define TLSPROXY_POOL 0
+#define TLSPROXY_POOL_S 3
 /* A stapled OCSP response; those of public authorities have up to 3 KiB. Stops a server from
  * having us check a long one. */
 #define TLSPROXY_STAPLE_MAX 16384
@@ -326,6 +331,29 @@ bool leg_flush(struct leg *leg);
 /* After out is empty: close_notify and FIN. True when done. */
 bool leg_shutdown(struct leg *leg);
 
+/*
+ * With all it holds to another place, unwatched; `from` is closed then. s is whom it
+ * serves from now on, or NULL.
+ */
+void leg_move(struct leg *from, struct leg *to, struct session *s);
+
+/* ---- upstream connections between flows --------------------------------------------- */
+
+struct upstream_pool {
+	struct loop *loop;
+	struct hmap map;
+	struct hash_key hash;
+	struct list lru; /* most recent last */
+	size_t count, max;
+};
+must_check int upstream_pool_init(struct upstream_pool *pool, struct loop *loop);
+void upstream_pool_fini(struct upstream_pool *pool);
+void upstream_pool_drop_all(struct upstream_pool *pool);
+/* True: the session's upstream leg was taken over, and is closed here. */
+bool upstream_pool_park(struct session *s);
+/* True: the session has an upstream that is up, unwatched, in place of the one it had. */
+bool upstream_pool_take(struct session *s);
+
 /* ---- session ---------------------------------------------------------------------- */
 
 enum session_state {
@@ -335,6 +363,8 @@ enum session_state {
 	SESSION_RELAY = 3,
 	SESSION_CLOSING = 4, /* flushing, then FIN both ways */
 	SESSION_DONE = 5,
+	SESSION_FIRST = 6,  /* the first bytes of a plain flow, or of the one inside a CONNECT */
+	SESSION_SPLICE = 7, /* inside a CONNECT, unread */
 };
 
 struct session {
@@ -349,6 +379,8 @@ struct session {
 	bool mismatch;	      /* SNI and flow name disagree */
 	bool refused;	      /* nothing may go upstream */
 	bool tunnel;	      /* after 101 */
+	bool reused;	      /* the upstream served another flow before */
+	bool looked;	      /* FIRST: at what came before */
 	bool lingering;	      /* CLOSING: FIN sent, waiting for the guest's */
 	unsigned fail_status; /* why the upstream failed: status, RFC 9209 token, detail */
 	const char *fail_token;
@@ -382,6 +414,11 @@ void session_event(struct session *s, bool ok, const char *detail);
 /* Steps: true when the state may have changed or bytes have moved. */
 bool handshake_step(struct session *s);
 void handshake_timeout(struct session *s);
+/* In HELLO: this is the hello, and it stands in guest.head. */
+bool handshake_hello(struct session *s, const struct tlsproxy_sniff *sniff);
+bool first_step(struct session *s);
+void first_timeout(struct session *s);
+bool splice_step(struct session *s);
 bool relay_step(struct session *s);
 /* May more be read whose result goes to that leg? */
 bool relay_has_room(const struct session *s, const struct leg *to);
@@ -390,6 +427,8 @@ bool relay_close_step(struct session *s);
 /* In RELAY, of a flow that is not read (tlsproxy_flow.terminate). */
 bool terminate_step(struct session *s);
 must_check int session_start_filter(struct session *s);
+/* After upstream_pool_take(). */
+must_check int session_watch_upstream(struct session *s);
 /* Why a client may have left after the handshake without a request. */
 const char *handshake_silence_text(struct session *s);
 
@@ -404,6 +443,7 @@ struct tlsproxy {
 	struct leaf_cache leaves;
 	struct resume_cache resume;
 	struct upstream_trust trust;
+	struct upstream_pool pool;
 	SSL_CTX *guest_ctx, *upstream_ctx;
 	uint64_t generation; /* of the policy: told by tlsproxy_rejudge */
 	bool offer_h2;

@@ -33,10 +33,9 @@ int config_check_secret_hosts(const struct weir_config *c, const struct secret_c
 	for (size_t h = 0; h < s->n_hosts; h++)
 		for (size_t k = 0; k < c->n_tls_bypass; k++)
 			if (pattern_covers(&c->tls_bypass[k], &s->hosts[h])) {
-				conf_error_set(err,
-					       "could never be used for %s%s, whose TLS is bypassed",
-					       s->hosts[h].is_suffix ? "*." : "",
-					       s->hosts[h].name.s);
+				conf_error_set(
+					err, "could never be used for %s%s, whose TLS is bypassed",
+					s->hosts[h].is_suffix ? "*." : "", s->hosts[h].name.s);
 				return -EINVAL;
 			}
 	return 0;

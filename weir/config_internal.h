@@ -165,7 +165,7 @@ struct config_builder {
 	struct policy *policy; /* of the file */
 	char *floor;	       /* path in the file */
 	enum tlsproxy_violation on_violation;
-	bool live_secret; /* its value comes beside it, from a descriptor */
+	bool live_secret;     /* its value comes beside it, from a descriptor */
 	char **secret_places; /* beside c->secrets: where each came from */
 	struct conf_error *err;
 };

@@ -268,8 +268,8 @@ static int read_restarts(struct config_builder *b, const struct conf *c)
 
 int config_read_limits(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "max_connections", "max_half_open", "max_udp_flows",
-					    "max_icmp_flows",  "memory",	"egress",
+	static const char *const keys[] = { "max_connections", "max_half_open",	   "max_udp_flows",
+					    "max_icmp_flows",  "memory",	   "egress",
 					    "ingress",	       "tlsproxy_restarts" };
 	struct conf memory = conf_member(c, "memory");
 	struct conf restarts = conf_member(c, "tlsproxy_restarts");

@@ -277,8 +277,9 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		return where_fail(w, b->err,
 				  "a host is missing: a secret needs to know where it may go");
 	if (d->sign && d->places)
-		return where_fail(w, b->err,
-				  "a secret that signs stands nowhere in a request: leave out \"at\"");
+		return where_fail(
+			w, b->err,
+			"a secret that signs stands nowhere in a request: leave out \"at\"");
 	if (!d->places && !(TLSPROXY_PLACES_DEFAULT & ~d->not_places))
 		return where_fail(w, b->err, "no place is left: the secret could never be used");
 	if (c->n_secrets >= CONFIG_SECRETS_MAX)
@@ -387,8 +388,8 @@ int config_secret_flag(struct config_builder *b, const char *text)
 	return r;
 }
 
-int config_secret_from_flag(struct config_builder *b, enum option option,
-			    enum secret_source source, const char *text)
+int config_secret_from_flag(struct config_builder *b, enum option option, enum secret_source source,
+			    const char *text)
 {
 	/* A command may have the value in it: it is not repeated. */
 	struct where w = { .flag = option_name(option),

@@ -14,8 +14,8 @@
 #include <stdio.h>
 
 #define FORMS                                                                                      \
-	"a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\", or an object with "  \
-	"one of these as its key; values do not stand in this file"
+	"a source is \"env:VAR\", \"file:PATH\", \"fd:N\" or \"command:CMD\"; values do not "      \
+	"stand in this file (an object has one of these as its key)"
 
 static int set_arg(struct config_builder *b, const char *text, struct secret_draft *d)
 {

@@ -16,6 +16,7 @@
 #include "weir/host_hint.h"
 #include "weir/message.h"
 
+#include <strings.h>
 #include <sys/socket.h>
 
 /* Socket buffers of the pair to the tlsproxy, each way. */
@@ -249,6 +250,29 @@ static void read_plain(struct flow *f)
 		pass_on(f);
 }
 
+/*
+ * To an explicit proxy: whom it is for stands in the request. On HTTP's own port an
+ * absolute form is an ordinary request spelled long.
+ */
+static bool asks_proxy(const struct flow *f, const uint8_t *p, size_t len)
+{
+	const char *space = memchr(p, ' ', len);
+	size_t left = space ? len - (size_t)(space + 1 - (const char *)p) : 0;
+
+	if (len > 8 && memcmp(p, "CONNECT ", 8) == 0)
+		return true;
+	return left >= 7 && strncasecmp(space + 1, "http://", 7) == 0 &&
+	       netstack_flow_tuple(f->ns)->remote.port != HTTP_PORT;
+}
+
+/* Do the rules speak of anything that a request to a proxy would hide from them? */
+static bool proxy_matters(const struct flow *f)
+{
+	const struct policy *p = f->gw->judge.policy;
+
+	return policy_has_names(p) || policy_has_http(p);
+}
+
 /* Returns false while more bytes are needed. */
 static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 {
@@ -265,7 +289,10 @@ static bool learned_http(struct flow *f, const uint8_t *p, size_t len, bool eof)
 		judge_early(f, host.kind == HOST_HINT_NAME ? &f->name : NULL, true);
 		return true;
 	}
-	read_plain(f);
+	if (proxy_matters(f) && asks_proxy(f, p, len))
+		hand_over(f, false);
+	else
+		read_plain(f);
 	return true;
 }
 

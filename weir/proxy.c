@@ -56,6 +56,18 @@ static bool was_given(const struct tlsproxy_flow *f, const struct name *n)
 	return flow_name_given(n, f->has_name ? &f->name : NULL, f->candidates, f->n_candidates);
 }
 
+/*
+ * What stands for the address that an explicit proxy dials. A public proxy reaches what is
+ * public. What one inside reaches by a name nobody knows: no rule allows it by its
+ * address, and any that denies addresses may mean it.
+ */
+static struct ip_addr address_behind(const struct proxy *px, const struct tlsproxy_flow *f)
+{
+	if (!f->has_name || policy_group_of(&f->upstream.addr) != POLICY_GROUP_PUBLIC)
+		return f->remote.addr;
+	return policy_public_sample(px->judge.policy);
+}
+
 /* What the flow is known by, for facts that outlive the call: one at a time, in one thread. */
 static struct policy_facts facts_of(const struct proxy *px, const struct tlsproxy_flow *f,
 				    const struct name *name)
@@ -73,6 +85,8 @@ static struct policy_facts facts_of(const struct proxy *px, const struct tlsprox
 	/* Judged as what it is to the sandbox, not as the loopback it stands for. */
 	if (facts.is_host)
 		facts.addr = f->remote.addr;
+	if (f->connect)
+		facts.addr = address_behind(px, f);
 	if (!name && f->has_name)
 		name = &f->name;
 	if (name) {
@@ -129,6 +143,27 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 	struct ruling r = judge_facts(&px->judge, &facts);
 
 	fill_verdict(px, &r, NULL, ret);
+}
+
+static bool reads_tls(const struct weir_config *cfg, const struct tlsproxy_flow *f)
+{
+	bool reads = false;
+
+	for (size_t i = 0; cfg->tls_intercept && i < cfg->n_tls_ports; i++)
+		reads |= cfg->tls_ports[i] == f->remote.port;
+	for (size_t i = 0; f->has_name && i < cfg->n_tls_bypass; i++)
+		reads &= !tlsproxy_host_matches(&cfg->tls_bypass[i], &f->name);
+	return reads;
+}
+
+static void judge_connect(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret)
+{
+	struct proxy *px = ctx;
+	struct policy_facts facts = facts_of(px, f, NULL);
+	struct ruling r = judge_facts(&px->judge, &facts);
+
+	fill_verdict(px, &r, NULL, ret);
+	ret->intercept = reads_tls(px->cfg, f);
 }
 
 /*
@@ -521,6 +556,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	static const struct tlsproxy_ops plain = {
 		.judge_tls = judge_tls,
 		.judge_http = judge_http,
+		.judge_connect = judge_connect,
 		.new_denial_id = new_denial_id,
 		.tls_event = on_tls_event,
 		.http_event = on_http_event,

@@ -361,6 +361,7 @@ def test_values_that_cannot_be_used_are_refused(weir, value):
     assert r.rc == 125 and "BAD" in r.err and value not in r.err, r
 
 
+# Parity: lesson-40.
 def test_unset_variable_is_an_error(weir):
     r = weir.run("true", flags=["--secret", "NOT_SET_AT_ALL@api.example.com"])
     assert r.rc == 125 and "NOT_SET_AT_ALL" in r.err, r

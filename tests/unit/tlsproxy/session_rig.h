@@ -61,11 +61,16 @@ struct flow_case {
 	size_t body;
 	/* What the policy says. */
 	bool deny, need_http;
-	const char *deny_method; /* of requests; "": all */
+	const char *deny_method;	   /* of requests; "": all */
+	bool deny_connect, connect_unread; /* targets of explicit proxies; TLS there is not read */
+	char target[300];		   /* that was asked for: host:port */
 	/* With every turn of the loop, between its callbacks. */
 	void (*tick)(struct rig *rig, struct flow_case *c);
 	atomic_int phase;    /* of the scripts, for the case's own use */
 	SSL_CTX *server_ctx; /* NULL: one for this flow */
+	bool server_stays;   /* its thread outlives the flow, until server_gone() */
+	pthread_t server_thread;
+	struct thread_arg *server_arg;
 	/* What came of it. */
 	bool client_tls_up, server_tls_up, resumed, client_resumed;
 	char client_alpn[16];	 /* what it was given */
@@ -87,6 +92,7 @@ struct flow_case {
 	long steps; /* of the loop */
 };
 
+struct thread_arg;
 static struct flow_case *now_running;
 
 static inline int on_server_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -278,7 +284,8 @@ static inline void *server_thread(void *p)
 	SSL_free(e->ssl);
 	close(e->fd);
 	ERR_clear_error();
-	c->threads_left--;
+	if (!c->server_stays)
+		c->threads_left--;
 	return NULL;
 }
 
@@ -321,6 +328,24 @@ static inline void on_judge_http(void *ctx, const struct tlsproxy_request *r,
 	*ret = (struct tlsproxy_verdict){ .allow = !deny || (*deny && !str_eq(deny, r->method)) };
 	if (!ret->allow)
 		snprintf(ret->denial_id, sizeof(ret->denial_id), "d-2");
+}
+
+static inline void on_judge_connect(void *ctx, const struct tlsproxy_flow *f,
+				    struct tlsproxy_verdict *ret)
+{
+	struct flow_case *c = now_running;
+	char addr[IP_STRLEN];
+
+	(void)ctx;
+	note_order('C');
+	assert_true(f->connect);
+	snprintf(c->target, sizeof(c->target), "%s:%u",
+		 f->has_name ? f->name.s : ip_format(&f->remote.addr, addr), f->remote.port);
+	*ret = (struct tlsproxy_verdict){ .allow = !c->deny_connect,
+					  .need_http = c->need_http,
+					  .intercept = !c->connect_unread };
+	if (!ret->allow)
+		snprintf(ret->denial_id, sizeof(ret->denial_id), "d-3");
 }
 
 static inline void on_denial_id(void *ctx, char ret[static 40])
@@ -385,6 +410,7 @@ static inline void on_keylog(void *ctx, const char *line)
 static const struct tlsproxy_ops ops = {
 	.judge_tls = on_judge_tls,
 	.judge_http = on_judge_http,
+	.judge_connect = on_judge_connect,
 	.new_denial_id = on_denial_id,
 	.tls_event = on_tls_event,
 	.http_event = on_http_event,
@@ -433,30 +459,41 @@ static inline struct tlsproxy_flow make_flow(const struct flow_case *c)
 	return f;
 }
 
+/* Its thread is over, or will be. */
+static inline void server_gone(struct flow_case *c)
+{
+	pthread_join(c->server_thread, NULL);
+	if (!c->server_ctx)
+		SSL_CTX_free(c->server_arg->end.ctx);
+	free(c->server_arg);
+}
+
 static inline void run_on(struct rig *rig, struct flow_case *c)
 {
-	struct thread_arg client = { .c = c }, server = { .c = c };
+	struct thread_arg client = { .c = c }, *server = calloc(1, sizeof(*server));
 	struct tlsproxy_flow f = make_flow(c);
 	uint64_t end = time_mono_ns() + 60 * NS_PER_S;
-	pthread_t ct, st;
+	pthread_t ct;
 	int g[2], u[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, g), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, u), 0);
 	assert_int_equal(fd_set_nonblock(g[0], true), 0);
 	assert_int_equal(fd_set_nonblock(u[0], true), 0);
+	server->c = c;
+	c->server_arg = server;
 	client.end.fd = c->client_fd = g[1];
-	server.end.fd = c->server_fd = u[1];
+	server->end.fd = c->server_fd = u[1];
 	if (!c->plain) {
 		if (!c->client_no_tls)
 			client.end.ctx = client_ctx(c, tlsproxy_ca_pem(rig->tp));
 		if (!c->terminate)
-			server.end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
+			server->end.ctx = c->server_ctx ? c->server_ctx : server_ctx(c);
 	}
 	now_running = c;
-	c->threads_left = 2;
+	c->threads_left = c->server_stays ? 1 : 2;
 	assert_int_equal(pthread_create(&ct, NULL, client_thread, &client), 0);
-	assert_int_equal(pthread_create(&st, NULL, server_thread, &server), 0);
+	assert_int_equal(pthread_create(&c->server_thread, NULL, server_thread, server), 0);
 	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], u[0]), 0);
 	while (!c->done || c->threads_left) {
 		assert_int_equal(loop_step(rig->loop, 20), 0);
@@ -468,10 +505,9 @@ static inline void run_on(struct rig *rig, struct flow_case *c)
 				 c->threads_left, c->detail);
 	}
 	pthread_join(ct, NULL);
-	pthread_join(st, NULL);
 	SSL_CTX_free(client.end.ctx);
-	if (!c->server_ctx)
-		SSL_CTX_free(server.end.ctx);
+	if (!c->server_stays)
+		server_gone(c);
 	assert_int_equal(c->n_done, 1);
 	assert_int_equal(rig->tp->n_sessions, 0);
 }

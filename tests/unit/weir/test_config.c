@@ -265,6 +265,12 @@ static const struct {
 	{ ARGS("--secret-file", "K=nowhere@a.com"),
 	  "file \"nowhere\" cannot be read: No such file" },
 	{ ARGS("--secret-file", "K=d@a.com"), "file \"d\" is a directory" },
+	{ ARGS("--secret-fd", "K=value"), "write ENV[:PLACES]=N@HOST" },
+	{ ARGS("--secret-fd", "K=x@a.com"), "a descriptor is a number from 3 on" },
+	{ ARGS("--secret-fd", "K=999@a.com"), "descriptor 999 is not open" },
+	{ ARGS("--secret-command", "K=echo value"),
+	  "--secret-command: write ENV[:PLACES]=COMMAND@HOST" },
+	{ ARGS("--secret-command", "K= @a.com"), "the command is empty" },
 	{ ARGS("--secret-violation", "block-and-log"), "did you mean \"block_and_log\"?" },
 	{ ARGS("--secret-violation", "ignore"), "the action is block, block_and_log" },
 	{ ARGS("--secret", "API_KEY@a.com", "--no-net"),
@@ -714,6 +720,64 @@ static void test_flags(void **state)
 	weir_config_free(c);
 }
 
+/* Parity: S12. */
+static void test_secret_sources(void **state)
+{
+	static const struct {
+		const char *from;
+		enum secret_source source;
+		const char *arg;
+		uint32_t refresh_s, ttl_s;
+		const char *why; /* refused */
+	} table[] = {
+		{ "{\"env\": \"API_KEY\"}", SECRET_FROM_ENV, "API_KEY", 0, 0, NULL },
+		{ "{\"file\": \"/etc/hostname\", \"ttl\": 60}", SECRET_FROM_FILE, "/etc/hostname",
+		  0, 60, NULL },
+		{ "{\"command\": \"x y\", \"refresh\": 60}", SECRET_FROM_COMMAND, "x y", 60, 0, NULL },
+		{ "{\"command\": \"x\", \"refresh\": 60, \"ttl\": 61}", SECRET_FROM_COMMAND, "x",
+		  60, 61, NULL },
+		{ .from = "{}", .why = "a source is" },
+		{ .from = "{\"refresh\": 5}", .why = "a source is" },
+		{ .from = "{\"env\": \"API_KEY\", \"file\": \"value\"}", .why = "two sources" },
+		{ .from = "{\"env\": \"\"}", .why = "nothing in \"env\"" },
+		{ .from = "{\"comand\": \"x\"}", .why = "did you mean" },
+		{ .from = "{\"env\": \"API_KEY\", \"refresh\": 5}", .why = "only a command" },
+		{ .from = "{\"env\": \"API_KEY\", \"ttl\": 5}", .why = "no other value" },
+		{ .from = "{\"command\": \"x\", \"ttl\": 5}", .why = "\"refresh\" as well" },
+		{ .from = "{\"command\": \"x\", \"refresh\": 5, \"ttl\": 5}", .why = "longer than" },
+		{ .from = "{\"command\": \"x\", \"refresh\": 0}", .why = "not from 1 to" },
+		{ .from = "{\"fd\": 1}", .why = "not from 3 to" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		const char *args[] = { "--config", "c.json", "--", "true", NULL };
+		struct weir_config *c = NULL;
+		struct conf_error err = { "" };
+		char text[256];
+		int r;
+
+		snprintf(text, sizeof(text),
+			 "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"from\": %s}]}",
+			 table[i].from);
+		put("c.json", text);
+		r = load(args, &c, &err);
+		if (table[i].why) {
+			assert_int_equal(r, -EINVAL);
+			if (!strstr(err.text, table[i].why))
+				fail_msg("%s: %s", text, err.text);
+			continue;
+		}
+		if (r < 0)
+			fail_msg("%s: %s", text, err.text);
+		assert_int_equal(c->secrets[0].source, table[i].source);
+		assert_string_equal(c->secrets[0].arg, table[i].arg);
+		assert_int_equal(c->secrets[0].refresh_s, table[i].refresh_s);
+		assert_int_equal(c->secrets[0].ttl_s, table[i].ttl_s);
+		weir_config_free(c);
+	}
+}
+
 static void test_secret_flags(void **state)
 {
 	static const char *const args[] = { "--secret",
@@ -1042,6 +1106,7 @@ int main(void)
 		cmocka_unit_test(test_bad_together),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_secret_sources),
 		cmocka_unit_test(test_secret_flags),
 		cmocka_unit_test(test_net_flags),
 		cmocka_unit_test(test_http_rule_needs_interception),

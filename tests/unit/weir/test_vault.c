@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vault: what was put in comes out whole, by the key, or not at all. Parity: S10. */
+/* The vault: what was put in comes out whole, by the key, or not at all. */
 #include "weir/config_internal.h"
 #include "weir/vault.h"
 
@@ -31,6 +31,7 @@ static void assert_holds(const struct vault *v, const void *want, size_t len)
 	locked_free(&out);
 }
 
+/* Parity: S10. */
 static void test_writes_and_reads(void **state)
 {
 	uint8_t *big = malloc(VAULT_IMAGE_MAX + 1);
