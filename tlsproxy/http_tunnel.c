@@ -398,11 +398,10 @@ void http_tunnel_pump(struct http_exchange *x)
 
 	if (t->closing)
 		fl = go_on_closing(t);
-	else if (t->ws && t->waits[WS_OUT])
-		fl = go_on(t, WS_OUT);
-	else if (t->ws && t->waits[WS_BACK])
-		fl = go_on(t, WS_BACK);
-	else if (t->ended && f->switched)
+	for (int d = 0; d < 2 && fl == HTTP_FLOW_ON; d++)
+		if (!t->closing && t->waits[d])
+			fl = go_on(t, (enum ws_direction)d);
+	if (fl == HTTP_FLOW_ON && t->ended && !t->closing && !t->waits[WS_BACK] && f->switched)
 		fl = finish(x);
 	if (fl == HTTP_FLOW_ABORT)
 		f->over = HTTP_ABORT;
