@@ -4,7 +4,9 @@
  * every plain placeholder replaced, whatever the pieces; and what went out
  * becomes the input again on its way back.
  *
- * Bytes 0xf0..0xf7 of the input stand for a placeholder or half of one.
+ * Bytes 0xf0..0xf7 of the input stand for a placeholder or half of one. As a reply,
+ * 0xe0..0xef stand for a value in some spelling: whatever the pieces, the same comes
+ * out, and no value with it.
  */
 #include "tests/unit/tlsproxy/secret_rig.h"
 
@@ -24,6 +26,23 @@ static struct secret_set *the_set(void)
 
 	if (!set)
 		set = secret_rig(spec, ARRAY_SIZE(spec));
+	return set;
+}
+
+/* Values whose placeholders have another length and shape. */
+static struct secret_set *odd_set(void)
+{
+	static const struct tlsproxy_secret in[] = {
+		{ .env = "A", .value = "16C7e42F292c6912E771", .value_len = 20, .placeholder = "tok_abcdefgh" },
+		{ .env = "B", .value = "aB3+xY/9kLm\"Qr\\7&s=<V>", .value_len = 22, .placeholder = "q0q1q2q3q4q5q6q7q8q9" },
+		{ .env = "C", .value = "16C7e42F292c6912E771zz", .value_len = 22, .placeholder = "p0p1p2p3p4" },
+		{ .env = "D", .value = "with space %41", .value_len = 14, .placeholder = "r0r1r2r3r4r5r6" },
+	};
+	static struct secret_set *set;
+	char err[256];
+
+	if (!set && secret_set_new(in, ARRAY_SIZE(in), &set, err, sizeof(err)) < 0)
+		abort();
 	return set;
 }
 
@@ -118,6 +137,85 @@ static bool back_changes_nothing(const struct secret_set *set, const struct buf 
 	return r;
 }
 
+static void spell(const struct secret *s, unsigned how, struct buf *out)
+{
+	uint8_t text[256];
+
+	for (size_t i = 0; how < 3 && i < s->len; i++) {
+		uint8_t c = s->value[i];
+
+		if (how == 0)
+			must(buf_printf(out, "%%%02x", c));
+		else if (how == 1)
+			must(buf_printf(out, "\\u%04x", c));
+		else
+			must(buf_printf(out, "&#x%02x;", c));
+	}
+	if (how == 3)
+		must(buf_append(out, text, secret_encode_base64(0, false, s->value, s->len, text)));
+}
+
+static void expand_reply(const struct secret_set *set, const uint8_t *p, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct secret *s = &set->secrets[p[i] & 3];
+
+		if (p[i] >= 0xe0 && p[i] <= 0xef)
+			spell(s, p[i] >> 2 & 3, out);
+		else if (p[i] >= 0xf0 && p[i] <= 0xf7)
+			must(buf_append(out, s->value, p[i] & 4 ? s->len / 2 : s->len));
+		else
+			must(buf_append(out, p + i, 1));
+	}
+}
+
+/* Fed no more than fits: what comes out is as long as was said. */
+static void run_back(const struct secret_set *set, const struct buf *in, uint32_t cut, struct buf *out)
+{
+	struct secret_stream s;
+	size_t at = 0;
+
+	secret_stream_back(&s, set);
+	while (at < in->len) {
+		size_t n = cut == 0 ? in->len : cut == 1 ? 1 : 1 + (cut >> 16) % 19, before = out->len;
+		size_t room = SECRET_ROOM + (cut >> 8) % 5000;
+
+		cut = cut < 2 ? cut : (cut * 1664525u + 1013904223u) | 2;
+		n = MIN(MIN(n, in->len - at), secret_stream_fits(&s, room));
+		if (n == 0)
+			abort();
+		must(secret_stream_feed(&s, buf_at(in) + at, n, out));
+		if (out->len - before > room)
+			abort();
+		at += n;
+	}
+	must(secret_stream_end(&s, out));
+	secret_stream_fini(&s);
+}
+
+static void check_reply(const struct secret_set *set, const uint8_t *data, size_t size)
+{
+	struct buf in = BUF_INIT(CAP), want = BUF_INIT(CAP);
+
+	expand_reply(set, data, size, &in);
+	run_back(set, &in, 0, &want);
+	for (size_t i = 0; i < set->n && want.len; i++)
+		if (memmem(buf_at(&want), want.len, set->secrets[i].value, set->secrets[i].len))
+			abort();
+	for (uint32_t cut = 1; cut < 4; cut++) {
+		struct buf out = BUF_INIT(CAP);
+
+		run_back(set, &in, cut < 2 ? cut : cut * 7919, &out);
+		if (!same(&out, &want))
+			abort();
+		buf_fini(&out);
+	}
+	if (set->keeps_back && want.len != in.len)
+		abort();
+	buf_fini(&in);
+	buf_fini(&want);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct secret_set *set = the_set();
@@ -127,6 +225,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > 8192)
 		return 0;
+	check_reply(set, data, size);
+	check_reply(odd_set(), data, size);
 	expand(set, data, size, &in);
 	expand(set, data, size, &want);
 	if (want.len)

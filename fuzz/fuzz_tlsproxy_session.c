@@ -7,7 +7,7 @@
  * point the policy may turn stricter or milder, and what is under way be judged again.
  *
  * Input: one byte of options (bit 0: TLS flow, bit 1: name known, bit 2: its TLS
- * only ends here), then operations: a byte whose low three bits say what, the rest
+ * only ends here, bit 3: to the port of a proxy), then operations: a byte whose low three bits say what, the rest
  * how long.
  */
 #include "tlsproxy/tlsproxy_int.h"
@@ -34,6 +34,16 @@ static void judge_http(void *ctx, const struct tlsproxy_request *r, struct tlspr
 {
 	(void)ctx;
 	*ret = (struct tlsproxy_verdict){ .allow = r->method[0] != (strict ? 'G' : 'D') };
+}
+
+static void judge_connect(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret)
+{
+	(void)ctx;
+	if (!f->connect || !f->remote.port)
+		abort();
+	*ret = (struct tlsproxy_verdict){ .allow = f->name.s[0] != 'x' && !strict,
+					  .need_http = f->remote.port == 81,
+					  .intercept = f->remote.port == 443 };
 }
 
 static void denial_id(void *ctx, char ret[static 40])
@@ -79,6 +89,7 @@ static void set_up(void)
 {
 	static const struct tlsproxy_ops ops = { .judge_tls = judge_tls,
 						 .judge_http = judge_http,
+						 .judge_connect = judge_connect,
 						 .new_denial_id = denial_id,
 						 .tls_event = tls_event,
 						 .http_event = http_event,
@@ -175,7 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.has_name = op & 2;
 	f.terminate = f.tls && (op & 4);
 	f.remote.addr = f.upstream.addr = ip4(192, 0, 2, 1);
-	f.remote.port = f.upstream.port = f.tls ? 443 : 80;
+	f.remote.port = f.upstream.port = f.tls ? 443 : op & 8 ? 3128 : 80;
 	if (name_parse("a.b", 3, &f.name, NULL) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, g) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, u) < 0)

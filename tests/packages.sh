@@ -13,7 +13,8 @@ packages_test="python3-botocore python3-pytest python3-yaml python3-requests pyt
 	python3-httpx python3-h2 python3-aiohttp python3-websockets python3-grpcio python3-pip
 	nginx-light nghttp2-proxy"
 # Large clients, PROGRAM:PACKAGE. Tests that need one are skipped where it cannot be had.
-packages_clients='javac:default-jdk-headless go:golang-go chromium:chromium npm:npm'
+packages_clients='javac:default-jdk-headless go:golang-go chromium:chromium npm:npm
+	certutil:libnss3-tools'
 packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'
 packages_bench_tls='mitmproxy squid-openssl nginx-light haproxy nghttp2-client nghttp2-proxy wrk curl nftables iproute2
 	util-linux openssl python3'

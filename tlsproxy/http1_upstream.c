@@ -404,7 +404,7 @@ static void upstream_reset(struct http_side *s, struct http_exchange *x)
 {
 	struct http1_upstream *u = upstream_of(s);
 
-	s->filter->upstream_gone = true;
+	http_upstream_leaves(s->filter);
 	if (u->writing == x)
 		u->writing = NULL;
 	if (front(u) == x || !u->n_sent) {

@@ -6,8 +6,8 @@
  *
  * A malformed request (RFC 9113 8.1.1) is answered 400 with its reason, and its
  * stream then reset with PROTOCOL_ERROR instead of ended. A request over our limits is
- * answered 431. An answer that is complete before its request is ends with
- * RST_STREAM(NO_ERROR).
+ * answered 431. After an answer that is complete before its request is, some more of
+ * that is dropped, then comes RST_STREAM(NO_ERROR).
  */
 #include "tlsproxy/http2_internal.h"
 

@@ -94,11 +94,17 @@ struct http2_budget {
 	unsigned resets; /* left */
 };
 
+struct http2_gap {
+	uint32_t from, to;
+};
 struct http2_reader {
+	bool server;
 	uint8_t header[9]; /* of which a part has arrived */
 	size_t n_header;
 	size_t left; /* of the present frame */
 	unsigned continuations;
+	uint32_t last_id; /* the highest of a client's streams */
+	struct http2_gap gaps[HTTP2_GAPS_MAX];
 };
 
 struct http2 {
@@ -145,6 +151,7 @@ struct http2_stream {
 	struct http_framing framing;
 	bool head_waits;
 	bool in_ended, in_told; /* END_STREAM seen; the exchange knows */
+	size_t late;		/* bytes that came after the response's end */
 	bool drop;		/* whatever else comes is dropped */
 
 	/* out */

@@ -305,8 +305,6 @@ static void end_sent(struct http2_stream *st)
 		return;
 	if (st->in_ended)
 		http2_budget_served(&h->budget);
-	else
-		http2_stream_reset(st, NGHTTP2_NO_ERROR); /* RFC 9113 8.1 */
 }
 
 static void reset_sent(struct http2 *h, const struct http2_stream *st, uint32_t code)
@@ -333,9 +331,6 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 		return 0;
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
 		end_sent(st);
-	else if (st->malformed && st->out_ended && frame->hd.type == NGHTTP2_DATA && !st->out.len &&
-		 !st->n_direct)
-		http2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR);
 	return 0;
 }
 
@@ -473,7 +468,14 @@ enum http_state http2_eof(struct http_side *s)
 
 bool http2_idle(const struct http_side *s)
 {
-	return list_empty(&http2_of(s)->streams);
+	/* An answered request whose rest nobody waits for holds up nothing. */
+	list_for_each (it, &http2_of(s)->streams) {
+		const struct http2_stream *st = container_of(it, struct http2_stream, node);
+
+		if (st->x || !st->out_done)
+			return false;
+	}
+	return true;
 }
 
 void http2_drain(struct http_side *s)

@@ -306,6 +306,20 @@ void http2_stream_section(struct http2_stream *st, bool end)
 		http2_stream_deliver(st);
 }
 
+/*
+ * The rest of a request that has its answer. RFC 9113 8.1 has RST_STREAM(NO_ERROR) for
+ * it, but many clients take that for a failure while they send, and stop by themselves
+ * once they have read the answer: it comes only after what may have been on its way.
+ */
+static void drop_late(struct http2_stream *st, size_t n)
+{
+	if (!st->h->server || !st->out_done)
+		return;
+	st->late += n;
+	if (st->late > HTTP2_LATE_MAX)
+		http2_stream_reset(st, NGHTTP2_NO_ERROR);
+}
+
 void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 {
 	size_t passed = 0;
@@ -313,6 +327,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 	st->unconsumed += n;
 	if (st->drop || !st->x) {
 		http2_stream_taken(st, st->unconsumed);
+		drop_late(st, n);
 		return;
 	}
 	if (!st->final) {
@@ -452,8 +467,6 @@ static ssize_t source_read(nghttp2_session *session, int32_t id, uint8_t *buf, s
 	struct http2_stream *st = source->ptr;
 	size_t n = MIN(length, out_len(st));
 
-	(void)session;
-	(void)id;
 	(void)buf;
 	(void)user;
 	if (n == 0 && !st->out_ended)
@@ -464,6 +477,12 @@ static ssize_t source_read(nghttp2_session *session, int32_t id, uint8_t *buf, s
 	*flags |= NGHTTP2_DATA_FLAG_EOF;
 	if (st->out_trailers || st->malformed)
 		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	if (st->malformed) {
+		st->reset = true;
+		if (nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
+					      NGHTTP2_PROTOCOL_ERROR) < 0)
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
 	if (st->out_trailers && submit_trailers(st) < 0)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	return (ssize_t)n;

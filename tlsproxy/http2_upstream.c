@@ -23,6 +23,9 @@ static void fail(struct http2_stream *st, const char *token, const char *why, ui
 		return;
 	http2_stream_detach(st);
 	http_exchange_set_upstream(x, NULL);
+	/* All of the response was passed on: only the request's rest has nowhere to go. */
+	if (st->in_told)
+		return;
 	http_exchange_set_code(x, code);
 	http_response_fail(x, token, why, retry);
 }

@@ -26,51 +26,10 @@ bool http_content_codings(const struct http_head *h, struct http_codings *ret)
 	return true;
 }
 
-/* ---- the pipe's filter --------------------------------------------------------------- */
-
-static int stream_feed(void *ctx, const uint8_t *p, size_t n, struct buf *out)
-{
-	return secret_stream_feed(ctx, p, n, out);
-}
-
-static int stream_end(void *ctx, struct buf *out)
-{
-	return secret_stream_end(ctx, out);
-}
-
-static size_t stream_fits(void *ctx, size_t room)
-{
-	return secret_stream_fits(ctx, room);
-}
-
-static size_t stream_end_room(void *ctx)
-{
-	return MIN(secret_stream_end_room(ctx), HTTP_PIPE_ROOM);
-}
-
-static bool keeps_length(void *ctx)
-{
-	(void)ctx;
-	return true;
-}
-
-static bool changes_length(void *ctx)
-{
-	(void)ctx;
-	return false;
-}
-
-int http_content_open(struct http_content *b, struct secret_stream *s, enum secret_escape how,
+int http_content_open(struct http_content *b, const struct http_pipe_filter *filter,
 		      const struct http_codings *codings, enum http_pipe_mode mode)
 {
-	b->filter = (struct http_pipe_filter){
-		.ctx = s,
-		.feed = stream_feed,
-		.end = stream_end,
-		.fits = stream_fits,
-		.end_room = stream_end_room,
-		.keeps_length = secret_stream_keeps_length(s, how) ? keeps_length : changes_length,
-	};
+	b->filter = *filter;
 	buf_init(&b->rest, HTTP_SLICE);
 	return http_pipe_new(codings, &b->filter, mode, &b->pipe);
 }

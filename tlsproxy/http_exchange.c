@@ -110,6 +110,7 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x->pending);
 	secret_stream_fini(&x->request_body);
 	secret_stream_fini(&x->response_body);
+	http_rewrite_free(x->rewrite);
 	buf_fini(&x->gathered);
 	buf_fini_wiped(&x->ready);
 	http_content_fini(&x->up_body);
@@ -146,8 +147,10 @@ void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, un
 	x->head_size = 0;
 	if (f->failed && outcome == TLSPROXY_HTTP_UPSTREAM_FAILED)
 		snprintf(x->extra, sizeof(x->extra), "%s", f->fail_detail);
-	if (!x->verdict.denial_id[0])
+	if (!x->verdict.denial_id[0]) {
 		f->cfg.ops->new_denial_id(f->cfg.ctx, x->verdict.denial_id);
+		x->verdict.allow = false; /* of our own accord, not only observed */
+	}
 	x->has_verdict = true;
 	buf_reset(&x->gathered);
 	if (x->sent)

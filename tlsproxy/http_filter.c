@@ -161,7 +161,9 @@ void http_upstream_leaves(struct http_filter *f)
 	if (f->upstream_gone)
 		return;
 	f->upstream_gone = true;
-	f->guest->ops->drain(f->guest);
+	/* HTTP/1 between both is told by the connection's end, as without us. */
+	if (f->cfg.guest_h2 || f->cfg.upstream_h2)
+		f->guest->ops->drain(f->guest);
 }
 
 void http_upstream_connects(struct http_filter *f)
@@ -327,7 +329,7 @@ enum http_state http_upstream_eof(struct http_filter *f, struct buf *to_upstream
 	if (f->over)
 		return f->over;
 	outputs(f, to_upstream, to_guest);
-	f->upstream_gone = true;
+	http_upstream_leaves(f);
 	return done(f, f->upstream->ops->eof(f->upstream));
 }
 

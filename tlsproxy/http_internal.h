@@ -238,6 +238,7 @@ struct http_exchange {
 	bool secret_host; /* may be sent a secret */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body;
+	struct http_rewrite *rewrite; /* tells the request's fields, where a secret names some */
 	struct http_content up_body, down_body;
 	bool used;	       /* a value was put in */
 	char violation_id[40]; /* of the violation that stopped it */
@@ -375,10 +376,9 @@ struct http_way {
 };
 /* What Content-Encoding lists; false: something that cannot be undone. */
 bool http_content_codings(const struct http_head *h, struct http_codings *ret);
-/* s has to live as long as b. 0, -ENOMEM. */
-must_check int http_content_open(struct http_content *b, struct secret_stream *s,
-				 enum secret_escape how, const struct http_codings *codings,
-				 enum http_pipe_mode mode);
+/* What the filter refers to has to live as long as b. 0, -ENOMEM. */
+must_check int http_content_open(struct http_content *b, const struct http_pipe_filter *filter,
+				 const struct http_codings *codings, enum http_pipe_mode mode);
 void http_content_fini(struct http_content *b);
 /* All of the following: 0, -EBADMSG (http_pipe_fault()), -EPERM, -ENOMEM. */
 /* Bytes that are taken when the side has that much room. */
@@ -413,7 +413,10 @@ must_check int http_secret_target(struct http_exchange *x, struct http_text targ
 must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
 				 struct buf *out);
 /* Prepare the body's stream from the head; known: its codings can be undone. */
-void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known);
+must_check int http_secret_body(struct http_exchange *x, const struct http_head *h, bool known);
+/* What a pipe does with a request's body, and with a response's. */
+struct http_pipe_filter http_secret_up(struct http_exchange *x);
+struct http_pipe_filter http_secret_down(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
 void http_secret_report(struct http_exchange *x);
 void http_secret_forget(struct http_exchange *x); /* not sent after all */

@@ -89,6 +89,8 @@
 #define HTTP2_OUT_FLOOR ((size_t)16 * 1024)
 /* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
 #define HTTP2_WAITING_MAX ((size_t)512 * 1024)
+/* Bytes of a request that are still read and dropped after its answer: uploads to nobody. */
+#define HTTP2_LATE_MAX HTTP2_WINDOW_STREAM
 /* Room there must be for answers (acks, resets) before more frames are read: PING and
  * SETTINGS floods by a peer that does not read. */
 #define HTTP2_OUT_MIN ((size_t)4 * 1024)
@@ -98,6 +100,8 @@
 #define HTTP2_SLICE ((size_t)16 * 1024)
 /* CONTINUATION frames of one section (CVE-2024-28182): sections without end. */
 #define HTTP2_CONTINUATIONS_MAX 8
+/* Stretches of stream identifiers that were left out: remembered to know them again. */
+#define HTTP2_GAPS_MAX 8
 /* Dynamic table of HPACK, either way: a table that is filled and referred to (HPACK bomb). */
 #define HTTP2_TABLE_MAX 4096
 /* Entries of one SETTINGS frame: work per frame. */

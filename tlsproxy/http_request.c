@@ -26,15 +26,18 @@ static int open_body(struct http_exchange *x, const struct http_head *h, const s
 {
 	struct http_codings codings;
 	bool known = http_content_codings(h, &codings);
+	struct http_pipe_filter filter;
+	int r = http_secret_body(x, h, known);
 
-	http_secret_body(x, h, known);
+	if (r < 0)
+		return r;
 	if (!x->n_secrets || fr->body == HTTP_BODY_NONE)
 		return 0;
 	if (!known)
 		codings.n = 0;
 	http_content_fini(&x->up_body);
-	return http_content_open(&x->up_body, &x->request_body,
-				 http_place_escape(&x->body_place), &codings,
+	filter = http_secret_up(x);
+	return http_content_open(&x->up_body, &filter, &codings,
 				 x->request_body.replaces ? HTTP_PIPE_CHANGE : HTTP_PIPE_LOOK);
 }
 

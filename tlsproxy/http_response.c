@@ -99,6 +99,7 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 {
 	struct http_codings codings;
 	bool known = http_content_codings(h, &codings);
+	struct http_pipe_filter filter;
 	int r;
 
 	*ret_why = "out of memory for the body's coding";
@@ -116,9 +117,8 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 		fr->has_length &= codings.n == 0;
 		return 0;
 	}
-	secret_stream_back(&x->response_body, x->secrets);
-	r = http_content_open(&x->down_body, &x->response_body, SECRET_RAW, &codings,
-			      HTTP_PIPE_CHANGE);
+	filter = http_secret_down(x);
+	r = http_content_open(&x->down_body, &filter, &codings, HTTP_PIPE_CHANGE);
 	if (r == 0 && http_pipe_changes_length(x->down_body.pipe)) {
 		fr->has_length = false;
 		if (fr->body == HTTP_BODY_LENGTH)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The texts of a message that secrets may stand in: target, fields, credentials,
- * body; each through a stream that asks http_secret.c for every hit.
+ * The texts of a head that secrets may stand in: target, fields, credentials; each
+ * through a stream that asks http_secret.c for every hit.
  */
 #include "tlsproxy/http_internal.h"
 
@@ -274,43 +274,4 @@ int http_secret_field(struct http_exchange *x, const struct http_field *fld, str
 	if (http_secret_field_barred(fld->name.s, fld->name.len))
 		place.barred = "field not allowed";
 	return filter_text(x, fld->value, &place, out);
-}
-
-/* ---- bodies ------------------------------------------------------------------------------------ */
-
-static bool text_has(struct http_text t, const char *what)
-{
-	size_t n = strlen(what);
-
-	for (size_t i = 0; i + n <= t.len; i++)
-		if (strncasecmp(t.s + i, what, n) == 0)
-			return true;
-	return false;
-}
-
-enum secret_escape http_place_escape(const struct http_place *place)
-{
-	return place->natural == SECRET_JSON	  ? SECRET_IN_JSON
-	       : place->natural == SECRET_PERCENT ? SECRET_ALL_PERCENT
-						  : SECRET_RAW;
-}
-
-void http_secret_body(struct http_exchange *x, const struct http_head *h, bool known)
-{
-	struct http_place *place = &x->body_place;
-	struct http_text type = { 0 };
-
-	*place = (struct http_place){ .x = x, .place = TLSPROXY_IN_BODY, .forms = FORM(SECRET_PLAIN) };
-	if (!known)
-		place->barred = "a content coding that cannot be read";
-	if (http_field_find(h, "Content-Type", &type)) {
-		if (text_has(type, "json"))
-			place->natural = SECRET_JSON;
-		else if (text_has(type, "x-www-form-urlencoded"))
-			place->natural = SECRET_PERCENT;
-		place->forms |= FORM(place->natural);
-	}
-	if (x->n_secrets)
-		secret_stream_out(&x->request_body, x->secrets, http_secret_may_replace(x, place),
-				  http_secret_decide, place);
 }

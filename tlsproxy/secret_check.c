@@ -110,6 +110,20 @@ const char *secret_form_name(enum secret_form form)
 	return "unknown";
 }
 
+static const char *why_no_field(const char *name, size_t len)
+{
+	struct http_field_names *names;
+	const char *why = "out of memory";
+	unsigned bit;
+
+	if (http_field_names_new(&names) < 0)
+		return why;
+	if (http_field_names_add(names, name, len, &bit, &why) == 0)
+		why = NULL;
+	http_field_names_free(names);
+	return why;
+}
+
 int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **ret_why)
 {
 	size_t len = strlen(n->name);
@@ -126,6 +140,8 @@ int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **
 	if (!why && n->place == TLSPROXY_IN_HEADER && http_secret_field_barred(n->name, len))
 		why = "a field that servers pass on, log or act upon: the value would not stay "
 		      "where it is sent";
+	if (!why && n->place == TLSPROXY_IN_BODY)
+		why = why_no_field(n->name, len);
 	if (!why)
 		return 0;
 	if (ret_why)

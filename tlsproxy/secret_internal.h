@@ -20,6 +20,7 @@
 #define WEIR_TLSPROXY_SECRET_INTERNAL_H
 
 #include "tlsproxy/http.h"
+#include "tlsproxy/http_rewrite.h"
 
 /* ---- limits -------------------------------------------------------------------- */
 
@@ -153,6 +154,7 @@ struct secret_set {
 	struct secret *secrets; /* the given ones in their order, then removed ones */
 	size_t n;
 	size_t n_present;
+	struct http_field_names *fields; /* of bodies, that any secret names; or NULL */
 	struct secret_area values;
 	struct secret_area derived; /* values in other spellings, and the automaton */
 	struct secret_pattern *out_patterns, *back_patterns;

@@ -3,6 +3,7 @@
  * Other secrets for requests that begin from now on, on connections that are there
  * as well; requests under way keep what they began with.
  */
+#include "tlsproxy/secret_internal.h"
 #include "tlsproxy/tlsproxy_int.h"
 
 int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *secrets, size_t n,
@@ -25,4 +26,17 @@ int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *
 	}
 	secret_set_unref(old);
 	return 0;
+}
+
+bool tlsproxy_known(const struct tlsproxy *tp, size_t i, struct tlsproxy_known *ret)
+{
+	const struct secret *s;
+
+	if (i >= secret_set_count(tp->secrets))
+		return false;
+	s = &tp->secrets->secrets[i];
+	*ret = (struct tlsproxy_known){ .env = s->env,
+					.placeholder = s->placeholder,
+					.on_violation = s->on_violation };
+	return true;
 }

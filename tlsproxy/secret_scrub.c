@@ -98,14 +98,17 @@ static void lane_run(const struct secret_machine *m, struct secret_scrub *b,
 	struct secret_back_lane *l = &b->lanes[kind];
 	struct secret_token t;
 
-	while (l->active && l->at <= pos) {
+	if (!l->active)
+		return;
+	/* Not asleep before it has read this far: another escape may begin behind a false one. */
+	while (l->at <= pos) {
 		if (!secret_token_read(kind, w, l->at, &t))
 			return;
 		if (t.escaped)
 			l->escape_end = l->at + t.len;
 		lane_step(m, b, kind, w, t.c, l->at + t.len);
-		l->active = l->state && l->tail < l->escape_end;
 	}
+	l->active = l->state && l->tail < l->escape_end;
 	if (!l->active)
 		b->awake &= ~(1u << kind);
 }

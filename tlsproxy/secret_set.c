@@ -62,8 +62,7 @@ static int check_one(const struct builder *b, const struct tlsproxy_secret *s)
 static int check_all(const struct builder *b)
 {
 	if (b->n > SECRET_MAX_COUNT) {
-		snprintf(b->err, b->err_size, "%zu secrets, the limit is %d", b->n,
-			 SECRET_MAX_COUNT);
+		snprintf(b->err, b->err_size, "%zu secrets, the limit is %d", b->n, SECRET_MAX_COUNT);
 		return -E2BIG;
 	}
 	for (size_t i = 0; i < b->n; i++) {
@@ -169,6 +168,28 @@ static int copy_names(struct secret *s, const struct tlsproxy_secret *in)
 	return 0;
 }
 
+/* Names of fields stand once for the whole set: their bits say whose they are. */
+static int add_fields(const struct builder *b, struct secret *s)
+{
+	const char *why = "too many names of fields";
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->n_names; i++) {
+		const char *name = s->names[i].name;
+		unsigned bit;
+
+		if (s->names[i].place != TLSPROXY_IN_BODY)
+			continue;
+		if (!b->set->fields)
+			r = http_field_names_new(&b->set->fields);
+		if (r == 0)
+			r = http_field_names_add(b->set->fields, name, strlen(name), &bit, &why);
+		if (r == 0)
+			s->fields |= s->field_bits[i] = (uint64_t)1 << bit;
+	}
+	return r == -EINVAL || r == -ENOSPC ? refuse(b, s->env, why) : r;
+}
+
 static int take_uses(struct secret *s, const struct secret *old)
 {
 	s->uses = old ? old->uses : calloc(1, sizeof(*s->uses));
@@ -197,6 +218,8 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 		r = add_retired(b, s, old);
 	if (r == 0)
 		r = take_uses(s, old);
+	if (r == 0 && !old)
+		s->uses->n = in->uses;
 	if (r == 0)
 		r = copy_patterns(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
 	if (r == 0)
@@ -204,6 +227,8 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 				  in->n_passthrough);
 	if (r == 0)
 		r = copy_names(s, in);
+	if (r == 0)
+		r = add_fields(b, s);
 	if (r == 0)
 		r = copy_texts(&s->methods, &s->n_methods, in->methods, in->n_methods);
 	if (r == 0)
@@ -292,8 +317,8 @@ static bool placeholder_collides(const struct secret_set *set, const struct secr
 		const struct secret *o = &set->secrets[j];
 
 		for (size_t k = 0; k < o->n_values; k++)
-			if (o->values[k].len && overlap(o->values[k].bytes, o->values[k].len,
-							placeholder, len))
+			if (o->values[k].len &&
+			    overlap(o->values[k].bytes, o->values[k].len, placeholder, len))
 				return true;
 		if (o != s && o->placeholder &&
 		    overlap(o->placeholder, strlen(o->placeholder), placeholder, len))
@@ -348,9 +373,9 @@ static int choose_placeholders(const struct builder *b)
 			r = draw(b, s, b->in[i].shape ? b->in[i].shape : "same", text);
 		s->placeholder_len = r == 0 ? strlen(s->placeholder) : 0;
 		for (size_t k = 0; k < s->n_values; k++)
-			s->values[k].fits = secret_placeholder_fits(
-				s->placeholder, s->placeholder_len, s->values[k].bytes,
-				s->values[k].len);
+			s->values[k].fits =
+				secret_placeholder_fits(s->placeholder, s->placeholder_len,
+							s->values[k].bytes, s->values[k].len);
 	}
 	return r;
 }
@@ -375,12 +400,9 @@ static int build(const struct builder *b)
 int secret_set_next(const struct secret_set *old, const struct tlsproxy_secret *in, size_t n,
 		    uint64_t now_s, struct secret_set **ret, char *err, size_t err_size)
 {
-	struct builder b = { .old = old,
-			     .in = in,
-			     .n = n,
-			     .now_s = now_s,
-			     .err = err,
-			     .err_size = err_size };
+	struct builder b = {
+		.old = old, .in = in, .n = n, .now_s = now_s, .err = err, .err_size = err_size
+	};
 	int r = check_all(&b);
 
 	if (r < 0)
@@ -443,6 +465,7 @@ void secret_set_unref(struct secret_set *set)
 	for (size_t i = 0; set->secrets && i < set->n; i++)
 		secret_fini(&set->secrets[i]);
 	free(set->secrets);
+	http_field_names_free(set->fields);
 	free(set->out_patterns);
 	free(set->back_patterns);
 	free(set->out_bytes);

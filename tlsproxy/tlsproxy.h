@@ -148,6 +148,7 @@ struct tlsproxy_secret {
 	const char *const *paths; /* patterns, as tlsproxy_ops.path_matches reads them */
 	size_t n_paths;
 	uint64_t max_uses; /* requests that carried it, in the sandbox's life */
+	uint64_t uses;	   /* of these, those that a proxy before this has counted */
 	/* It may go over plain HTTP too, where the flow's name and Host agree. */
 	bool plain_http;
 	/* Where its placeholder may stand as it is: neither replaced nor a violation. */
@@ -393,10 +394,16 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp);
  * and wiped as the values of secrets are. -ENOBUFS: it is longer than size.
  */
 #define TLSPROXY_CA_KEY_MAX 8192
-must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size,
-			       size_t *ret_len);
+must_check int tlsproxy_ca_key(const struct tlsproxy *tp, uint8_t *out, size_t size, size_t *ret_len);
 /* Placeholder of secret i of the present ones. Valid until they are replaced. */
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i);
+/* What is looked for in requests: the present secrets, then names that are gone. */
+struct tlsproxy_known {
+	const char *env, *placeholder; /* valid until they are replaced */
+	enum tlsproxy_violation on_violation;
+};
+/* False: there is no i-th. */
+bool tlsproxy_known(const struct tlsproxy *tp, size_t i, struct tlsproxy_known *ret);
 /*
  * From the next request on these are the secrets. A name that was there keeps its
  * placeholder and its count of uses, whatever its value is now; what is gone is

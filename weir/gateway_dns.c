@@ -40,9 +40,14 @@ static void denial_text(struct gateway *gw, const struct ruling *r, const char *
 
 struct ruling gateway_judge_question(struct gateway *gw, const struct dns_question *q)
 {
+	const struct known_name *k;
+	const char *encoding;
 	struct name n;
 
 	(void)policy_query_subject(gw->judge.policy, &q->name, q->type, &n);
+	k = gateway_find(gw, &q->name, &encoding);
+	if (k && k->action != TLSPROXY_PASSTHROUGH)
+		return judge_refusal(&gw->judge);
 	return judge_name(&gw->judge, &n);
 }
 
@@ -67,7 +72,14 @@ static bool judge_query(void *ctx, const struct dns_question *q, bool *ret_exact
 {
 	struct gateway *gw = ctx;
 	struct ruling r = gateway_judge_question(gw, q);
+	char id[DENIAL_ID_LEN];
 
+	if (gateway_name_violates(gw, &q->name, "dns", 0, id)) {
+		*ret_exact = false;
+		denial_text(gw, &r, "a secret where it may not be: its placeholder in a name", id,
+			    ret_denial);
+		return false;
+	}
 	/* Not a service's name below an exact one: its labels are the guest's own words. */
 	*ret_exact = policy_query_exact(gw->judge.policy, &q->name);
 	if (r.answer == POLICY_ANSWER_ALLOW)

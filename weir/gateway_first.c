@@ -203,6 +203,7 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	bool read_on = (gateway_reads_port(f->gw, t->remote.port) || wants_request(f, s)) &&
 		       !is_bypassed(f, s);
+	char denial[DENIAL_ID_LEN];
 
 	/* Whoever reads the requests learns the name from them. */
 	f->sealed = f->early && !read_on && name_is_sealed(f, s);
@@ -213,6 +214,10 @@ static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 	}
 	if (s->sni_invalid) {
 		refuse_unread(f, "the TLS server name is not a host name");
+		return;
+	}
+	if (s->has_sni && gateway_name_violates(f->gw, &s->sni, "sni", f->id, denial)) {
+		gateway_flow_deny(f, NULL, "a secret where it may not be: its placeholder in a TLS name");
 		return;
 	}
 	f->offers_dot = lists_dot(s->alpn);

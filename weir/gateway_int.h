@@ -67,6 +67,22 @@ struct observed_alias {
 	struct ruling ruling;
 };
 
+/* Placeholders of secrets, and what is done when one stands in a name (gateway_finder.c). */
+#define GATEWAY_KNOWN_MAX 512 /* present and removed secrets of a tlsproxy */
+struct known_name {
+	char *env, *placeholder;
+	enum tlsproxy_violation action;
+};
+struct known_list {
+	struct known_name *v;
+	size_t n;
+};
+struct name_finder {
+	struct tlsproxy_finder *finder; /* over now */
+	struct known_list now, next;	/* next: as it comes in */
+	bool broken;			/* next is not whole */
+};
+
 struct gateway {
 	const struct weir_config *cfg;
 	struct judge judge;
@@ -84,6 +100,7 @@ struct gateway {
 	struct loop_timer proxy_back;
 	struct loop_task proxy_cut;
 	struct list proxy_waiting; /* struct proxy_wait */
+	struct name_finder finder;
 	uint64_t next_flow;
 	struct hash_key key;
 	struct hmap flows;	 /* by id, those that the tlsproxy has */
@@ -290,5 +307,15 @@ void gateway_record_flow(const struct flow *f, const char *verdict, const char *
 void gateway_record_end(const struct flow *f, enum netstack_end how, const struct netstack_counts *c);
 void gateway_packet_refused(void *ctx, const struct netstack_tuple *t, uint8_t ip_proto,
 			    enum netstack_refusal how);
+
+/* gateway_finder.c */
+struct msg;
+void gateway_finder_word(struct gateway *gw, const struct msg *m);
+/* Whose placeholder stands in the name; NULL: nobody's. */
+const struct known_name *gateway_find(const struct gateway *gw, const struct name *n,
+				      const char **ret_encoding);
+/* The same with all that follows from it; true: it is denied by this id. flow 0: none. */
+bool gateway_name_violates(struct gateway *gw, const struct name *n, const char *protocol,
+			   uint64_t flow, char ret_denial[static DENIAL_ID_LEN]);
 
 #endif

@@ -189,6 +189,8 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		on_done(gw, &m);
 	else if (m.head.type == MSG_KEYLOG && gw->capture)
 		audit_capture_keys(gw->capture, m.text, (size_t)n);
+	else if (m.head.type == MSG_KNOWN || m.head.type == MSG_KNOWN_ALL)
+		gateway_finder_word(gw, &m);
 }
 
 int gateway_proxy_start(struct gateway *gw, int fd)

@@ -7,6 +7,7 @@
 #include "weir/cmd_policy.h"
 #include "weir/doctor.h"
 #include "weir/run.h"
+#include "weir/wiped_heap.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -100,6 +101,7 @@ static int cmd_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	log_setup("", LOG_LEVEL_WARN);
+	wiped_heap_prepare();
 	if (open_standard_descriptors() < 0) {
 		log_error("a standard descriptor is closed and /dev/null cannot be opened");
 		return 125;

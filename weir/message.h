@@ -6,7 +6,7 @@
  * process that parses hostile bytes may have been taken over.
  *
  *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors
- *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG
+ *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL
  *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
@@ -72,6 +72,9 @@ enum msg_type {
 	MSG_SECRET_DONE = 56,	 /* value: number; text: its placeholder: in force */
 	MSG_SECRET_SAME = 57,	 /* value: number; text: its placeholder: the value it had */
 	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
+	/* tlsproxy to gateway: what is not to stand in names; all of them anew each time. */
+	MSG_KNOWN = 60,	     /* value: the action; text: NAME=PLACEHOLDER */
+	MSG_KNOWN_ALL = 61,  /* value: how many there were */
 };
 
 struct msg_head {

@@ -18,6 +18,7 @@
 #include "weir/record.h"
 #include "weir/secret_source.h"
 #include "weir/tls_setup.h"
+#include "weir/wiped_heap.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -36,6 +37,7 @@ struct proxy {
 	struct worker worker; /* loads policies */
 	struct loop_io gateway_io, supervisor_io;
 	struct buf path; /* scratch: a request's path, normalised */
+	struct tlsproxy_finder *finder; /* of placeholders in TLS names */
 };
 
 static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_error *err)
@@ -48,6 +50,9 @@ static _Noreturn void fail(const struct proxy_spec *spec, const struct conf_erro
 static const char refused_doh[] =
 	"DNS over HTTPS goes around the resolver that judges names; use the system's resolver, or "
 	"allow it (dns.doh, --dns-doh, a rule on group doh)";
+
+static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s);
+static void on_terminate(void *ctx, const char *env);
 
 /* ---- policy ------------------------------------------------------------------ */
 
@@ -135,6 +140,38 @@ static void fill_verdict(struct proxy *px, const struct ruling *r, const char *d
 		record_denial_id(&px->record, ret->denial_id);
 }
 
+/* A placeholder in the TLS name: refused as it is in a request. */
+static bool name_violates(struct proxy *px, const struct tlsproxy_flow *f, const struct name *sni,
+			  struct tlsproxy_verdict *ret)
+{
+	struct tlsproxy_secret_event e = { .flow = f,
+					   .violation = true,
+					   .name = sni->s,
+					   .detail = NULL,
+					   .protocol = "sni",
+					   .path = "",
+					   .denial_id = "",
+					   .method = NULL };
+	struct tlsproxy_known k;
+	size_t i;
+
+	if (!tlsproxy_finder_name(px->finder, sni, &i, &e.encoding) || !tlsproxy_known(px->tp, i, &k))
+		return false;
+	e.env = k.env;
+	e.action = k.on_violation;
+	if (e.action != TLSPROXY_PASSTHROUGH) {
+		*ret = (struct tlsproxy_verdict){ .reason = "a secret where it may not be: its "
+							    "placeholder in the TLS name" };
+		record_denial_id(&px->record, ret->denial_id);
+		e.denial_id = ret->denial_id;
+	}
+	if (e.action != TLSPROXY_BLOCK)
+		on_secret_event(px, &e);
+	if (e.action == TLSPROXY_BLOCK_AND_TERMINATE)
+		on_terminate(px, k.env);
+	return e.action != TLSPROXY_PASSTHROUGH;
+}
+
 static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 		      const struct name *sni, struct tlsproxy_verdict *ret)
 {
@@ -142,6 +179,8 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 	struct policy_facts facts = facts_of(px, f, has_sni ? sni : NULL);
 	struct ruling r = judge_facts(&px->judge, &facts);
 
+	if (has_sni && name_violates(px, f, sni, ret))
+		return;
 	fill_verdict(px, &r, NULL, ret);
 }
 
@@ -372,7 +411,7 @@ static const char *place_name(enum tlsproxy_place p)
 	case TLSPROXY_IN_WEBSOCKET:
 		return "websocket";
 	}
-	return "other";
+	return "name"; /* of the TLS handshake */
 }
 
 static const char *action_name(enum tlsproxy_violation a)
@@ -413,6 +452,8 @@ static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
 	audit_str(&e, "denial", s->denial_id);
 	audit_str(&e, "detail", s->detail);
 	record_send(&px->record, &e);
+	if (!s->violation && s->uses)
+		proxy_secrets_used(&px->secrets, s->env, s->uses);
 }
 
 /* ---- the other processes --------------------------------------------------------- */
@@ -567,10 +608,10 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;
+	struct secret_config *all = NULL;
 	struct tlsproxy_secret *list = NULL;
 	struct locked unknown = { 0 };
 	struct tlsproxy_config tc = {
-		.n_secrets = cfg->n_secrets,
 		.max_flows = cfg->max_connections,
 	};
 	struct tls_setup tls = { 0 };
@@ -588,8 +629,9 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
-		r = proxy_secrets_list(cfg->secrets, cfg->n_secrets, &px->secrets.kept, &list,
-				       &unknown);
+		r = proxy_secrets_removed(&px->secrets, &all, &tc.n_secrets);
+	if (r == 0)
+		r = proxy_secrets_list(all, tc.n_secrets, &px->secrets.kept, &list, &unknown);
 	if (r == 0) {
 		tc.secrets = list;
 		if (spec->restarts) {
@@ -602,10 +644,38 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 			conf_error_set(err, "the tlsproxy cannot start: %s",
 				       *why ? why : strerror(-r));
 	}
+	/* What only its predecessors had is removed again, and remembered as that. */
+	if (r == 0 && tc.n_secrets > cfg->n_secrets)
+		r = tlsproxy_secrets_replace(px->tp, list, cfg->n_secrets, why, sizeof(why));
 	proxy_secrets_unlist(list, &unknown);
+	free(all);
 	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
 	return r;
+}
+
+/* Names are looked through here and by the gateway, which is told what for. */
+static void tell_known(void *ctx)
+{
+	struct proxy *px = ctx;
+	const char *placeholders[2 * CONFIG_SECRETS_MAX];
+	struct tlsproxy_known k;
+	char text[CONFIG_ENV_NAME_MAX + TLSPROXY_SECRET_MAX + 2];
+	size_t n = 0;
+	int r = 0;
+
+	for (; n < ARRAY_SIZE(placeholders) && tlsproxy_known(px->tp, n, &k); n++) {
+		placeholders[n] = k.placeholder;
+		snprintf(text, sizeof(text), "%s=%s", k.env, k.placeholder);
+		if (r == 0)
+			r = msg_send_text(px->gateway_io.fd, MSG_KNOWN, k.on_violation, text);
+	}
+	if (r == 0)
+		r = msg_send(px->gateway_io.fd, MSG_KNOWN_ALL, (int32_t)n, NULL, 0, NULL, 0);
+	tlsproxy_finder_free(px->finder);
+	px->finder = NULL;
+	if (r < 0 || tlsproxy_finder_new(placeholders, n, &px->finder) < 0)
+		log_warn("names are not looked through for placeholders: %s", strerror(-r));
 }
 
 static int announce(const struct proxy *px, const struct proxy_spec *spec)
@@ -636,6 +706,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	px.secrets.vault = spec->vault;
 	buf_init(&px.path, 1 << 17);
 	lock_memory();
+	wiped_heap_begin();
 	r = start_tlsproxy(&px, spec, &err);
 	/* Ids of its denials and those of its predecessors are not to be mistaken. */
 	px.record = (struct record){ .sock = spec->supervisor,
@@ -667,6 +738,9 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_seccomp(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	tell_known(&px);
+	px.changes.changed = tell_known;
+	px.changes.ctx = &px;
 	if (announce(&px, spec) < 0)
 		_exit(1);
 	r = loop_run(px.loop);

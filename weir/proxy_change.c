@@ -124,6 +124,8 @@ static void carry_out(struct proxy_changes *pc, enum msg_type type, int32_t numb
 		answer(pc, MSG_SECRET_REFUSED, number, err.text[0] ? err.text : strerror(-r));
 	else
 		done(pc, MSG_SECRET_DONE, number, env ? env : text);
+	if (r == 0 && pc->changed)
+		pc->changed(pc->ctx);
 	free(env);
 }
 

@@ -22,6 +22,8 @@ struct proxy_changes {
 	struct record *record; /* its socket leads to the supervisor */
 	struct list reads;
 	unsigned n;
+	void (*changed)(void *ctx); /* others are in force; may be NULL */
+	void *ctx;
 };
 
 void proxy_changes_init(struct proxy_changes *pc, struct proxy_secrets *ps, struct tlsproxy *tp,

@@ -2,6 +2,7 @@
 /* Values and placeholders of the tlsproxy process, and their way into the vault and out of it. */
 #include "weir/proxy_secrets.h"
 
+#include "weir/secret_change.h"
 #include "weir/secret_source.h"
 
 #include <unistd.h>
@@ -64,8 +65,8 @@ static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_le
 	const char *why;
 	int r = secret_read(s, &b, err);
 
-	if (r == 0 && tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places,
-					       &why) < 0) {
+	if (r == 0 &&
+	    tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places, &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
 		r = -EINVAL;
 	}
@@ -154,6 +155,7 @@ static struct tlsproxy_secret secret_of(const struct secret_config *c, const str
 		.placeholder = *k->placeholder ? k->placeholder : NULL,
 		.on_violation = c->on_violation,
 		.sign = c->sign ? &c->sign->made : NULL,
+		.uses = k->uses,
 	};
 
 	secret_config_terms(c, &s);
@@ -198,6 +200,45 @@ void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown)
 	locked_free(unknown);
 }
 
+/*
+ * Secrets that are gone keep their placeholders, which the sandbox has and which stay
+ * violations; the oldest first, as far as there is room.
+ */
+static void keep_removed(const struct proxy_secrets *ps, struct kept *next)
+{
+	for (size_t i = 0; i < ps->kept.n && next->n < CONFIG_SECRETS_MAX; i++) {
+		struct kept_secret gone = ps->kept.secrets[i];
+
+		if (find(next, gone.env))
+			continue;
+		gone.value = NULL;
+		gone.len = 0;
+		next->secrets[next->n++] = gone;
+	}
+}
+
+int proxy_secrets_removed(const struct proxy_secrets *ps, struct secret_config **ret, size_t *ret_n)
+{
+	const struct weir_config *cfg = ps->cfg;
+	struct secret_config *all = calloc(CONFIG_SECRETS_MAX + 1, sizeof(*all));
+	size_t n = cfg->n_secrets;
+
+	if (!all)
+		return -ENOMEM;
+	if (n)
+		memcpy(all, cfg->secrets, n * sizeof(*all));
+	for (size_t i = 0; i < ps->kept.n && n < CONFIG_SECRETS_MAX; i++)
+		if (secret_index(cfg, ps->kept.secrets[i].env) == cfg->n_secrets)
+			all[n++] = (struct secret_config){
+				.env = (char *)(uintptr_t)ps->kept.secrets[i].env,
+				.places = TLSPROXY_PLACES_DEFAULT,
+				.on_violation = TLSPROXY_BLOCK_AND_LOG,
+			};
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
 int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, struct conf_error *err)
 {
 	struct kept_secret list[CONFIG_SECRETS_MAX];
@@ -212,6 +253,7 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 			list[next.n] = *proxy_secrets_find(ps, ps->cfg->secrets[i].env);
 			list[next.n++].placeholder = tlsproxy_placeholder(tp, i);
 		}
+		keep_removed(ps, &next);
 		if (r == 0)
 			r = put(ps, &next);
 		locked_free(&key);
@@ -244,6 +286,25 @@ static void next_kept(const struct proxy_secrets *ps, const struct secret_config
 		s->value = how == VALUE_PUT ? buf_at(value) : NULL;
 		s->len = how == VALUE_PUT ? value->len : 0;
 	}
+	keep_removed(ps, ret);
+}
+
+void proxy_secrets_used(struct proxy_secrets *ps, const char *env, uint64_t uses)
+{
+	size_t at = secret_index(ps->cfg, env);
+	struct kept next = ps->kept;
+	struct kept_secret list[CONFIG_SECRETS_MAX];
+
+	/* Only where it counts: this is written for each of them. */
+	if (at == ps->cfg->n_secrets || !ps->cfg->secrets[at].terms.max_uses)
+		return;
+	memcpy(list, ps->kept.secrets, ps->kept.n * sizeof(*list));
+	next.secrets = list;
+	for (size_t i = 0; i < next.n; i++)
+		if (str_eq(list[i].env, env) && list[i].uses < uses)
+			list[i].uses = uses;
+	if (put(ps, &next) < 0)
+		log_warn("secret %s: a successor would not know of this use", env);
 }
 
 static int replace(struct tlsproxy *tp, const struct secret_config *defs, size_t n,

@@ -32,6 +32,15 @@ void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown);
 /* The proxy is there: its authority and placeholders go into the vault. */
 must_check int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp,
 				  struct conf_error *err);
+/*
+ * The definitions, and one that allows nothing for each secret that is gone: who begins
+ * with these and goes on with cfg's knows the placeholders of both. *ret is the
+ * caller's to free, what it points to is not.
+ */
+must_check int proxy_secrets_removed(const struct proxy_secrets *ps, struct secret_config **ret,
+				     size_t *ret_n);
+/* A request carried it: a successor goes on counting from there. */
+void proxy_secrets_used(struct proxy_secrets *ps, const char *env, uint64_t uses);
 /* NULL: none of this name. */
 const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env);
 /* What becomes of the value of one secret. */

@@ -112,6 +112,8 @@ static void record_lines(struct child *c, const char *text, size_t len)
 		if (!end)
 			end = text + len;
 		run_record_append(c->run, c->name, text, (size_t)(end - text));
+		if (c == &c->run->proxy)
+			run_secrets_event(c->run, text, (size_t)(end - text));
 		if (end == text + len)
 			return;
 		len -= (size_t)(end - text) + 1;

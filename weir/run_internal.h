@@ -127,6 +127,7 @@ struct secret_ask {
 struct run_secrets {
 	uint64_t generation; /* of all of them: 1 is what the run began with */
 	int32_t last_number; /* of questions to the tlsproxy */
+	uint64_t *uses;	     /* how often each was put in */
 	struct secret_ask ask;
 	struct list sources; /* struct secret_source_state */
 	struct file_watcher files;
@@ -221,6 +222,8 @@ void run_secrets_change(struct run *r, struct ctl_client *c, const json_t *reque
 void run_secrets_list(struct run *r, struct ctl_client *c);
 /* The tlsproxy's word; false: not about secrets. */
 bool run_secrets_word(struct run *r, const struct msg *m);
+/* One of the tlsproxy's events, on its way to the record. */
+void run_secrets_event(struct run *r, const char *text, size_t len);
 void run_secrets_proxy_died(struct run *r);
 void run_sources_proxy_up(struct run *r);
 /* A child of ours has ended; false: none of a secret's. */

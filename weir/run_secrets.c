@@ -113,6 +113,8 @@ static int adopt(struct run *r, const char *placeholder)
 		free(text);
 		memmove(r->placeholders + at, r->placeholders + at + 1,
 			(cfg->n_secrets - at) * sizeof(*r->placeholders));
+		memmove(r->secrets.uses + at, r->secrets.uses + at + 1,
+			(cfg->n_secrets - at) * sizeof(*r->secrets.uses));
 	}
 	/* What it was re-read from is no longer its source. */
 	if (a->change.op != SECRET_HOSTS)
@@ -259,9 +261,10 @@ void run_secrets_list(struct run *r, struct ctl_client *c)
 
 	for (size_t i = 0; i < r->cfg->n_secrets; i++) {
 		const struct secret_config *s = &r->cfg->secrets[i];
-		json_t *o = json_pack("{s:s, s:o, s:o, s:s, s:s?}", "secret", s->env, "hosts",
-				      hosts_of(s), "at", places_of(s), "from", source_of(s),
-				      "placeholder", r->placeholders[i]);
+		json_t *o = json_pack("{s:s, s:o, s:o, s:s, s:I, s:s?}", "secret", s->env, "hosts",
+				      hosts_of(s), "at", places_of(s), "from", source_of(s), "uses",
+				      (json_int_t)r->secrets.uses[i], "placeholder",
+				      r->placeholders[i]);
 
 		run_source_tell(r, s->env, o);
 		json_array_append_new(list, o);
@@ -270,6 +273,28 @@ void run_secrets_list(struct run *r, struct ctl_client *c)
 		      json_pack("{s:b, s:I, s:o}", "ok", 1, "secrets",
 				(json_int_t)r->secrets.generation, "list", list),
 		      -1);
+}
+
+/*
+ * Uses, counted from what goes on the record: {"kind":"secret",...,"secret":"ENV",
+ * "event":"used",...}. No text of a request can look like a member: its quotes are escaped.
+ */
+void run_secrets_event(struct run *r, const char *text, size_t len)
+{
+	static const char kind[] = "{\"kind\":\"secret\",", name[] = ",\"secret\":\"";
+	static const char used[] = ",\"event\":\"used\"";
+	const char *env, *end;
+
+	if (len < sizeof(kind) || memcmp(text, kind, sizeof(kind) - 1) != 0 ||
+	    !memmem(text, len, used, sizeof(used) - 1))
+		return;
+	env = memmem(text, len, name, sizeof(name) - 1);
+	env = env ? env + sizeof(name) - 1 : NULL;
+	end = env ? memchr(env, '"', (size_t)(text + len - env)) : NULL;
+	for (size_t i = 0; end && i < r->cfg->n_secrets; i++)
+		if (strlen(r->cfg->secrets[i].env) == (size_t)(end - env) &&
+		    memcmp(r->cfg->secrets[i].env, env, (size_t)(end - env)) == 0)
+			r->secrets.uses[i]++;
 }
 
 /* ---- words of others ------------------------------------------------------------------------ */
@@ -305,11 +330,15 @@ void run_secrets_forget(struct run *r, const struct ctl_client *c)
 int run_secrets_start(struct run *r)
 {
 	r->secrets.generation = 1;
-	return run_sources_start(r);
+	r->secrets.uses = calloc(CONFIG_SECRETS_MAX + 1, sizeof(*r->secrets.uses));
+	return r->secrets.uses ? run_sources_start(r) : -ENOMEM;
 }
 
 void run_secrets_end(struct run *r)
 {
-	end_change(r);
+	if (r->loop)
+		end_change(r);
 	run_sources_end(r);
+	free(r->secrets.uses);
+	r->secrets.uses = NULL;
 }

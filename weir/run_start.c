@@ -135,6 +135,7 @@ int run_start(struct run *r, struct conf_error *err)
 		rc = load_host_cas(r, err);
 	/* From here on no process but the tlsproxy has a value. */
 	secret_wipe_environment(r->cfg);
+	secret_close_descriptors(r->cfg);
 	if (rc == 0)
 		rc = r->subject->start(r, &link, err);
 	if (rc == 0)

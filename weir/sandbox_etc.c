@@ -86,7 +86,8 @@ static int install_trust(const struct sandbox_spec *spec, struct conf_error *err
 				     .home = variable(spec->envp, "HOME"),
 				     .java_home = variable(spec->envp, "JAVA_HOME"),
 				     .lay = sandbox_lay,
-				     .keep = keep_folder };
+				     .keep = keep_folder,
+				     .run = guest_trust_run };
 	r = guest_trust_install(&tree, &what);
 	return r < 0 ? failed(err, what, r) : 0;
 }

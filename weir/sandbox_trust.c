@@ -230,6 +230,7 @@ int guest_trust_install(struct guest_trust *t, const char **ret_what)
 	if (r == 0 && t->ca_pem) {
 		guest_trust_java(t);
 		guest_trust_browsers(t);
+		guest_trust_nss(t);
 	}
 	return r;
 }

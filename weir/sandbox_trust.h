@@ -9,6 +9,7 @@
  *              update-ca-trust and p11-kit read) get one more file
  *   key stores every JVM's cacerts, JKS or PKCS 12
  *   browsers   Chromium's and Firefox's policy files, in which an authority may stand
+ *   NSS        the data base in the user's home, by NSS's own tool
  *
  * A place that is not there stays so: there is nothing to lay a file over.
  */
@@ -31,6 +32,8 @@ struct guest_trust {
 	int (*lay)(const char *file, const char *target);
 	/* Makes the folder `from` reachable at `to`, also once it is covered. */
 	int (*keep)(const char *from, const char *to);
+	/* Runs a program to its end, guest_trust_run; NULL: places that need one stay as they are. */
+	int (*run)(char *const *argv);
 	/* Internal: names given out, and the texts that lay() was given. */
 	unsigned n_folders, n_stores, n_texts, n_seen;
 	char *texts[TRUST_TEXTS];
@@ -67,6 +70,11 @@ must_check int guest_trust_folder(struct guest_trust *t, const char *target,
 void guest_trust_java(struct guest_trust *t);
 /* Policy files of browsers. */
 void guest_trust_browsers(struct guest_trust *t);
+
+/* The NSS data base in the user's home. */
+void guest_trust_nss(struct guest_trust *t);
+/* 0: it ended well, within some seconds; it has no terminal, no input and no environment. */
+must_check int guest_trust_run(char *const *argv);
 
 /* A text that lives as long as t; NULL: no room or no memory. */
 const char *guest_trust_text(struct guest_trust *t, const char *fmt, ...) printf_like(2, 3);

@@ -203,3 +203,16 @@ void secret_wipe_environment(const struct weir_config *cfg)
 	for (size_t i = 0; i < cfg->n_secrets; i++)
 		wipe_variable(cfg->secrets[i].source, cfg->secrets[i].arg);
 }
+
+void secret_close_descriptors(const struct weir_config *cfg)
+{
+	uint64_t fd;
+
+	for (size_t i = 0; i < cfg->n_secrets; i++) {
+		const struct secret_config *s = &cfg->secrets[i];
+
+		if (s->source == SECRET_FROM_FD &&
+		    uint_parse(s->arg, strlen(s->arg), 3, 1 << 20, &fd, NULL) == 0)
+			fd_close((int)fd);
+	}
+}

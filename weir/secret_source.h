@@ -21,5 +21,7 @@ void secret_cut_newline(struct buf *value);
 
 /* Overwrites the values of environment secrets in this process's own memory. */
 void secret_wipe_environment(const struct weir_config *cfg);
+/* Closes the descriptors that secrets were read from: who holds one can read it again. */
+void secret_close_descriptors(const struct weir_config *cfg);
 
 #endif

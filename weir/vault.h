@@ -65,6 +65,7 @@ struct kept_secret {
 	const char *placeholder;
 	const uint8_t *value; /* NULL: it has none any more */
 	size_t len;
+	uint64_t uses; /* requests that carried it, where they are limited */
 };
 
 struct kept {

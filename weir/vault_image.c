@@ -3,8 +3,8 @@
  * What the vault holds, as bytes: texts and lengths one behind the other. It is
  * authentic when it is read, and still every length is checked.
  *
- *     u32 n │ ca_pem │ ca_key │ n × ( env │ placeholder │ u8 has a value │ value )
- *     each but the u8: u32 length, bytes, and a NUL that is not counted
+ *     u32 n │ ca_pem │ ca_key │ n × ( env │ placeholder │ u8 has a value │ u64 uses │ value )
+ *     texts and values: u32 length, bytes, and a NUL that is not counted
  */
 #include "weir/config_internal.h"
 #include "weir/vault.h"
@@ -20,7 +20,7 @@ size_t image_size(const struct kept *k)
 
 	for (size_t i = 0; i < k->n; i++)
 		size += field_size(strlen(k->secrets[i].env)) +
-			field_size(strlen(k->secrets[i].placeholder)) + 1 +
+			field_size(strlen(k->secrets[i].placeholder)) + 1 + 8 +
 			field_size(k->secrets[i].len);
 	return size;
 }
@@ -45,6 +45,9 @@ void image_put(const struct kept *k, uint8_t *out)
 		out = put_field(out, s->env, strlen(s->env));
 		out = put_field(out, s->placeholder, strlen(s->placeholder));
 		*out++ = s->value != NULL;
+		put_be32(out, (uint32_t)(s->uses >> 32));
+		put_be32(out + 4, (uint32_t)s->uses);
+		out += 8;
 		out = put_field(out, s->value, s->value ? s->len : 0);
 	}
 }
@@ -75,11 +78,13 @@ static bool get_text(struct rd *rd, const char **ret)
 
 static bool get_secret(struct rd *rd, struct kept_secret *s)
 {
+	uint32_t high, low;
 	uint8_t has_value;
 
 	if (!get_text(rd, &s->env) || !get_text(rd, &s->placeholder) || !rd_u8(rd, &has_value) ||
-	    !get_field(rd, &s->value, &s->len))
+	    !rd_be32(rd, &high) || !rd_be32(rd, &low) || !get_field(rd, &s->value, &s->len))
 		return false;
+	s->uses = (uint64_t)high << 32 | low;
 	if (!has_value)
 		s->value = NULL;
 	return true;

@@ -187,6 +187,7 @@ def one_peer(name, sections, o):
     try:
         peer.start()
         peer.inside.ask("curl", "-sS", "-k", "-o", "/dev/null", U + "/small")
+        peer.served()
         for s in sections:
             SECTIONS[s](peer, o)
     except (RuntimeError, TimeoutError, OSError, ValueError, subprocess.SubprocessError) as e:

@@ -91,10 +91,14 @@ class Peer:
             wait_for(lambda: listening(PORT) or self.proxy.poll() is not None, 60)
             if self.proxy.poll() is not None:
                 raise RuntimeError(open("%s/%s.log" % (OUT, self.label)).read()[-2000:])
-            self.pids = family(self.proxy.pid)
             sh("nft", "add table ip bench; add chain ip bench in { type nat hook prerouting priority -100; }; "
                       "add rule ip bench in iifname v0 tcp dport 443 redirect to :%d" % PORT)
         self.inside = Inside("ip", "netns", "exec", "client")
+
+    def served(self):
+        """After the first reply: all processes are there, workers that began after the socket too."""
+        if self.proxy:
+            self.pids = family(self.proxy.pid)
 
     def stop(self):
         if hasattr(self, "inside"):

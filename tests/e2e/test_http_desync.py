@@ -278,11 +278,10 @@ def ask_directly(port, cases, folder):
     return json.loads(p.stdout)
 
 
-def through(weir, cases):
+def through(weir, cases, port="443", ca="/run/weir/ca-bundle.pem"):
     client = os.path.join(weir.lab.tmp, "rawclient.py")
     shutil.copy(os.path.join(HERE, "rawclient.py"), client)
-    return weir.run("/usr/bin/python3", "-B", client, HOST, "443", "/run/weir/ca-bundle.pem", cases, intercept=True,
-                    timeout=120)
+    return weir.run("/usr/bin/python3", "-B", client, HOST, port, ca, cases, intercept=True, timeout=120)
 
 
 def verdicts(streams, replies):
@@ -306,6 +305,8 @@ def ask_all(weir, origin):
     origin.take(b"/c-")
     r = through(weir, cases)
     found = {"weir": verdicts(origin.take(b"/c-"), r.json)}
+    r = through(weir, cases, "80", "-")
+    found["weir, port 80"] = verdicts(origin.take(b"/c-"), r.json)
     folder = os.path.join(weir.tmp, "peers")
     os.mkdir(folder)
     peers = start_peers(folder)
@@ -330,12 +331,15 @@ def ask_all(weir, origin):
 @pytest.mark.parametrize("name", R)
 def test_request(weir, origin, name):
     found = ask_all(weir, origin)
-    count, bad, status = found["weir"][name]
+    count, _, status = found["weir"][name]
     want = R[name][1]
-    assert not bad, (name, "handed on what two servers read differently", bad)
+    for way in ("weir", "weir, port 80"):
+        assert not found[way][name][1], (name, way, "handed on what two servers read differently", found[way][name])
     if want is not None:
         assert count == want, (name, found["weir"][name])
     if want == 0:
+        # Without TLS, what does not begin as HTTP is another protocol's, and the host is allowed.
+        assert found["weir, port 80"][name][0] == 0 or name == "method-bad", (name, found["weir, port 80"][name])
         assert status in ("400", "403", "411", "413", "421", "431", "501", "505"), (name, found["weir"][name])
 
 

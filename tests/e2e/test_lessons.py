@@ -407,7 +407,7 @@ def test_weak_2_protocols_without_a_name(weir, lab, mode, proto):
 # Parity: n28.
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("proxy", ["%s:80" % API, "echo.example.com:7"])
-@pytest.mark.parametrize("target", [EVIL, "files.example.com"])
+@pytest.mark.parametrize("target", [EVIL, world.METADATA4])
 def test_weak_3_connect_opens_no_tunnel(weir, lab, intercept, proxy, target):
     """Through an allowed host that serves as proxy, on whatever port it listens."""
     r = weir.sh("curl -sS -m 5 -p -x http://%s https://%s/" % (proxy, target), intercept=intercept)

@@ -329,6 +329,17 @@ def test_weak_14_tickets_are_for_what_they_were_given_for(weir, lab):
     assert r.out.count("HTTP/1.1 200") == 4, r
 
 
+# Parity: weak-10.
+def test_weak_10_http2_is_the_upstreams_choice(weir, h2):
+    script = "for h in h2.example.com %s; do curl -sS --http2 -o /dev/null -w '%%{http_version} ' " \
+        "https://$h/; done" % API
+    conf = weir.file("c.json", {"tls": {"intercept": True, "http2": False}})
+    for flags, said in ((["--tls-intercept"], "2 1.1 "), (["--tls-intercept", "--no-http2"], "1.1 1.1 "),
+                        (["--config", conf], "1.1 1.1 ")):
+        r = weir.sh(script, policy=OPEN, flags=flags)
+        assert r.out == said, (flags, r)
+
+
 def test_certificate_ends_with_the_upstreams(weir, lab):
     script = ("echo | openssl s_client -connect %s:443 -servername %s 2>/dev/null | "
               "openssl x509 -noout -enddate" % (API, API))

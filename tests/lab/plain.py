@@ -69,9 +69,54 @@ def both(s):
     s.shutdown(socket.SHUT_RDWR)
 
 
+def head(s):
+    b = b""
+    while not b.endswith(b"\r\n\r\n"):
+        more = s.recv(1)
+        if not more:
+            return b
+        b += more
+    return b
+
+
+def copy(a, b):
+    try:
+        while True:
+            d = a.recv(65536)
+            if not d:
+                break
+            b.sendall(d)
+        b.shutdown(socket.SHUT_WR)
+    except OSError:
+        abort(b)
+
+
+def proxy(s):
+    """As proxies of the world: whoever asks with x:y is let through to any host."""
+    first = head(s)
+    if not first:
+        return
+    method, target = first.split(b" ")[:2]
+    if b"\r\nProxy-Authorization: Basic eDp5\r\n" not in first:
+        s.sendall(b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=lab\r\n"
+                  b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        return
+    tunnel = method == b"CONNECT"
+    where = target if tunnel else target.split(b"/")[2]
+    host, _, port = where.decode().partition(":")
+    up = socket.create_connection((world.v4(host), int(port or 80)))
+    if tunnel:
+        s.sendall(b"HTTP/1.0 200 Connection established\r\n\r\n")
+    else:
+        up.sendall(first.replace(target, b"/" + target.split(b"/", 3)[3], 1))
+    threading.Thread(target=copy, args=(s, up), daemon=True).start()
+    copy(up, s)
+    up.close()
+
+
 TCP = {
     world.ECHO: echo, world.DISCARD: discard, world.CHARGEN: chargen, world.DIGEST: digest,
-    world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
+    world.PROXY: proxy, world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
 }
 
 

@@ -170,4 +170,5 @@ GREET = 1009  # speaks first, closes its side, then reads to the end
 RESET = 1010  # resets after one byte
 SLUGGISH = 1011  # reads 64 KiB every 50 ms, then as DIGEST
 BOTH = 1012  # after one byte, closes at once, as the client does
+PROXY = 3128  # an HTTP proxy: CONNECT and absolute forms, to any host of this world
 CLOSED = 81  # nobody

@@ -173,6 +173,7 @@ static void early_answer(void **state)
 	h2_free(&r);
 }
 
+/* T10 */
 static void denied_and_misdirected(void **state)
 {
 	struct h2_rig r;
@@ -186,7 +187,7 @@ static void denied_and_misdirected(void **state)
 	h2_start(&r);
 	denied = h2_get(&r, "/secret/a");
 	other = h2_request_nv(&r, nv, 4, 0, false);
-	body = h2_request(&r, "POST", "/secret/b", 500000, false);
+	body = h2_request(&r, "POST", "/secret/b", 800000, false);
 	fine = h2_get(&r, "/size/1");
 	h2_run(&r);
 	assert_int_equal(denied->status, 403);

@@ -207,7 +207,7 @@ static void run_case(struct flow_case *c)
 	rig_down(&rig);
 }
 
-static void test_secret_inside(void **state)
+static void test_S09_lesson_35_secret_inside(void **state)
 {
 	struct flow_case c = { .client = client_tls, .server = proxy_tls, .sni = HOST };
 
@@ -255,7 +255,7 @@ static void test_method_denied(void **state)
 	assert_string_equal(seen, "");
 }
 
-static void test_fronted_sni(void **state)
+static void test_lesson_35_fronted_sni(void **state)
 {
 	struct flow_case c = { .client = client_tls, .server = proxy_tls, .sni = "other.example.com" };
 
@@ -275,7 +275,7 @@ static void test_fronted_host(void **state)
 	assert_null(strstr(seen, "/in"));
 }
 
-static void test_plain_inside(void **state)
+static void test_n28_plain_inside(void **state)
 {
 	struct flow_case c = { .client = client_plain, .server = proxy_plain };
 
@@ -299,7 +299,7 @@ static void test_server_first(void **state)
 }
 
 /* Where the rules need a request, nothing passes unread. */
-static void test_unreadable(void **state)
+static void test_weak_3_unreadable(void **state)
 {
 	struct flow_case c = { .client = client_ssh, .server = proxy_banner, .need_http = true };
 
@@ -395,12 +395,18 @@ static void test_odd_targets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_secret_inside),	cmocka_unit_test(test_denied),
-		cmocka_unit_test(test_method_denied),	cmocka_unit_test(test_fronted_sni),
-		cmocka_unit_test(test_fronted_host),	cmocka_unit_test(test_plain_inside),
-		cmocka_unit_test(test_server_first),	cmocka_unit_test(test_unreadable),
-		cmocka_unit_test(test_not_intercepted), cmocka_unit_test(test_proxy_refuses),
-		cmocka_unit_test(test_absolute),	cmocka_unit_test(test_odd_targets),
+		cmocka_unit_test(test_S09_lesson_35_secret_inside),
+		cmocka_unit_test(test_denied),
+		cmocka_unit_test(test_method_denied),
+		cmocka_unit_test(test_lesson_35_fronted_sni),
+		cmocka_unit_test(test_fronted_host),
+		cmocka_unit_test(test_n28_plain_inside),
+		cmocka_unit_test(test_server_first),
+		cmocka_unit_test(test_weak_3_unreadable),
+		cmocka_unit_test(test_not_intercepted),
+		cmocka_unit_test(test_proxy_refuses),
+		cmocka_unit_test(test_absolute),
+		cmocka_unit_test(test_odd_targets),
 	};
 
 	return cmocka_run_group_tests(tests, group_up, group_down);

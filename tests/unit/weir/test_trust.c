@@ -402,6 +402,66 @@ static void t08_browsers(void **state)
 	assert_holds(f, "/etc/firefox/policies/policies.json", "no JSON", NULL);
 }
 
+static char ran[512];
+static int run_result;
+
+static int note_run(char *const *argv)
+{
+	ran[0] = 0;
+	for (; *argv; argv++) {
+		strncat(ran, *argv, sizeof(ran) - strlen(ran) - 1);
+		strncat(ran, " ", sizeof(ran) - strlen(ran) - 1);
+	}
+	return run_result;
+}
+
+/* T08, weak-15: NSS's own tool changes a copy; when it fails, the original stays in view. */
+static void t08_nss(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	put(f, "/home/u/.pki/nssdb/cert9.db", "certificates");
+	put(f, "/home/u/.pki/nssdb/key4.db", "keys");
+	f->tree.home = "/home/u";
+	f->tree.run = note_run;
+	run_result = 0;
+	install(f);
+	assert_non_null(strstr(ran, "/usr/bin/certutil -A -d sql:"));
+	assert_non_null(strstr(ran, "/own/nssdb -n weir-sandbox-ca -t C,, -i "));
+	assert_holds(f, "/home/u/.pki/nssdb/key4.db", "keys", NULL);
+	assert_int_equal(lstat(at(f, "/home/u/.pki/nssdb"), &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+}
+
+static void test_nss_that_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	put(f, "/home/u/.pki/nssdb/cert9.db", "certificates");
+	f->tree.home = "/home/u";
+	f->tree.run = note_run;
+	run_result = -EIO;
+	install(f);
+	assert_int_equal(lstat(at(f, "/home/u/.pki/nssdb"), &st), 0);
+	assert_true(S_ISDIR(st.st_mode));
+}
+
+static void test_run(void **state)
+{
+	char *good[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, (char[]){ "exit 0" }, NULL };
+	char *bad[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, (char[]){ "exit 3" }, NULL };
+	char *slow[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, (char[]){ "exec sleep 60" }, NULL };
+	char *none[] = { (char[]){ "/nothing" }, NULL };
+
+	(void)state;
+	assert_int_equal(guest_trust_run(good), 0);
+	assert_int_equal(guest_trust_run(bad), -EIO);
+	assert_int_equal(guest_trust_run(none), -EIO);
+	assert_int_equal(guest_trust_run(slow), -ETIMEDOUT);
+}
+
 /* Nothing anywhere: the bundle is made all the same, for the variables that name it. */
 static void test_bare(void **state)
 {
@@ -438,6 +498,8 @@ int main(void)
 		CASE(test_hash_taken), CASE(t08_java),
 		CASE(t08_browsers),    CASE(test_a_home_is_no_pattern),
 		CASE(test_bare),       CASE(t09_roots_of_the_host),
+		CASE(t08_nss),	       CASE(test_nss_that_fails),
+		CASE(test_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

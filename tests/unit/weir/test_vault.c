@@ -141,8 +141,8 @@ static void test_key_is_inherited_on_purpose_only(void **state)
 static void test_image(void **state)
 {
 	struct kept_secret in[] = {
-		{ "A", "placeholder-a", (const uint8_t *)value, strlen(value) },
-		{ "NONE", "placeholder-b", NULL, 0 },
+		{ "A", "placeholder-a", (const uint8_t *)value, strlen(value), UINT64_MAX - 5 },
+		{ "NONE", "placeholder-b", NULL, 0, 0 },
 	};
 	struct kept_secret room[CONFIG_SECRETS_MAX];
 	struct kept k = { .ca_pem = "PEM",
@@ -165,6 +165,7 @@ static void test_image(void **state)
 	assert_string_equal(room[0].placeholder, "placeholder-a");
 	assert_int_equal(room[0].len, strlen(value));
 	assert_memory_equal(room[0].value, value, strlen(value));
+	assert_true(room[0].uses == UINT64_MAX - 5);
 	assert_null(room[1].value);
 	/* Cut anywhere, or longer: none. */
 	for (size_t cut = 0; cut < len; cut++) {
