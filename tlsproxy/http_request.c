@@ -245,6 +245,9 @@ size_t http_request_room(const struct http_exchange *x)
 		return HTTP_SLICE;
 	if (x->tunnel)
 		return http_tunnel_room_up(x);
+	/* Not before it is known what it is that comes (RFC 8441: behind the 2xx). */
+	if (x->websocket && x->n_secrets && x->filter->cfg.guest_h2)
+		return 0;
 	if (x->gathers)
 		return buf_room(&x->gathered);
 	if (x->up_body.pipe)
@@ -346,6 +349,8 @@ enum http_flow http_request_end(struct http_exchange *x, const struct http_head 
 
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
+	if (x->tunnel)
+		return http_tunnel_up_end(x);
 	if (x->gathers && !x->sent) {
 		fl = forward(x, x->waiting_head, &x->waiting_framing);
 		if (fl != HTTP_FLOW_ON)
