@@ -42,7 +42,7 @@ static struct h2_stream *extended(struct h2_rig *r, const char *protocol, const 
 	return st;
 }
 
-/* Anything but websocket would have gone out as a plain CONNECT: a tunnel that nobody reads. */
+/* t11: Anything but websocket would have gone out as a plain CONNECT: a tunnel that nobody reads. */
 static void other_protocols(void **state)
 {
 	static const char *const names[] = { "connect-udp", "webtransport", "WebSocket", "x" };
@@ -59,7 +59,7 @@ static void other_protocols(void **state)
 	h2_free(&r);
 }
 
-/* The same rules as for the GET that it is in HTTP/1. */
+/* t11: the same rules as for the GET that it is in HTTP/1. */
 static void websocket_is_a_get(void **state)
 {
 	struct h2_stream *st;
@@ -151,7 +151,7 @@ static void override_among_trailers_h2(void **state)
 	h2_free(&r);
 }
 
-/* Sections behind bodies that wait are kept for each stream: only short ones. */
+/* t11: sections behind bodies that wait are kept for each stream: only short ones. */
 static void trailers_that_wait(void **state)
 {
 	struct buf block = BUF_INIT(65536), trailers = BUF_INIT(RIG_CAP), in = BUF_INIT(RIG_CAP);
