@@ -76,8 +76,8 @@ enum msg_type {
 	MSG_SECRET_SAME = 57,	 /* value: number; text: its placeholder: the value it had */
 	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
 	/* tlsproxy to gateway: what is not to stand in names; all of them anew each time. */
-	MSG_KNOWN = 60,	    /* value: the action; text: NAME=PLACEHOLDER */
-	MSG_KNOWN_ALL = 61, /* value: how many there were */
+	MSG_KNOWN = 62,	    /* value: the action; text: NAME=PLACEHOLDER */
+	MSG_KNOWN_ALL = 63, /* value: how many there were */
 };
 
 struct msg_head {
