@@ -237,7 +237,7 @@ struct http_exchange {
 	struct http_put_name put_names[HTTP_PUT_NAMES];
 	size_t n_put_names;
 	const char *request_barred;
-	bool secret_host; /* may be sent a secret */
+	bool secret_host; /* may know a secret: what hides one in replies is not asked for */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body;
 	struct http_rewrite *rewrite; /* tells the request's fields, where a secret names some */

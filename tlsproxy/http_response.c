@@ -105,9 +105,9 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 	*ret_why = "out of memory for the body's coding";
 	if (!x->n_secrets)
 		return 0;
-	if (!known && x->filter->secret_used) {
-		*ret_why =
-			"a content coding that cannot be read, from a host that was sent a secret";
+	if (!known && (x->filter->secret_used || x->secret_host)) {
+		*ret_why = "a content coding that cannot be read, from a host that may know a "
+			   "secret";
 		return -EBADMSG;
 	}
 	if (!known || (codings.n && !x->secret_host))

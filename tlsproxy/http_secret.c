@@ -33,12 +33,9 @@ void http_secret_begin(struct http_exchange *x)
 	x->n_put_names = 0;
 	x->request_barred = NULL;
 	x->secret_host = false;
-	for (size_t i = 0; i < x->n_secrets; i++) {
-		const struct secret *s = &x->secrets->secrets[i];
-
-		x->secret_host |= !s->removed && (x->filter->cfg.tls || s->plain_http) &&
-				  secret_host_allowed(s, &x->authority);
-	}
+	/* What it was told over TLS it may tell without. */
+	for (size_t i = 0; i < x->n_secrets; i++)
+		x->secret_host |= secret_host_knows(&x->secrets->secrets[i], &x->authority);
 	if (x->filter->cfg.unverified)
 		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
