@@ -46,6 +46,28 @@ void http_secret_begin(struct http_exchange *x)
 		x->request_barred = "CONNECT";
 }
 
+int http_secret_renew(struct http_exchange *x)
+{
+	struct secret_set *old = x->secrets, *next = x->filter->secrets;
+	size_t n = secret_set_count(next);
+	uint8_t *marks;
+
+	if (old == next || !n)
+		return 0;
+	marks = calloc(n, 2);
+	if (!marks)
+		return -ENOMEM;
+	http_secret_report(x);
+	free(x->pending);
+	x->pending = marks;
+	x->reported = marks + n;
+	x->n_secrets = n;
+	x->n_put_names = 0;
+	x->secrets = secret_set_ref(next);
+	secret_set_unref(old);
+	return 0;
+}
+
 void http_secret_forget(struct http_exchange *x)
 {
 	if (x->n_secrets)
