@@ -104,7 +104,8 @@ void http_exchange_finish(struct http_exchange *x)
 	f->n_exchanges--;
 	f->target_bytes -= x->kept;
 	free(x->target);
-	free(x->overrides);
+	free(x->methods.texts);
+	free(x->targets.texts);
 	free(x->proxied);
 	free(x->waiting_head);
 	free(x->pending);

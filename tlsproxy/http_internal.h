@@ -5,6 +5,7 @@
  *   http_filter.c    the public calls, the list of exchanges
  *   http_exchange.c  an exchange's life and its ends
  *   http_judge.c     may its request go on
+ *   http_override.c  what else it may be taken for
  *   http_request.c   its request: gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
@@ -96,6 +97,8 @@ must_check int http_head_response(const struct http_collect *c, struct http_head
 				  const char **ret_why);
 must_check int http_head_trailers(const struct http_collect *c, struct http_head *ret,
 				  const char **ret_why);
+/* Why a field may not stand among trailers, static; NULL: it may. */
+const char *http_trailer_fault(struct http_text name);
 bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
@@ -183,6 +186,12 @@ struct http_content {
 	bool ended;
 };
 
+/* n texts, each with its NUL. */
+struct http_others {
+	char *texts; /* or NULL */
+	size_t n, size;
+};
+
 /* One request and its response. */
 struct http_exchange {
 	struct list node;
@@ -192,9 +201,8 @@ struct http_exchange {
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
-	char *overrides; /* methods it may be taken for as well, each with its NUL; or NULL */
-	size_t n_overrides;
-	size_t kept; /* bytes of both, counted in target_bytes */
+	struct http_others methods, targets; /* that it may be taken for as well */
+	size_t kept;			     /* bytes of all, counted in target_bytes */
 	bool is_head;
 	bool http10;		       /* the guest speaks HTTP/1.0 */
 	bool keep;		       /* the guest wants the connection to stay */
@@ -327,7 +335,13 @@ enum http_flow http_bad_request(struct http_exchange *x, const struct http_refus
 /* The first time a head is seen. ON: it may go upstream. */
 must_check enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
 					  const struct http_framing *fr);
-/* Judged by its method and by every one that it may be taken for. */
+/* Fields by which servers take a request for one with another method or target. */
+bool http_field_overrides(struct http_text name);
+/* The methods and targets it may be taken for, into x. -ENOMEM. */
+must_check int http_overrides_remember(struct http_exchange *x, const struct http_head *h);
+/* -EBADMSG: one that cannot be judged, or too many. */
+must_check int http_overrides_check(const struct http_head *h, struct http_refusal *refusal);
+/* Judged by its method and target, and by every one that it may be taken for. */
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
 /* At most how many bytes h takes as an HTTP/1 head. */
 size_t http_head_size(const struct http_head *h);

@@ -103,23 +103,33 @@ static bool is_method(const struct secret *s, const char *method)
 /* Also as whatever other method it may be taken for. */
 static bool method_allowed(const struct http_exchange *x, const struct secret *s)
 {
-	const char *m = x->overrides;
+	const char *m = x->methods.texts;
 
-	for (size_t i = 0; i < x->n_overrides; i++, m += strlen(m) + 1)
+	for (size_t i = 0; i < x->methods.n; i++, m += strlen(m) + 1)
 		if (!is_method(s, m))
 			return false;
 	return is_method(s, x->method);
 }
 
-static bool path_allowed(const struct http_exchange *x, const struct secret *s)
+static bool is_path(const struct http_exchange *x, const struct secret *s, const char *target)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 
 	for (size_t i = 0; i < s->n_paths; i++)
-		if (cfg->ops->path_matches && x->target &&
-		    cfg->ops->path_matches(cfg->ctx, s->paths[i], x->target))
+		if (cfg->ops->path_matches && target &&
+		    cfg->ops->path_matches(cfg->ctx, s->paths[i], target))
 			return true;
 	return s->n_paths == 0;
+}
+
+static bool path_allowed(const struct http_exchange *x, const struct secret *s)
+{
+	const char *t = x->targets.texts;
+
+	for (size_t i = 0; i < x->targets.n; i++, t += strlen(t) + 1)
+		if (!is_path(x, s, t))
+			return false;
+	return is_path(x, s, x->target);
 }
 
 /* Of the request alone; NULL: it may carry the secret. */

@@ -70,6 +70,7 @@ struct secret_config {
 	struct token_config *token; /* NULL: the value itself is */
 	uint32_t refresh_s;	    /* command: run again so often; 0: never */
 	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
+	bool writes_token; /* command: the value is the token in its output (secret_token.h) */
 };
 /* What the proxy is told of it; its texts stay s's. */
 void secret_config_terms(const struct secret_config *s, struct tlsproxy_secret *ret);

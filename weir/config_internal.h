@@ -241,6 +241,7 @@ struct secret_draft {
 	enum secret_source source;
 	char *arg;
 	uint32_t refresh_s, ttl_s;
+	bool writes_token;
 	struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places;     /* 0: the default */

@@ -88,7 +88,10 @@ def copy(a, b):
             b.sendall(d)
         b.shutdown(socket.SHUT_WR)
     except OSError:
-        abort(b)
+        try:
+            abort(b)
+        except OSError:
+            pass  # the other direction has closed it
 
 
 def proxy(s):
