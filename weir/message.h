@@ -19,7 +19,7 @@
  *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   supervisor ──► tlsproxy  MSG_SECRET_CHANGE to MSG_SECRET_EXPIRED
- *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each
+ *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each; MSG_SECRET_LIFE
  *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
@@ -75,6 +75,7 @@ enum msg_type {
 	MSG_SECRET_DONE = 56,	 /* value: number; text: its placeholder: in force */
 	MSG_SECRET_SAME = 57,	 /* value: number; text: its placeholder: the value it had */
 	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
+	MSG_SECRET_LIFE = 59,	 /* value: seconds that the token is good; text: the secret */
 	/* tlsproxy to gateway: what is not to stand in names; all of them anew each time. */
 	MSG_KNOWN = 62,	    /* value: the action; text: NAME=PLACEHOLDER */
 	MSG_KNOWN_ALL = 63, /* value: how many there were */
