@@ -59,7 +59,7 @@ int config_add_tls_ports(struct config_builder *b, const struct where *w, const 
 	if (str_eq(text, "any"))
 		return set_any_port(b, w);
 	if (port_parse(text, strlen(text), &port, &why) < 0)
-		return where_fail(w, b->err, "%s", why);
+		return where_fail(w, b->err, "%s, or any", why);
 	return add_port(b, w, port);
 }
 
