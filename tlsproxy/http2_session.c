@@ -30,7 +30,7 @@ void http2_terminate(struct http2 *h, uint32_t code)
 		h->over = HTTP_ABORT;
 }
 
-void http2_goaway(struct http2 *h)
+static void goaway(struct http2 *h)
 {
 	int32_t last = nghttp2_session_get_last_proc_stream_id(h->session);
 
@@ -485,7 +485,7 @@ void http2_drain(struct http_side *s)
 {
 	struct http2 *h = http2_of(s);
 
-	http2_goaway(h);
+	goaway(h);
 	if (!h->entered)
 		http2_flush(h);
 }

@@ -50,13 +50,22 @@ static void drop_block(struct http2 *h, struct http2_block *b)
 	http2_block_free(b);
 }
 
+static void taken(struct http2_stream *st, size_t n)
+{
+	n = MIN(n, st->unconsumed);
+	st->unconsumed -= n;
+	/* Also of a closed stream: the connection's window is meant then. */
+	if (n && nghttp2_session_consume(st->h->session, st->id, n) < 0)
+		st->h->over = HTTP_ABORT;
+}
+
 static void drop_in(struct http2_stream *st)
 {
 	drop_block(st->h, st->block);
 	drop_block(st->h, st->trailers);
 	st->block = st->trailers = NULL;
 	buf_fini_wiped(&st->in);
-	http2_stream_taken(st, st->unconsumed);
+	taken(st, st->unconsumed);
 }
 
 static void drop_out(struct http2_stream *st)
@@ -108,15 +117,6 @@ void http2_stream_reset(struct http2_stream *st, uint32_t code)
 }
 
 /* ---- in ------------------------------------------------------------------------------ */
-
-void http2_stream_taken(struct http2_stream *st, size_t n)
-{
-	n = MIN(n, st->unconsumed);
-	st->unconsumed -= n;
-	/* Also of a closed stream: the connection's window is meant then. */
-	if (n && nghttp2_session_consume(st->h->session, st->id, n) < 0)
-		st->h->over = HTTP_ABORT;
-}
 
 int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length, uint64_t length,
 			 struct http_framing *ret, const char **ret_why)
@@ -189,7 +189,7 @@ static enum http_flow pass(struct http2_stream *st, const uint8_t *p, size_t n, 
 		if (flow != HTTP_FLOW_ON)
 			break;
 		done += room;
-		http2_stream_taken(st, room);
+		taken(st, room);
 	}
 	*ret_passed = done;
 	return settle(st, flow);
@@ -339,7 +339,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 
 	st->unconsumed += n;
 	if (st->drop || !st->x) {
-		http2_stream_taken(st, st->unconsumed);
+		taken(st, st->unconsumed);
 		drop_late(st, n);
 		return;
 	}
