@@ -236,7 +236,7 @@ struct http_exchange {
 	uint64_t up, down;
 	char authority_text[NAME_MAX_LEN + 16];
 	char max_forwards[8]; /* of TRACE and OPTIONS, one less than it came */
-	size_t head_size; /* what the head that is to be written next takes at most in HTTP/1 */
+	size_t head_size;     /* what the head that is to be written next takes at most in HTTP/1 */
 
 	/* A short body waits here with its head until it is complete. */
 	bool gathers;
@@ -290,6 +290,7 @@ struct http_filter {
 	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
 	bool upstream_gone; /* takes no more requests */
+	bool upstream_rest; /* it sent more than was asked for, which was dropped */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
 	bool bound;	    /* the connection is a client's own (http_filter_bound) */

@@ -46,6 +46,7 @@ static struct flow_case flow(const char *alpn)
 	return (struct flow_case){ .client = client_once,
 				   .server = server_keeps,
 				   .sni = HOST,
+				   .flow_name = HOST,
 				   .alpn = alpn,
 				   .server_alpn = H1,
 				   .server_stays = true };
@@ -103,7 +104,7 @@ static void test_not_for_others(void **state)
 		run_on(&rig, &a);
 		assert_int_equal(rig.tp->pool.count, 1);
 		if (how == NAME)
-			b.sni = b.server_cert = "v2.example.com";
+			b.sni = b.flow_name = b.server_cert = "v2.example.com";
 		if (how == ADDRESS)
 			b.remote = ip4(198, 18, 0, 2);
 		if (how == PORT)
@@ -130,7 +131,6 @@ static void test_not_parked(void **state)
 		bool off, unverified;
 	} t[] = {
 		{ .off = true },
-		{ .client = "Connection: close\r\n" },
 		{ .server = "Connection: close\r\n" },
 		{ .client = "Authorization: negotiate abc\r\n" },
 		{ .server = "WWW-Authenticate: NTLM\r\n" },
@@ -203,7 +203,7 @@ static void test_bounds(void **state)
 	rig_with_pool(&rig);
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
 		c[i] = flow(H1);
-		c[i].sni = c[i].server_cert = hosts[i];
+		c[i].sni = c[i].flow_name = c[i].server_cert = hosts[i];
 		run_on(&rig, &c[i]);
 		assert_int_equal(rig.tp->pool.count, MIN(i + 1, (size_t)4));
 	}
