@@ -33,10 +33,22 @@ static struct secret_set *the_set(void)
 static struct secret_set *odd_set(void)
 {
 	static const struct tlsproxy_secret in[] = {
-		{ .env = "A", .value = "16C7e42F292c6912E771", .value_len = 20, .placeholder = "tok_abcdefgh" },
-		{ .env = "B", .value = "aB3+xY/9kLm\"Qr\\7&s=<V>", .value_len = 22, .placeholder = "q0q1q2q3q4q5q6q7q8q9" },
-		{ .env = "C", .value = "16C7e42F292c6912E771zz", .value_len = 22, .placeholder = "p0p1p2p3p4" },
-		{ .env = "D", .value = "with space %41", .value_len = 14, .placeholder = "r0r1r2r3r4r5r6" },
+		{ .env = "A",
+		  .value = "16C7e42F292c6912E771",
+		  .value_len = 20,
+		  .placeholder = "tok_abcdefgh" },
+		{ .env = "B",
+		  .value = "aB3+xY/9kLm\"Qr\\7&s=<V>",
+		  .value_len = 22,
+		  .placeholder = "q0q1q2q3q4q5q6q7q8q9" },
+		{ .env = "C",
+		  .value = "16C7e42F292c6912E771zz",
+		  .value_len = 22,
+		  .placeholder = "p0p1p2p3p4" },
+		{ .env = "D",
+		  .value = "with space %41",
+		  .value_len = 14,
+		  .placeholder = "r0r1r2r3r4r5r6" },
 	};
 	static struct secret_set *set;
 	char err[256];
@@ -177,7 +189,10 @@ static void run_back(const struct secret_set *set, const struct buf *in, uint32_
 
 	secret_stream_back(&s, set);
 	while (at < in->len) {
-		size_t n = cut == 0 ? in->len : cut == 1 ? 1 : 1 + (cut >> 16) % 19, before = out->len;
+		size_t n = cut == 0   ? in->len
+			   : cut == 1 ? 1
+				      : 1 + (cut >> 16) % 19,
+		       before = out->len;
 		size_t room = SECRET_ROOM + (cut >> 8) % 5000;
 
 		cut = cut < 2 ? cut : (cut * 1664525u + 1013904223u) | 2;

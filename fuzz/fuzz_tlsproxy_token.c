@@ -16,7 +16,7 @@ static void must(bool ok)
 		abort();
 }
 
-static void check(const struct token *t)
+static void check(const struct tlsproxy_token *t)
 {
 	const char *why;
 
@@ -25,7 +25,7 @@ static void check(const struct token *t)
 	must(t->life_s > 0 && t->life_s <= TOKEN_LIFE_MAX_S);
 }
 
-static int read_all(const uint8_t *p, size_t n, size_t piece, struct token *t)
+static int read_all(const uint8_t *p, size_t n, size_t piece, struct tlsproxy_token *t)
 {
 	struct token_reader r;
 	int e = 0;
@@ -42,7 +42,7 @@ static int read_all(const uint8_t *p, size_t n, size_t piece, struct token *t)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct token a, b;
+	static struct tlsproxy_token a, b;
 	const char *why = NULL;
 
 	token_wipe(&a);
@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(memcmp(&a, &b, sizeof(a)) == 0);
 	if (a.access_len)
 		check(&a);
-	if (token_read_output(data, size, NOW, &a, &why) == 0)
+	if (tlsproxy_token_read(data, size, NOW, &a, &why) == 0)
 		check(&a);
 	else
 		must(why != NULL);

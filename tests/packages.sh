@@ -19,11 +19,13 @@ packages_bench='iperf3 passt slirp4netns dnsperf dnsmasq-base unbound'
 packages_bench_tls='mitmproxy squid-openssl nginx-light haproxy nghttp2-client nghttp2-proxy wrk curl nftables iproute2
 	util-linux openssl python3'
 
-# packages_try PROGRAM:PACKAGE...: install the package of each program that is not there, where that can be done.
+# packages_try PROGRAM:PACKAGE...: install the packages of programs that are not there, where that can be done.
 packages_try() {
+	wanted=
 	for p; do
-		command -v "${p%%:*}" >/dev/null 2>&1 || packages_ensure "${p#*:}" || echo "left out: ${p#*:}" >&2
+		command -v "${p%%:*}" >/dev/null 2>&1 || wanted="$wanted ${p#*:}"
 	done
+	[ -z "$wanted" ] || packages_ensure $wanted || echo "left out:$wanted" >&2
 }
 
 # packages_ensure NAME...: install what is missing (as root), or say what is and how to get it.

@@ -119,6 +119,8 @@ const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
 						  struct tlsproxy_verdict *ret);
 /* There is work that waits for nothing but its turn: call again soon, with n == 0. */
 bool http_filter_busy(const struct http_filter *f);
+/* A request waits for a value that is still to come. */
+bool http_filter_awaits(const struct http_filter *f);
 /* What went over it made the connection a client's own: NTLM, Negotiate (RFC 4559). */
 bool http_filter_bound(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */

@@ -295,6 +295,14 @@ static enum http_state upstream_pump(struct http_side *s)
 	return http1_run(s, step, NULL, 0, &taken);
 }
 
+static enum http_state tunnel_eof(struct http_exchange *x)
+{
+	enum http_flow fl = http_response_end(x, NULL);
+
+	/* WAIT: the filter closes once all has gone on. */
+	return fl == HTTP_FLOW_ON ? HTTP_CLOSE : fl == HTTP_FLOW_WAIT ? HTTP_OK : HTTP_ABORT;
+}
+
 static enum http_state upstream_eof(struct http_side *s)
 {
 	struct http1_upstream *u = upstream_of(s);
@@ -302,7 +310,7 @@ static enum http_state upstream_eof(struct http_side *s)
 
 	u->ended = true;
 	if (u->state == TUNNEL)
-		return http_response_end(x, NULL) == HTTP_FLOW_ON ? HTTP_CLOSE : HTTP_ABORT;
+		return tunnel_eof(x);
 	if (u->state == BODY && u->body.state == HTTP1_B_CLOSE) {
 		u->body.state = HTTP1_B_END;
 		return HTTP_OK;

@@ -8,6 +8,7 @@
  * the side has written the head; without secrets all text stays where it was.
  */
 #include "tlsproxy/sign.h"
+#include "tlsproxy/ws.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -117,8 +118,7 @@ static bool field_ends_here(const struct http_exchange *x, const struct http_hea
  */
 static bool field_hides_reply(struct http_text name)
 {
-	static const char *const names[] = { "Accept-Encoding", "Range", "If-Range",
-					     "Sec-WebSocket-Extensions" };
+	static const char *const names[] = { "Accept-Encoding", "Range", "If-Range" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (http_text_ieq(name, names[i]))
@@ -147,7 +147,7 @@ static void add(struct http_head *h, const char *name, const char *value)
 
 /* ---- Accept-Encoding ----------------------------------------------------------------------------- */
 
-static int join(const struct http_head *h, const char *name, struct buf *out)
+int http_fields_join(const struct http_head *h, const char *name, struct buf *out)
 {
 	int r = 0;
 
@@ -169,7 +169,7 @@ static int accept_encoding(struct http_exchange *x, const struct http_head *h, s
 	struct http_filter *f = x->filter;
 	struct buf asked = BUF_INIT(HTTP_HEAD_MAX + 2 * HTTP_FIELDS_MAX);
 	size_t start = f->arena.len;
-	int r = join(h, "Accept-Encoding", &asked);
+	int r = http_fields_join(h, "Accept-Encoding", &asked);
 
 	if (r == 0)
 		r = http_coding_accept(asked.len ? (const char *)buf_at(&asked) : "", asked.len,
@@ -178,6 +178,26 @@ static int accept_encoding(struct http_exchange *x, const struct http_head *h, s
 	if (r < 0)
 		return r;
 	add(out, "Accept-Encoding", "");
+	out->fields[out->n_fields - 1].value = since(f, start);
+	return 0;
+}
+
+/* Extensions of a WebSocket are offered that its messages can be read through (ws.h). */
+static int websocket_extensions(struct http_exchange *x, const struct http_head *h,
+				struct http_head *out)
+{
+	struct http_filter *f = x->filter;
+	struct buf asked = BUF_INIT(HTTP_HEAD_MAX + 2 * HTTP_FIELDS_MAX);
+	size_t start = f->arena.len;
+	int r = http_fields_join(h, "Sec-WebSocket-Extensions", &asked);
+
+	if (r == 0)
+		r = ws_extensions_offer(asked.len ? (const char *)buf_at(&asked) : "", asked.len,
+					&f->arena, &x->ws_offered);
+	buf_fini(&asked);
+	if (r < 0 || !x->ws_offered)
+		return r;
+	add(out, "Sec-WebSocket-Extensions", "");
 	out->fields[out->n_fields - 1].value = since(f, start);
 	return 0;
 }
@@ -195,7 +215,8 @@ static int request_field(struct http_exchange *x, const struct http_head *h,
 	if (r < 0)
 		return r;
 	if (field_ends_here(x, h, fld->name, true) ||
-	    (x->secret_host && field_hides_reply(fld->name)))
+	    (x->secret_host && field_hides_reply(fld->name)) ||
+	    (x->n_secrets && http_text_ieq(fld->name, "Sec-WebSocket-Extensions")))
 		return http_secret_scan(x, fld->value, "field not allowed");
 	*to = *fld;
 	to->sensitive |= is_credential(fld->name);
@@ -287,6 +308,8 @@ int http_heads_request(struct http_exchange *x, const struct http_head *h, struc
 		r = request_field(x, h, &h->fields[i], out);
 	if (r == 0 && x->secret_host && out->n_fields < HTTP_FIELDS_MAX)
 		r = accept_encoding(x, h, out);
+	if (r == 0 && x->websocket && x->n_secrets && out->n_fields < HTTP_FIELDS_MAX)
+		r = websocket_extensions(x, h, out);
 	if (x->expect)
 		add(out, "Expect", "100-continue");
 	if (http_field_has_token(h, "TE", "trailers"))

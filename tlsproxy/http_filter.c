@@ -125,7 +125,9 @@ static void bodies_pump(struct http_filter *f)
 	list_for_each_safe (it, next, &f->exchanges) {
 		struct http_exchange *x = container_of(it, struct http_exchange, node);
 
-		if (!f->over && x->up_body.pipe)
+		if (!f->over && x->tunnel)
+			http_tunnel_pump(x);
+		else if (!f->over && x->up_body.pipe)
 			http_request_pump(x);
 	}
 	list_for_each_safe (it, next, &f->exchanges) {

@@ -13,7 +13,7 @@
  *   http_doh.c       is there a DNS query in it
  *   http_secret.c    where secrets may go, violations
  *   http_tunnel.c    what passes after an upgrade
- *   http_websocket.c frames from a server after an upgrade
+ *   http_await.c     requests that wait for a value
  *   http_sign.c      requests signed anew
  *   http_answer.c    the filter's own answers
  *
@@ -146,26 +146,6 @@ must_check int http_chunks_feed(struct http_chunks *c, const uint8_t *p, size_t 
 				size_t *ret_taken, const uint8_t **ret_data, size_t *ret_len,
 				bool *ret_last, const char **ret_why);
 
-/* ---- WebSocket frames from a server --------------------------------------------------------- */
-
-struct http_frames {
-	bool payload; /* the header was read */
-	bool masked;
-	uint8_t head[10];     /* of the present frame, or of the last one */
-	uint8_t n_head, want; /* header bytes read, and wanted once the second is known */
-	uint64_t left;	      /* of this frame's payload */
-};
-struct http_frame_piece {
-	size_t taken;	/* of the input */
-	uint8_t n_head; /* when not 0: http_frames.head is complete and goes first */
-	const uint8_t *payload;
-	size_t n_payload;
-	bool end; /* of the frame */
-};
-/* Takes bytes of one frame at most. -EBADMSG: no frame a server may send. */
-must_check int http_frames_feed(struct http_frames *w, const uint8_t *p, size_t n,
-				struct http_frame_piece *ret);
-
 /* ---- exchanges ------------------------------------------------------------------------------ */
 
 /* Where text of a request stands: what decides over a hit. */
@@ -190,11 +170,8 @@ struct http_put_name {
 	char name[HTTP_PUT_NAME_MAX];
 };
 
-/* Both directions after 101. */
-struct http_tunnel {
-	struct secret_stream up, down;
-	struct http_frames frames; /* of the upstream */
-};
+/* Both directions after an upgrade. */
+struct http_tunnel;
 
 /* A body that is looked at. All zero: bytes pass as they are. */
 struct http_content {
@@ -222,6 +199,7 @@ struct http_exchange {
 	bool http10;		       /* the guest speaks HTTP/1.0 */
 	bool keep;		       /* the guest wants the connection to stay */
 	bool websocket;		       /* asks for an upgrade to it */
+	bool ws_offered;	       /* with an extension */
 	bool connect;		       /* CONNECT to an explicit proxy */
 	struct tlsproxy_flow *proxied; /* to such a proxy: the flow to its target; or NULL */
 	bool doh;		       /* a DNS query inside */
@@ -245,6 +223,7 @@ struct http_exchange {
 	struct buf gathered;
 	struct buf ready; /* the same with values in it, as the side takes it; wiped */
 
+	bool awaits; /* a value that is still to come, see http_await.c */
 	/* Signed with a secret, see http_sign.c. */
 	bool signs;
 	bool sign_body;	  /* its body with it: it is in gathered, whatever its size */
@@ -384,6 +363,8 @@ must_check int http_heads_response(struct http_exchange *x, const struct http_he
 must_check int http_heads_trailers(struct http_exchange *x, const struct http_head *h, bool request,
 				   struct http_head *ret);
 void http_heads_done(struct http_filter *f);
+/* Appends the values of all fields of that name, joined by commas. */
+must_check int http_fields_join(const struct http_head *h, const char *name, struct buf *out);
 /* Storage that will not move or leave a copy behind; what is in it goes. */
 must_check int http_wiped_reserve(struct buf *b, size_t n);
 /* Forget what was written after `len`, overwriting it: it may hold values. */
@@ -439,7 +420,6 @@ must_check int http_secret_body(struct http_exchange *x, const struct http_head 
 /* What a pipe does with a request's body, and with a response's. */
 struct http_pipe_filter http_secret_up(struct http_exchange *x);
 struct http_pipe_filter http_secret_down(struct http_exchange *x);
-void http_secret_tunnel(struct http_exchange *x);
 /* The head or a piece of body went out: report what was put in since. */
 void http_secret_report(struct http_exchange *x);
 void http_secret_forget(struct http_exchange *x); /* not sent after all */
@@ -447,6 +427,11 @@ void http_secret_forget(struct http_exchange *x); /* not sent after all */
 /* A signature that cannot be made: a violation. -EPERM, or 0 where that lets it pass as it is. */
 must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
 				    enum tlsproxy_place place, const char *why);
+
+/* ---- values that are still to come ---------------------------------------------------------------------- */
+
+/* ON: none is needed. WAIT: once more, with the same head. REFUSED. */
+must_check enum http_flow http_await(struct http_exchange *x, const struct http_head *h);
 
 /* ---- signatures (sign.h) ----------------------------------------------------------------------------------- */
 
@@ -464,14 +449,19 @@ void http_sign_free(struct http_exchange *x);
 
 /* ---- after an upgrade --------------------------------------------------------------------------------------- */
 
-must_check int http_tunnel_begin(struct http_exchange *x);
+/* h: the response that accepts. 0, -ENOMEM, -EPROTO: extensions that were not offered. */
+must_check int http_tunnel_begin(struct http_exchange *x, const struct http_head *h);
 void http_tunnel_free(struct http_tunnel *t);
 size_t http_tunnel_room_up(const struct http_exchange *x);
 size_t http_tunnel_room_down(const struct http_exchange *x);
 /* Bytes of the guest, of the upstream. REFUSED: the exchange was cut. */
 must_check enum http_flow http_tunnel_up(struct http_exchange *x, const uint8_t *p, size_t n);
 must_check enum http_flow http_tunnel_down(struct http_exchange *x, const uint8_t *p, size_t n);
+/* A peer's half is over (HTTP/2; HTTP/1: the upstream's). WAIT: not all went on yet. */
+must_check enum http_flow http_tunnel_up_end(struct http_exchange *x);
 must_check enum http_flow http_tunnel_down_end(struct http_exchange *x);
+/* What waits goes on; x may be gone afterwards. */
+void http_tunnel_pump(struct http_exchange *x);
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 

@@ -147,8 +147,8 @@ static bool gathers(const struct http_exchange *x, const struct http_framing *fr
 {
 	if (x->sign_body)
 		return true;
-	return x->n_secrets && fr->body == HTTP_BODY_LENGTH &&
-	       fr->length <= HTTP_GATHER_MAX && !x->expect && !x->websocket;
+	return x->n_secrets && fr->body == HTTP_BODY_LENGTH && fr->length <= HTTP_GATHER_MAX &&
+	       !x->expect && !x->websocket;
 }
 
 static void keep_text(struct http_text *t, char **at)
@@ -204,6 +204,9 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 		if (http_agree(x->filter, h, &x->authority, &refusal) < 0)
 			return HTTP_FLOW_ABORT;
 	}
+	fl = http_await(x, h);
+	if (fl != HTTP_FLOW_ON)
+		return fl;
 	x->head_size = http_head_size(h);
 	if (!gathers(x, fr))
 		return forward(x, h, fr);
@@ -242,6 +245,9 @@ size_t http_request_room(const struct http_exchange *x)
 		return HTTP_SLICE;
 	if (x->tunnel)
 		return http_tunnel_room_up(x);
+	/* Not before it is known what it is that comes (RFC 8441: behind the 2xx). */
+	if (x->websocket && x->n_secrets && x->filter->cfg.guest_h2)
+		return 0;
 	if (x->gathers)
 		return buf_room(&x->gathered);
 	if (x->up_body.pipe)
@@ -343,6 +349,8 @@ enum http_flow http_request_end(struct http_exchange *x, const struct http_head 
 
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
+	if (x->tunnel)
+		return http_tunnel_up_end(x);
 	if (x->gathers && !x->sent) {
 		fl = forward(x, x->waiting_head, &x->waiting_framing);
 		if (fl != HTTP_FLOW_ON)

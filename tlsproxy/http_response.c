@@ -56,9 +56,14 @@ static enum http_flow interim(struct http_exchange *x, const struct http_head *h
 
 static enum http_flow switch_protocols(struct http_exchange *x, const struct http_head *h)
 {
+	int r;
+
 	if (!x->websocket || !x->request_done || !http_field_has_token(h, "Upgrade", "websocket"))
 		return bad(x, "101 that nobody asked for");
-	if (http_tunnel_begin(x) < 0)
+	r = http_tunnel_begin(x, h);
+	if (r == -EPROTO)
+		return bad(x, "WebSocket extensions that were not asked for");
+	if (r < 0)
 		return HTTP_FLOW_ABORT;
 	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0)
 		return bad(x, "a response head that cannot be passed on");
@@ -130,6 +135,12 @@ static bool is_unasked_part(const struct http_exchange *x, const struct http_hea
 		(h->status < 300 && http_field_find(h, "Content-Range", &(struct http_text){ 0 })));
 }
 
+/* Over HTTP/2 (RFC 8441 5), read if there is anything to look for. */
+static bool accepts_websocket(const struct http_exchange *x, const struct http_head *h)
+{
+	return x->websocket && x->n_secrets && h->http2 && h->status < 300;
+}
+
 /* RFC 9110 9.3.6: what follows the head is another flow. */
 static enum http_flow connected(struct http_exchange *x, const struct http_head *h)
 {
@@ -159,7 +170,9 @@ static enum http_flow final_response(struct http_exchange *x, const struct http_
 		return connected(x, h);
 	if (is_unasked_part(x, h))
 		return bad(x, "a partial response that was not asked for");
-	if (open_body(x, h, &framing, &why) < 0)
+	if (accepts_websocket(x, h) && http_tunnel_begin(x, h) < 0)
+		return bad(x, "WebSocket extensions that were not asked for");
+	if (!x->tunnel && open_body(x, h, &framing, &why) < 0)
 		return bad(x, why);
 	if (pass_head(x, h, &framing) < 0)
 		return bad(x, "a response head that cannot be passed on");

@@ -113,7 +113,7 @@ static const char *why_not_request(const struct http_exchange *x, const struct s
 	if (x->request_barred)
 		return x->request_barred;
 	if (!secret_host_allowed(s, &x->authority))
-		return "host not allowed";
+		return s->n_hosts ? "host not allowed" : "no valid value";
 	if (!x->filter->cfg.tls && !is_pinned(x))
 		return "plain http to a name that was not resolved";
 	if (!method_allowed(x, s))

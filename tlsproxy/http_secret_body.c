@@ -66,17 +66,6 @@ int http_secret_body(struct http_exchange *x, const struct http_head *h, bool kn
 	return type.len ? open_rewrite(x, type) : 0;
 }
 
-void http_secret_tunnel(struct http_exchange *x)
-{
-	x->body_place = (struct http_place){ .x = x,
-					     .place = TLSPROXY_IN_BODY,
-					     .barred = "upgraded connection" };
-	if (!x->n_secrets)
-		return;
-	secret_stream_out(&x->tunnel->up, x->secrets, false, http_secret_decide, &x->body_place);
-	secret_stream_back(&x->tunnel->down, x->secrets);
-}
-
 /* ---- requests ------------------------------------------------------------------------------ */
 
 static int feed_segment(struct http_exchange *x, const struct http_segment *seg, struct buf *out)

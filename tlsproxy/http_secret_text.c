@@ -232,8 +232,8 @@ static int basic_replace(struct http_exchange *x, const uint8_t *plain, size_t l
 		if (r == 0)
 			r = buf_reserve(out, (filled.len + 2) / 3 * 4, &dst);
 		if (r == 0) {
-			buf_commit(out, secret_base64_encode(buf_at(&filled), filled.len,
-							     (char *)dst));
+			buf_commit(out,
+				   secret_base64_encode(buf_at(&filled), filled.len, (char *)dst));
 			r = 1;
 		}
 	}

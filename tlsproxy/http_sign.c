@@ -23,8 +23,8 @@ static bool may_sign(const struct http_exchange *x)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 
-	return x->n_secrets && cfg->tls && !cfg->unverified &&
-	       !str_eq(x->method, "TRACE") && !str_eq(x->method, "OPTIONS");
+	return x->n_secrets && cfg->tls && !cfg->unverified && !str_eq(x->method, "TRACE") &&
+	       !str_eq(x->method, "OPTIONS");
 }
 
 /* As the client sees it: its own Host is what it signed. */

@@ -1,120 +1,439 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * After an upgrade: bytes of both directions as bodies without end. From the
- * guest they are watched (a masked frame hides what it carries), from the upstream
- * values in the payload of frames become placeholders again.
+ * After an upgrade to WebSocket (RFC 6455; RFC 8441 for HTTP/2): its messages are read
+ * in both directions. Towards the upstream a placeholder in a text message becomes its
+ * secret, where that may stand there, and is a violation anywhere else; towards the guest
+ * values become placeholders again. Without secrets bytes pass as they are.
+ *
+ *     side ─► ws_feed ─► the scratch buffer ─► the other side's body
+ *                └ what does not go on at once waits (rest), one slice at most
+ *
+ * Once a peer broke the rules, or a secret stood where it may not, both are told by a
+ * Close frame as soon as there is room for it, and the connection ends.
  */
 #include "tlsproxy/http_internal.h"
+#include "tlsproxy/ws.h"
 
-int http_tunnel_begin(struct http_exchange *x)
+#include <stdio.h>
+
+/* What the engine can work with at least. */
+#define ROOM_MIN 64
+
+/* A message's bytes on their way through a stream. */
+struct message {
+	struct http_pipe_filter filter;
+	struct secret_stream stream;
+	struct http_place place;
+	bool begun;
+};
+
+struct http_tunnel {
+	struct http_exchange *x;
+	struct ws *ws; /* NULL: bytes pass */
+	struct message message[2];
+	struct buf rest[2];
+	bool waits[2]; /* for room: nothing more is taken */
+	bool ended;    /* the upstream said all */
+	bool closing, said[2];
+	uint16_t code;
+	char reason[sizeof("weir: ") + HTTP_TEXT_MAX];
+};
+
+static struct http_side *receiver(const struct http_exchange *x, enum ws_direction d)
 {
+	return d == WS_OUT ? x->filter->upstream : x->filter->guest;
+}
+
+/* ---- messages --------------------------------------------------------------------------- */
+
+/* Text that begins like JSON is JSON: a value in it is escaped as its strings are. */
+static void guess_form(struct message *m, const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\r' || p[i] == '\n'))
+		i++;
+	m->begun = i < n;
+	if (m->begun && (p[i] == '{' || p[i] == '[' || p[i] == '"')) {
+		m->place.natural = SECRET_JSON;
+		m->place.forms |= 1u << SECRET_JSON;
+	}
+}
+
+static int message_feed(void *ctx, const uint8_t *p, size_t n, struct buf *out)
+{
+	struct message *m = ctx;
+
+	if (!m->begun)
+		guess_form(m, p, n);
+	return secret_stream_feed(&m->stream, p, n, out);
+}
+
+static int message_end(void *ctx, struct buf *out)
+{
+	return secret_stream_end(&((struct message *)ctx)->stream, out);
+}
+
+static size_t message_fits(void *ctx, size_t room)
+{
+	return secret_stream_fits(&((struct message *)ctx)->stream, room);
+}
+
+static size_t message_end_room(void *ctx)
+{
+	return MIN(secret_stream_end_room(&((struct message *)ctx)->stream), HTTP_PIPE_ROOM);
+}
+
+static bool message_keeps_length(void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+static struct http_place place_of(struct http_exchange *x, const char *barred)
+{
+	return (struct http_place){
+		.x = x, .place = TLSPROXY_IN_WEBSOCKET, .forms = 1u << SECRET_PLAIN, .barred = barred
+	};
+}
+
+static const struct http_pipe_filter *on_message(void *ctx, enum ws_direction d, enum ws_opcode opcode)
+{
+	struct http_tunnel *t = ctx;
+	struct http_exchange *x = t->x;
+	struct message *m = &t->message[d];
+
+	secret_stream_fini(&m->stream);
+	m->filter = (struct http_pipe_filter){
+		m, message_feed, message_end, message_fits, message_end_room, message_keeps_length,
+	};
+	m->begun = d == WS_BACK;
+	m->place = place_of(x, opcode == WS_TEXT ? NULL : "binary WebSocket message");
+	if (d == WS_BACK)
+		secret_stream_back(&m->stream, x->secrets);
+	else
+		secret_stream_out(&m->stream, x->secrets, http_secret_may_replace(x, &m->place),
+				  http_secret_decide, &m->place);
+	return &m->filter;
+}
+
+static int on_control(void *ctx, enum ws_direction d, enum ws_opcode opcode, const uint8_t *p,
+		      size_t n, struct buf *out)
+{
+	struct http_tunnel *t = ctx;
+	struct http_place place = place_of(t->x, "WebSocket control frame");
+	struct secret_stream s;
+	int r;
+
+	(void)opcode;
+	if (d == WS_BACK)
+		secret_stream_back(&s, t->x->secrets);
+	else
+		secret_stream_out(&s, t->x->secrets, false, http_secret_decide, &place);
+	r = secret_stream_feed(&s, p, n, d == WS_BACK ? out : NULL);
+	if (r == 0)
+		r = secret_stream_end(&s, d == WS_BACK ? out : NULL);
+	if (r == 0 && d == WS_OUT)
+		r = buf_append(out, p, n);
+	secret_stream_fini(&s);
+	return r;
+}
+
+static void on_random(void *ctx, void *p, size_t n)
+{
+	(void)ctx;
+	random_bytes(p, n);
+}
+
+static const struct ws_ops ops = { on_message, on_control, on_random };
+
+/* ---- beginning and end ------------------------------------------------------------------- */
+
+static int answered_extensions(const struct http_exchange *x, const struct http_head *h,
+			       struct ws_deflate_params *ret)
+{
+	struct buf all = BUF_INIT(WS_EXTENSIONS_MAX);
+	int r = http_fields_join(h, "Sec-WebSocket-Extensions", &all);
+
+	if (r == 0 && all.len && !x->ws_offered)
+		r = -EPROTO;
+	if (r == 0)
+		r = ws_extensions_accept(all.len ? (const char *)buf_at(&all) : "", all.len, ret);
+	buf_fini(&all);
+	return r == -ENOMEM ? r : r < 0 ? -EPROTO : 0;
+}
+
+int http_tunnel_begin(struct http_exchange *x, const struct http_head *h)
+{
+	struct ws_deflate_params params = { 0 };
+	int r = x->n_secrets ? answered_extensions(x, h, &params) : 0;
+
+	if (r < 0)
+		return r;
 	x->tunnel = calloc(1, sizeof(*x->tunnel));
 	if (!x->tunnel)
 		return -ENOMEM;
-	http_secret_tunnel(x);
-	return 0;
+	x->tunnel->x = x;
+	buf_init(&x->tunnel->rest[WS_OUT], HTTP_SLICE);
+	buf_init(&x->tunnel->rest[WS_BACK], HTTP_SLICE);
+	return x->n_secrets ? ws_new(&params, &ops, x->tunnel, &x->tunnel->ws) : 0;
 }
 
 void http_tunnel_free(struct http_tunnel *t)
 {
-	if (t)
-		secret_stream_fini(&t->down);
+	if (!t)
+		return;
+	ws_free(t->ws);
+	for (size_t d = 0; d < 2; d++) {
+		secret_stream_fini(&t->message[d].stream);
+		buf_fini_wiped(&t->rest[d]);
+	}
 	free(t);
+}
+
+/* All was said in both directions: the connection ends, or the stream, and x is gone. */
+static enum http_flow finish(struct http_exchange *x)
+{
+	struct http_filter *f = x->filter;
+
+	if (f->switched) {
+		f->over = HTTP_CLOSE;
+		return HTTP_FLOW_ON;
+	}
+	if (f->guest->ops->end(f->guest, x, NULL) < 0 ||
+	    (!x->request_done && f->upstream->ops->end(f->upstream, x, NULL) < 0))
+		return HTTP_FLOW_ABORT;
+	http_exchange_finish(x);
+	return HTTP_FLOW_REFUSED;
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------- */
+
+/* What the engine wrote goes on. */
+static int hand_over(struct http_exchange *x, enum ws_direction d, struct buf *out)
+{
+	struct http_side *to = receiver(x, d);
+	int r = out->len ? to->ops->body(to, x, buf_at(out), out->len) : 0;
+
+	http_cut(out, 0);
+	out->cap = HTTP_SCRATCH_MAX;
+	return r;
+}
+
+/* The scratch buffer with room for what the receiver takes now: 0 when that is too little. */
+static size_t make_room(struct http_exchange *x, enum ws_direction d, int *ret_error)
+{
+	struct http_side *to = receiver(x, d);
+	struct buf *out = &x->filter->scratch;
+	size_t room = MIN(to->ops->room(to, x), HTTP_SLICE);
+
+	*ret_error = room < ROOM_MIN ? 0 : http_wiped_reserve(out, HTTP_SLICE);
+	if (room < ROOM_MIN || *ret_error < 0)
+		return 0;
+	out->cap = room;
+	return room;
+}
+
+/* *ret_went: something moved. Of what was refused nothing is handed over. */
+static int turn(struct http_tunnel *t, enum ws_direction d, struct http_text *in, bool *ret_done,
+		bool *ret_went)
+{
+	struct http_exchange *x = t->x;
+	struct buf *out = &x->filter->scratch;
+	size_t taken = 0, n;
+	int r, e;
+
+	*ret_went = *ret_done = false;
+	if (!make_room(x, d, &r))
+		return r;
+	r = ws_feed(t->ws, d, (const uint8_t *)in->s, in->len, out, &taken, ret_done);
+	n = out->len;
+	e = hand_over(x, d, out);
+	if (r < 0 || e < 0)
+		return e < 0 ? -EIO : r;
+	in->s += taken;
+	in->len -= taken;
+	*ret_went = taken || n;
+	x->filter->busy |= !*ret_done && !*ret_went;
+	return 0;
+}
+
+/* A Close in this direction, and what went before it. */
+static int say_close(struct http_tunnel *t, enum ws_direction d)
+{
+	struct buf *out = &t->x->filter->scratch;
+	int r = 0, e = -ENOBUFS;
+
+	while (e == -ENOBUFS && make_room(t->x, d, &r)) {
+		e = ws_close(t->ws, d, t->code, t->reason, out);
+		r = hand_over(t->x, d, out);
+		if (r < 0 || (e < 0 && e != -ENOBUFS))
+			return -EIO;
+	}
+	t->said[d] = e == 0;
+	return r;
+}
+
+/* REFUSED: x is gone. */
+static enum http_flow go_on_closing(struct http_tunnel *t)
+{
+	struct http_exchange *x = t->x;
+
+	for (int d = 0; d < 2; d++)
+		if (!t->said[d] && say_close(t, (enum ws_direction)d) < 0)
+			return HTTP_FLOW_ABORT;
+	return t->said[WS_OUT] && t->said[WS_BACK] ? finish(x) : HTTP_FLOW_ON;
+}
+
+static enum http_flow begin_closing(struct http_tunnel *t, int error)
+{
+	struct http_exchange *x = t->x;
+
+	if (error != -EPERM && error != -EPROTO)
+		return HTTP_FLOW_ABORT;
+	t->closing = true;
+	t->code = error == -EPERM ? 1008 : ws_fault_code(ws_fault(t->ws));
+	snprintf(x->extra, sizeof(x->extra), "%s",
+		 error == -EPERM ? x->violation_text : ws_fault_text(ws_fault(t->ws)));
+	snprintf(t->reason, sizeof(t->reason), "weir: %s", x->extra);
+	if (error == -EPERM)
+		http_secret_forget(x);
+	return go_on_closing(t);
+}
+
+/* As much as goes on. */
+static enum http_flow run(struct http_tunnel *t, enum ws_direction d, struct http_text *in)
+{
+	bool done, went;
+	int r;
+
+	do {
+		r = turn(t, d, in, &done, &went);
+	} while (r == 0 && !done && went);
+	t->waits[d] = r == 0 && !done;
+	if (r < 0)
+		return begin_closing(t, r);
+	if (d == WS_OUT)
+		http_secret_report(t->x);
+	return HTTP_FLOW_ON;
+}
+
+static enum http_flow pass(struct http_exchange *x, enum ws_direction d, const uint8_t *p, size_t n)
+{
+	struct http_side *to = receiver(x, d);
+
+	return to->ops->body(to, x, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
+}
+
+static enum http_flow feed(struct http_exchange *x, enum ws_direction d, const uint8_t *p, size_t n)
+{
+	struct http_tunnel *t = x->tunnel;
+	struct http_text in = { (const char *)p, n };
+	enum http_flow fl;
+	uint8_t *dst;
+
+	if (!t->ws)
+		return pass(x, d, p, n);
+	if (t->closing)
+		return HTTP_FLOW_ON;
+	fl = run(t, d, &in);
+	if (fl != HTTP_FLOW_ON || in.len == 0 || t->closing)
+		return fl;
+	/* All storage at once: growing would leave copies behind. */
+	if (buf_reserve(&t->rest[d], HTTP_SLICE, &dst) < 0 ||
+	    buf_append(&t->rest[d], in.s, in.len) < 0)
+		return HTTP_FLOW_ABORT;
+	return HTTP_FLOW_ON;
+}
+
+static size_t room(const struct http_exchange *x, enum ws_direction d)
+{
+	const struct http_tunnel *t = x->tunnel;
+	struct http_side *to = receiver(x, d);
+	size_t n = MIN(to->ops->room(to, x), HTTP_SLICE);
+
+	return t->ws && (t->waits[d] || t->closing || n < ROOM_MIN) ? 0 : n;
 }
 
 size_t http_tunnel_room_up(const struct http_exchange *x)
 {
-	const struct http_side *up = x->filter->upstream;
-
-	return MIN(up->ops->room(up, x), HTTP_SLICE);
+	return room(x, WS_OUT);
 }
 
-/* A frame's header comes out at once, with bytes of it that were taken before. */
 size_t http_tunnel_room_down(const struct http_exchange *x)
 {
-	const struct http_side *guest = x->filter->guest;
-	size_t room = guest->ops->room(guest, x), need = 0;
-
-	if (x->n_secrets)
-		need = secret_stream_held(&x->tunnel->down) + sizeof(x->tunnel->frames.head);
-	return room > need ? MIN(room - need, HTTP_SLICE) : 0;
-}
-
-static enum http_flow cut(struct http_exchange *x, const char *why)
-{
-	http_exchange_cut(x, why);
-	return HTTP_FLOW_REFUSED;
+	return room(x, WS_BACK);
 }
 
 enum http_flow http_tunnel_up(struct http_exchange *x, const uint8_t *p, size_t n)
 {
-	struct http_side *up = x->filter->upstream;
-
-	if (x->n_secrets && secret_stream_feed(&x->tunnel->up, p, n, NULL) < 0)
-		return cut(x, "a secret where it may not be");
-	if (up->ops->body(up, x, p, n) < 0)
-		return HTTP_FLOW_ABORT;
 	x->up += n;
-	return HTTP_FLOW_ON;
-}
-
-/* One frame's piece, values in its payload replaced. */
-static int piece(struct http_tunnel *t, const uint8_t *p, size_t n, size_t *ret_taken, struct buf *out)
-{
-	struct http_frame_piece piece;
-	int r = http_frames_feed(&t->frames, p, n, &piece);
-
-	if (r < 0)
-		return r;
-	*ret_taken = piece.taken;
-	if (piece.n_head)
-		r = buf_append(out, t->frames.head, piece.n_head);
-	if (r == 0 && piece.n_payload)
-		r = secret_stream_feed(&t->down, piece.payload, piece.n_payload, out);
-	if (r == 0 && piece.end)
-		r = secret_stream_end(&t->down, out);
-	return r;
-}
-
-static int pass_on(struct http_exchange *x)
-{
-	struct http_side *guest = x->filter->guest;
-	struct buf *b = &x->filter->scratch;
-	int r = b->len ? guest->ops->body(guest, x, buf_at(b), b->len) : 0;
-
-	http_cut(b, 0);
-	return r;
+	return feed(x, WS_OUT, p, n);
 }
 
 enum http_flow http_tunnel_down(struct http_exchange *x, const uint8_t *p, size_t n)
 {
-	struct http_side *guest = x->filter->guest;
-	struct http_tunnel *t = x->tunnel;
-	struct buf *b = &x->filter->scratch;
-	size_t at = 0, taken = 0;
-	int r = 0;
-
 	x->down += n;
-	if (!x->n_secrets)
-		return guest->ops->body(guest, x, p, n) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
-	r = http_wiped_reserve(b, n + secret_stream_held(&t->down) + sizeof(t->frames.head));
-	for (; r == 0 && at < n; at += taken)
-		r = piece(t, p + at, n - at, &taken, b);
-	if (r == -EBADMSG) {
-		http_cut(b, 0);
-		return cut(x, "not a WebSocket frame of a server");
-	}
-	return r < 0 || pass_on(x) < 0 ? HTTP_FLOW_ABORT : HTTP_FLOW_ON;
+	return feed(x, WS_BACK, p, n);
+}
+
+/* What waits in front of anything else. */
+static enum http_flow go_on(struct http_tunnel *t, enum ws_direction d)
+{
+	struct buf *b = &t->rest[d];
+	struct http_text in = { b->len ? (const char *)buf_at(b) : "", b->len };
+	size_t before = in.len;
+	enum http_flow fl = run(t, d, &in);
+
+	if (fl == HTTP_FLOW_ON && !t->closing)
+		buf_consume(b, before - in.len);
+	return fl;
+}
+
+void http_tunnel_pump(struct http_exchange *x)
+{
+	struct http_filter *f = x->filter;
+	struct http_tunnel *t = x->tunnel;
+	enum http_flow fl = HTTP_FLOW_ON;
+
+	if (t->closing)
+		fl = go_on_closing(t);
+	for (int d = 0; d < 2 && fl == HTTP_FLOW_ON; d++)
+		if (!t->closing && t->waits[d])
+			fl = go_on(t, (enum ws_direction)d);
+	if (fl == HTTP_FLOW_ON && t->ended && !t->closing && !t->waits[WS_BACK] && f->switched)
+		fl = finish(x);
+	if (fl == HTTP_FLOW_ABORT)
+		f->over = HTTP_ABORT;
+}
+
+/* A stream of HTTP/2: its half is over, and x with the other one. */
+static enum http_flow end_half(struct http_exchange *x, enum ws_direction d, bool *half)
+{
+	struct http_side *to = receiver(x, d);
+
+	if (to->ops->end(to, x, NULL) < 0)
+		return HTTP_FLOW_ABORT;
+	*half = true;
+	http_exchange_settle(x);
+	return HTTP_FLOW_ON;
 }
 
 enum http_flow http_tunnel_down_end(struct http_exchange *x)
 {
 	struct http_tunnel *t = x->tunnel;
 
-	if (!x->n_secrets)
-		return HTTP_FLOW_ON;
-	if (http_wiped_reserve(&x->filter->scratch, secret_stream_held(&t->down)) < 0 ||
-	    secret_stream_end(&t->down, &x->filter->scratch) < 0 || pass_on(x) < 0)
-		return HTTP_FLOW_ABORT;
-	return HTTP_FLOW_ON;
+	t->ended = t->waits[WS_BACK] || t->closing;
+	if (t->ended)
+		return HTTP_FLOW_WAIT;
+	return x->filter->switched ? HTTP_FLOW_ON : end_half(x, WS_BACK, &x->response_done);
+}
+
+enum http_flow http_tunnel_up_end(struct http_exchange *x)
+{
+	struct http_tunnel *t = x->tunnel;
+
+	if (t->waits[WS_OUT] || t->closing)
+		return HTTP_FLOW_WAIT;
+	return end_half(x, WS_OUT, &x->request_done);
 }

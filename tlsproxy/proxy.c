@@ -5,6 +5,7 @@
  * it must not be freed from inside one of its callbacks.
  */
 #include "tlsproxy/tlsproxy_int.h"
+#include "tlsproxy/token.h"
 
 #include <stdio.h>
 #include <openssl/err.h>
@@ -96,6 +97,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->idle_ns = (cfg->idle_s ? cfg->idle_s : TLSPROXY_IDLE_S) * NS_PER_S;
 	tp->handshake_ns = TLSPROXY_HANDSHAKE_S * NS_PER_S;
 	tp->offer_h2 = TLSPROXY_OFFER_H2 && !cfg->no_http2;
+	token_wipe_json();
 	list_init(&tp->sessions);
 	list_init(&tp->dialling);
 	tp->scratch = malloc(TLSPROXY_READ);
@@ -154,4 +156,14 @@ const char *tlsproxy_ca_pem(const struct tlsproxy *tp)
 const char *tlsproxy_placeholder(const struct tlsproxy *tp, size_t i)
 {
 	return secret_set_placeholder(tp->secrets, i);
+}
+
+void tlsproxy_wake(struct tlsproxy *tp)
+{
+	list_for_each_safe (it, next, &tp->sessions) {
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->state == SESSION_RELAY && s->filter && http_filter_awaits(s->filter))
+			session_run(s);
+	}
 }

@@ -133,7 +133,8 @@ static void upstream_ended(struct session *s, bool cut)
 
 	if (cut && !s->tunnel && refused_by_alert(s))
 		return;
-	if (cut && (s->tunnel || (begun && !idle))) {
+	/* HTTP/2 says where each reply ends: what is whole goes on, the rest is reset. */
+	if (cut && (s->tunnel || (begun && !idle && s->upstream_alpn != ALPN_H2))) {
 		session_end(s, true);
 		return;
 	}
@@ -274,7 +275,8 @@ bool relay_step(struct session *s)
 	if (s->state == SESSION_RELAY)
 		moved |= relay_up(s);
 	before = waiting(s);
-	if (s->state == SESSION_RELAY && (moved || http_filter_busy(s->filter)))
+	if (s->state == SESSION_RELAY &&
+	    (moved || http_filter_busy(s->filter) || http_filter_awaits(s->filter)))
 		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;

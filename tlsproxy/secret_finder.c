@@ -43,8 +43,8 @@ static size_t fold(const uint8_t *p, size_t n, uint8_t *out)
 /* Characters fully determined by p when `phase` unknown bytes stand before it. */
 static size_t encode_base32(unsigned phase, bool hex, const uint8_t *p, size_t n, uint8_t *out)
 {
-	const char *alphabet = hex ? "0123456789abcdefghijklmnopqrstuv"
-				   : "abcdefghijklmnopqrstuvwxyz234567";
+	const char *alphabet =
+		hex ? "0123456789abcdefghijklmnopqrstuv" : "abcdefghijklmnopqrstuvwxyz234567";
 	size_t first = (8 * phase + 4) / 5, last = 8 * (phase + n) / 5, at = 0;
 
 	for (size_t i = first; i < last; i++) {
@@ -62,7 +62,7 @@ static size_t encode_base32(unsigned phase, bool hex, const uint8_t *p, size_t n
 static size_t encode(unsigned variant, const uint8_t *p, size_t n, uint8_t *tmp, uint8_t *out,
 		     enum secret_form *ret_form)
 {
-	*ret_form = variant == 0 ? SECRET_PLAIN
+	*ret_form = variant == 0   ? SECRET_PLAIN
 		    : variant == 1 ? SECRET_HEX
 		    : variant < 12 ? SECRET_BASE32
 				   : SECRET_BASE64;

@@ -145,6 +145,7 @@ struct secret {
 	struct secret_uses *uses;
 	bool plain_http;
 	enum tlsproxy_violation on_violation;
+	bool awaited;		/* its value is still to come */
 	struct sign_rule *sign; /* signs instead of being put in; or NULL */
 };
 
@@ -161,10 +162,10 @@ struct secret_set {
 	uint8_t *out_bytes; /* placeholders in all forms */
 	struct secret_node *out_nodes;
 	struct secret_machine out, back;
-	uint8_t lead[256]; /* characters whose last bits may begin a value in base64 */
-	uint8_t wakes[256]; /* bytes of replies that begin something, or an escape */
-	unsigned lanes;	    /* 1 << enum secret_lane_kind that replies need */
-	bool nested;	   /* a pattern of back stands inside another */
+	uint8_t lead[256];		/* characters whose last bits may begin a value in base64 */
+	uint8_t wakes[256];		/* bytes of replies that begin something, or an escape */
+	unsigned lanes;			/* 1 << enum secret_lane_kind that replies need */
+	bool nested;			/* a pattern of back stands inside another */
 	size_t burst_out, burst_back;	/* the longest that one hit can write */
 	size_t growth_out, growth_back; /* bytes for each that it took, at most; 1: never more */
 	bool keeps_back;

@@ -274,8 +274,11 @@ bool secret_set_keeps_length(const struct secret_set *set, enum secret_escape ho
 {
 	/* What some client escapes, or we do. */
 	static const char *const escaped[] = {
-		[SECRET_RAW] = "",	   [SECRET_IN_PATH] = NULL, [SECRET_IN_QUERY] = NULL,
-		[SECRET_ALL_PERCENT] = NULL, [SECRET_IN_JSON] = "\"\\/<>&='",
+		[SECRET_RAW] = "",
+		[SECRET_IN_PATH] = NULL,
+		[SECRET_IN_QUERY] = NULL,
+		[SECRET_ALL_PERCENT] = NULL,
+		[SECRET_IN_JSON] = "\"\\/<>&='",
 	};
 
 	for (size_t i = 0; i < set->n_present; i++) {
@@ -284,7 +287,8 @@ bool secret_set_keeps_length(const struct secret_set *set, enum secret_escape ho
 
 		if (!(s->places & (TLSPROXY_IN_BODY | TLSPROXY_IN_WEBSOCKET)))
 			continue;
-		if (s->len != s->placeholder_len || secret_escape(how, s->value, s->len, NULL) != s->len)
+		if (s->len != s->placeholder_len ||
+		    secret_escape(how, s->value, s->len, NULL) != s->len)
 			return false;
 		if (escaped[how] ? has_any(ph, s->len, escaped[how])
 				 : secret_encode_percent(4, ph, s->len, NULL) != s->len ||
@@ -326,8 +330,7 @@ static int build_back(struct secret_set *set)
 	int r;
 
 	add_back(&w);
-	r = secret_area_init(&set->derived,
-			     w.find + (w.find + 1) * sizeof(struct secret_node) + 64);
+	r = secret_area_init(&set->derived, w.find + (w.find + 1) * sizeof(struct secret_node) + 64);
 	if (r < 0)
 		return r;
 	set->back_patterns = calloc(w.n + 1, sizeof(*set->back_patterns));

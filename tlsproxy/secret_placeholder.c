@@ -186,8 +186,7 @@ static const char *why_no_shape(const char *shape)
 
 int tlsproxy_shape_check(const char *shape, const char **ret_why)
 {
-	const char *why = str_eq(shape, "same") || str_eq(shape, "jwt") ? NULL
-									: why_no_shape(shape);
+	const char *why = str_eq(shape, "same") || str_eq(shape, "jwt") ? NULL : why_no_shape(shape);
 
 	if (!why)
 		return 0;

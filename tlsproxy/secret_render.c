@@ -134,8 +134,7 @@ static int render_lead(struct secret_scrub *b, struct secret_piece *x, const str
 	r = secret_emit(b, x, m->start - t.len);
 	if (r < 0)
 		return r;
-	six = exchange_bits(patched(b, x->done, &t), mask, value >> (8 - n),
-			    placeholder >> (8 - n));
+	six = exchange_bits(patched(b, x->done, &t), mask, value >> (8 - n), placeholder >> (8 - n));
 	b->patch.set = false;
 	return emit_char(x, &t, six, url);
 }
@@ -153,9 +152,8 @@ static void set_tail(struct secret_scrub *b, const struct secret_match *m, uint8
 					  .url = url };
 }
 
-static int render_base64(struct secret_scrub *b, struct secret_piece *x,
-			 const struct secret_match *m, const struct secret *s,
-			 const struct secret_value *v, unsigned variant)
+static int render_base64(struct secret_scrub *b, struct secret_piece *x, const struct secret_match *m,
+			 const struct secret *s, const struct secret_value *v, unsigned variant)
 {
 	unsigned phase = variant / 2;
 	bool url = variant % 2;
@@ -192,6 +190,5 @@ int secret_render(const struct secret_set *set, struct secret_scrub *b, struct s
 	b->patch.set = false;
 	if (r < 0)
 		return r;
-	return p->form == SECRET_HEX ? render_hex(x, m, s, v, p->variant)
-				     : render_text(x, m, s, v);
+	return p->form == SECRET_HEX ? render_hex(x, m, s, v, p->variant) : render_text(x, m, s, v);
 }

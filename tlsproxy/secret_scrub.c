@@ -59,8 +59,7 @@ static void note_match(struct secret_scrub *b, const struct secret_match *m)
 {
 	struct secret_match *best = &b->best;
 
-	if (!best->found || m->start < best->start ||
-	    (m->start == best->start && m->end > best->end))
+	if (!best->found || m->start < best->start || (m->start == best->start && m->end > best->end))
 		*best = *m;
 }
 
@@ -273,7 +272,8 @@ static int make_room(struct secret_scrub *b, size_t size)
 /* Keeps the window from there on. */
 static int keep(struct secret_scrub *b, const struct secret_window *w, size_t from)
 {
-	size_t n = w->n - from, old = from < b->n_held ? b->n_held - from : 0, skip = from - MIN(from, b->n_held);
+	size_t n = w->n - from, old = from < b->n_held ? b->n_held - from : 0,
+	       skip = from - MIN(from, b->n_held);
 	int r = make_room(b, n);
 
 	if (r < 0)
@@ -325,8 +325,7 @@ static int scan(const struct secret_set *set, struct secret_scrub *b, struct sec
 	}
 }
 
-int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end,
-		      struct buf *out)
+int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end, struct buf *out)
 {
 	struct secret_scrub *b = &s->scrub;
 	struct secret_piece x = { .out = out };

@@ -211,6 +211,7 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 	s->max_uses = in->max_uses;
 	s->plain_http = in->plain_http;
 	s->on_violation = in->on_violation;
+	s->awaited = in->awaited;
 	if (!s->env || (given && !s->placeholder))
 		return -ENOMEM;
 	r = add_value(b->set, s, in->value, in->value_len, 0);

@@ -261,10 +261,9 @@ static int write_value(struct piece *w, const struct secret *sec, enum secret_es
 static int text_hit(struct secret_stream *s, struct piece *w, const struct secret_pattern *pat,
 		    size_t at)
 {
-	struct secret_hit hit = { .secret = pat->secret,
-				  .form = pat->form,
-				  .len = pat->len,
-				  .at = at - w->held };
+	struct secret_hit hit = {
+		.secret = pat->secret, .form = pat->form, .len = pat->len, .at = at - w->held
+	};
 	enum secret_verdict v = s->decide(s->ctx, &hit);
 	int r;
 

@@ -123,8 +123,7 @@ static int read_json(const uint8_t *t, size_t n, bool deep, int *ret_c)
 	digits = t[i] == 'u' ? 4 : 2;
 	i++;
 	if (n < i + digits)
-		return n < SECRET_TOKEN_MAX && !cannot_be_hex(t + i, n - i, digits) ? MORE
-										      : LITERAL;
+		return n < SECRET_TOKEN_MAX && !cannot_be_hex(t + i, n - i, digits) ? MORE : LITERAL;
 	*ret_c = hex_value(t + i, digits);
 	if (*ret_c < 0)
 		return LITERAL;
@@ -138,8 +137,7 @@ static int reference_value(const uint8_t *t, size_t n)
 	static const struct {
 		const char *name;
 		char c;
-	} names[] = { { "amp", '&' },  { "lt", '<' },	{ "gt", '>' },
-		      { "quot", '"' }, { "apos", '\'' } };
+	} names[] = { { "amp", '&' }, { "lt", '<' }, { "gt", '>' }, { "quot", '"' }, { "apos", '\'' } };
 	int v = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -342,8 +340,8 @@ bool secret_token_before(const struct secret_window *w, size_t from, size_t end,
 {
 	/* \u002f, %2F, \/, /: the longest that ends there. */
 	for (size_t len = 6; len > 0; len--)
-		if (end >= from + len && secret_token_base64(w, end - len, ret) && ret->len == len &&
-		    ret->c >= 0)
+		if (end >= from + len && secret_token_base64(w, end - len, ret) &&
+		    ret->len == len && ret->c >= 0)
 			return true;
 	return false;
 }

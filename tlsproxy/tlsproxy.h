@@ -139,7 +139,7 @@ struct tlsproxy_secret {
 	const char *value;
 	size_t value_len;
 	const struct tlsproxy_host_pattern *hosts;
-	size_t n_hosts;
+	size_t n_hosts;	 /* 0: it has no valid value any more, whatever stands there */
 	unsigned places; /* enum tlsproxy_place bits */
 	const struct tlsproxy_place_name *names;
 	size_t n_names;
@@ -160,6 +160,9 @@ struct tlsproxy_secret {
 	/* The one that a proxy before this gave out for it; NULL: one is made. */
 	const char *placeholder;
 	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
+	/* The value is still to come: ops.await is asked for it, requests that hold the
+	 * placeholder for one of the hosts wait. Until then `value` is one that nobody knows. */
+	bool awaited;
 };
 /*
  * -EINVAL with *ret_why when a value cannot be used in these places. At least 8
@@ -350,6 +353,12 @@ struct tlsproxy_ops {
 	/* on_violation block_and_terminate. */
 	void (*terminate)(void *ctx, const char *env);
 	/*
+	 * A request needs the value of an awaited secret. True: it is on its way, and
+	 * tlsproxy_secrets_replace() brings it, or tlsproxy_wake() lets this be asked again.
+	 * False: it cannot be had; the request is answered 502. May be NULL: never.
+	 */
+	bool (*await)(void *ctx, const char *env);
+	/*
 	 * Does a request target match a secret's path pattern? One that can be read in
 	 * two ways matches none. May be NULL: no pattern matches.
 	 */
@@ -450,5 +459,60 @@ void tlsproxy_flow_dialled(struct tlsproxy *tp, uint64_t id, int fd, const struc
  * were reset. Not from a callback.
  */
 size_t tlsproxy_rejudge(struct tlsproxy *tp);
+
+/* What waits for a secret's value looks again. Not from a callback. */
+void tlsproxy_wake(struct tlsproxy *tp);
+
+/* ---- access tokens ------------------------------------------------------------- */
+
+/*
+ * Tokens that are fetched outside the sandbox, RFC 6749: with client credentials (4.4)
+ * or a refresh token (6). The caller has the credentials, says when, and dials.
+ */
+enum tlsproxy_grant { TLSPROXY_CLIENT_CREDENTIALS = 0, TLSPROXY_REFRESH_TOKEN = 1 };
+enum tlsproxy_client_auth { TLSPROXY_CLIENT_BASIC = 0, TLSPROXY_CLIENT_POST = 1 }; /* 2.3.1 */
+struct tlsproxy_token_request {
+	enum tlsproxy_grant grant;
+	enum tlsproxy_client_auth auth;
+	const char *host, *path; /* of the endpoint: a name in canonical form, a path in origin form */
+	uint16_t port;
+	const char *client_id;	      /* may be NULL with a refresh token */
+	const char *scope, *audience; /* may be NULL */
+	const char *secret;	      /* of the client; NULL: a public client */
+	size_t secret_len;
+	const char *refresh; /* the refresh token */
+	size_t refresh_len;
+};
+
+/* A server's word on how long a token is good is believed up to this. */
+#define TLSPROXY_TOKEN_LIFE_MAX_S (30 * 86400)
+struct tlsproxy_token {
+	char access[TLSPROXY_SECRET_MAX + 1];
+	size_t access_len;
+	char refresh[TLSPROXY_SECRET_MAX + 1]; /* another refresh token (rotation), or "" */
+	size_t refresh_len;
+	uint64_t life_s;
+};
+
+/* For handshake and answer together. Stops an endpoint that hangs. */
+#define TLSPROXY_FETCH_NS (20 * NS_PER_S)
+struct tlsproxy_fetch;
+/* token NULL: why says what failed, never quoting the server. The token is wiped afterwards. */
+typedef void tlsproxy_fetched_fn(void *ctx, const struct tlsproxy_token *token, const char *why);
+/*
+ * Asks for a token over fd, a connected stream socket that is taken over (also on
+ * failure); TLS is verified for q->host as for any upstream. cb is called once,
+ * from the loop, unless cancelled; q is copied.
+ */
+must_check int tlsproxy_fetch_token(struct tlsproxy *tp, const struct tlsproxy_token_request *q,
+				    int fd, tlsproxy_fetched_fn *cb, void *ctx,
+				    struct tlsproxy_fetch **ret);
+void tlsproxy_fetch_cancel(struct tlsproxy_fetch *f);
+/*
+ * What a command prints: a token alone, or JSON with "access_token" or "token" and
+ * "expires_in" or "expires_at". now_s: seconds of the epoch. -EBADMSG with *ret_why, static.
+ */
+must_check int tlsproxy_token_read(const void *p, size_t n, uint64_t now_s,
+				   struct tlsproxy_token *ret, const char **ret_why);
 
 #endif

@@ -8,15 +8,28 @@
 #include "tlsproxy/token.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
 
 enum { HEAD = 0, LENGTH = 1, CHUNKS = 2, TRAILERS = 3, CLOSE = 4, DONE = 5, FAILED = 6 };
 
-void token_wipe(struct token *t)
+void token_wipe(struct tlsproxy_token *t)
 {
 	explicit_bzero(t, sizeof(*t));
+}
+
+static void give_back(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+void token_wipe_json(void)
+{
+	json_set_alloc_funcs(malloc, give_back);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------- */
@@ -108,7 +121,7 @@ static int take_life(const json_t *o, uint64_t now_s, uint64_t *ret)
 	return 0;
 }
 
-static int take_token(const json_t *o, uint64_t now_s, struct token *t, const char **ret_why)
+static int take_token(const json_t *o, uint64_t now_s, struct tlsproxy_token *t, const char **ret_why)
 {
 	const json_t *type = json_object_get(o, "token_type");
 	int r = take_text(o, "access_token", t->access, &t->access_len);
@@ -135,9 +148,10 @@ static json_t *load(const void *p, size_t n)
 	return json_loadb(p, n, JSON_REJECT_DUPLICATES, NULL);
 }
 
-int token_read_json(const void *p, size_t n, uint64_t now_s, struct token *ret, const char **ret_why)
+int token_read_json(const void *p, size_t n, uint64_t now_s, struct tlsproxy_token *ret,
+		    const char **ret_why)
 {
-	struct token t = { 0 };
+	struct tlsproxy_token t = { 0 };
 	json_t *o = load(p, n);
 	int r;
 
@@ -153,10 +167,11 @@ int token_read_json(const void *p, size_t n, uint64_t now_s, struct token *ret, 
 	return r;
 }
 
-int token_read_output(const void *p, size_t n, uint64_t now_s, struct token *ret, const char **ret_why)
+int tlsproxy_token_read(const void *p, size_t n, uint64_t now_s, struct tlsproxy_token *ret,
+			const char **ret_why)
 {
 	const char *s = p;
-	struct token t = { .life_s = TOKEN_LIFE_DEFAULT_S };
+	struct tlsproxy_token t = { .life_s = TOKEN_LIFE_DEFAULT_S };
 
 	while (n && (s[n - 1] == '\n' || s[n - 1] == '\r'))
 		n--;
@@ -290,7 +305,7 @@ static void refusal(struct token_reader *r)
 	json_decref(o);
 }
 
-static int finish(struct token_reader *r, uint64_t now_s, struct token *ret)
+static int finish(struct token_reader *r, uint64_t now_s, struct tlsproxy_token *ret)
 {
 	const char *why = NULL;
 
@@ -305,7 +320,7 @@ static int finish(struct token_reader *r, uint64_t now_s, struct token *ret)
 }
 
 int token_reader_feed(struct token_reader *r, const uint8_t *p, size_t n, bool eof, uint64_t now_s,
-		      struct token *ret)
+		      struct tlsproxy_token *ret)
 {
 	while (n && r->state != DONE && r->state != FAILED) {
 		size_t taken = 0;

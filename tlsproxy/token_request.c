@@ -43,18 +43,19 @@ static int put_param(struct buf *out, const char *name, struct http_text value)
 	return r < 0 ? r : put_form(out, value);
 }
 
-static bool in_body(const struct token_request *q)
+static bool in_body(const struct tlsproxy_token_request *q)
 {
-	return q->auth == TOKEN_AUTH_POST || !q->secret.len;
+	return q->auth == TLSPROXY_CLIENT_POST || !q->secret_len;
 }
 
-static int write_body(const struct token_request *q, struct buf *out)
+static int write_body(const struct tlsproxy_token_request *q, struct buf *out)
 {
-	int r = put_param(out, "grant_type",
-			  text(q->grant == TOKEN_REFRESH ? "refresh_token" : "client_credentials"));
+	int r = put_param(
+		out, "grant_type",
+		text(q->grant == TLSPROXY_REFRESH_TOKEN ? "refresh_token" : "client_credentials"));
 
-	if (r == 0 && q->grant == TOKEN_REFRESH)
-		r = put_param(out, "refresh_token", q->refresh);
+	if (r == 0 && q->grant == TLSPROXY_REFRESH_TOKEN)
+		r = put_param(out, "refresh_token", (struct http_text){ q->refresh, q->refresh_len });
 	if (r == 0)
 		r = put_param(out, "scope", text(q->scope));
 	if (r == 0)
@@ -62,11 +63,11 @@ static int write_body(const struct token_request *q, struct buf *out)
 	if (r == 0 && in_body(q))
 		r = put_param(out, "client_id", text(q->client_id));
 	if (r == 0 && in_body(q))
-		r = put_param(out, "client_secret", q->secret);
+		r = put_param(out, "client_secret", (struct http_text){ q->secret, q->secret_len });
 	return r;
 }
 
-static int write_basic(const struct token_request *q, struct buf *scratch, struct buf *out)
+static int write_basic(const struct tlsproxy_token_request *q, struct buf *scratch, struct buf *out)
 {
 	uint8_t *p;
 	int r = put_form(scratch, text(q->client_id));
@@ -74,7 +75,7 @@ static int write_basic(const struct token_request *q, struct buf *scratch, struc
 	if (r == 0)
 		r = buf_append(scratch, ":", 1);
 	if (r == 0)
-		r = put_form(scratch, q->secret);
+		r = put_form(scratch, (struct http_text){ q->secret, q->secret_len });
 	if (r == 0)
 		r = buf_append_str(out, "Authorization: Basic ");
 	if (r == 0)
@@ -84,7 +85,7 @@ static int write_basic(const struct token_request *q, struct buf *scratch, struc
 	return r < 0 ? r : buf_append_str(out, "\r\n");
 }
 
-static int write_head(const struct token_request *q, size_t body, struct buf *out)
+static int write_head(const struct tlsproxy_token_request *q, size_t body, struct buf *out)
 {
 	int r = buf_printf(out, "POST %s HTTP/1.1\r\nHost: %s", q->path, q->host);
 
@@ -100,7 +101,7 @@ static int write_head(const struct token_request *q, size_t body, struct buf *ou
 	return r;
 }
 
-int token_request_write(const struct token_request *q, struct buf *out)
+int token_request_write(const struct tlsproxy_token_request *q, struct buf *out)
 {
 	struct buf body = BUF_INIT(TOKEN_REQUEST_MAX), basic = BUF_INIT(TOKEN_REQUEST_MAX);
 	uint8_t *p;

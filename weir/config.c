@@ -312,6 +312,7 @@ void config_secret_fini(struct secret_config *s)
 	free(s->hosts);
 	secret_terms_fini(&s->terms);
 	sign_config_free(s->sign);
+	token_config_free(s->token);
 	*s = (struct secret_config){ 0 };
 }
 

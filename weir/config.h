@@ -33,6 +33,16 @@ struct sign_config {
 	struct tlsproxy_sign made; /* of these */
 };
 
+/* What a secret's value buys (tlsproxy_token_request): its placeholder stands for that token. */
+struct token_config {
+	enum tlsproxy_grant grant;
+	enum tlsproxy_client_auth auth;
+	char *host, *path; /* of the endpoint */
+	uint16_t port;
+	char *client_id, *scope, *audience;
+	char *client_secret; /* env of another secret; NULL: none */
+};
+
 /* What narrows a secret beside hosts and places, see struct tlsproxy_secret; none by default. */
 struct secret_terms {
 	struct tlsproxy_place_name *names; /* texts are ours */
@@ -56,9 +66,10 @@ struct secret_config {
 	unsigned places;
 	enum tlsproxy_violation on_violation;
 	struct secret_terms terms;
-	struct sign_config *sign; /* NULL: the value is put in */
-	uint32_t refresh_s; /* command: run again so often; 0: never */
-	uint32_t ttl_s;	    /* command, file: a value is good so long; 0: for ever */
+	struct sign_config *sign;   /* NULL: the value is put in */
+	struct token_config *token; /* NULL: the value itself is */
+	uint32_t refresh_s;	    /* command: run again so often; 0: never */
+	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
 };
 /* What the proxy is told of it; its texts stay s's. */
 void secret_config_terms(const struct secret_config *s, struct tlsproxy_secret *ret);
@@ -153,8 +164,8 @@ struct weir_config {
 	uint32_t max_connections; /* TCP; 4096 unless given */
 	uint32_t max_udp_flows, max_icmp_flows;
 	uint32_t proxy_restarts; /* deaths of the tlsproxy within a minute that do not end the run */
-	uint32_t max_half_open; /* of max_connections; 0: half */
-	uint64_t memory;	/* bytes of the relay's buffers; 0: by the number of connections */
+	uint32_t max_half_open;	 /* of max_connections; 0: half */
+	uint64_t memory;	 /* bytes of the relay's buffers; 0: by the number of connections */
 	struct netstack_rates rates; /* up: egress, down: ingress */
 
 	struct net_wish wish;	/* of addresses */

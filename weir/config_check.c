@@ -174,6 +174,8 @@ int config_check(struct config_builder *b)
 	if (r == 0)
 		r = config_check_sign(b);
 	if (r == 0)
+		r = config_check_token(b);
+	if (r == 0)
 		r = check_intercept_off(b);
 	if (r == 0)
 		r = config_check_limits(b);

@@ -222,10 +222,12 @@ static int read_secret_lists(struct config_builder *b, const struct conf *c, str
 
 int config_read_secret(struct config_builder *b, const struct conf *c)
 {
-	static const char *const keys[] = { "env",   "from",	 "hosts",	"at",
-					    "methods", "paths",	 "max_uses",	"placeholder",
-					    "require_tls", "passthrough", "on_violation", "sign" };
-	struct conf sign = conf_member(c, "sign");
+	static const char *const keys[] = { "env",	   "from",	   "hosts",
+					    "at",	   "methods",	   "paths",
+					    "max_uses",	   "placeholder",  "require_tls",
+					    "passthrough", "on_violation", "sign",
+					    "token" };
+	struct conf sign = conf_member(c, "sign"), token = conf_member(c, "token");
 	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
 	struct conf violation = conf_member(c, "on_violation");
 	struct where w = { .conf = c }, w_env = { .conf = &env }, w_from = { .conf = &from };
@@ -255,6 +257,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 		r = config_read_terms(b, c, &d);
 	if (r == 0)
 		r = config_read_sign(b, &sign, &d.sign);
+	if (r == 0)
+		r = config_read_token(b, &token, &d.token);
 	if (r == 0)
 		r = config_read_source(b, &from, &d);
 	if (r == 0)

@@ -83,7 +83,7 @@ static const char both[] =
 	"                                 does what weir cannot carry or read\n"
 	"\n"
 	"Secrets (values never stand on the command line; --config has more: secrets\n"
-	"that sign requests, AWS or HMAC)\n"
+	"that sign requests, AWS or HMAC, and access tokens, OAuth 2)\n"
 	"  --secret ENV[:OPTIONS]@HOST[,HOST...]\n"
 	"                                 the sandbox's variable ENV holds a placeholder;\n"
 	"                                 the value, from weir's own variable ENV, goes\n"

@@ -249,6 +249,7 @@ struct secret_draft {
 	bool has_violation;
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign;
+	struct token_config *token;
 };
 must_check int config_check_env_name(struct config_builder *b, const struct where *w,
 				     const char *name, size_t len);
@@ -286,6 +287,12 @@ must_check int config_read_sign(struct config_builder *b, const struct conf *c,
 void sign_config_free(struct sign_config *s);
 /* That the secrets which signatures name are there; they get their places. */
 must_check int config_check_sign(struct config_builder *b);
+
+/* config_token.c; the same for tokens. */
+must_check int config_read_token(struct config_builder *b, const struct conf *c,
+				 struct token_config **ret);
+void token_config_free(struct token_config *t);
+must_check int config_check_token(struct config_builder *b);
 
 /* config_source.c; c is "from", which may be absent. Sets source, arg and times of d. */
 must_check int config_read_source(struct config_builder *b, const struct conf *c,

@@ -119,11 +119,12 @@ void secret_draft_fini(struct secret_draft *d)
 	free(d->hosts);
 	secret_terms_fini(&d->terms);
 	sign_config_free(d->sign);
+	token_config_free(d->token);
 	*d = (struct secret_draft){ 0 };
 }
 
-int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text, size_t len,
-		       struct tlsproxy_host_pattern **list, size_t *n)
+int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text,
+		       size_t len, struct tlsproxy_host_pattern **list, size_t *n)
 {
 	const char *why = "not a host pattern";
 	struct tlsproxy_host_pattern p, *slot;
@@ -142,8 +143,8 @@ int secret_pattern_add(struct config_builder *b, const struct where *w, const ch
 	if (*n >= CONFIG_SECRET_HOSTS_MAX)
 		return where_fail(w, b->err, "more than %d hosts", CONFIG_SECRET_HOSTS_MAX);
 	for (size_t i = 0; i < *n; i++)
-		if (name_equal(&(*list)[i].name, &p.name) &&
-		    (*list)[i].is_suffix == p.is_suffix && (*list)[i].apex == p.apex)
+		if (name_equal(&(*list)[i].name, &p.name) && (*list)[i].is_suffix == p.is_suffix &&
+		    (*list)[i].apex == p.apex)
 			return where_fail(w, b->err, "host \"%s\" twice", quoted);
 	slot = config_push(list, n, sizeof(*slot));
 	if (!slot)
@@ -276,6 +277,8 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 	if (d->n_hosts == 0)
 		return where_fail(w, b->err,
 				  "a host is missing: a secret needs to know where it may go");
+	if (d->sign && d->token)
+		return where_fail(w, b->err, "\"sign\" and \"token\" do not go together");
 	if (d->sign && d->places)
 		return where_fail(
 			w, b->err,
@@ -310,9 +313,11 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.on_violation = d->has_violation ? d->on_violation : b->on_violation,
 		.terms = d->terms,
 		.sign = d->sign,
+		.token = d->token,
 	};
 	d->terms = (struct secret_terms){ 0 };
 	d->sign = NULL;
+	d->token = NULL;
 	d->arg = NULL;
 	d->hosts = NULL;
 	return 0;

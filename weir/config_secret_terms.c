@@ -249,8 +249,9 @@ static int read_method(struct config_builder *b, const struct where *w, const ch
 {
 	for (const char *c = text; *c; c++)
 		if (!(*c >= 'A' && *c <= 'Z') && !(*c >= '0' && *c <= '9') && *c != '-' && *c != '_')
-			return where_fail(w, b->err,
-					  "not a method; methods are case-sensitive, write capitals");
+			return where_fail(
+				w, b->err,
+				"not a method; methods are case-sensitive, write capitals");
 	if (!*text || strlen(text) > 32)
 		return where_fail(w, b->err, "a method is 1 to 32 characters");
 	return buf_append_str(ret, text);

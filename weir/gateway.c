@@ -234,6 +234,7 @@ _Noreturn void gateway_main(const struct gateway_spec *spec, int link)
 	list_init(&gw.all);
 	list_init(&gw.all_limits);
 	list_init(&gw.proxy_waiting);
+	list_init(&gw.fetches);
 	gw.proxy = -1;
 	gw.upstream = spec->upstream;
 	if (spec->proxy_auth >= 0 && upstream_read_auth(spec->upstream, spec->proxy_auth, &err) < 0)

@@ -120,6 +120,8 @@ struct gateway {
 	struct upstream *upstream; /* NULL: everything is dialled directly */
 	struct list ports;	   /* struct published */
 	size_t n_ports;
+	struct list fetches; /* connections for the tlsproxy itself */
+	size_t n_fetches;
 	struct refusals refusals;
 	struct dns_repeats repeats;
 	struct observed_alias observed[OBSERVED_ALIASES];
@@ -263,6 +265,13 @@ bool gateway_parked_serves(struct flow *f, const struct endpoint *to, size_t n);
 void gateway_parked_dial(struct flow *f);
 /* The tlsproxy found none for this flow, which it has; a dial under way begins anew. */
 void gateway_parked_late(struct flow *f);
+
+/* gateway_fetch.c */
+/* At a time. Stops a tlsproxy that was taken over from dialling without end. */
+#define GATEWAY_FETCHES 64
+struct msg_dial;
+void gateway_fetch_dial(struct gateway *gw, const struct msg_dial *m);
+void gateway_fetch_forget(struct gateway *gw);
 
 /* gateway_quic.c */
 /* Leads to gateway_flow_begin(), at once or when the rest of a hello has come. */

@@ -136,6 +136,7 @@ void gateway_proxy_died(struct gateway *gw)
 		return;
 	gw->proxy_gone = true;
 	gateway_parked_forget(gw);
+	gateway_fetch_forget(gw);
 	loop_io_del(&gw->proxy_io);
 	fd_close(gw->proxy);
 	gw->proxy = -1;
@@ -208,6 +209,8 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		on_dial_wish(gw, &m);
 	else if (m.head.type == MSG_PARKED)
 		gateway_parked_word(gw, &m, (size_t)n);
+	else if (m.head.type == MSG_DIAL && (size_t)n >= sizeof(m.dial))
+		gateway_fetch_dial(gw, &m.dial);
 	else if (m.head.type == MSG_KEYLOG && gw->capture)
 		audit_capture_keys(gw->capture, m.text, (size_t)n);
 	else if (m.head.type == MSG_KNOWN || m.head.type == MSG_KNOWN_ALL)

@@ -6,8 +6,9 @@
  * process that parses hostile bytes may have been taken over.
  *
  *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors, or the guest's alone
- *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL
- *   tlsproxy ──► gateway    MSG_PARKED, MSG_FLOW_DIAL; back: MSG_FLOW_DIALLED
+ *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL, MSG_PARKED,
+ *                           MSG_DIAL; back: MSG_DIALLED
+ *                           MSG_FLOW_DIAL; back: MSG_FLOW_DIALLED
  *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
@@ -63,6 +64,8 @@ enum msg_type {
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
+	MSG_DIAL = 73,		 /* dial: a connection for the tlsproxy itself */
+	MSG_DIALLED = 74,	 /* dial.id, value: 0 or errno; descriptor: connected */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 	MSG_SUCCESSOR = 50,	 /* descriptor: the channel of another tlsproxy */
 	MSG_SECRET_CHANGE = 51, /* value: number of the question; text: secret_change.h; descriptor */
@@ -107,6 +110,12 @@ struct msg_dialled {
 	struct endpoint to;
 };
 
+struct msg_dial {
+	uint64_t id; /* the asker's */
+	struct name name;
+	uint16_t port;
+};
+
 struct msg_ports {
 	uint32_t ask, n;
 	struct {
@@ -136,6 +145,7 @@ struct msg {
 		struct msg_ports ports;
 		struct msg_parked parked;
 		struct msg_dialled dialled;
+		struct msg_dial dial;
 		struct netstack_stats stats;
 		struct netstack_rates rates;
 	};

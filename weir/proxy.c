@@ -13,6 +13,7 @@
 #include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/proxy_tokens.h"
 #include "weir/proxy_change.h"
 #include "weir/proxy_secrets.h"
 #include "weir/record.h"
@@ -438,6 +439,8 @@ static void on_secret_event(void *ctx, const struct tlsproxy_secret_event *s)
 	struct proxy *px = ctx;
 	struct audit_event e;
 
+	if (!s->violation)
+		proxy_token_used(s->env);
 	begin_event(px, &e, "secret", s->flow);
 	audit_str(&e, "secret", s->env);
 	audit_str(&e, "event", s->violation ? "violation" : "used");
@@ -555,6 +558,10 @@ static void on_gateway(struct loop_io *io, uint32_t revents)
 	}
 	if (n < 0)
 		return;
+	if (m.head.type == MSG_DIALLED && (size_t)n >= sizeof(m.dial) && n_fds < 2) {
+		proxy_tokens_dialled(&m, n_fds ? fds[0] : -1);
+		return;
+	}
 	if (is_dialled(&m, n, n_fds)) {
 		tlsproxy_flow_dialled(px->tp, m.dialled.id, fds[0], &m.dialled.to,
 				      strerror(m.head.value));
@@ -647,6 +654,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 		.secret_event = on_secret_event,
 		.flow_done = on_flow_done,
 		.terminate = on_terminate,
+		.await = proxy_token_want,
 		.path_matches = path_matches,
 		.parked = on_parked,
 		.dial = on_dial,
@@ -765,6 +773,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	proxy_tokens_init(&px.secrets, px.tp, px.loop, &px.record, &px.gateway_io);
 	proxy_changes_init(&px.changes, &px.secrets, px.tp, px.loop, &px.record);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)

@@ -2,6 +2,7 @@
 /* Values and placeholders of the tlsproxy process, and their way into the vault and out of it. */
 #include "weir/proxy_secrets.h"
 
+#include "weir/proxy_tokens.h"
 #include "weir/secret_change.h"
 #include "weir/secret_source.h"
 
@@ -108,11 +109,19 @@ int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *
 	size_t len;
 	int r = vault_own_key(&ps->vault);
 
-	if (r == 0 && first)
-		return read_sources(ps, err);
-	if (r == 0)
+	if (r == 0 && first) {
+		r = read_sources(ps, err);
+	} else if (r == 0) {
 		r = vault_read(&ps->vault, &image, &len);
-	return r < 0 ? r : adopt(ps, image, len);
+		if (r == 0)
+			r = adopt(ps, image, len);
+	}
+	if (r < 0 && !err->text[0])
+		conf_error_set(err,
+			       "the tlsproxy cannot hold its keys in locked memory (%s): is the "
+			       "limit on locked memory (ulimit -l) too low?",
+			       strerror(-r));
+	return r;
 }
 
 /* ---- for the proxy ------------------------------------------------------------------- */
@@ -133,22 +142,23 @@ static void make_unknown(const char *placeholder, uint8_t *out)
 	}
 }
 
-static size_t count_without_value(const struct kept *k)
-{
-	size_t n = 0;
+/* Of a placeholder that is still to be made: a token's letters and digits. */
+static const char token_shape[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-	for (size_t i = 0; i < k->n; i++)
-		n += !k->secrets[i].value;
-	return n;
+/* What goes out for it: its value, or the token that this buys. NULL: there is none now. */
+static const uint8_t *value_of(const struct secret_config *c, const struct kept_secret *k,
+			       size_t *ret_len)
+{
+	*ret_len = k->len;
+	return c->token ? proxy_token_value(c->env, ret_len) : k->value;
 }
 
 static struct tlsproxy_secret secret_of(const struct secret_config *c, const struct kept_secret *k,
-					const uint8_t *unknown)
+					uint8_t *unknown)
 {
+	const char *shape = *k->placeholder ? k->placeholder : token_shape;
 	struct tlsproxy_secret s = {
 		.env = c->env,
-		.value = (const char *)(k->value ? k->value : unknown),
-		.value_len = k->value ? k->len : strlen(k->placeholder),
 		.hosts = c->hosts,
 		.n_hosts = k->value ? c->n_hosts : 0,
 		.places = c->places,
@@ -159,6 +169,13 @@ static struct tlsproxy_secret secret_of(const struct secret_config *c, const str
 	};
 
 	secret_config_terms(c, &s);
+	s.value = (const char *)value_of(c, k, &s.value_len);
+	if (s.value)
+		return s;
+	make_unknown(shape, unknown);
+	s.value = (const char *)unknown;
+	s.value_len = strlen(shape);
+	s.awaited = c->token != NULL;
 	return s;
 }
 
@@ -167,9 +184,7 @@ int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct 
 {
 	struct tlsproxy_secret *list = calloc(n + 1, sizeof(*list));
 	struct locked unknown = { 0 };
-	int r = list ? locked_new(count_without_value(kept) * TLSPROXY_SECRET_MAX, &unknown)
-		     : -ENOMEM;
-	uint8_t *none = unknown.p;
+	int r = list ? locked_new(n * TLSPROXY_SECRET_MAX, &unknown) : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct kept_secret *k = find(kept, defs[i].env);
@@ -179,11 +194,7 @@ int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct 
 			r = -ENOENT;
 			break;
 		}
-		list[i] = secret_of(&defs[i], k, none);
-		if (!k->value) {
-			make_unknown(k->placeholder, none);
-			none += TLSPROXY_SECRET_MAX;
-		}
+		list[i] = secret_of(&defs[i], k, unknown.p + i * TLSPROXY_SECRET_MAX);
 	}
 	if (r < 0) {
 		free(list);

@@ -361,6 +361,7 @@ BAD = [
     (["--link", "stream:x", "--backend", "netns"], "a flag of weir run"),
     (["--link", "stream:x", "--tls-intercept"], "--ca-out"),
     (["--link", "stream:x", "--ca-out", "ca.pem"], "nothing is intercepted"),
+    (["--link", "stream:x", "--trust-host-cas"], "add --ca-out FILE"),
     (["--link", "stream:x", "--secret", "LAB_TOKEN@api.example.com"], "--env-out"),
     (["--link", "stream:x", "--env-out", "/no/such/dir/e"], "/no/such/dir"),
     (["--link", "stream:x", "--tls-intercept", "--ca-out", "f", "--env-out", "f"], "same file"),

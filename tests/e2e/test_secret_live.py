@@ -397,6 +397,7 @@ def test_lesson_40_a_value_that_expired_is_refused(weir, lab):
         assert wait_for(lambda: box.secret_events("expired"), 15)
         assert box.ask("{KEY}") == ("403", None)
         assert box.secrets()["KEY"]["expired"]
+        assert [e["detail"] for e in box.secret_events("violation")] == ["no valid value"]
         kill(box.p)
         assert box.ask("{KEY}") == ("403", None)
         written(path, OTHER)

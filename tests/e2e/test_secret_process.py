@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -245,6 +246,20 @@ def test_no_other_process_has_it_in_any_form(weir, lab):
             assert own in {int(f.split()[0]) for f in scan(lab, lab.token)}, "the scan finds nothing"
     finally:
         p.communicate(b"\n", timeout=60 * SLACK)
+
+
+@pytest.mark.user
+def test_little_memory_to_lock_is_enough_and_none_is_said(weir, lab):
+    script = 'curl -sS -o /dev/null -w "%{http_code}" -H "Authorization: Bearer $LAB_TOKEN" https://api.example.com/'
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + weir.tmp]
+    weir.prefix = ["prlimit", "--memlock=65536:65536", *(weir.prefix or user)]
+    weir.program = shutil.copy(weir.program, weir.tmp)
+    os.chmod(weir.tmp, 0o777)
+    r = weir.sh(script, flags=secret())
+    assert r.out == "200", r
+    weir.prefix[1] = "--memlock=4096:4096"
+    r = weir.sh(script, flags=secret())
+    assert r.rc == 125 and "ulimit -l" in r.err, r
 
 
 PTRACE_ATTACH = 16

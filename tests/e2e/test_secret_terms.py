@@ -20,12 +20,13 @@ def config(weir, **more):
 
 
 @pytest.mark.user
-def test_s13_named_header(weir):
+def test_s06_s13_named_header(weir):
     r = weir.sh(CODE % "-H \"X-Key: $LAB_TOKEN\" https://api.example.com/x"
                 + CODE % "-H \"X-Other: $LAB_TOKEN\" https://api.example.com/x",
                 flags=secret(":header:X-Key"))
     assert r.out.split() == ["200", "403"], r
-    assert r.find("secret", event="used")[0]["name"] == "X-Key", r
+    used = r.find("secret", event="used")[0]
+    assert (used["name"], used["path"], used["method"], used["uses"]) == ("X-Key", "/x", "GET", 1), r
     assert r.find("secret", event="violation")[0]["detail"] == "not in the field or key it is for", r
 
 

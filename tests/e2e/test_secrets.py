@@ -329,7 +329,7 @@ def test_websocket_replies_are_scrubbed(weir, lab):
     assert " 101 " in r.json["text"] and "Bearer " in r.json["text"], r
     assert lab.token not in r.out, r
     seen = lab.seen("http", server="api.example.com")
-    assert lab.token in seen[0]["head"] and "deflate" not in seen[0]["head"], seen
+    assert lab.token in seen[0]["head"] and "permessage-deflate" in seen[0]["head"], seen
 
 
 def test_terminate(weir, lab):

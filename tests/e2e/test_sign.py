@@ -241,3 +241,20 @@ def test_p9_3_18_hmac(weir, lab):
     (v,) = r.find("secret", event="violation")
     assert v["secret"] == "HOOK_SECRET", v
     nothing_inside(r, lab)
+
+
+def test_p9_3_18_http2(weir, h2, botocore):
+    """The host that is signed is :authority."""
+    secrets = [
+        {"env": "AWS_ACCESS_KEY_ID", "from": "file:" + weir.file("id", ID), "hosts": ["h2.example.com"]},
+        {"env": "AWS_SECRET_ACCESS_KEY", "from": "file:" + weir.file("key", KEY), "hosts": ["h2.example.com"],
+         "sign": {"type": "aws_sigv4", "access_key_id": "AWS_ACCESS_KEY_ID"}}]
+    r = weir.sh(
+        "curl -sS --http2 --aws-sigv4 aws:amz:us-east-1:es --user"
+        " \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -d body 'https://h2.example.com/x?a=2&b=1'",
+        policy={"default_egress": "allow"}, flags=["--config", weir.file("c.json", {"secrets": secrets})])
+    assert r.rc == 0, r
+    (e,) = h2.seen(path="/x?a=2&b=1")
+    assert e["proto"] == "h2", e
+    fields = dict(e["headers"], host=e["authority"])
+    assert check_header((["POST", e["path"]], fields, b"body")) == "es"

@@ -432,3 +432,26 @@ def test_T09_host_authorities(weir, lab, other, read):
     r = weir.sh(script, policy=OPEN, intercept=read, env={"SSL_CERT_FILE": "/nonexistent"},
                 flags=["--trust-host-cas"])
     assert r.rc == 125 and "nonexistent" in r.err, r
+
+
+# Parity: T09.
+def test_T09_host_authorities_for_a_machine(weir, tmp_path):
+    """A machine of its own gets them in a file, behind the authority of its TLS if that is read."""
+    ca, link = str(tmp_path / "ca.pem"), str(tmp_path / "link")
+    with open("/etc/ssl/certs/ca-certificates.crt", encoding="utf-8") as f:
+        bundle = f.read()
+    for flags in ([], ["--tls-intercept"]):
+        p = subprocess.Popen([weir.program, "gateway", "--link", "stream:" + link, "--ca-out", ca,
+                              "--trust-host-cas", *flags], stdout=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL, env=weir.environment(None))
+        try:
+            assert b"weir: ready" in p.stdout.readline()
+            with open(ca, encoding="utf-8") as f:
+                text = f.read()
+        finally:
+            p.terminate()
+            p.wait(30)
+        first = x509.load_pem_x509_certificate(text.encode())
+        assert bundle.strip() in text, flags
+        assert ("weir sandbox CA" in first.subject.rfc4514_string()) == bool(flags), flags
+        os.unlink(ca)

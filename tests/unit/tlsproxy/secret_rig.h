@@ -30,7 +30,9 @@ static inline struct secret_set *secret_rig(const struct secret_spec *spec, size
 		if (tlsproxy_host_pattern_parse(spec[i].host, strlen(spec[i].host), &hosts[i],
 						NULL) < 0)
 			abort();
-		in[i] = (struct tlsproxy_secret){ .env = n > 1 && str_eq(spec[0].env, spec[1].env) ? names[i] : spec[i].env,
+		in[i] = (struct tlsproxy_secret){ .env = n > 1 && str_eq(spec[0].env, spec[1].env)
+								 ? names[i]
+								 : spec[i].env,
 						  .value = spec[i].value,
 						  .value_len = strlen(spec[i].value),
 						  .hosts = &hosts[i],

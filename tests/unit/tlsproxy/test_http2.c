@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/2 through the filter, between two real peers, in all four pairings of protocols. */
 #include "http2_rig.h"
+#include "secret_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -340,6 +341,81 @@ static void cookie_crumbs(void **state)
 	h2_free(&r);
 }
 
+/* Put in wherever HTTP/1 has it, kept in no table of HPACK, and taken out of the reply. */
+static void secrets(void **state)
+{
+	static const char value[] = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+	struct secret_spec spec = { "T", value, "api.example.com", 31, TLSPROXY_BLOCK_AND_LOG };
+	struct secret_set *set = secret_rig(&spec, 1);
+	const char *ph = secret_set_placeholder(set, 0);
+	struct h2_stream *st, *again;
+	char path[128], field[128];
+	struct h2_rig r;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/echo?key=%s", ph);
+	snprintf(field, sizeof(field), "token %s", ph);
+	for (uint32_t cut = 0; cut < 3; cut++) {
+		nghttp2_nv nv[] = { H2_NV(":method", "POST"), H2_NV(":scheme", "https"),
+				    H2_NV(":authority", "api.example.com"), H2_NV(":path", path),
+				    H2_NV("authorization", field) };
+
+		h2_prepare(&r, true, set);
+		r.g.cut = cut;
+		h2_start(&r);
+		st = h2_request_nv(&r, nv, 5, 0, true);
+		again = h2_request_nv(&r, nv, 5, 0, true);
+		h2_run(&r);
+		snprintf(field, sizeof(field), "authorization: token %s [never]\n", value);
+		assert_true(h2_has(&r.s[0]->fields, field));
+		assert_true(h2_has(&r.s[1]->fields, field));
+		snprintf(field, sizeof(field), ":path: /echo?key=%s [never]\n", value);
+		assert_true(h2_has(&r.s[0]->fields, field));
+		assert_int_equal(st->status, 200);
+		assert_int_equal(again->status, 200);
+		assert_true(r.g.uses > 0);
+		assert_int_equal(r.g.violations, 0);
+		assert_null(strstr(rig_text(&r.g.log), value));
+		h2_free(&r);
+		snprintf(field, sizeof(field), "token %s", ph);
+	}
+	secret_set_free(set);
+}
+
+/* A body that holds the placeholder is given the value; its echo comes back without. */
+static void secret_in_data(void **state)
+{
+	static const char value[] = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+	struct secret_spec spec = { "T", value, "api.example.com", 31, TLSPROXY_BLOCK_AND_LOG };
+	struct secret_set *set = secret_rig(&spec, 1);
+	const char *ph = secret_set_placeholder(set, 0);
+	struct h2_stream *st;
+	struct h2_rig r;
+	uint32_t up = 0, down = 0;
+
+	(void)state;
+	for (size_t i = 0; i < strlen(value); i++) {
+		up = up * 31 + (uint8_t)value[i];
+		down = down * 31 + (uint8_t)ph[i];
+	}
+	for (uint32_t cut = 0; cut < 3; cut++) {
+		h2_prepare(&r, true, set);
+		r.g.cut = cut;
+		h2_start(&r);
+		st = h2_request(&r, "POST", "/echo", 1, false);
+		st->echoes = true;
+		st->ended = true;
+		rig_must(buf_append_str(&st->echo, ph));
+		h2_run(&r);
+		assert_int_equal(r.s[0]->got, strlen(value));
+		assert_int_equal(r.s[0]->sum, up);
+		assert_int_equal(st->got, strlen(ph));
+		assert_int_equal(st->sum, down);
+		h2_free(&r);
+	}
+	secret_set_free(set);
+}
+
 /* T11 */
 static void prior_knowledge(void **state)
 {
@@ -398,7 +474,8 @@ int main(void)
 		cmocka_unit_test(early_answer),		  cmocka_unit_test(denied_and_misdirected),
 		cmocka_unit_test(upstream_goaway),	  cmocka_unit_test(upstream_ends),
 		cmocka_unit_test(h2_guest_h1_upstream),	  cmocka_unit_test(h1_guest_h2_upstream),
-		cmocka_unit_test(cookie_crumbs),	  cmocka_unit_test(prior_knowledge),
+		cmocka_unit_test(cookie_crumbs),	  cmocka_unit_test(secrets),
+		cmocka_unit_test(secret_in_data),	  cmocka_unit_test(prior_knowledge),
 		cmocka_unit_test(nearly_the_preface),
 	};
 

@@ -13,6 +13,8 @@
  *   guest| TEXT      upstream| TEXT   without
  *   guest-eof        upstream-eof
  *   to-upstream> TEXT  to-guest> TEXT expected there next, with CRLF ("|": without)
+ *   frame-up| TEXT                    next upstream gets this WebSocket frame of a client: its
+ *                                     first byte and its payload, whatever the masking key
  *   status NNN                        the next thing the guest reads is this
  *                                     answer, whatever it says (up to its body's end)
  *   quiet                             nothing more on either side up to here
@@ -185,6 +187,30 @@ static void status(struct play *p, const char *t)
 	p->guest_at += n;
 }
 
+static void frame_up(struct play *p, const char *t)
+{
+	struct buf want = BUF_INIT(1 << 16);
+	const uint8_t *f, *key;
+	size_t n, head;
+
+	flush(p);
+	text(p, t, false, &want);
+	f = (const uint8_t *)rig_text(&p->g.up) + p->up_at;
+	n = p->g.up.len - p->up_at;
+	head = n > 1 && (f[1] & 0x7f) == 126 ? 4 : 2;
+	if (n < head + 4 || f[0] != buf_at(&want)[0] || !(f[1] & 0x80))
+		WRONG(p, "upstream got no such frame but %zu bytes", n);
+	key = f + head;
+	n = head == 2 ? f[1] & 0x7f : get_be16(f + 2);
+	if (n != want.len - 1)
+		WRONG(p, "a frame of %zu bytes, not %zu", n, want.len - 1);
+	for (size_t i = 0; i < n; i++)
+		if ((key[4 + i] ^ key[i % 4]) != buf_at(&want)[1 + i])
+			WRONG(p, "byte %zu of the payload is another", i);
+	p->up_at += head + 4 + n;
+	buf_fini(&want);
+}
+
 static void quiet(struct play *p)
 {
 	flush(p);
@@ -221,7 +247,7 @@ static void state_is(struct play *p, const char *t)
 
 static unsigned places(const char *t)
 {
-	static const char *const names[] = { "header", "basic", "query", "path", "body" };
+	static const char *const names[] = { "header", "basic", "query", "path", "body", "websocket" };
 	unsigned bits = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -310,7 +336,9 @@ static void command(struct play *p, const char *t)
 	if (io(p, t, "guest", input, true) || io(p, t, "upstream", input, false) ||
 	    io(p, t, "to-guest", output, true) || io(p, t, "to-upstream", output, false))
 		return;
-	if (str_starts(t, "status "))
+	if (str_starts(t, "frame-up| "))
+		frame_up(p, t + 10);
+	else if (str_starts(t, "status "))
 		status(p, t + 7);
 	else if (str_starts(t, "event "))
 		event(p, t + 6);

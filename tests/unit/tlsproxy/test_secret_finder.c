@@ -112,7 +112,10 @@ static void s07_every_encoding_in_labels(void **state)
 static void s07_ordinary_names(void **state)
 {
 	static const char *const ordinary[] = {
-		"example.com", "ghp.example.com", "sk-ant-api03.example.com", "a.b.c.d.e.f.g.example.com",
+		"example.com",
+		"ghp.example.com",
+		"sk-ant-api03.example.com",
+		"a.b.c.d.e.f.g.example.com",
 		"0123456789abcdef0123456789abcdef.cdn.example.net",
 		"abcdefghijklmnopqrstuvwxyz234567.onion.example",
 	};

@@ -171,9 +171,9 @@ static struct secret_set *fitting_set(void)
 static void add_noise(struct buf *in, struct buf *want)
 {
 	static const char *const bits[] = {
-		" ",   "{\"a\":", "\n\n", "}",	  "%",	     "%2",    "\\",    "\\u00", "&",
+		" ",   "{\"a\":", "\n\n", "}",	  "%",	     "%2",    "\\",	  "\\u00", "&",
 		"&am", "ghp_",	  "Z2hw", "1234", "%25",     "&#x2F", "\xc3\xa4", "\0\1",  "==",
-		"<b>", "\\\\",	  "+",	  "-",	  "sk-ant-", "67",    "QUJD",  ".",	"0x",
+		"<b>", "\\\\",	  "+",	  "-",	  "sk-ant-", "67",    "QUJD",	  ".",	   "0x",
 	};
 	unsigned n = rnd(4);
 
@@ -330,7 +330,7 @@ static unsigned rounds(void)
 	uint64_t n;
 
 	return text && uint_parse(text, strlen(text), 1, 100000000, &n, NULL) == 0 ? (unsigned)n
-										    : 3000;
+										   : 3000;
 }
 
 /* Every value with a placeholder of its length and punctuation: nothing changes length. */

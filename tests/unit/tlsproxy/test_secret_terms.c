@@ -64,8 +64,8 @@ static struct tlsproxy_secret definition(const char *value, const struct tlsprox
 					 .on_violation = TLSPROXY_BLOCK_AND_LOG };
 }
 
-static struct secret_set *load(const struct secret_set *old, const struct tlsproxy_secret *s, size_t n,
-			       uint64_t now)
+static struct secret_set *load(const struct secret_set *old, const struct tlsproxy_secret *s,
+			       size_t n, uint64_t now)
 {
 	struct secret_set *set;
 	char err[256];
@@ -86,8 +86,9 @@ static void ask(struct rig *g, const char *line, const char *fields, const char 
 {
 	char text[4096];
 
-	snprintf(text, sizeof(text), "%s HTTP/1.1\r\nHost: api.example.com\r\n%sContent-Length: %zu\r\n\r\n%s",
-		 line, fields, strlen(body), body);
+	snprintf(text, sizeof(text),
+		 "%s HTTP/1.1\r\nHost: api.example.com\r\n%sContent-Length: %zu\r\n\r\n%s", line,
+		 fields, strlen(body), body);
 	assert_true(rig_guest(g, text));
 }
 
@@ -101,7 +102,7 @@ static void answer(struct rig *g)
 #define JSON "Content-Type: application/json\r\n"
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
 #define PARTS "Content-Type: multipart/form-data; boundary=b\r\n"
-#define PART(name, value) \
+#define PART(name, value)                                                                          \
 	"--b\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n" value "\r\n--b--\r\n"
 
 static const struct {
@@ -111,39 +112,75 @@ static const struct {
 	const char *up;	 /* stands in what goes upstream; NULL: a violation */
 	const char *why; /* of the violation, or the name on the record */
 } cases[] = {
-	{ { TLSPROXY_IN_HEADER, "X-Key" }, .line = "GET /", .fields = "x-key: " PH "\r\n",
-	  .up = "x-key: " PLAIN "\r\n", .why = "x-key" },
-	{ { TLSPROXY_IN_HEADER, "X-Key" }, .line = "GET /", .fields = "X-Keys: " PH "\r\n",
+	{ { TLSPROXY_IN_HEADER, "X-Key" },
+	  .line = "GET /",
+	  .fields = "x-key: " PH "\r\n",
+	  .up = "x-key: " PLAIN "\r\n",
+	  .why = "x-key" },
+	{ { TLSPROXY_IN_HEADER, "X-Key" },
+	  .line = "GET /",
+	  .fields = "X-Keys: " PH "\r\n",
 	  .why = "not in the field or key it is for" },
-	{ { TLSPROXY_IN_QUERY, "key" }, .line = "GET /?a=b&key=" PH "&c=d",
-	  .up = "GET /?a=b&key=" PLAIN "&c=d ", .why = "key" },
-	{ { TLSPROXY_IN_QUERY, "a key" }, .line = "GET /?a+k%65y=x" PH "y", .up = "=x" PLAIN "y ",
+	{ { TLSPROXY_IN_QUERY, "key" },
+	  .line = "GET /?a=b&key=" PH "&c=d",
+	  .up = "GET /?a=b&key=" PLAIN "&c=d ",
+	  .why = "key" },
+	{ { TLSPROXY_IN_QUERY, "a key" },
+	  .line = "GET /?a+k%65y=x" PH "y",
+	  .up = "=x" PLAIN "y ",
 	  .why = "a key" },
 	{ { TLSPROXY_IN_QUERY, "key" }, .line = "GET /?keys=" PH, .why = "not in the field" },
 	{ { TLSPROXY_IN_QUERY, "key" }, .line = "GET /?" PH, .why = "not in the field" },
 	{ { TLSPROXY_IN_QUERY, "key" }, .line = "GET /?key=&b=" PH, .why = "not in the field" },
-	{ { TLSPROXY_IN_BODY, "auth.token" }, .line = "POST /", .fields = JSON,
+	{ { TLSPROXY_IN_BODY, "auth.token" },
+	  .line = "POST /",
+	  .fields = JSON,
 	  .body = "{\"auth\":{\"token\":\"x" PH "\"},\"token\":1}",
-	  .up = "{\"auth\":{\"token\":\"x" PLAIN "\"},\"token\":1}", .why = "auth.token" },
-	{ { TLSPROXY_IN_BODY, "auth.token" }, .line = "POST /", .fields = JSON,
-	  .body = "{\"auth\":{\"note\":\"" PH "\"}}", .why = "not in the field" },
-	{ { TLSPROXY_IN_BODY, "auth.token" }, .line = "POST /", .fields = JSON,
-	  .body = "{\"auth\":{\"" PH "\":\"token\"}}", .why = "not in the field" },
-	{ { TLSPROXY_IN_BODY, "token" }, .line = "POST /", .fields = FORM,
-	  .body = "a=1&token=" PH "&b=2", .up = "a=1&token=" PLAIN "&b=2", .why = "token" },
-	{ { TLSPROXY_IN_BODY, "token" }, .line = "POST /", .fields = FORM, .body = "note=" PH,
+	  .up = "{\"auth\":{\"token\":\"x" PLAIN "\"},\"token\":1}",
+	  .why = "auth.token" },
+	{ { TLSPROXY_IN_BODY, "auth.token" },
+	  .line = "POST /",
+	  .fields = JSON,
+	  .body = "{\"auth\":{\"note\":\"" PH "\"}}",
 	  .why = "not in the field" },
-	{ { TLSPROXY_IN_BODY, "token" }, .line = "POST /", .fields = PARTS,
-	  .body = PART("token", PH), .up = "\r\n\r\n" PLAIN "\r\n--b--", .why = "token" },
-	{ { TLSPROXY_IN_BODY, "token" }, .line = "POST /", .fields = PARTS,
-	  .body = PART("note", PH), .why = "not in the field" },
+	{ { TLSPROXY_IN_BODY, "auth.token" },
+	  .line = "POST /",
+	  .fields = JSON,
+	  .body = "{\"auth\":{\"" PH "\":\"token\"}}",
+	  .why = "not in the field" },
+	{ { TLSPROXY_IN_BODY, "token" },
+	  .line = "POST /",
+	  .fields = FORM,
+	  .body = "a=1&token=" PH "&b=2",
+	  .up = "a=1&token=" PLAIN "&b=2",
+	  .why = "token" },
+	{ { TLSPROXY_IN_BODY, "token" },
+	  .line = "POST /",
+	  .fields = FORM,
+	  .body = "note=" PH,
+	  .why = "not in the field" },
+	{ { TLSPROXY_IN_BODY, "token" },
+	  .line = "POST /",
+	  .fields = PARTS,
+	  .body = PART("token", PH),
+	  .up = "\r\n\r\n" PLAIN "\r\n--b--",
+	  .why = "token" },
+	{ { TLSPROXY_IN_BODY, "token" },
+	  .line = "POST /",
+	  .fields = PARTS,
+	  .body = PART("note", PH),
+	  .why = "not in the field" },
 	/* Of no type that has fields: nowhere in it. */
-	{ { TLSPROXY_IN_BODY, "token" }, .line = "POST /", .body = "{\"token\":\"" PH "\"}",
+	{ { TLSPROXY_IN_BODY, "token" },
+	  .line = "POST /",
+	  .body = "{\"token\":\"" PH "\"}",
 	  .why = "not in the field" },
 	{ .method = "POST", .line = "GET /", .fields = "A: " PH "\r\n", .why = "method not allowed" },
 	{ .method = "GET", .line = "GET /", .fields = "A: " PH "\r\n", .up = "A: " PLAIN },
-	{ .method = "POST", .line = "POST /",
-	  .fields = "X-HTTP-Method-Override: DELETE\r\nA: " PH "\r\n", .why = "method not allowed" },
+	{ .method = "POST",
+	  .line = "POST /",
+	  .fields = "X-HTTP-Method-Override: DELETE\r\nA: " PH "\r\n",
+	  .why = "method not allowed" },
 	{ .path = "/v1/", .line = "GET /v1/x?y", .fields = "A: " PH "\r\n", .up = "A: " PLAIN },
 	{ .path = "/v1/", .line = "GET /v2/x", .fields = "A: " PH "\r\n", .why = "path not allowed" },
 };
@@ -172,8 +209,8 @@ static void run_case(size_t i, uint32_t cut)
 			 rig_text(&g.log));
 	if (cases[i].up && cases[i].why)
 		assert_string_equal(last.name, cases[i].why);
-	if (!cases[i].up && (rig_status(&g.guest) != 403 || g.up.len ||
-			     !strstr(rig_text(&g.log), cases[i].why)))
+	if (!cases[i].up &&
+	    (rig_status(&g.guest) != 403 || g.up.len || !strstr(rig_text(&g.log), cases[i].why)))
 		fail_msg("case %zu, cut %u: not refused for this\n%s%s", i, cut, rig_text(&g.up),
 			 rig_text(&g.log));
 	rig_free(&g);
@@ -195,11 +232,11 @@ static void s03_escaped_as_the_place_needs(void **state)
 		const char *line, *fields, *body, *up;
 	} puts_[] = {
 		{ "GET /a", "X-A: " PH "\r\n", "", "X-A: " VALUE "\r\n" },
-		{ "GET /?k=" PH, "", "",
-		  "GET /?k=the%20%22real%22%20value%2B%2F%3D%2C%20longer%20than%20its%20placeholder " },
+		{ "GET /?k=" PH, "",
+		  "", "GET /?k=the%20%22real%22%20value%2B%2F%3D%2C%20longer%20than%20its%20placeholder " },
 		{ "GET /x" PH "/y", "", "", "GET /xthe%20%22real%22%20value%2B%2F%3D%2C%20longer" },
-		{ "POST /", JSON, "[\"" PH "\"]",
-		  "Content-Length: 54\r\n\r\n[\"the \\\"real\\\" value+/=, longer than its placeholder\"]" },
+		{ "POST /", JSON,
+		  "[\"" PH "\"]", "Content-Length: 54\r\n\r\n[\"the \\\"real\\\" value+/=, longer than its placeholder\"]" },
 		{ "POST /", FORM, "a=" PH "&b",
 		  "a=the%20%22real%22%20value%2B%2F%3D%2C%20longer%20than%20its%20placeholder&b" },
 		{ "POST /", "", "<" PH ">", "Content-Length: 50\r\n\r\n<" VALUE ">" },
@@ -321,8 +358,8 @@ static void s04_lesson_36_plain_http(void **state)
 			assert_non_null(strstr(rig_text(&g.log), "detail=plain http host"));
 		} else {
 			assert_int_equal(g.up.len, 0);
-			assert_non_null(strstr(rig_text(&g.log), i ? "was not resolved"
-								    : "detail=plain http"));
+			assert_non_null(strstr(rig_text(&g.log),
+					       i ? "was not resolved" : "detail=plain http"));
 		}
 		rig_free(&g);
 		secret_set_unref(set);
@@ -483,8 +520,8 @@ static void s01_shapes(void **state)
 			bool digit = p[k] >= '0' && p[k] <= '9';
 			char want = shapes[i].like[k];
 
-			if (i == 0 ? p[k] != want
-			    : want == '9'			   ? !digit
+			if (i == 0	  ? p[k] != want
+			    : want == '9' ? !digit
 			    : want == 'a' ? !digit && !((p[k] | 0x20) >= 'a' && (p[k] | 0x20) <= 'z')
 					  : p[k] != want)
 				fail_msg("%s became %s", shapes[i].shape, p);

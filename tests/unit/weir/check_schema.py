@@ -87,6 +87,8 @@ BAD = [
     {"secrets": [{**KEY, "from": {"env": "A", "ttl": 3}}]}, {"secrets": [{**KEY, "from": {"file": "a", "refresh": 3}}]},
     {"secrets": [{**KEY, "from": {"command": "a", "refresh": 0}}]}, {"limits": {"tlsproxy_restarts": -1}},
     {"secrets": [{**KEY, "from": "file:"}]}, {"secrets": [{**KEY, "on_violation": "ignore"}]},
+    {"secrets": [{**KEY, "token": {}}]}, {"secrets": [{**KEY, "token": {"url": "http://a.b/c"}}]},
+    {"secrets": [{**KEY, "token": {"url": "https://a.b/c", "grant": "password"}}]},
     {"secrets": [{**KEY, "sign": {}}]}, {"secrets": [{**KEY, "sign": "hmac"}]},
     {"secrets": [{**KEY, "sign": {"type": "aws_sigv4"}}]}, {"secrets": [{**KEY, "sign": {"type": "hmac"}}]},
     {"secrets": [{**KEY, "sign": {"type": "hmac", "header": "X S"}}]},

@@ -525,6 +525,28 @@ static const struct {
 	  "c.json:1:22: the name of a variable" },
 	{ "{\"secrets\": [{\"env\": \"PATH\", \"hosts\": [\"a.com\"]}]}",
 	  "c.json:1:22: PATH is not for secrets" },
+	/* tokens */
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": 1}]}",
+	  "c.json:2:11: expected an object" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {}}]}",
+	  "c.json:2:11: \"url\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"http://a.b/\"}}]}",
+	  "c.json:2:19: a token endpoint is https://" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://1.2.3.4/\"}}]}",
+	  "c.json:2:19: a token endpoint is https://" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://a.b/t\"}}]}",
+	  "c.json:2:11: \"client_id\" is missing" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"token\": {\"url\": "
+	  "\"https://a.b/t\", \"grant\": \"client_credential\"}}]}",
+	  "did you mean \"client_credentials\"?" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"], \"from\": "
+	  "\"command:true\",\n \"token\": "
+	  "{\"url\": \"https://a.b/t\", \"grant\": \"refresh_token\", \"client_id\": \"i\", "
+	  "\"client_secret\": \"OTHER\"}}]}",
+	  "\"client_secret\": \"OTHER\" is not the \"env\" of another secret" },
 	/* secrets that sign */
 	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": 1}]}",
 	  "c.json:2:10: expected an object" },
@@ -555,19 +577,23 @@ static const struct {
 	  "\"from\": "
 	  "\"command:true\",\n \"sign\": {\"type\": \"hmac\", \"header\": \"X-S\"}}]}",
 	  "a secret that signs stands nowhere" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": [\"get\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": "
+	  "[\"get\"]}]}",
 	  "c.json:2:14: not a method; methods are case-sensitive, write capitals" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"methods\": []}]}",
 	  "c.json:2:13: expected a list of 1 to 64 texts" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"paths\": [\"/a/../b\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"paths\": "
+	  "[\"/a/../b\"]}]}",
 	  "c.json:2:12: path \"/a/../b\" can be read in two ways" },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"max_uses\": 0}]}",
 	  "c.json:2:14: " },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"require_tls\": 1}]}",
 	  "c.json:2:17: " },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"placeholder\": \"short\"}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"placeholder\": "
+	  "\"short\"}]}",
 	  "c.json:2:17: placeholder: fewer than 8 random characters" },
-	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"passthrough\": [\"*\"]}]}",
+	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"passthrough\": "
+	  "[\"*\"]}]}",
 	  "c.json:2:18: host \"*\": " },
 	{ "{\"secrets\": [{\"env\": \"API_KEY\", \"hosts\": [\"a.com\"],\n \"at\": [\"path:x\"]}]}",
 	  "c.json:2:9: only header, query and body take a name" },

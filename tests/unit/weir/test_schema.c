@@ -107,7 +107,9 @@ static void test_keys(void **state)
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("tls", "{\"tls\": {", "}}", 11);
-	check_keys("secret", "{\"secrets\": [{", "}]}", 12);
+	check_keys("secret", "{\"secrets\": [{", "}]}", 13);
+	check_keys("token", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"token\": {\"url\": \"https://a.b/c\",",
+		   "}}]}", 7);
 	check_keys("sign_aws", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"aws_sigv4\",",
 		   "}}]}", 3);
 	check_keys("sign_hmac", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"hmac\",",

@@ -4,7 +4,7 @@
  * as it is used, and after a failure with growing pauses, in which whoever wants it
  * is told at once that there is none.
  */
-#include "tlsproxy/token.h"
+#include "weir/token_clock.h"
 
 static bool is_good(const struct token_clock *c, uint64_t now)
 {
@@ -15,6 +15,14 @@ bool token_clock_want(struct token_clock *c, uint64_t now)
 {
 	c->wanted = true;
 	return is_good(c, now);
+}
+
+bool token_clock_over(struct token_clock *c, uint64_t now)
+{
+	if (!c->has || now < c->until)
+		return false;
+	c->has = false;
+	return true;
 }
 
 bool token_clock_due(const struct token_clock *c, uint64_t now)
@@ -33,7 +41,7 @@ void token_clock_begin(struct token_clock *c, uint64_t now)
 
 void token_clock_got(struct token_clock *c, uint64_t now, uint64_t life_s)
 {
-	uint64_t life = MIN(life_s, (uint64_t)TOKEN_LIFE_MAX_S);
+	uint64_t life = MIN(life_s, (uint64_t)TLSPROXY_TOKEN_LIFE_MAX_S);
 	uint64_t margin = MIN(life / 10, (uint64_t)TOKEN_MARGIN_S);
 
 	*c = (struct token_clock){ .has = true,
@@ -53,8 +61,8 @@ void token_clock_failed(struct token_clock *c, uint64_t now)
 uint64_t token_clock_next(const struct token_clock *c)
 {
 	if (c->fetching)
-		return c->started + TOKEN_FETCH_NS;
-	if (!c->wanted)
-		return UINT64_MAX;
-	return MAX(c->has ? c->renew : 0, c->retry);
+		return c->started + TLSPROXY_FETCH_NS;
+	if (c->wanted)
+		return MIN(MAX(c->has ? c->renew : 0, c->retry), c->has ? c->until : UINT64_MAX);
+	return c->has ? c->until : UINT64_MAX;
 }
