@@ -304,6 +304,7 @@ struct leg {
 	bool ended;	  /* EOF or CUT was reported */
 	bool shut;	  /* FIN sent */
 	bool owes_ticket; /* in front of the first bytes out */
+	bool bulk;	  /* the last record read was full */
 };
 
 void leg_init(struct leg *leg, struct session *s, int fd);
