@@ -202,11 +202,37 @@ static void what_http(const json_t *e, char *out, size_t size)
 	cell_after(out, size, " ", e, "status");
 }
 
+/* What became of a secret; where it stood or who was asked comes behind. */
+static const char *secret_did(const char *event)
+{
+	static const struct {
+		const char *event, *said;
+	} all[] = {
+		{ "used", " put in" },
+		{ "violation", " seen in" },
+		{ "set", " set anew" },
+		{ "rotated", " has another value" },
+		{ "hosts", " goes to other hosts" },
+		{ "removed", " removed" },
+		{ "refused", " stays as it was" },
+		{ "refreshed", " has another value of its source" },
+		{ "refresh_failed", " keeps its value: the source failed" },
+		{ "expired", " has no value any more" },
+		{ "token", " bought a token" },
+		{ "token_failed", " bought no token" },
+	};
+
+	for (size_t i = 0; event && i < ARRAY_SIZE(all); i++)
+		if (str_eq(event, all[i].event))
+			return all[i].said;
+	return " ";
+}
+
 static void what_secret(const json_t *e, char *out, size_t size)
 {
 	cell_member(out, size, e, "secret");
-	cell_str(out, size, str_eq(audit_get(e, "event"), "used") ? " put in " : " seen in ");
-	cell_member(out, size, e, has(e, "place") ? "place" : "event");
+	cell_str(out, size, secret_did(audit_get(e, "event")));
+	cell_after(out, size, " ", e, "place");
 	if (has(e, "encoding") && !str_eq(audit_get(e, "encoding"), "plain")) {
 		cell_str(out, size, " (");
 		cell_member(out, size, e, "encoding");

@@ -186,6 +186,6 @@ claim 'weir counts what the interface counts, to the byte' [ "$rc" -eq 0 ]
 : >"$DEMO_OUT/web-end"
 wait "$web"
 
-heading 'The third part'
+heading 'The part of the network'
 [ "$bad" -eq 0 ] && echo '   All of it is true.' || echo "   $bad claims are not true."
 [ "$bad" -eq 0 ]

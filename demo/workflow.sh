@@ -114,6 +114,6 @@ claim 'replay says what of the first run it would have stopped' \
 printf '   $ weir policy nft live.json >table.nft    # for the kernel: %d lines\n' "$(wc -l <table.nft)"
 claim 'the address and port part of a policy is a table that nft takes' nft -c -f table.nft
 
-heading 'The second part'
+heading 'The part of the policy'
 [ "$bad" -eq 0 ] && echo '   All of it is true.' || echo "   $bad claims are not true."
 [ "$bad" -eq 0 ]

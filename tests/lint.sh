@@ -64,6 +64,13 @@ for f in $c_files; do
 done >"$tmp"
 verdict 'a folder includes base and itself (weir: public headers)'
 
+# A C compiler takes two names for one number, and the second message is taken for the first.
+awk '/^enum msg_type/ { on = 1 } on && /^};/ { on = 0 }
+	on && match($0, /= [0-9]+,/) { v = substr($0, RSTART + 2, RLENGTH - 3)
+		if (v in seen) printf "%s:%d: number %s is that of %s\n", FILENAME, FNR, v, seen[v]
+		seen[v] = $1 }' weir/message.h >"$tmp"
+verdict 'each message has a number of its own'
+
 for f in $c_files; do
 	head -n 1 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$f:1: no SPDX line"
 done >"$tmp"

@@ -359,6 +359,8 @@ static int guest_end(struct http_side *s, struct http_exchange *x, const struct 
 		s->filter->over = HTTP_CLOSE;
 	else if (g->state == SWITCH && !s->filter->connected)
 		g->state = x->keep ? HEAD : STOP;
+	else if (g->state == BODY && g->current == x && g->next == SWITCH)
+		g->next = x->keep ? HEAD : STOP; /* answered before it was complete */
 	return 0;
 }
 

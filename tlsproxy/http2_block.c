@@ -369,6 +369,9 @@ int http2_block_request(const struct http2_block *b, bool tls, bool connect, str
 		return refuse(refusal, 400, why);
 	if (h->method.len > HTTP_METHOD_MAX)
 		return refuse(refusal, 501, "method longer than 32 bytes");
+	/* Without it the upstream would read a plain CONNECT (RFC 9220 3: 501). */
+	if (known[P_PROTOCOL].seen && !http_text_is(h->protocol, "websocket"))
+		return refuse(refusal, 501, "a :protocol other than websocket");
 	if (known[P_SCHEME].seen && !http_text_is(h->scheme, tls ? "https" : "http"))
 		return refuse(refusal, 421, "the target's scheme is not that of the connection");
 	if (!known[P_PATH].seen)
@@ -425,7 +428,6 @@ int http2_block_trailers(const struct http2_block *b, struct http_head *h, const
 	if (b->size > HTTP_TRAILERS_MAX || h->n_fields > HTTP_TRAILER_FIELDS_MAX)
 		*ret_why = "too many trailer fields";
 	for (size_t i = 0; i < h->n_fields && !*ret_why; i++)
-		if (http_field_is_framing(h->fields[i].name))
-			*ret_why = "a framing or routing field among the trailers";
+		*ret_why = http_trailer_fault(h->fields[i].name);
 	return *ret_why ? -EBADMSG : 0;
 }

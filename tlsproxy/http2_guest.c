@@ -84,6 +84,11 @@ static void gone(struct http2_stream *st, uint32_t code)
 		return;
 	http2_stream_detach(st);
 	http_exchange_set_guest(x, NULL);
+	/* It is here that it is given up (http2_stream.c), and nothing of it went out. */
+	if (!st->closed) {
+		http_exchange_mirror_reset(x, code, "too many requests wait for the upstream");
+		return;
+	}
 	http_exchange_set_code(x, code);
 	http_request_cancel(x);
 }

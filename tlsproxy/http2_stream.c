@@ -298,6 +298,10 @@ void http2_stream_section(struct http2_stream *st, bool end)
 		return;
 	}
 	st->in_ended = end;
+	if (st->final && st->h->block->size > HTTP_TRAILERS_MAX) {
+		st->h->role->malformed(st, 400, "too many trailer fields");
+		return;
+	}
 	if (!st->final)
 		first_section(st);
 	else

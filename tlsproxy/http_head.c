@@ -220,6 +220,15 @@ int http_head_response(const struct http_collect *c, struct http_head *h, const 
 	return fields_parse(rest, h, ret_why);
 }
 
+const char *http_trailer_fault(struct http_text name)
+{
+	if (http_field_is_framing(name))
+		return "a framing or routing field among the trailers";
+	/* Judged they were without it; a server that merges them would read it. */
+	return http_field_overrides(name) ? "an override of method or target among the trailers"
+					  : NULL;
+}
+
 int http_head_trailers(const struct http_collect *c, struct http_head *h, const char **ret_why)
 {
 	int r;
@@ -227,10 +236,8 @@ int http_head_trailers(const struct http_collect *c, struct http_head *h, const 
 	clear(h);
 	r = fields_parse(collected(c), h, ret_why);
 	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
-		if (!http_field_is_framing(h->fields[i].name))
-			continue;
-		*ret_why = "a framing or routing field among the trailers";
-		r = -EBADMSG;
+		*ret_why = http_trailer_fault(h->fields[i].name);
+		r = *ret_why ? -EBADMSG : 0;
 	}
 	return r;
 }

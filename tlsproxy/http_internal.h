@@ -5,6 +5,7 @@
  *   http_filter.c    the public calls, the list of exchanges
  *   http_exchange.c  an exchange's life and its ends
  *   http_judge.c     may its request go on
+ *   http_override.c  what else it may be taken for
  *   http_request.c   its request: gathered, sent
  *   http_response.c  its response: checked, scrubbed, handed to the guest
  *   http_fields.c    heads written anew
@@ -96,6 +97,8 @@ must_check int http_head_response(const struct http_collect *c, struct http_head
 				  const char **ret_why);
 must_check int http_head_trailers(const struct http_collect *c, struct http_head *ret,
 				  const char **ret_why);
+/* Why a field may not stand among trailers, static; NULL: it may. */
+const char *http_trailer_fault(struct http_text name);
 bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
@@ -183,6 +186,12 @@ struct http_content {
 	bool ended;
 };
 
+/* n texts, each with its NUL. */
+struct http_others {
+	char *texts; /* or NULL */
+	size_t n, size;
+};
+
 /* One request and its response. */
 struct http_exchange {
 	struct list node;
@@ -192,9 +201,8 @@ struct http_exchange {
 	struct authority authority;
 	char method[HTTP_METHOD_MAX + 1];
 	char *target;
-	char *overrides; /* methods it may be taken for as well, each with its NUL; or NULL */
-	size_t n_overrides;
-	size_t kept; /* bytes of both, counted in target_bytes */
+	struct http_others methods, targets; /* that it may be taken for as well */
+	size_t kept;			     /* bytes of all, counted in target_bytes */
 	bool is_head;
 	bool http10;		       /* the guest speaks HTTP/1.0 */
 	bool keep;		       /* the guest wants the connection to stay */
@@ -234,10 +242,16 @@ struct http_exchange {
 	struct secret_set *secrets;
 	size_t n_secrets;
 	uint8_t *pending, *reported;
+	/*
+	 * Of what comes back: the newest, since a host may have been told a value on another
+	 * connection meanwhile. A body's stream refers to it.
+	 */
+	struct secret_set *reply_secrets;
+	bool unread; /* what comes passes unread, and its host may know a secret by now */
 	struct http_put_name put_names[HTTP_PUT_NAMES];
 	size_t n_put_names;
 	const char *request_barred;
-	bool secret_host; /* may be sent a secret */
+	bool secret_host; /* may know a secret: what hides one in replies is not asked for */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body;
 	struct http_rewrite *rewrite; /* tells the request's fields, where a secret names some */
@@ -322,7 +336,13 @@ enum http_flow http_bad_request(struct http_exchange *x, const struct http_refus
 /* The first time a head is seen. ON: it may go upstream. */
 must_check enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
 					  const struct http_framing *fr);
-/* Judged by its method and by every one that it may be taken for. */
+/* Fields by which servers take a request for one with another method or target. */
+bool http_field_overrides(struct http_text name);
+/* The methods and targets it may be taken for, into x. -ENOMEM. */
+must_check int http_overrides_remember(struct http_exchange *x, const struct http_head *h);
+/* -EBADMSG: one that cannot be judged, or too many. */
+must_check int http_overrides_check(const struct http_head *h, struct http_refusal *refusal);
+/* Judged by its method and target, and by every one that it may be taken for. */
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret);
 /* At most how many bytes h takes as an HTTP/1 head. */
 size_t http_head_size(const struct http_head *h);
@@ -410,7 +430,16 @@ bool http_secret_field_barred(const char *name, size_t len);
 enum secret_escape http_place_escape(const struct http_place *place);
 /* Look only: -EPERM when the text holds a placeholder. */
 must_check int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred);
-/* Towards the guest: values become placeholders. */
+/*
+ * The newest secrets from now on: for a request of which nothing went out, or between one
+ * message of a WebSocket and the next. -ENOMEM: as before.
+ */
+must_check int http_secret_renew(struct http_exchange *x);
+/* What comes back next is read by the newest set; false: there are no secrets. */
+bool http_secret_reply(struct http_exchange *x);
+/* The sandbox's secrets are others: can what is under way still be read as it should. */
+void http_secret_changed(struct http_exchange *x);
+/* Towards the guest: values become placeholders; after http_secret_reply(). */
 must_check int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out);
 must_check int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out);
 must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
@@ -452,6 +481,8 @@ void http_sign_free(struct http_exchange *x);
 /* h: the response that accepts. 0, -ENOMEM, -EPROTO: extensions that were not offered. */
 must_check int http_tunnel_begin(struct http_exchange *x, const struct http_head *h);
 void http_tunnel_free(struct http_tunnel *t);
+/* Are its messages read: were there secrets when it began. */
+bool http_tunnel_reads(const struct http_tunnel *t);
 size_t http_tunnel_room_up(const struct http_exchange *x);
 size_t http_tunnel_room_down(const struct http_exchange *x);
 /* Bytes of the guest, of the upstream. REFUSED: the exchange was cut. */

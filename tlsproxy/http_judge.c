@@ -24,36 +24,6 @@ static enum http_flow denied(struct http_exchange *x, const struct tlsproxy_verd
 
 /* ---- what is known of it ---------------------------------------------------------------- */
 
-/* Fields by which many servers take a request for one with another method. */
-static bool overrides_method(struct http_text name)
-{
-	return http_text_ieq(name, "X-HTTP-Method-Override") ||
-	       http_text_ieq(name, "X-HTTP-Method") || http_text_ieq(name, "X-Method-Override");
-}
-
-/* In upper case, as servers read it; check_override() refuses what is no method. */
-static int remember_overrides(struct http_exchange *x, const struct http_head *h)
-{
-	for (size_t i = 0; i < h->n_fields; i++) {
-		struct http_text v = h->fields[i].value;
-		char *more;
-
-		if (!overrides_method(h->fields[i].name) || v.len > HTTP_METHOD_MAX)
-			continue;
-		more = realloc(x->overrides, x->kept + v.len + 1);
-		if (!more)
-			return -ENOMEM;
-		x->overrides = more;
-		more += x->kept;
-		for (size_t j = 0; j < v.len; j++)
-			more[j] = (char)(v.s[j] >= 'a' && v.s[j] <= 'z' ? v.s[j] - 32 : v.s[j]);
-		more[v.len] = 0;
-		x->kept += v.len + 1;
-		x->n_overrides++;
-	}
-	return 0;
-}
-
 static bool asks_websocket(const struct http_exchange *x, const struct http_head *h)
 {
 	if (h->http2)
@@ -65,10 +35,14 @@ static bool asks_websocket(const struct http_exchange *x, const struct http_head
 
 static int remember(struct http_exchange *x, const struct http_head *h)
 {
+	x->websocket = asks_websocket(x, h);
 	memcpy(x->method, h->method.s, h->method.len);
 	x->method[h->method.len] = 0;
+	/* RFC 8441 5: what is GET in HTTP/1; the same rules hold for it. */
+	if (x->websocket && h->http2)
+		snprintf(x->method, sizeof(x->method), "GET");
 	x->target = strndup(h->target.s, h->target.len);
-	if (!x->target || remember_overrides(x, h) < 0) {
+	if (!x->target || http_overrides_remember(x, h) < 0) {
 		x->kept = 0;
 		return -ENOMEM;
 	}
@@ -77,7 +51,6 @@ static int remember(struct http_exchange *x, const struct http_head *h)
 	x->doh = http_doh_request(h);
 	x->is_head = http_text_is(h->method, "HEAD");
 	x->expect = !x->http10 && http_field_has_token(h, "Expect", "100-continue");
-	x->websocket = asks_websocket(x, h);
 	return 0;
 }
 
@@ -108,22 +81,6 @@ static int check_expect(const struct http_head *h, const struct http_exchange *x
 		return 0;
 	*refusal = (struct http_refusal){ 417, "an expectation other than 100-continue" };
 	return -EBADMSG;
-}
-
-static int check_override(const struct http_head *h, struct http_refusal *refusal)
-{
-	for (size_t i = 0; i < h->n_fields; i++) {
-		struct http_text v = h->fields[i].value;
-		bool token = v.len > 0 && v.len <= HTTP_METHOD_MAX;
-
-		for (size_t j = 0; j < v.len && token; j++)
-			token = http_is_token_char((uint8_t)v.s[j]);
-		if (token || !overrides_method(h->fields[i].name))
-			continue;
-		*refusal = (struct http_refusal){ 400, "a method override that is no method" };
-		return -EBADMSG;
-	}
-	return 0;
 }
 
 /*
@@ -172,10 +129,28 @@ static bool proxy_may(const struct http_exchange *x, const struct tlsproxy_reque
 	return ret->allow;
 }
 
+/* With this target, by its method and by every one that it may be taken for. */
+static bool judge_target(const struct http_exchange *x, const char *target,
+			 struct tlsproxy_request *req, struct tlsproxy_verdict *ret)
+{
+	const struct http_filter_config *cfg = &x->filter->cfg;
+	const char *method = x->methods.texts;
+
+	req->target = target;
+	req->method = x->method;
+	cfg->ops->judge_http(cfg->ctx, req, ret);
+	for (size_t i = 0; i < x->methods.n && ret->allow; i++) {
+		req->method = method;
+		cfg->ops->judge_http(cfg->ctx, req, ret);
+		method += strlen(method) + 1;
+	}
+	return ret->allow;
+}
+
 void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
-	const char *method = x->overrides;
+	const char *target = x->targets.texts;
 	struct tlsproxy_request req;
 
 	*ret = (struct tlsproxy_verdict){ .allow = !cfg->judge_each };
@@ -184,13 +159,12 @@ void http_judge(const struct http_exchange *x, struct tlsproxy_verdict *ret)
 	http_event_request(x, &req);
 	if (x->proxied && !proxy_may(x, &req, ret))
 		return;
-	if (x->connect)
+	if (x->connect || !judge_target(x, req.target, &req, ret))
 		return;
-	cfg->ops->judge_http(cfg->ctx, &req, ret);
-	for (size_t i = 0; i < x->n_overrides && ret->allow; i++) {
-		req.method = method;
-		cfg->ops->judge_http(cfg->ctx, &req, ret);
-		method += strlen(method) + 1;
+	for (size_t i = 0; i < x->targets.n; i++) {
+		if (!judge_target(x, target, &req, ret))
+			return;
+		target += strlen(target) + 1;
 	}
 }
 
@@ -236,7 +210,7 @@ enum http_flow http_judge_head(struct http_exchange *x, struct http_head *h,
 	if (r == 0)
 		r = check_expect(h, x, &refusal);
 	if (r == 0)
-		r = check_override(h, &refusal);
+		r = http_overrides_check(h, &refusal);
 	if (r == 0)
 		r = check_max_forwards(x, h, &refusal);
 	if (f->denied)

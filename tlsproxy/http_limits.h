@@ -11,6 +11,8 @@
 #define HTTP_CONNECTION_MAX 1024
 /* Method: kept per request and put in the record. */
 #define HTTP_METHOD_MAX 32
+/* Methods and targets a request may be taken for besides its own: each is judged with each. */
+#define HTTP_OVERRIDES_MAX 8
 /* Targets kept for requests that wait for their responses: pipelined memory. */
 #define HTTP_TARGETS_MAX ((size_t)128 * 1024)
 /* Trailer section of a chunked body: fields without end after the body. */

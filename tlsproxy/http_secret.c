@@ -33,12 +33,9 @@ void http_secret_begin(struct http_exchange *x)
 	x->n_put_names = 0;
 	x->request_barred = NULL;
 	x->secret_host = false;
-	for (size_t i = 0; i < x->n_secrets; i++) {
-		const struct secret *s = &x->secrets->secrets[i];
-
-		x->secret_host |= !s->removed && (x->filter->cfg.tls || s->plain_http) &&
-				  secret_host_allowed(s, &x->authority);
-	}
+	/* What it was told over TLS it may tell without. */
+	for (size_t i = 0; i < x->n_secrets; i++)
+		x->secret_host |= secret_host_knows(&x->secrets->secrets[i], &x->authority);
 	if (x->filter->cfg.unverified)
 		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
@@ -47,6 +44,28 @@ void http_secret_begin(struct http_exchange *x)
 		x->request_barred = "OPTIONS";
 	else if (str_eq(m, "CONNECT"))
 		x->request_barred = "CONNECT";
+}
+
+int http_secret_renew(struct http_exchange *x)
+{
+	struct secret_set *old = x->secrets, *next = x->filter->secrets;
+	size_t n = secret_set_count(next);
+	uint8_t *marks;
+
+	if (old == next || !n)
+		return 0;
+	marks = calloc(n, 2);
+	if (!marks)
+		return -ENOMEM;
+	http_secret_report(x);
+	free(x->pending);
+	x->pending = marks;
+	x->reported = marks + n;
+	x->n_secrets = n;
+	x->n_put_names = 0;
+	x->secrets = secret_set_ref(next);
+	secret_set_unref(old);
+	return 0;
 }
 
 void http_secret_forget(struct http_exchange *x)
@@ -84,23 +103,33 @@ static bool is_method(const struct secret *s, const char *method)
 /* Also as whatever other method it may be taken for. */
 static bool method_allowed(const struct http_exchange *x, const struct secret *s)
 {
-	const char *m = x->overrides;
+	const char *m = x->methods.texts;
 
-	for (size_t i = 0; i < x->n_overrides; i++, m += strlen(m) + 1)
+	for (size_t i = 0; i < x->methods.n; i++, m += strlen(m) + 1)
 		if (!is_method(s, m))
 			return false;
 	return is_method(s, x->method);
 }
 
-static bool path_allowed(const struct http_exchange *x, const struct secret *s)
+static bool is_path(const struct http_exchange *x, const struct secret *s, const char *target)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 
 	for (size_t i = 0; i < s->n_paths; i++)
-		if (cfg->ops->path_matches && x->target &&
-		    cfg->ops->path_matches(cfg->ctx, s->paths[i], x->target))
+		if (cfg->ops->path_matches && target &&
+		    cfg->ops->path_matches(cfg->ctx, s->paths[i], target))
 			return true;
 	return s->n_paths == 0;
+}
+
+static bool path_allowed(const struct http_exchange *x, const struct secret *s)
+{
+	const char *t = x->targets.texts;
+
+	for (size_t i = 0; i < x->targets.n; i++, t += strlen(t) + 1)
+		if (!is_path(x, s, t))
+			return false;
+	return is_path(x, s, x->target);
 }
 
 /* Of the request alone; NULL: it may carry the secret. */

@@ -56,10 +56,13 @@ size_t tlsproxy_rejudge(struct tlsproxy *tp)
 	list_for_each_safe (it, next, &tp->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
-		if (!rejudge(s))
-			continue;
-		n++;
-		session_run(s); /* frees it */
+		if (rejudge(s)) {
+			n++;
+			session_run(s); /* frees it */
+		} else if (s->filter) {
+			/* Streams may have been reset, and both peers wait to be told. */
+			loop_timer_set(tp->loop, &s->again, loop_now(tp->loop));
+		}
 	}
 	return n;
 }

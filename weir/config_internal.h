@@ -77,6 +77,7 @@ enum option {
 	OPTION_SECRET_VIOLATION,
 	OPTION_TLS_INTERCEPT,
 	OPTION_TLS_INTERCEPT_PORT,
+	OPTION_HTTP_PROXY_PORT,
 	OPTION_TLS_BYPASS,
 	OPTION_UPSTREAM_CA,
 	OPTION_NO_HTTP2,
@@ -177,6 +178,10 @@ must_check int config_add_dns_record(struct config_builder *b, const struct wher
 				     const char *name, size_t name_len, const char *addr);
 /* config_tls.c; text: a port, or "any" */
 must_check int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port);
+/* config_http.c */
+must_check int config_add_proxy_port(struct config_builder *b, const struct where *w,
+				     const char *text);
+must_check int config_read_http(struct config_builder *b, const struct conf *c);
 must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
@@ -241,6 +246,7 @@ struct secret_draft {
 	enum secret_source source;
 	char *arg;
 	uint32_t refresh_s, ttl_s;
+	bool writes_token;
 	struct tlsproxy_host_pattern *hosts;
 	size_t n_hosts;
 	unsigned places;     /* 0: the default */

@@ -307,6 +307,7 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.arg = d->arg,
 		.refresh_s = d->refresh_s,
 		.ttl_s = d->ttl_s,
+		.writes_token = d->writes_token,
 		.hosts = d->hosts,
 		.n_hosts = d->n_hosts,
 		.places = d->places ? d->places : TLSPROXY_PLACES_DEFAULT & ~d->not_places,

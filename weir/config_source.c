@@ -4,6 +4,7 @@
  *
  *   "from": "env:VAR" | "file:PATH" | "fd:N" | "command:CMD"
  *   "from": { "command": "CMD", "refresh": 300, "ttl": 900 }
+ *   "from": { "command": "CMD", "output": "token" }
  *   "from": { "env": "VAR" } | { "file": "PATH", "ttl": 86400 } | { "fd": 3 }
  *
  * and absent: the variable of the same name. What stands there instead may be the
@@ -71,7 +72,7 @@ static int read_times(struct config_builder *b, const struct conf *c, struct sec
 				 "it changes");
 	if (d->ttl_s && d->source != SECRET_FROM_COMMAND && d->source != SECRET_FROM_FILE)
 		return conf_fail(&ttl, b->err, "no other value ever comes from there");
-	if (d->source == SECRET_FROM_COMMAND && d->ttl_s && !d->refresh_s)
+	if (d->source == SECRET_FROM_COMMAND && d->ttl_s && !d->refresh_s && !d->writes_token)
 		return conf_fail(&ttl, b->err,
 				 "the value would end and no other come: give \"refresh\" as well");
 	if (d->ttl_s && d->ttl_s <= d->refresh_s)
@@ -81,9 +82,26 @@ static int read_times(struct config_builder *b, const struct conf *c, struct sec
 	return 0;
 }
 
+static int read_output(struct config_builder *b, const struct conf *c, struct secret_draft *d)
+{
+	struct conf m = conf_member(c, "output");
+	const char *text = NULL;
+	int r = conf_str(&m, &text, b->err);
+
+	if (r < 0 || !text)
+		return r;
+	if (d->source != SECRET_FROM_COMMAND)
+		return conf_fail(&m, b->err, "only what a command writes is read for a token");
+	d->writes_token = str_eq(text, "token");
+	if (!d->writes_token && !str_eq(text, "value"))
+		return conf_fail(&m, b->err, "expected \"value\" or \"token\"");
+	return 0;
+}
+
 static int read_object(struct config_builder *b, const struct conf *c, struct secret_draft *d)
 {
-	static const char *const keys[] = { "env", "file", "fd", "command", "refresh", "ttl" };
+	static const char *const keys[] = { "env",     "file", "fd",	"command",
+					    "refresh", "ttl",  "output" };
 	static const enum secret_source sources[] = { SECRET_FROM_ENV, SECRET_FROM_FILE,
 						      SECRET_FROM_FD, SECRET_FROM_COMMAND };
 	char number[24];
@@ -113,6 +131,8 @@ static int read_object(struct config_builder *b, const struct conf *c, struct se
 	}
 	if (r == 0 && !d->arg)
 		return conf_fail(c, b->err, FORMS);
+	if (r == 0)
+		r = read_output(b, c, d);
 	return r < 0 ? r : read_times(b, c, d);
 }
 

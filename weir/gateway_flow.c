@@ -205,12 +205,6 @@ bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr)
 	return policy_decide(f->gw->judge.policy, &facts).answer != POLICY_ANSWER_ALLOW;
 }
 
-/* Where explicit HTTP proxies listen: what they are asked for is looked at. */
-static bool is_proxy_port(uint16_t port)
-{
-	return port == 3128 || port == 8080 || port == 8888;
-}
-
 /* Must the client's first bytes be seen before its bytes may pass? */
 static bool must_look(const struct flow *f)
 {
@@ -220,7 +214,7 @@ static bool must_look(const struct flow *f)
 	return t->proto == NETSTACK_TCP &&
 	       (f->ruling.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
 		gateway_reads_port(f->gw, t->remote.port) || cfg->n_secrets ||
-		is_proxy_port(t->remote.port) || policy_has_http(f->gw->judge.policy));
+		config_is_proxy_port(cfg, t->remote.port) || policy_has_http(f->gw->judge.policy));
 }
 
 static void on_dialled(void *user, int fd, int error, const struct endpoint *to)

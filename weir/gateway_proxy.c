@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 static const char died[] = "the tlsproxy died, and with it what it carried";
+static const char ended[] = "the sandbox ended";
 static const char not_back[] = "the tlsproxy died and has no successor yet: try again";
 
 /* Descriptors that are for the next tlsproxy. */
@@ -117,16 +118,28 @@ static void on_wait_over(struct loop_timer *t)
 		    not_back);
 }
 
+/*
+ * Whoever ends the run tells us first (run_end()), so that what the tlsproxy does then is
+ * never taken for its death.
+ */
+static const char *why_gone(const struct gateway *gw)
+{
+	struct pollfd p = { .fd = gw->supervisor_io.fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && p.revents ? ended : died;
+}
+
 /* From the loop: the stack may be in the midst of one of them when it is learned. */
 static void cut_all(struct loop_task *t)
 {
 	struct gateway *gw = container_of(t, struct gateway, proxy_cut);
+	const char *why = why_gone(gw);
 
 	list_for_each_safe (it, next, &gw->all) {
 		struct flow *f = container_of(it, struct flow, in_all);
 
 		if (f->with_proxy && !f->waits_for_proxy)
-			cut(f, died);
+			cut(f, why);
 	}
 }
 
@@ -156,7 +169,7 @@ bool gateway_flow_cut(void *ctx, struct netstack_flow *ns)
 		return false;
 	if (!gw->proxy_gone && (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLHUP | POLLERR))))
 		return false;
-	f->cut = died;
+	f->cut = why_gone(gw);
 	return true;
 }
 

@@ -21,7 +21,7 @@ static const char usage[] =
 	"  weir gateway --link LINK          serve the link of a machine that others run\n"
 	"  weir audit [FILE]                 the record of a run, as a table\n"
 	"  weir why ID                       what was denied, and what would change it\n"
-	"  weir ctl [NAME ...]               sandboxes that run: status, another policy\n"
+	"  weir ctl [NAME ...]               sandboxes that run: status, policy, secrets\n"
 	"  weir ca show [NAME]               the authority that a sandbox is to trust\n"
 	"  weir policy COMMAND               write, try policies: check, show, explain,\n"
 	"                                    diff, test, replay, suggest, nft\n"

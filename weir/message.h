@@ -20,7 +20,7 @@
  *   gateway ──► supervisor  MSG_STATS
  *   gateway, tlsproxy ──► supervisor   MSG_POLICY_READY or _REFUSED, MSG_POLICY_DONE
  *   supervisor ──► tlsproxy  MSG_SECRET_CHANGE to MSG_SECRET_EXPIRED
- *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each
+ *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each; MSG_SECRET_LIFE
  *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
  *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
@@ -64,8 +64,8 @@ enum msg_type {
 	MSG_PORTS_COUNTED = 31,	 /* ports, cut behind the last */
 	MSG_STATS = 32,		 /* value: number of the question; the answer: stats */
 	MSG_RATES = 33,		 /* rates: from now on */
-	MSG_DIAL = 73,		 /* dial: a connection for the tlsproxy itself */
-	MSG_DIALLED = 74,	 /* dial.id, value: 0 or errno; descriptor: connected */
+	MSG_DIAL = 60,		 /* dial: a connection for the tlsproxy itself */
+	MSG_DIALLED = 61,	 /* dial.id, value: 0 or errno; descriptor: connected */
 	MSG_LINK_LOST = 40,	 /* nothing ever comes over it again */
 	MSG_SUCCESSOR = 50,	 /* descriptor: the channel of another tlsproxy */
 	MSG_SECRET_CHANGE = 51, /* value: number of the question; text: secret_change.h; descriptor */
@@ -76,9 +76,10 @@ enum msg_type {
 	MSG_SECRET_DONE = 56,	 /* value: number; text: its placeholder: in force */
 	MSG_SECRET_SAME = 57,	 /* value: number; text: its placeholder: the value it had */
 	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
+	MSG_SECRET_LIFE = 59,	 /* value: seconds that the token is good; text: the secret */
 	/* tlsproxy to gateway: what is not to stand in names; all of them anew each time. */
-	MSG_KNOWN = 60,	       /* value: the action; text: NAME=PLACEHOLDER */
-	MSG_KNOWN_ALL = 61,    /* value: how many there were */
+	MSG_KNOWN = 62,	       /* value: the action; text: NAME=PLACEHOLDER */
+	MSG_KNOWN_ALL = 63,    /* value: how many there were */
 	MSG_PARKED = 70,       /* parked; value: are there any */
 	MSG_FLOW_DIAL = 71,    /* done.id: a flow that was handed over undialled is to be dialled */
 	MSG_FLOW_DIALLED = 72, /* dialled; value: 0 and its descriptor, or errno */

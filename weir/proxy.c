@@ -740,7 +740,13 @@ static int announce(const struct proxy *px, const struct proxy_spec *spec)
 				  tlsproxy_placeholder(px->tp, i));
 	if (r == 0)
 		r = msg_send_text(spec->supervisor, MSG_CA, 0, tlsproxy_ca_pem(px->tp));
-	return r == 0 ? msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0) : r;
+	if (r == 0)
+		r = msg_send(spec->supervisor, MSG_READY, 0, NULL, 0, NULL, 0);
+	for (size_t i = 0; r == 0 && i < px->cfg->n_secrets; i++)
+		if (px->secrets.lives[i])
+			r = msg_send_text(spec->supervisor, MSG_SECRET_LIFE,
+					  (int32_t)px->secrets.lives[i], px->cfg->secrets[i].env);
+	return r;
 }
 
 _Noreturn void proxy_main(struct proxy_spec *spec)

@@ -13,6 +13,7 @@
 
 #include "weir/secret_change.h"
 #include "weir/secret_source.h"
+#include "weir/secret_token.h"
 
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -149,6 +150,32 @@ static void give_up(struct value_read *v, const char *why)
 	forget(v);
 }
 
+static const struct secret_config *config_of(const struct proxy_changes *pc, const char *env)
+{
+	const struct weir_config *cfg = pc->secrets->cfg;
+	size_t i = secret_index(cfg, env);
+
+	return i < cfg->n_secrets ? &cfg->secrets[i] : NULL;
+}
+
+/* Of a command that writes tokens; the supervisor learns how long this one is good. False: v is gone. */
+static bool take_token(struct value_read *v)
+{
+	const struct secret_config *c = config_of(v->pc, v->text);
+	const char *why;
+	uint32_t life_s;
+
+	if (!c || !c->writes_token)
+		return true;
+	if (secret_token_take(&v->value, &life_s, &why) < 0) {
+		give_up(v, why);
+		return false;
+	}
+	if (life_s)
+		answer(v->pc, MSG_SECRET_LIFE, (int32_t)life_s, v->text);
+	return true;
+}
+
 /* All is here: what was written, and of a command how it ended. */
 static void finish(struct value_read *v)
 {
@@ -165,8 +192,16 @@ static void finish(struct value_read *v)
 		return;
 	}
 	secret_cut_newline(&v->value);
+	if (v->type == MSG_SECRET_COMMAND && !take_token(v))
+		return;
 	carry_out(v->pc, v->type, v->number, v->text, &v->value);
 	forget(v);
+}
+
+static const char *too_long(const struct value_read *v)
+{
+	return v->value.cap == SECRET_READ_MAX ? "the value is longer than 4096 bytes"
+					       : "what its command wrote is too long for a token";
 }
 
 /* True: it is over, one way or the other, and v is gone. */
@@ -178,7 +213,7 @@ static bool take(struct value_read *v)
 	if (r == -EAGAIN)
 		return false;
 	if (r < 0) {
-		give_up(v, r == -EFBIG ? "the value is longer than 4096 bytes" : strerror(-r));
+		give_up(v, r == -EFBIG ? too_long(v) : strerror(-r));
 		return true;
 	}
 	if (!end)
@@ -225,12 +260,16 @@ static void begin(struct value_read *v)
 static void start_reading(struct proxy_changes *pc, const struct msg *m, int fd)
 {
 	struct value_read *v = pc->n < PROXY_READS_MAX ? calloc(1, sizeof(*v)) : NULL;
+	const struct secret_config *c = config_of(pc, m->text);
+	size_t max = SECRET_READ_MAX;
 
 	if (!v) {
 		answer(pc, MSG_SECRET_REFUSED, m->head.value, "too many values are being read");
 		fd_close(fd);
 		return;
 	}
+	if (c && m->head.type == MSG_SECRET_COMMAND)
+		max = secret_read_max(c);
 	*v = (struct value_read){
 		.pc = pc,
 		.type = (enum msg_type)m->head.type,
@@ -241,12 +280,11 @@ static void start_reading(struct proxy_changes *pc, const struct msg *m, int fd)
 	};
 	list_add_tail(&pc->reads, &v->in_all);
 	pc->n++;
-	if (!v->text || locked_new(SECRET_READ_MAX, &v->memory) < 0) {
+	if (!v->text || locked_new(max, &v->memory) < 0) {
 		give_up(v, "no locked memory for the value: is the limit (ulimit -l) too low?");
 		return;
 	}
-	v->value =
-		(struct buf){ .data = v->memory.p, .size = v->memory.size, .cap = SECRET_READ_MAX };
+	v->value = (struct buf){ .data = v->memory.p, .size = v->memory.size, .cap = max };
 	loop_timer_set(pc->loop, &v->late, loop_now_update(pc->loop) + PROXY_READ_NS);
 	begin(v);
 }

@@ -5,6 +5,7 @@
 #include "weir/proxy_tokens.h"
 #include "weir/secret_change.h"
 #include "weir/secret_source.h"
+#include "weir/secret_token.h"
 
 #include <unistd.h>
 
@@ -59,13 +60,18 @@ static int put(struct proxy_secrets *ps, const struct kept *next)
 
 /* ---- at the start ----------------------------------------------------------------- */
 
-static int read_value(const struct secret_config *s, uint8_t *at, size_t *ret_len,
-		      struct conf_error *err)
+/* What the source has, which may be more than the value, becomes it. */
+static int read_value(const struct secret_config *s, const struct locked *at, size_t *ret_len,
+		      uint32_t *ret_life_s, struct conf_error *err)
 {
-	struct buf b = { .data = at, .size = SECRET_READ_MAX, .cap = SECRET_READ_MAX };
+	struct buf b = { .data = at->p, .size = at->size, .cap = secret_read_max(s) };
 	const char *why;
 	int r = secret_read(s, &b, err);
 
+	if (r == 0 && s->writes_token && secret_token_take(&b, ret_life_s, &why) < 0) {
+		conf_error_set(err, "secret %s: what its command wrote: %s", s->env, why);
+		r = -EINVAL;
+	}
 	if (r == 0 &&
 	    tlsproxy_secret_check_at((char *)buf_at(&b), b.len, s->sign ? 0 : s->places, &why) < 0) {
 		conf_error_set(err, "secret %s: %s", s->env, why);
@@ -80,16 +86,20 @@ static int read_sources(struct proxy_secrets *ps, struct conf_error *err)
 {
 	struct kept k = { .ca_pem = "", .secrets = calloc(CONFIG_SECRETS_MAX, sizeof(*k.secrets)) };
 	size_t n = ps->cfg->n_secrets, len;
-	struct locked values = { 0 }, image;
+	struct locked values = { 0 }, image, raw = { 0 };
 	int r = k.secrets ? locked_new(n * SECRET_READ_MAX, &values) : -ENOMEM;
 
+	if (r == 0)
+		r = locked_new(MAX(SECRET_READ_MAX, SECRET_TOKEN_OUTPUT_MAX), &raw);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct kept_secret *s = &k.secrets[k.n++];
 
 		*s = (struct kept_secret){ .env = ps->cfg->secrets[i].env,
 					   .placeholder = "",
 					   .value = values.p + i * SECRET_READ_MAX };
-		r = read_value(&ps->cfg->secrets[i], values.p + i * SECRET_READ_MAX, &s->len, err);
+		r = read_value(&ps->cfg->secrets[i], &raw, &s->len, &ps->lives[i], err);
+		if (r == 0)
+			memcpy(values.p + i * SECRET_READ_MAX, raw.p, s->len);
 	}
 	len = r == 0 ? image_size(&k) : 0;
 	if (r == 0)
@@ -98,6 +108,7 @@ static int read_sources(struct proxy_secrets *ps, struct conf_error *err)
 		image_put(&k, image.p);
 		r = adopt(ps, image, len);
 	}
+	locked_free(&raw);
 	locked_free(&values);
 	free(k.secrets);
 	return r;

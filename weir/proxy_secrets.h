@@ -17,6 +17,7 @@ struct proxy_secrets {
 	struct locked image; /* as it is in the vault */
 	struct kept kept;    /* points into it */
 	struct kept_secret list[CONFIG_SECRETS_MAX];
+	uint32_t lives[CONFIG_SECRETS_MAX]; /* seconds that the first tokens are good; 0: not said */
 };
 
 /* The values from their sources (first), or what a process before this has left in the vault. */

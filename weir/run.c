@@ -46,6 +46,7 @@ void run_end(struct run *r)
 	if (r->subject->ending)
 		r->subject->ending(r);
 	kill_child(&r->sandbox);
+	/* The gateway first: to it a tlsproxy that ends before that has died. */
 	for (size_t i = 0; i < 2; i++)
 		if (helpers[i]->pid)
 			shutdown(helpers[i]->sock, SHUT_WR);

@@ -301,6 +301,10 @@ void run_secrets_event(struct run *r, const char *text, size_t len)
 
 bool run_secrets_word(struct run *r, const struct msg *m)
 {
+	if (m->head.type == MSG_SECRET_LIFE) {
+		run_source_life(r, m);
+		return true;
+	}
 	if (m->head.type != MSG_SECRET_DONE && m->head.type != MSG_SECRET_SAME &&
 	    m->head.type != MSG_SECRET_REFUSED)
 		return false;

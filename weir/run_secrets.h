@@ -19,6 +19,8 @@ void run_sources_end(struct run *r);
 void run_source_forget(struct run *r, const char *env);
 /* Adds when its value came, and when it is asked for again. */
 void run_source_tell(const struct run *r, const char *env, json_t *o);
+/* How long the token is good that the tlsproxy has, or is about to have. */
+void run_source_life(struct run *r, const struct msg *m);
 /* The tlsproxy's answer to a question of a source. */
 void run_source_word(struct run *r, const struct msg *m);
 void run_sources_proxy_died(struct run *r);

@@ -7,6 +7,9 @@
  *   command   run again every `refresh`: what it writes goes through a pipe whose
  *             reading end the tlsproxy has; here it is only waited for
  *
+ * A command that writes tokens is run again before the one there is ends, which the
+ * tlsproxy tells: the time, never the token.
+ *
  * What fails leaves the old value, which is said and recorded; until `ttl`, if
  * there is one, has passed since the last one came: from then on there is none,
  * and what needs it is refused.
@@ -27,6 +30,10 @@
 #define COMMAND_NS (30 * NS_PER_S)
 /* After a failure, and no later than the next turn. */
 #define RETRY_NS (10 * NS_PER_S)
+/* A token is asked for a tenth of its life before it ends, but no earlier than this. */
+#define LIFE_MARGIN_NS (60 * NS_PER_S)
+/* Of one that says nothing of its life, where the configuration does not either. */
+#define TOKEN_TURN_NS (300 * NS_PER_S)
 
 struct secret_source_state {
 	struct list in_run;
@@ -34,10 +41,12 @@ struct secret_source_state {
 	char *env, *arg;
 	enum secret_source kind;
 	uint64_t refresh_ns, ttl_ns; /* 0: none */
+	uint64_t life_ns;	     /* of the token that is there or comes; 0: not known */
 	uint64_t came;		     /* when the value that counts did */
 	int32_t number;		     /* of the question under way; 0: none */
 	bool wanted;		     /* once more, when that is answered */
 	bool expired;
+	bool writes_token;
 	pid_t pid; /* of the command; 0: none */
 	struct file_watch file;
 	struct loop_timer again, expires, late;
@@ -54,6 +63,28 @@ static struct secret_source_state *find(const struct run *r, const char *env)
 	return NULL;
 }
 
+/* ---- times ------------------------------------------------------------------------ */
+
+/* From one value to the question for the next; never, if only its file asks. */
+static uint64_t next_turn(const struct secret_source_state *s)
+{
+	uint64_t ns = s->refresh_ns ? s->refresh_ns : UINT64_MAX;
+
+	if (s->life_ns)
+		ns = MIN(ns, s->life_ns - MIN(s->life_ns / 10, LIFE_MARGIN_NS));
+	else if (s->writes_token)
+		ns = MIN(ns, TOKEN_TURN_NS);
+	return ns;
+}
+
+/* How long the value is good. */
+static uint64_t good_for(const struct secret_source_state *s)
+{
+	uint64_t ns = s->ttl_ns ? s->ttl_ns : UINT64_MAX;
+
+	return s->life_ns ? MIN(ns, s->life_ns) : ns;
+}
+
 /* ---- asking ----------------------------------------------------------------------- */
 
 static void failed(struct secret_source_state *s, const char *why)
@@ -62,9 +93,9 @@ static void failed(struct secret_source_state *s, const char *why)
 
 	log_warn("secret %s: %s; its value stays as it was", s->env, why);
 	run_secret_record(r, s->env, "refresh_failed", NULL, why);
-	if (s->refresh_ns)
+	if (s->refresh_ns || s->writes_token)
 		loop_timer_set(r->loop, &s->again,
-			       loop_now_update(r->loop) + MIN(RETRY_NS, s->refresh_ns));
+			       loop_now_update(r->loop) + MIN(RETRY_NS, next_turn(s)));
 }
 
 /* fd is not taken over. */
@@ -151,6 +182,7 @@ static void ask(struct secret_source_state *s)
 		return;
 	}
 	s->wanted = false;
+	s->life_ns = 0;
 	if (s->kind == SECRET_FROM_FILE)
 		ask_file(s);
 	else
@@ -202,13 +234,27 @@ static void came(struct secret_source_state *s)
 
 	s->came = now;
 	s->expired = false;
-	if (s->refresh_ns)
-		loop_timer_set(r->loop, &s->again, now + s->refresh_ns);
-	if (s->ttl_ns)
-		loop_timer_set(r->loop, &s->expires, now + s->ttl_ns);
+	if (next_turn(s) != UINT64_MAX)
+		loop_timer_set(r->loop, &s->again, now + next_turn(s));
+	if (good_for(s) != UINT64_MAX)
+		loop_timer_set(r->loop, &s->expires, now + good_for(s));
+	else
+		loop_timer_del(r->loop, &s->expires);
 }
 
 /* ---- answers ------------------------------------------------------------------------ */
+
+/* In front of the answer that puts the token in force; or, of the first, alone. */
+void run_source_life(struct run *r, const struct msg *m)
+{
+	struct secret_source_state *s = find(r, m->text);
+
+	if (!s || !s->writes_token || m->head.value <= 0 || m->head.value > TLSPROXY_TOKEN_LIFE_MAX_S)
+		return;
+	s->life_ns = (uint64_t)m->head.value * NS_PER_S;
+	if (!s->number)
+		came(s);
+}
 
 void run_source_word(struct run *r, const struct msg *m)
 {
@@ -290,6 +336,7 @@ static int add(struct run *r, const struct secret_config *c)
 		.kind = c->source,
 		.refresh_ns = c->refresh_s * NS_PER_S,
 		.ttl_ns = c->ttl_s * NS_PER_S,
+		.writes_token = c->writes_token,
 		.again.cb = on_again,
 		.expires.cb = on_expired,
 		.late.cb = on_late,
@@ -330,8 +377,8 @@ int run_sources_start(struct run *r)
 	for (size_t i = 0; rc == 0 && i < r->cfg->n_secrets; i++) {
 		const struct secret_config *c = &r->cfg->secrets[i];
 
-		if (c->source == SECRET_FROM_FILE ||
-		    (c->source == SECRET_FROM_COMMAND && (c->refresh_s || c->ttl_s)))
+		if (c->source == SECRET_FROM_FILE || (c->source == SECRET_FROM_COMMAND &&
+						      (c->refresh_s || c->ttl_s || c->writes_token)))
 			rc = add(r, c);
 	}
 	return rc;
@@ -367,5 +414,7 @@ void run_source_tell(const struct run *r, const char *env, json_t *o)
 				    json_integer((json_int_t)(s->refresh_ns / NS_PER_S)));
 	if (s->ttl_ns)
 		json_object_set_new(o, "ttl_s", json_integer((json_int_t)(s->ttl_ns / NS_PER_S)));
+	if (s->life_ns)
+		json_object_set_new(o, "life_s", json_integer((json_int_t)(s->life_ns / NS_PER_S)));
 	json_object_set_new(o, "expired", json_boolean(s->expired));
 }

@@ -6,6 +6,8 @@
  */
 #include "weir/secret_source.h"
 
+#include "weir/secret_token.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -150,6 +152,11 @@ static int read_command(const struct secret_config *s, struct buf *ret, struct c
 		return -EIO;
 	}
 	return 0;
+}
+
+size_t secret_read_max(const struct secret_config *s)
+{
+	return s->writes_token ? SECRET_TOKEN_OUTPUT_MAX : SECRET_READ_MAX;
 }
 
 void secret_cut_newline(struct buf *value)

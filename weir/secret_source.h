@@ -7,9 +7,11 @@
 
 /* What a value is read into: one byte more than it may have, and its newline. */
 #define SECRET_READ_MAX (TLSPROXY_SECRET_MAX + 2)
+/* The same, of any kind of secret. */
+size_t secret_read_max(const struct secret_config *s);
 
 /*
- * Appends the value; one trailing newline is cut. ret's cap is SECRET_READ_MAX. Wipe
+ * Appends what its source has; one trailing newline is cut. ret's cap is secret_read_max(). Wipe
  * it with buf_fini_wiped, or give it storage of that size that is locked.
  */
 must_check int secret_read(const struct secret_config *s, struct buf *ret, struct conf_error *err);

@@ -80,7 +80,7 @@ def curl(more=""):
 
 @pytest.mark.parametrize("answers", ["virtual", "real"])
 def test_one_connection_for_all(weir, keeping, other, answers):  # noqa: F811
-    """T01: of a name that is dialled again and again, the server sees one connection."""
+    """Of a name that is dialled again and again, the server sees one connection."""
     s = keeping()
     r = weir.sh("for i in 1 2 3; do %s; %s; done" % (curl(), curl("-H 'Connection: close'")), policy="allow_all",
                 intercept=True, flags=intercept("--upstream-ca", other.path, "--dns-answers", answers))

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir ctl NAME secret ..., files and commands that change: whole, live, and never a value anywhere."""
 
+import array
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
 from conftest import SLACK, masked, sanitized, wait_for
-from test_reload import Live
+from test_reload import Live, control_socket
 from test_secret_process import kill, readable_through, run_events, scan, tlsproxy
 from test_secrets import descendants
 
@@ -193,6 +195,21 @@ def test_s11_what_is_refused_changes_nothing(box, lab, args, value, says):
     assert not value or value not in r.stderr + r.stdout
     assert box.secrets() == before
     assert box.ask("{LAB_TOKEN}") == ("200", lab.token)
+
+
+def test_s11_token_endpoint_is_not_for_live_secrets(box):
+    """The gateway dials only the endpoints it started with; so nothing of it is taken."""
+    before = box.secrets()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s, open("/dev/null", "rb") as null:
+        s.settimeout(20)
+        s.connect(control_socket(box.name))
+        s.sendmsg([json.dumps({"verb": "secret.change", "change": {"op": "set", "secret": {
+            "env": "NEW", "hosts": ["api.example.com"], "token": {
+                "url": "https://files.example.com/token", "client_id": "x"}}}}).encode()],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null.fileno()]))])
+        answer = json.loads(s.recv(65536))
+    assert not answer["ok"] and "started with" in answer["error"], answer
+    assert box.secrets() == before
 
 
 @pytest.fixture
@@ -402,6 +419,99 @@ def test_lesson_40_a_value_that_expired_is_refused(weir, lab):
         assert box.ask("{KEY}") == ("403", None)
         written(path, OTHER)
         assert eventually(box, OTHER)
+    finally:
+        box.end()
+
+
+def token_command(weir, path, life):
+    """What cloud tools print; each time it is run it writes a line into a file beside."""
+    count = weir.file("count", "")
+    return count, command_config(
+        weir, "echo run >> %s; t=$(cat %s) || exit 3; printf "
+        "'{\"access_token\": \"%%s\", \"expires_in\": %d, \"token_type\": \"Bearer\"}\\n' \"$t\"" % (
+            count, path, life), output="token")
+
+
+def lines(path):
+    with open(path, encoding="ascii") as f:
+        return len(f.readlines())
+
+
+# Parity: S10, p9.3-18.
+def test_p9_3_18_token_of_a_command_is_kept_while_it_is_good(weir, lab):
+    count, flags = token_command(weir, weir.file("n", lab.token), 3600)
+    box = Box(weir, lab, "cached", flags, policy=None)
+    try:
+        for _ in range(5):
+            assert box.ask("Bearer {KEY}") == ("200", "Bearer " + lab.token)
+        time.sleep(2)
+        assert lines(count) == 1
+        assert box.secrets()["KEY"]["life_s"] == 3600
+        # The successor has it from the vault.
+        kill(box.p)
+        assert box.ask("{KEY}") == ("200", lab.token) and lines(count) == 1
+    finally:
+        box.end()
+
+
+# Parity: S10, lesson-40, p9.3-18.
+def test_p9_3_18_token_of_a_command_is_renewed_before_it_ends(weir, lab):
+    """Its own word says when; one that ended without another is put in no longer."""
+    path = weir.file("n", lab.token)
+    count, flags = token_command(weir, path, 3)
+    box = Box(weir, lab, "renewed", flags, policy=None)
+    try:
+        assert box.ask("{KEY}") == ("200", lab.token)
+        written(path, OTHER)
+        assert eventually(box, OTHER) and lines(count) > 1
+        assert not box.secret_events("expired")
+        os.unlink(path)
+        assert wait_for(lambda: box.secret_events("expired"), 15)
+        assert "status 3" in box.secret_events("refresh_failed")[0]["detail"]
+        assert box.ask("{KEY}") == ("403", None)
+        written(path, lab.token)
+        assert eventually(box, lab.token)
+    finally:
+        box.end()
+    with open(box.p.audit_path, "rb") as f:
+        record = f.read()
+    assert OTHER.encode() not in record and lab.token.encode() not in record
+
+
+@pytest.mark.parametrize("output,says", [
+    ('{"access_token": 5}', "not a text"), ('{"access_token": "abcdefgh", "expires_in": -1}', "lifetime"),
+    ('{"access_token": "abcdefgh", "token_type": "mac"}', "bearer"), ('{"token": ', "not a JSON object")])
+def test_p9_3_18_command_without_a_token(weir, output, says):
+    r = weir.sh("true", flags=command_config(weir, "echo '%s'" % output, output="token"), policy=None)
+    assert r.rc == 125 and says in r.err and "abcdefgh" not in r.err, r
+
+
+# ---- names ----------------------------------------------------------------------------------
+
+
+def in_a_name(box, placeholder):
+    """The violations that a question for a name with it in makes."""
+    before = len(box.secret_events("violation", place="name"))
+    assert box.ask("x", placeholder.replace("_", "-") + ".leak.example.org") == ("gaierror", None)
+    wait_for(lambda: len(box.secret_events("violation", place="name")) > before, 2)
+    return {e["secret"] for e in box.secret_events("violation", place="name")[before:]}
+
+
+# Parity: S07, S11.
+def test_s07_s11_names_are_looked_through_for_placeholders_of_now(weir, lab):
+    """One that is added live, and one whose secret is gone; beside one too long for any name."""
+    long = weir.file("long", "".join("%03d" % n for n in range(500)))
+    box = Box(weir, lab, "names", ["--tls-intercept", "--secret-file", "LONG=%s@api.example.com" % long])
+    try:
+        assert in_a_name(box, "a" * 20) == set()
+        placeholder = box.set("NEW", "0123456789abcdefghij", "--hosts", "api.example.com")
+        assert in_a_name(box, placeholder) == {"NEW"}
+        assert box.secret("rm", "NEW").returncode == 0
+        assert in_a_name(box, placeholder) == {"NEW"}
+        kill(box.p)
+        assert in_a_name(box, placeholder) == {"NEW"}
+        other_one = box.set("SECOND", "0123456789abcdefghij", "--hosts", "api.example.com")
+        assert in_a_name(box, other_one) == {"SECOND"}
     finally:
         box.end()
 

@@ -72,10 +72,14 @@ print(json.dumps({'seen': seen, 'after': [one(fresh()) for _ in range(5)]}), flu
 """
 
 
+def helper(root, name):
+    pids = [p for p in descendants(root) if name_of(p) == name]
+    return pids[0] if pids else None
+
+
 def tlsproxy(root):
     """Its pid, or None while there is none that has given up its rights."""
-    pids = [p for p in descendants(root) if name_of(p) == "weir-tlsproxy"]
-    return pids[0] if pids else None
+    return helper(root, "weir-tlsproxy")
 
 
 def config(weir, restarts):
@@ -135,6 +139,25 @@ def test_killed_fifty_times_under_traffic(weir, lab):
     assert [e for e in events if e["kind"] == "flow_end" and "tlsproxy died" in e.get("detail", "")]
     denials = [e["denial"] for e in events if e["kind"] == "http" and e.get("denial")]
     assert len(denials) == len(set(denials))
+
+
+def test_the_end_of_the_command_is_no_death(weir):
+    """Flows under way when the command ends: the tlsproxy was told to stop, and the record says so."""
+    p = weir.start("sh", "-c", "for i in 1 2 3 4; do curl -sS -o /dev/null "
+                   "'https://slow.example.com/delay?ms=30000' & done; sleep 2; echo; read x",
+                   policy=OPEN, intercept=True, stdin=subprocess.PIPE)
+    assert p.stdout.readline() == b"\n", p.stderr.read()
+    # Busy elsewhere: it hears of both ends at once.
+    gateway = helper(p.pid, "weir-gateway")
+    os.kill(gateway, signal.SIGSTOP)
+    p.stdin.write(b"\n")
+    p.stdin.flush()
+    wait_for(lambda: helper(p.pid, "weir-tlsproxy") is None, 3)
+    os.kill(gateway, signal.SIGCONT)
+    p.communicate(timeout=20 * SLACK)
+    with open(p.audit_path, encoding="utf-8") as f:
+        ends = [e for e in map(json.loads, f) if e["kind"] == "flow_end" and e["ms"] > 1000]
+    assert len(ends) == 4 and not [e for e in ends if "died" in e.get("detail", "")], ends
 
 
 def test_a_cut_reply_is_reset_and_not_ended(weir):
@@ -225,6 +248,7 @@ def readable_through(pid, needle):
     return found
 
 
+# Parity: weak-21.
 def test_no_other_process_has_it_in_any_form(weir, lab):
     if sanitized():
         pytest.skip("a sanitizer's runtime keeps its own copy of the environment")

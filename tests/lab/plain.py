@@ -88,7 +88,10 @@ def copy(a, b):
             b.sendall(d)
         b.shutdown(socket.SHUT_WR)
     except OSError:
-        abort(b)
+        try:
+            abort(b)
+        except OSError:
+            pass  # the other direction has closed it
 
 
 def proxy(s):
@@ -116,7 +119,7 @@ def proxy(s):
 
 TCP = {
     world.ECHO: echo, world.DISCARD: discard, world.CHARGEN: chargen, world.DIGEST: digest,
-    world.PROXY: proxy, world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
+    world.PROXY: proxy, world.PROXY_ODD: proxy, world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
 }
 
 

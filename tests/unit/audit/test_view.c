@@ -267,6 +267,48 @@ static void test_empty(void **state)
 	free(text);
 }
 
+/* Secrets that change while it runs: said as what happened. */
+static void test_secret_changes(void **state)
+{
+	static const struct {
+		const char *fields, *said;
+	} changes[] = {
+		{ "\"event\":\"rotated\"", "KEY has another value" },
+		{ "\"event\":\"removed\"", "KEY removed" },
+		{ "\"event\":\"expired\"", "KEY has no value any more" },
+		{ "\"event\":\"token\",\"host\":\"auth.example\"",
+		  "KEY bought a token for auth.example" },
+		{ "\"event\":\"refresh_failed\"", "KEY keeps its value: the source failed" },
+	};
+	char name[] = "/tmp/weir-changes-XXXXXX", err[256] = "", *text = NULL;
+	struct audit_view v = { .kind = "secret" };
+	struct audit_log *l;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int fd = mkstemp(name);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(audit_log_open(name, -1, "r-2", "demo", &l), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		char line[160];
+
+		snprintf(line, sizeof(line), "{\"kind\":\"secret\",\"secret\":\"KEY\",%s}",
+			 changes[i].fields);
+		add(l, "weir", line);
+	}
+	add(l, "weir", "{\"kind\":\"run\",\"event\":\"end\",\"status\":0}");
+	audit_log_close(l);
+	assert_int_equal(audit_print(name, &v, f, err, sizeof(err)), 0);
+	fclose(f);
+	unlink(name);
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++)
+		has(text, changes[i].said);
+	has_not(text, "seen in");
+	free(text);
+}
+
 static void test_why(void **state)
 {
 	static const struct {
@@ -390,10 +432,15 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table),  cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_why),    cmocka_unit_test(test_why_json),
-		cmocka_unit_test(test_schema), cmocka_unit_test(test_corpus),
-		cmocka_unit_test(test_width),  cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_why),
+		cmocka_unit_test(test_why_json),
+		cmocka_unit_test(test_schema),
+		cmocka_unit_test(test_corpus),
+		cmocka_unit_test(test_width),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_secret_changes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -508,6 +508,58 @@ static void only_the_denied_among_several(void **state)
 	}
 }
 
+/* Is there a RST_STREAM among the frames that wait at fd? */
+static bool is_reset(int fd, size_t skip)
+{
+	uint8_t p[4096];
+	ssize_t n = recv(fd, p, sizeof(p), 0);
+
+	for (ssize_t at = (ssize_t)skip; n > 0 && at + 9 <= n;
+	     at += 9 + (p[at] << 16 | p[at + 1] << 8 | p[at + 2]))
+		if (p[at + 3] == 3)
+			return true;
+	return false;
+}
+
+/* HTTP/2: the stream that is denied ends at once on both sides, though nobody says a word. */
+static void a_silent_stream(void **state)
+{
+	static const char put[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				  "\0\0\0\4\0\0\0\0\0"
+				  "\0\0\x0f\1\5\0\0\0\1\2\3PUT\x86\4\2/a\1\3a.b";
+	struct tlsproxy_flow f = { .id = 0 };
+	struct tlsproxy_config cfg = { 0 };
+	bool changed = false;
+	struct rig rig;
+	int g[2], u[2];
+
+	(void)state;
+	rig_up(&rig, &cfg);
+	now_running = &(struct flow_case){ 0 };
+	rig.tp->ctx = &changed;
+	rig.tp->ops.judge_http = judge_by_method;
+	rig.tp->ops.flow_done = count_done;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, g), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, u), 0);
+	f.remote = f.upstream = (struct endpoint){ ip4(192, 0, 2, 1), 80 };
+	assert_int_equal(send(g[1], put, sizeof(put) - 1, 0), sizeof(put) - 1);
+	assert_int_equal(tlsproxy_flow_start(rig.tp, &f, g[0], u[0]), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(loop_step(rig.loop, 0), 0);
+	assert_false(is_reset(g[1], 0));
+	assert_false(is_reset(u[1], 24));
+	changed = true;
+	assert_int_equal(tlsproxy_rejudge(rig.tp), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(loop_step(rig.loop, 5), 0);
+	assert_true(is_reset(g[1], 0));
+	assert_true(is_reset(u[1], 0));
+	assert_int_equal(rig.tp->n_sessions, 1);
+	rig_down(&rig);
+	close(g[1]);
+	close(u[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +575,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_goes_on_to_say_why),
 		cmocka_unit_test(where_tls_only_ends_here),
 		cmocka_unit_test(only_the_denied_among_several),
+		cmocka_unit_test(a_silent_stream),
 	};
 
 	return cmocka_run_group_tests(tests, group_up, group_down);
