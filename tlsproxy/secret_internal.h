@@ -19,6 +19,7 @@
 #ifndef WEIR_TLSPROXY_SECRET_INTERNAL_H
 #define WEIR_TLSPROXY_SECRET_INTERNAL_H
 
+#include "tlsproxy/byteset.h"
 #include "tlsproxy/http.h"
 #include "tlsproxy/http_rewrite.h"
 
@@ -169,7 +170,8 @@ struct secret_set {
 	struct secret_node *out_nodes;
 	struct secret_machine out, back;
 	uint8_t lead[256];		/* characters whose last bits may begin a value in base64 */
-	uint8_t wakes[256];		/* bytes of replies that begin something, or an escape */
+	struct byteset wakes;		/* bytes of replies that begin something, or an escape */
+	struct byteset wakes_out;	/* the same of requests */
 	unsigned lanes;			/* 1 << enum secret_lane_kind that replies need */
 	bool nested;			/* a pattern of back stands inside another */
 	size_t burst_out, burst_back;	/* the longest that one hit can write */
