@@ -228,9 +228,13 @@ static bool meets_placeholder(const struct secret_set *set, const struct buf *b,
  */
 static void check_is_gone(const struct secret_set *set, const struct secret *s, const struct buf *b)
 {
-	const uint8_t *p = b->len ? buf_at(b) : NULL, *end = p + b->len;
+	const uint8_t *p, *end;
 
-	while (p && (p = memmem(p, (size_t)(end - p), s->value, s->len))) {
+	if (!b->len)
+		return;
+	p = buf_at(b);
+	end = p + b->len;
+	while ((p = memmem(p, (size_t)(end - p), s->value, s->len))) {
 		size_t at = (size_t)(p - buf_at(b));
 
 		if (!meets_placeholder(set, b, at, at + s->len))
