@@ -329,6 +329,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 	size_t passed = 0;
 
 	st->unconsumed += n;
+	st->still = 0;
 	if (st->drop || !st->x) {
 		http2_stream_taken(st, st->unconsumed);
 		drop_late(st, n);
@@ -513,6 +514,7 @@ int http2_stream_emit(struct http2_stream *st, size_t n)
 		return r;
 	buf_consume(&st->out, kept);
 	st->h->out_bytes -= kept;
+	st->still = 0;
 	if (st->out.len == 0)
 		buf_fini_wiped(&st->out);
 	if (direct)
