@@ -37,34 +37,14 @@ static const struct secret *awaited(const struct http_exchange *x, const struct 
 	return NULL;
 }
 
-/* Nothing of it went out: it may begin anew with the secrets as they are now. */
-static int take_present(struct http_exchange *x)
-{
-	struct secret_set *now = x->filter->secrets;
-	size_t n = secret_set_count(now);
-	uint8_t *marks;
-
-	if (now == x->secrets || !n)
-		return 0;
-	marks = calloc(n, 2);
-	if (!marks)
-		return -ENOMEM;
-	free(x->pending);
-	x->pending = marks;
-	x->reported = marks + n;
-	secret_set_unref(x->secrets);
-	x->secrets = secret_set_ref(now);
-	x->n_secrets = n;
-	return 0;
-}
-
 enum http_flow http_await(struct http_exchange *x, const struct http_head *h)
 {
 	const struct http_filter_config *cfg = &x->filter->cfg;
 	const struct secret *s = awaited(x, h);
 
 	if (s && x->awaits) {
-		if (take_present(x) < 0)
+		/* Nothing of it went out: it may begin anew with the secrets as they are now. */
+		if (http_secret_renew(x) < 0)
 			return HTTP_FLOW_ABORT;
 		s = awaited(x, h);
 	}

@@ -119,6 +119,7 @@ void http_exchange_finish(struct http_exchange *x)
 	http_sign_free(x);
 	http_tunnel_free(x->tunnel);
 	secret_set_unref(x->secrets);
+	secret_set_unref(x->reply_secrets);
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */
 	if (list_empty(&f->exchanges)) {

@@ -51,18 +51,19 @@ size_t http_head_size(const struct http_head *h)
 /* ---- the arena ----------------------------------------------------------------------------- */
 
 /* It never moves: texts point into it, and growing would leave copies of values behind. */
-static int arena_begin(struct http_exchange *x, const struct http_head *h)
+static int arena_begin(struct http_exchange *x, const struct http_head *h,
+		       const struct secret_set *set)
 {
 	struct http_filter *f = x->filter;
 	/* A value in the target is escaped when it must be: three characters for one. */
 	size_t n = http_head_size(h) + 2 * h->target.len;
 
-	if (!x->n_secrets)
+	if (!secret_set_count(set))
 		return 0;
 	if (x->signs)
 		n += SIGN_ARENA;
 	/* Texts that get longer may do so up to what a head may have at all. */
-	return http_wiped_reserve(&f->arena, secret_set_grows(x->secrets) ? f->arena.cap : n);
+	return http_wiped_reserve(&f->arena, secret_set_grows(set) ? f->arena.cap : n);
 }
 
 static struct http_text since(const struct http_filter *f, size_t start)
@@ -79,7 +80,7 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 	int r;
 
 	*ret = t;
-	if (!x->n_secrets)
+	if (!secret_set_count(x->reply_secrets))
 		return 0;
 	r = http_secret_scrub(x, t, &f->arena);
 	*ret = since(f, start);
@@ -289,7 +290,7 @@ static void note_bound(struct http_exchange *x, const struct http_head *h, const
 int http_heads_request(struct http_exchange *x, const struct http_head *h, struct http_head *out)
 {
 	const char *scheme = x->filter->cfg.tls ? "https" : "http";
-	int r = arena_begin(x, h);
+	int r = arena_begin(x, h, x->secrets);
 
 	note_bound(x, h, "Authorization");
 	head_begin(out);
@@ -377,8 +378,10 @@ static int response_fields(struct http_exchange *x, const struct http_head *h, s
 
 int http_heads_response(struct http_exchange *x, const struct http_head *h, struct http_head *out)
 {
-	int r = arena_begin(x, h);
+	int r;
 
+	http_secret_reply(x);
+	r = arena_begin(x, h, x->reply_secrets);
 	note_bound(x, h, "WWW-Authenticate");
 	head_begin(out);
 	out->status = h->status;
@@ -413,6 +416,7 @@ int http_heads_trailers(struct http_exchange *x, const struct http_head *h, bool
 	head_begin(out);
 	if (request)
 		return request_trailers(x, h, out);
-	r = arena_begin(x, h);
+	http_secret_reply(x);
+	r = arena_begin(x, h, x->reply_secrets);
 	return r < 0 ? r : response_fields(x, h, out);
 }

@@ -49,6 +49,8 @@ void http_filter_secrets(struct http_filter *f, struct secret_set *secrets)
 
 	f->secrets = secret_set_ref(secrets);
 	secret_set_unref(old);
+	list_for_each (it, &f->exchanges)
+		http_secret_changed(container_of(it, struct http_exchange, node));
 }
 
 struct http_exchange *http_exchange_first(const struct http_filter *f)

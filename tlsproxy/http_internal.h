@@ -242,10 +242,16 @@ struct http_exchange {
 	struct secret_set *secrets;
 	size_t n_secrets;
 	uint8_t *pending, *reported;
+	/*
+	 * Of what comes back: the newest, since a host may have been told a value on another
+	 * connection meanwhile. A body's stream refers to it.
+	 */
+	struct secret_set *reply_secrets;
+	bool unread; /* what comes passes unread, and its host may know a secret by now */
 	struct http_put_name put_names[HTTP_PUT_NAMES];
 	size_t n_put_names;
 	const char *request_barred;
-	bool secret_host; /* may be sent a secret */
+	bool secret_host; /* may know a secret: what hides one in replies is not asked for */
 	struct http_place body_place;
 	struct secret_stream request_body, response_body;
 	struct http_rewrite *rewrite; /* tells the request's fields, where a secret names some */
@@ -423,7 +429,16 @@ bool http_secret_field_barred(const char *name, size_t len);
 enum secret_escape http_place_escape(const struct http_place *place);
 /* Look only: -EPERM when the text holds a placeholder. */
 must_check int http_secret_scan(struct http_exchange *x, struct http_text t, const char *barred);
-/* Towards the guest: values become placeholders. */
+/*
+ * The newest secrets from now on: for a request of which nothing went out, or between one
+ * message of a WebSocket and the next. -ENOMEM: as before.
+ */
+must_check int http_secret_renew(struct http_exchange *x);
+/* What comes back next is read by the newest set; false: there are no secrets. */
+bool http_secret_reply(struct http_exchange *x);
+/* The sandbox's secrets are others: can what is under way still be read as it should. */
+void http_secret_changed(struct http_exchange *x);
+/* Towards the guest: values become placeholders; after http_secret_reply(). */
 must_check int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out);
 must_check int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out);
 must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
@@ -465,6 +480,8 @@ void http_sign_free(struct http_exchange *x);
 /* h: the response that accepts. 0, -ENOMEM, -EPROTO: extensions that were not offered. */
 must_check int http_tunnel_begin(struct http_exchange *x, const struct http_head *h);
 void http_tunnel_free(struct http_tunnel *t);
+/* Are its messages read: were there secrets when it began. */
+bool http_tunnel_reads(const struct http_tunnel *t);
 size_t http_tunnel_room_up(const struct http_exchange *x);
 size_t http_tunnel_room_down(const struct http_exchange *x);
 /* Bytes of the guest, of the upstream. REFUSED: the exchange was cut. */

@@ -103,11 +103,11 @@ static int open_body(struct http_exchange *x, const struct http_head *h, struct 
 	int r;
 
 	*ret_why = "out of memory for the body's coding";
-	if (!x->n_secrets)
+	if (!http_secret_reply(x))
 		return 0;
-	if (!known && x->filter->secret_used) {
-		*ret_why =
-			"a content coding that cannot be read, from a host that was sent a secret";
+	if (!known && (x->filter->secret_used || x->secret_host)) {
+		*ret_why = "a content coding that cannot be read, from a host that may know a "
+			   "secret";
 		return -EBADMSG;
 	}
 	if (!known || (codings.n && !x->secret_host))
@@ -237,6 +237,10 @@ enum http_flow http_response_body(struct http_exchange *x, const uint8_t *p, siz
 		return http_tunnel_down(x, p, n);
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
+	if (x->unread) {
+		http_exchange_cut(x, "its host became a secret's while the reply passed unread");
+		return HTTP_FLOW_REFUSED;
+	}
 	x->down += n;
 	r = x->down_body.pipe ? http_content_feed(&x->down_body, &way, p, n)
 			      : way.to->ops->body(way.to, x, p, n);

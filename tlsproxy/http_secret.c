@@ -33,12 +33,9 @@ void http_secret_begin(struct http_exchange *x)
 	x->n_put_names = 0;
 	x->request_barred = NULL;
 	x->secret_host = false;
-	for (size_t i = 0; i < x->n_secrets; i++) {
-		const struct secret *s = &x->secrets->secrets[i];
-
-		x->secret_host |= !s->removed && (x->filter->cfg.tls || s->plain_http) &&
-				  secret_host_allowed(s, &x->authority);
-	}
+	/* What it was told over TLS it may tell without. */
+	for (size_t i = 0; i < x->n_secrets; i++)
+		x->secret_host |= secret_host_knows(&x->secrets->secrets[i], &x->authority);
 	if (x->filter->cfg.unverified)
 		x->request_barred = "upstream is not verified";
 	else if (str_eq(m, "TRACE"))
@@ -47,6 +44,28 @@ void http_secret_begin(struct http_exchange *x)
 		x->request_barred = "OPTIONS";
 	else if (str_eq(m, "CONNECT"))
 		x->request_barred = "CONNECT";
+}
+
+int http_secret_renew(struct http_exchange *x)
+{
+	struct secret_set *old = x->secrets, *next = x->filter->secrets;
+	size_t n = secret_set_count(next);
+	uint8_t *marks;
+
+	if (old == next || !n)
+		return 0;
+	marks = calloc(n, 2);
+	if (!marks)
+		return -ENOMEM;
+	http_secret_report(x);
+	free(x->pending);
+	x->pending = marks;
+	x->reported = marks + n;
+	x->n_secrets = n;
+	x->n_put_names = 0;
+	x->secrets = secret_set_ref(next);
+	secret_set_unref(old);
+	return 0;
 }
 
 void http_secret_forget(struct http_exchange *x)

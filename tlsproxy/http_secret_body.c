@@ -139,36 +139,92 @@ struct http_pipe_filter http_secret_up(struct http_exchange *x)
 
 /* ---- responses -------------------------------------------------------------------------------- */
 
+/*
+ * To the newest set, as soon as nothing is held that the old one has begun to match.
+ * Where the reply's length was told it has to stay the same by the new one, too.
+ */
+static bool changes_set(const struct http_exchange *x)
+{
+	const struct secret_set *next = x->filter->secrets;
+
+	if (x->reply_secrets == next || secret_stream_held(&x->response_body))
+		return false;
+	return !x->down_body.pipe || http_pipe_changes_length(x->down_body.pipe) || next->keeps_back;
+}
+
 static int down_feed(void *ctx, const uint8_t *p, size_t n, struct buf *out)
 {
-	return secret_stream_feed(ctx, p, n, out);
+	struct http_exchange *x = ctx;
+
+	if (changes_set(x)) {
+		secret_stream_fini(&x->response_body);
+		http_secret_reply(x);
+		secret_stream_back(&x->response_body, x->reply_secrets);
+	}
+	return secret_stream_feed(&x->response_body, p, n, out);
 }
 
 static int down_end(void *ctx, struct buf *out)
 {
-	return secret_stream_end(ctx, out);
+	struct http_exchange *x = ctx;
+
+	return secret_stream_end(&x->response_body, out);
 }
 
 static size_t down_fits(void *ctx, size_t room)
 {
-	return secret_stream_fits(ctx, room);
+	struct http_exchange *x = ctx;
+	struct secret_stream next;
+
+	if (!changes_set(x))
+		return secret_stream_fits(&x->response_body, room);
+	secret_stream_back(&next, x->filter->secrets);
+	return secret_stream_fits(&next, room);
 }
 
 static size_t down_end_room(void *ctx)
 {
-	return MIN(secret_stream_end_room(ctx), HTTP_PIPE_ROOM);
+	struct http_exchange *x = ctx;
+
+	return MIN(secret_stream_end_room(&x->response_body), HTTP_PIPE_ROOM);
 }
 
 static bool down_keeps_length(void *ctx)
 {
-	return secret_stream_keeps_length(ctx, SECRET_RAW);
+	struct http_exchange *x = ctx;
+
+	return secret_stream_keeps_length(&x->response_body, SECRET_RAW);
+}
+
+bool http_secret_reply(struct http_exchange *x)
+{
+	struct secret_set *old = x->reply_secrets, *next = x->filter->secrets;
+
+	if (old != next) {
+		x->reply_secrets = secret_set_ref(next);
+		secret_set_unref(old);
+	}
+	for (size_t i = 0; i < secret_set_count(next); i++)
+		x->secret_host |= secret_host_knows(&next->secrets[i], &x->authority);
+	return secret_set_count(next) != 0;
+}
+
+void http_secret_changed(struct http_exchange *x)
+{
+	const struct secret_set *set = x->filter->secrets;
+	bool read = x->tunnel ? http_tunnel_reads(x->tunnel) : x->down_body.pipe != NULL;
+
+	if (x->local || x->connect || !(x->tunnel || x->response_begun) || read)
+		return;
+	for (size_t i = 0; i < secret_set_count(set); i++)
+		x->unread |= secret_host_knows(&set->secrets[i], &x->authority);
 }
 
 struct http_pipe_filter http_secret_down(struct http_exchange *x)
 {
 	secret_stream_fini(&x->response_body);
-	secret_stream_back(&x->response_body, x->secrets);
-	return (struct http_pipe_filter){ .ctx = &x->response_body,
+	secret_stream_back(&x->response_body, x->reply_secrets);
+	return (struct http_pipe_filter){ .ctx = x,
 					  .feed = down_feed,
 					  .end = down_end,
 					  .fits = down_fits,

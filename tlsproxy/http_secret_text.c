@@ -102,9 +102,9 @@ int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *o
 	struct secret_stream s;
 	int r;
 
-	if (!x->n_secrets)
+	if (!secret_set_count(x->reply_secrets))
 		return buf_append(out, t.s, t.len);
-	secret_stream_back(&s, x->secrets);
+	secret_stream_back(&s, x->reply_secrets);
 	r = secret_stream_feed(&s, (const uint8_t *)t.s, t.len, out);
 	if (r == 0)
 		r = secret_stream_end(&s, out);

@@ -23,6 +23,7 @@
 struct message {
 	struct http_pipe_filter filter;
 	struct secret_stream stream;
+	struct secret_set *set; /* that it refers to */
 	struct http_place place;
 	bool begun;
 };
@@ -97,22 +98,38 @@ static struct http_place place_of(struct http_exchange *x, const char *barred)
 	};
 }
 
+/*
+ * A connection may last for days: each message is read by the secrets there are when
+ * it begins, in both directions.
+ */
+static void next_set(struct message *m, struct http_exchange *x, enum ws_direction d)
+{
+	struct secret_set *old = m->set;
+
+	secret_stream_fini(&m->stream);
+	/* Without memory the ones before stay. */
+	if (d == WS_OUT && http_secret_renew(x) < 0)
+		log_warn("no memory for the secrets of a WebSocket's next message");
+	m->set = secret_set_ref(d == WS_OUT ? x->secrets : x->filter->secrets);
+	secret_set_unref(old);
+}
+
 static const struct http_pipe_filter *on_message(void *ctx, enum ws_direction d, enum ws_opcode opcode)
 {
 	struct http_tunnel *t = ctx;
 	struct http_exchange *x = t->x;
 	struct message *m = &t->message[d];
 
-	secret_stream_fini(&m->stream);
+	next_set(m, x, d);
 	m->filter = (struct http_pipe_filter){
 		m, message_feed, message_end, message_fits, message_end_room, message_keeps_length,
 	};
 	m->begun = d == WS_BACK;
 	m->place = place_of(x, opcode == WS_TEXT ? NULL : "binary WebSocket message");
 	if (d == WS_BACK)
-		secret_stream_back(&m->stream, x->secrets);
+		secret_stream_back(&m->stream, m->set);
 	else
-		secret_stream_out(&m->stream, x->secrets, http_secret_may_replace(x, &m->place),
+		secret_stream_out(&m->stream, m->set, http_secret_may_replace(x, &m->place),
 				  http_secret_decide, &m->place);
 	return &m->filter;
 }
@@ -127,7 +144,7 @@ static int on_control(void *ctx, enum ws_direction d, enum ws_opcode opcode, con
 
 	(void)opcode;
 	if (d == WS_BACK)
-		secret_stream_back(&s, t->x->secrets);
+		secret_stream_back(&s, t->x->filter->secrets);
 	else
 		secret_stream_out(&s, t->x->secrets, false, http_secret_decide, &place);
 	r = secret_stream_feed(&s, p, n, d == WS_BACK ? out : NULL);
@@ -166,8 +183,10 @@ static int answered_extensions(const struct http_exchange *x, const struct http_
 int http_tunnel_begin(struct http_exchange *x, const struct http_head *h)
 {
 	struct ws_deflate_params params = { 0 };
-	int r = x->n_secrets ? answered_extensions(x, h, &params) : 0;
+	int r = http_secret_renew(x);
 
+	if (r == 0 && x->n_secrets)
+		r = answered_extensions(x, h, &params);
 	if (r < 0)
 		return r;
 	x->tunnel = calloc(1, sizeof(*x->tunnel));
@@ -179,6 +198,11 @@ int http_tunnel_begin(struct http_exchange *x, const struct http_head *h)
 	return x->n_secrets ? ws_new(&params, &ops, x->tunnel, &x->tunnel->ws) : 0;
 }
 
+bool http_tunnel_reads(const struct http_tunnel *t)
+{
+	return t->ws != NULL;
+}
+
 void http_tunnel_free(struct http_tunnel *t)
 {
 	if (!t)
@@ -186,6 +210,7 @@ void http_tunnel_free(struct http_tunnel *t)
 	ws_free(t->ws);
 	for (size_t d = 0; d < 2; d++) {
 		secret_stream_fini(&t->message[d].stream);
+		secret_set_unref(t->message[d].set);
 		buf_fini_wiped(&t->rest[d]);
 	}
 	free(t);
@@ -373,6 +398,10 @@ enum http_flow http_tunnel_up(struct http_exchange *x, const uint8_t *p, size_t 
 
 enum http_flow http_tunnel_down(struct http_exchange *x, const uint8_t *p, size_t n)
 {
+	if (x->unread) {
+		http_exchange_cut(x, "its host became a secret's while it passed unread");
+		return HTTP_FLOW_REFUSED;
+	}
 	x->down += n;
 	return feed(x, WS_BACK, p, n);
 }

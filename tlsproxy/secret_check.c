@@ -164,6 +164,15 @@ bool secret_host_allowed(const struct secret *s, const struct authority *a)
 	return any_host(s->hosts, s->n_hosts, a);
 }
 
+bool secret_host_knows(const struct secret *s, const struct authority *a)
+{
+	/* An address may be that of any host. */
+	if (a->is_addr)
+		return s->n_hosts || s->n_former;
+	return s->anywhere || any_host(s->hosts, s->n_hosts, a) ||
+	       any_host(s->former, s->n_former, a);
+}
+
 bool secret_passes(const struct secret *s, const struct authority *a)
 {
 	return any_host(s->passthrough, s->n_passthrough, a);

@@ -32,6 +32,9 @@
 /* Former values of one name that are still scrubbed, and for how long. The same. */
 #define SECRET_MAX_RETIRED 4
 #define SECRET_RETIRED_S (24 * 3600)
+/* Hosts a name was for before: they may hold a value and tell it. Where there are more,
+ * every host is taken for one. Stops what changes hosts for months. */
+#define SECRET_MAX_FORMER 64
 /* Trie nodes of one automaton: bounds memory when many long values are given. */
 #define SECRET_MAX_NODES (4u << 20)
 /* Random characters a placeholder should have: fewer could occur by chance. */
@@ -134,6 +137,9 @@ struct secret {
 	bool removed;
 	struct tlsproxy_host_pattern *hosts, *passthrough;
 	size_t n_hosts, n_passthrough;
+	struct tlsproxy_host_pattern *former; /* was for these */
+	size_t n_former;
+	bool anywhere; /* for more than these */
 	unsigned places;
 	struct tlsproxy_place_name *names;
 	size_t n_names;
@@ -174,6 +180,8 @@ struct secret_set {
 const char *secret_form_name(enum secret_form form);
 /* May this secret be sent to this host at all. */
 bool secret_host_allowed(const struct secret *s, const struct authority *a);
+/* May this host know a value of it: is it, or was it, one of its hosts. */
+bool secret_host_knows(const struct secret *s, const struct authority *a);
 /* Does its placeholder pass there as it is. */
 bool secret_passes(const struct secret *s, const struct authority *a);
 /* Is this name of a field or key one that the place is narrowed to; name.len 0: not known. */

@@ -199,15 +199,14 @@ static void note_value(struct secret_set *set, const struct secret_value *v)
 	if (!v->len)
 		return;
 	note_leads(set, v->bytes[0]);
-	set->lanes |= 1u << SECRET_LANE_PERCENT | 1u << SECRET_LANE_JSON;
+	/* Any character may stand escaped, those that need none as well. */
+	set->lanes |= 1u << SECRET_LANE_PERCENT | 1u << SECRET_LANE_JSON | 1u << SECRET_LANE_HTML;
 	if (has_any(v->bytes, v->len, "%"))
 		set->lanes |= 1u << SECRET_LANE_PERCENT_1;
 	if (has_any(v->bytes, v->len, "\\"))
 		set->lanes |= 1u << SECRET_LANE_JSON_1;
 	if (has_any(v->bytes, v->len, " "))
 		set->lanes |= 1u << SECRET_LANE_FORM;
-	if (has_any(v->bytes, v->len, "&<>\"'/=`+"))
-		set->lanes |= 1u << SECRET_LANE_HTML;
 	set->keeps_back &= v->fits;
 }
 

@@ -141,6 +141,43 @@ static int copy_patterns(struct tlsproxy_host_pattern **ret, size_t *ret_n,
 	return 0;
 }
 
+static bool has_pattern(const struct tlsproxy_host_pattern *p, size_t n,
+			const struct tlsproxy_host_pattern *what)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i].apex == what->apex && p[i].is_suffix == what->is_suffix &&
+		    name_equal(&p[i].name, &what->name))
+			return true;
+	return false;
+}
+
+static void add_former(struct secret *s, const struct tlsproxy_host_pattern *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (has_pattern(s->hosts, s->n_hosts, &p[i]) ||
+		    has_pattern(s->former, s->n_former, &p[i]))
+			continue;
+		if (s->n_former < SECRET_MAX_FORMER)
+			s->former[s->n_former++] = p[i];
+		else
+			s->anywhere = true;
+	}
+}
+
+/* Where the value went before it may still come from. */
+static int keep_former(struct secret *s, const struct secret *old)
+{
+	if (!old || old->n_hosts + old->n_former == 0)
+		return 0;
+	s->former = calloc(SECRET_MAX_FORMER, sizeof(*s->former));
+	if (!s->former)
+		return -ENOMEM;
+	s->anywhere = old->anywhere;
+	add_former(s, old->hosts, old->n_hosts);
+	add_former(s, old->former, old->n_former);
+	return 0;
+}
+
 static int copy_texts(char ***ret, size_t *ret_n, const char *const *p, size_t n)
 {
 	*ret = calloc(n + 1, sizeof(**ret));
@@ -224,6 +261,8 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 	if (r == 0)
 		r = copy_patterns(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
 	if (r == 0)
+		r = keep_former(s, old);
+	if (r == 0)
 		r = copy_patterns(&s->passthrough, &s->n_passthrough, in->passthrough,
 				  in->n_passthrough);
 	if (r == 0)
@@ -253,6 +292,8 @@ static int load_removed(const struct builder *b, const struct secret *old, struc
 	r = add_value(b->set, s, NULL, 0, 0);
 	if (r == 0)
 		r = add_retired(b, s, old);
+	if (r == 0)
+		r = keep_former(s, old);
 	return r == 0 ? take_uses(s, old) : r;
 }
 
@@ -441,6 +482,7 @@ static void secret_fini(struct secret *s)
 	free(s->env);
 	free(s->placeholder);
 	free(s->hosts);
+	free(s->former);
 	free(s->passthrough);
 	for (size_t i = 0; i < s->n_names; i++)
 		free((char *)(uintptr_t)s->names[i].name);

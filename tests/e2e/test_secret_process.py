@@ -248,6 +248,7 @@ def readable_through(pid, needle):
     return found
 
 
+# Parity: weak-21.
 def test_no_other_process_has_it_in_any_form(weir, lab):
     if sanitized():
         pytest.skip("a sanitizer's runtime keeps its own copy of the environment")

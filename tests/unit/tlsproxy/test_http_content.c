@@ -281,7 +281,7 @@ static void test_unreadable(void **state)
 		{ "HTTP/1.1 200 OK\r\nContent-Encoding: exi\r\nContent-Length: 1\r\n\r\nx", true,
 		  502 },
 		{ "HTTP/1.1 200 OK\r\nContent-Encoding: exi\r\nContent-Length: 1\r\n\r\nx", false,
-		  200 },
+		  502 },
 		{ "HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-0/2\r\nContent-Length: "
 		  "1\r\n\r\nx",
 		  true, 502 },
@@ -309,6 +309,73 @@ static void test_unreadable(void **state)
 		rig_free(&g);
 	}
 	secret_set_free(set);
+}
+
+static struct secret_set *next_set(const struct secret_set *old, const char *host, size_t n)
+{
+	struct tlsproxy_host_pattern h;
+	struct tlsproxy_secret s = { .env = "T",
+				     .value = VALUE,
+				     .value_len = strlen(VALUE),
+				     .hosts = &h,
+				     .n_hosts = 1,
+				     .places = 31 };
+	struct secret_set *set;
+	char err[256];
+
+	rig_must(tlsproxy_host_pattern_parse(host, strlen(host), &h, NULL));
+	rig_must(secret_set_next(old, &s, n, 100, &set, err, sizeof(err)));
+	return set;
+}
+
+/* Does a coded reply of that host come without the value; are parts asked for. */
+static void asks_former(struct secret_set *set, const char *host, bool tls)
+{
+	struct buf plain = BUF_INIT(RIG_CAP), coded = BUF_INIT(RIG_CAP), in = BUF_INIT(RIG_CAP);
+	struct buf got = BUF_INIT(RIG_CAP), back = BUF_INIT(RIG_CAP);
+	char req[512];
+	struct rig g;
+
+	text(&plain, 2000, VALUE);
+	code(true, "gzip", buf_at(&plain), plain.len, &coded);
+	rig_must(buf_printf(&in,
+			    "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+			    "Content-Length: %zu\r\n\r\n",
+			    coded.len));
+	rig_must(buf_append(&in, buf_at(&coded), coded.len));
+	rig_prepare(&g, tls, set);
+	rig_start(&g);
+	snprintf(req, sizeof(req), "GET / HTTP/1.1\r\nHost: %s\r\nRange: bytes=1-2\r\n\r\n", host);
+	assert_true(rig_guest(&g, req));
+	assert_null(strstr(rig_text(&g.up), "Range"));
+	assert_true(rig_feed(&g, false, buf_at(&in), in.len));
+	body_of(&g.guest, &got);
+	code(false, "gzip", buf_at(&got), got.len, &back);
+	assert_int_equal(back.len, plain.len);
+	assert_null(memmem(buf_at(&back), back.len, VALUE, strlen(VALUE)));
+	rig_free(&g);
+	buf_fini(&plain);
+	buf_fini(&coded);
+	buf_fini(&in);
+	buf_fini(&got);
+	buf_fini(&back);
+}
+
+/* Who was told a value may tell it after the secret is gone, is for others, or without TLS. */
+static void s11_lesson_39_former_hosts(void **state)
+{
+	struct secret_set *first = the_set("api.example.com");
+	struct secret_set *moved = next_set(first, "other.example.com", 1);
+	struct secret_set *gone = next_set(moved, "other.example.com", 0);
+
+	(void)state;
+	asks_former(first, "api.example.com", true);
+	asks_former(first, "api.example.com", false);
+	asks_former(moved, "api.example.com", true);
+	asks_former(gone, "api.example.com", true);
+	secret_set_free(first);
+	secret_set_free(moved);
+	secret_set_free(gone);
 }
 
 static void test_corrupt(void **state)
@@ -405,8 +472,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests),   cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_flushed),	   cmocka_unit_test(test_violation),
-		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_corrupt),
-		cmocka_unit_test(test_head),	   cmocka_unit_test(test_bomb),
+		cmocka_unit_test(test_unreadable), cmocka_unit_test(s11_lesson_39_former_hosts),
+		cmocka_unit_test(test_corrupt),	   cmocka_unit_test(test_head),
+		cmocka_unit_test(test_bomb),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,14 +163,21 @@ static void trailers_that_wait(void **state)
 	h2_prepare(&r, true, NULL);
 	h2_start(&r);
 	r.server_stops = true;
+	/* As much body as fills what may wait on its way out. */
 	wire_begin(&in);
+	assert_true(rig_feed(&r.g, true, buf_at(&in), in.len));
+	buf_reset(&in);
+	wire_frame(&in, W_SETTINGS, W_ACK, 0, NULL, 0);
 	wire_request(&block, "POST", "/hang");
 	wire_frame(&in, W_HEADERS, W_END_HEADERS, 1, buf_at(&block), block.len);
+	for (int i = 0; i < 28; i++)
+		wire_frame(&in, W_DATA, 0, 1, value, sizeof(value));
 	wire_literal(&trailers, 0, "x", value, sizeof(value));
 	wire_literal(&trailers, 0, "y", value, sizeof(value));
 	wire_frame(&in, W_HEADERS, W_END_HEADERS | W_END_STREAM, 1, buf_at(&trailers), trailers.len);
-	rig_feed(&r.g, true, buf_at(&in), in.len);
+	assert_true(rig_feed(&r.g, true, buf_at(&in), in.len));
 	assert_non_null(strstr(rig_text(&r.g.log), "bad_request 400 POST too many trailer fields"));
+	assert_true(r.g.up.len + HTTP2_OUT_STREAM < 28 * sizeof(value)); /* it did wait */
 	buf_fini(&block);
 	buf_fini(&trailers);
 	buf_fini(&in);

@@ -225,6 +225,7 @@ static void s13_names_methods_paths(void **state)
 			run_case(i, cut < 2 ? cut : cut * 7919);
 }
 
+/* Parity: weak-18. */
 /* Of another length than its placeholder, and full of what each place escapes. */
 static void s03_escaped_as_the_place_needs(void **state)
 {
@@ -469,6 +470,123 @@ static void s02_requests_under_way(void **state)
 	secret_set_unref(b);
 }
 
+/*
+ * A value that is put in after a reply began, by another connection to its host, comes
+ * back in that reply: in its head, in a body without a length, in its trailers.
+ */
+static void s02_replies_under_way(void **state)
+{
+	struct tlsproxy_host_pattern h = host("api.example.com");
+	struct tlsproxy_secret s = definition("first-value-1", &h, 31);
+	struct secret_set *a = load(NULL, &s, 1, 1), *b, *c;
+	struct rig g;
+
+	(void)state;
+	s.value = "second-value-22";
+	s.value_len = strlen(s.value);
+	b = load(a, &s, 1, 2);
+	s.value = "third-value-333";
+	c = load(b, &s, 1, 3);
+	begin(&g, a, true);
+	ask(&g, "GET /", "", "");
+	http_filter_secrets(g.filter, b);
+	assert_true(rig_upstream(&g, "HTTP/1.1 200 OK\r\nX: second-value-22 first-value-1\r\n"
+				     "Transfer-Encoding: chunked\r\n\r\n"
+				     "10\r\nsecond-value-22\n\r\n"));
+	http_filter_secrets(g.filter, c);
+	assert_true(rig_upstream(&g, "1f\r\nthird-value-333\nsecond-value-22\r\n0\r\n"
+				     "T: third-value-333\r\n\r\n"));
+	assert_null(strstr(rig_text(&g.guest), "value"));
+	assert_non_null(strstr(rig_text(&g.guest), "T: " PH));
+	assert_int_equal(g.state, HTTP_OK);
+	rig_free(&g);
+	secret_set_unref(a);
+	secret_set_unref(b);
+	secret_set_unref(c);
+}
+
+#define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+static void frame(struct rig *g, bool from_guest, const char *text)
+{
+	uint8_t b[256] = { 0x81, (uint8_t)(strlen(text) | (from_guest ? 0x80 : 0)) };
+	size_t head = from_guest ? 6 : 2;
+
+	memcpy(b + head, text, strlen(text));
+	assert_true(rig_feed(g, from_guest, b, head + strlen(text)));
+}
+
+/* A WebSocket lasts: each message is read by the secrets there are when it begins. */
+static void s02_messages_under_way(void **state)
+{
+	struct tlsproxy_host_pattern h = host("api.example.com");
+	struct tlsproxy_secret s = definition("first-value-1", &h, 63);
+	struct secret_set *a = load(NULL, &s, 1, 1), *b, *gone;
+	struct rig g;
+
+	(void)state;
+	s.value = "second-value-22";
+	s.value_len = strlen(s.value);
+	b = load(a, &s, 1, 2);
+	gone = load(b, NULL, 0, 3);
+	begin(&g, a, true);
+	assert_true(rig_guest(&g, "GET / HTTP/1.1\r\nHost: api.example.com\r\n" UPGRADE "\r\n"));
+	assert_true(rig_upstream(&g, "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "\r\n"));
+	assert_int_equal(g.state, HTTP_TUNNEL);
+	frame(&g, true, PH);
+	assert_int_equal(g.uses, 1);
+	http_filter_secrets(g.filter, b);
+	frame(&g, true, PH);
+	assert_int_equal(g.uses, 2);
+	frame(&g, false, "second-value-22 first-value-1");
+	assert_null(memmem(buf_at(&g.guest), g.guest.len, "value", 5));
+	http_filter_secrets(g.filter, gone);
+	frame(&g, false, "second-value-22 first-value-1");
+	assert_null(memmem(buf_at(&g.guest), g.guest.len, "value", 5));
+	assert_int_equal(g.violations, 0);
+	frame(&g, true, PH);
+	assert_int_equal(g.uses, 2);
+	assert_int_equal(g.violations, 1);
+	rig_free(&g);
+	secret_set_unref(a);
+	secret_set_unref(b);
+	secret_set_unref(gone);
+}
+
+/* What passes unread since there was no secret ends once its host is one's. */
+static void s11_lesson_39_unread_under_way(void **state)
+{
+	static const char *const heads[] = {
+		"HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+	};
+	struct tlsproxy_host_pattern h = host("api.example.com"), other = host("other.example.com");
+	struct tlsproxy_secret s = definition(PLAIN, &h, 63);
+	struct secret_set *none = load(NULL, NULL, 0, 1), *set = load(none, &s, 1, 2), *far;
+
+	(void)state;
+	s.hosts = &other;
+	far = load(none, &s, 1, 2);
+	for (size_t i = 0; i < 4; i++) {
+		struct rig g;
+
+		begin(&g, none, true);
+		assert_true(rig_guest(
+			&g, i % 2 ? "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
+				  : "GET / HTTP/1.1\r\nHost: api.example.com\r\n" UPGRADE "\r\n"));
+		assert_true(rig_upstream(&g, heads[i % 2]));
+		http_filter_secrets(g.filter, i < 2 ? set : far);
+		rig_upstream(&g, "data: " PLAIN "\n\n");
+		assert_int_equal(g.state, i < 2 ? HTTP_ABORT : i == 2 ? HTTP_TUNNEL : HTTP_OK);
+		assert_int_equal(i < 2, strstr(rig_text(&g.guest), PLAIN) == NULL);
+		rig_free(&g);
+	}
+	secret_set_unref(none);
+	secret_set_unref(set);
+	secret_set_unref(far);
+}
+
+/* Parity: weak-19. */
 /* On failure the old one stays, and says why. */
 static void s01_refused_sets(void **state)
 {
@@ -542,6 +660,9 @@ int main(void)
 		cmocka_unit_test(lesson_37_one_placeholder_many_hosts),
 		cmocka_unit_test(s02_rotated_and_removed),
 		cmocka_unit_test(s02_requests_under_way),
+		cmocka_unit_test(s02_replies_under_way),
+		cmocka_unit_test(s02_messages_under_way),
+		cmocka_unit_test(s11_lesson_39_unread_under_way),
 		cmocka_unit_test(s01_refused_sets),
 		cmocka_unit_test(s01_shapes),
 	};

@@ -315,6 +315,7 @@ static void session(const struct ws_deflate_params *p, struct pace pace, bool fi
 
 static const struct pace paces[] = { { 0, 0 }, { 1, 16 }, { 100, 100 }, { 9000, 5000 }, { 0, 17 } };
 
+/* Parity: weak-18. */
 static void lesson_34_sessions(void **state)
 {
 	static const struct ws_deflate_params params[] = {
