@@ -176,12 +176,11 @@ must_check int config_add_dns_server(struct config_builder *b, const struct wher
 				     const char *text);
 must_check int config_add_dns_record(struct config_builder *b, const struct where *w,
 				     const char *name, size_t name_len, const char *addr);
-/* config_tls.c; text: a port, or "any" */
-must_check int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port);
 /* config_http.c */
 must_check int config_add_proxy_port(struct config_builder *b, const struct where *w,
 				     const char *text);
 must_check int config_read_http(struct config_builder *b, const struct conf *c);
+/* config_tls.c; text: a port, or "any" */
 must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
@@ -323,6 +322,9 @@ must_check int config_parse_source(const char *text, enum secret_source *ret, co
 must_check int config_add_each(struct config_builder *b, const struct conf *list,
 			       int (*fn)(struct config_builder *b, const struct where *w,
 					 const char *text));
+/* A member that is a text, copied; untouched when it is absent. An empty one is refused. */
+must_check int config_read_text(struct config_builder *b, const struct conf *c, const char *key,
+				char **ret);
 /* Paths in the file are meant from where the file is. */
 must_check int config_from_dir(const struct config_builder *b, const char *path, char **ret);
 must_check int config_read_file(struct config_builder *b);

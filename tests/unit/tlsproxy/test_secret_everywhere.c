@@ -200,7 +200,7 @@ static void plant_target(struct plan *p, enum place place, bool odd)
 static void plant_field(struct plan *p, enum place place, bool odd)
 {
 	struct buf *in = &p->w.request.fields, *out = &p->want_fields;
-	static const char *const barred[] = { "x-forwarded-for", "x-request-id", "x-original-url" };
+	static const char *const barred[] = { "x-forwarded-for", "x-request-id", "x-real-ip" };
 
 	both(in, out, "x-first: one\n");
 	if (place == FIELD_NAME) {
