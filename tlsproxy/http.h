@@ -114,6 +114,11 @@ void http_filter_deny_all(struct http_filter *f, const struct tlsproxy_verdict *
 #define HTTP_NOW_DENIED "no longer allowed: the policy has changed"
 must_check bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_upstream,
 				    struct buf *to_guest);
+/*
+ * HTTP2_TICK_S have passed (http_limits.h): streams of an HTTP/2 guest that stood still through
+ * their peer's doing for minutes are reset and reported. Call again with n == 0 then.
+ */
+void http_filter_tick(struct http_filter *f, struct buf *to_upstream, struct buf *to_guest);
 /* After HTTP_CONNECTED: the flow inside, and what was said of it. Lives as long as the filter. */
 const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
 						  struct tlsproxy_verdict *ret);

@@ -10,6 +10,7 @@
  *   http2_write.c     a head, made a field section
  *   http2_read.c      input, frame by frame
  *   http2_budget.c    frames that cost more than they bring
+ *   http2_stall.c     streams that stand still
  *   http2_mem.c       nghttp2's memory: counted, and wiped
  *   http2_guest.c     the server side: requests in, responses out
  *   http2_upstream.c  the client side
@@ -162,6 +163,7 @@ struct http2_stream {
 	bool out_whole;			     /* END_STREAM goes with the head */
 	struct http2_block *out_trailers;
 
+	uint8_t still;	/* ticks without a byte while something waits: http2_stall.c */
 	bool malformed; /* its message is: it ends with RST_STREAM(PROTOCOL_ERROR) */
 	bool excused;	/* a reset that is not its peer's doing */
 	bool reset;	/* RST_STREAM is queued */
@@ -194,6 +196,9 @@ must_check int http2_out_body(struct http_side *s, struct http_exchange *x, cons
 must_check int http2_out_end(struct http_side *s, struct http_exchange *x,
 			     const struct http_head *trailers);
 void http2_out_taken(struct http_side *s, struct http_exchange *x, size_t n);
+
+/* time (http2_stall.c) */
+void http2_tick(struct http_side *s);
 
 /* input (http2_read.c) */
 void http2_reader_init(struct http2_reader *r, bool server);

@@ -338,6 +338,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 	size_t passed = 0;
 
 	st->unconsumed += n;
+	st->still = 0;
 	if (st->drop || !st->x) {
 		taken(st, st->unconsumed);
 		drop_late(st, n);
@@ -524,6 +525,7 @@ int http2_stream_emit(struct http2_stream *st, size_t n)
 		return r;
 	buf_consume(&st->out, kept);
 	count_out(st->h, 0, kept);
+	st->still = 0;
 	if (st->out.len == 0)
 		buf_fini_wiped(&st->out);
 	if (direct)

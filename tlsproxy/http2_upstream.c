@@ -233,6 +233,7 @@ int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 		.pump = http2_pump,
 		.idle = http2_idle,
 		.drain = http2_drain,
+		.tick = http2_tick,
 		.free = http2_free,
 		.ready = ready,
 		.head = request_head,

@@ -381,6 +381,19 @@ bool http_filter_rejudge(struct http_filter *f, bool judge_each, struct buf *to_
 	return denied;
 }
 
+void http_filter_tick(struct http_filter *f, struct buf *to_upstream, struct buf *to_guest)
+{
+	struct http_side *const sides[] = { f->guest, f->upstream };
+
+	/* With HTTP/1 the flow is the exchange: its own idle time ends it. */
+	if (f->over || !f->cfg.guest_h2)
+		return;
+	outputs(f, to_upstream, to_guest);
+	for (size_t i = 0; i < ARRAY_SIZE(sides); i++)
+		if (sides[i] && sides[i]->ops->tick)
+			sides[i]->ops->tick(sides[i]);
+}
+
 const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
 						  struct tlsproxy_verdict *ret)
 {

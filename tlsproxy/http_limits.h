@@ -133,5 +133,11 @@
 #define HTTP2_FRAMES_MAX 5000
 #define HTTP2_FRAMES_PER_STREAM 20
 #define HTTP2_FRAMES_PER_DATA 4
+/*
+ * How often streams are looked at, and how often one may be found waiting for its peer
+ * without a byte since: readers that ask for much and never read, bodies that never end.
+ */
+#define HTTP2_TICK_S 60
+#define HTTP2_STALL_TICKS 5
 
 #endif

@@ -55,6 +55,8 @@ struct http_side_ops {
 	bool (*idle)(const struct http_side *s);
 	/* Say goodbye: GOAWAY, or no further request after the present one. */
 	void (*drain)(struct http_side *s);
+	/* HTTP2_TICK_S are over: exchanges that stand still may end. NULL: has none of its own. */
+	void (*tick)(struct http_side *s);
 	void (*free)(struct http_side *s);
 
 	/* ---- messages out: requests on the upstream side, responses on the guest's ---- */

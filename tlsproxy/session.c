@@ -13,9 +13,12 @@
  * per wake-up is bounded by what each leg may read (TLSPROXY_BUDGET); a leg
  * stopped by that goes on in the next round of the loop.
  *
+ * The filter has no clock, so a slow timer tells it that time passes.
+ *
  * One deadline timer: a hard one for each handshake; in RELAY and CLOSING one for
  * idleness, moved only when it fires, so that bytes cost no timer work.
  */
+#include "tlsproxy/http_limits.h"
 #include "tlsproxy/tlsproxy_int.h"
 
 static void session_free(struct session *s)
@@ -27,6 +30,7 @@ static void session_free(struct session *s)
 
 	loop_timer_del(tp->loop, &s->deadline);
 	loop_timer_del(tp->loop, &s->again);
+	loop_timer_del(tp->loop, &s->tick);
 	http_filter_free(s->filter);
 	leg_close(&s->upstream, reset);
 	/* An end of stream must not overtake the word that it is no proper one. */
@@ -120,6 +124,7 @@ int session_start_filter(struct session *s)
 
 	if (r < 0)
 		return r;
+	loop_timer_set(s->tp->loop, &s->tick, loop_now(s->tp->loop) + HTTP2_TICK_S * NS_PER_S);
 	if (s->fail_status)
 		http_filter_fail_upstream(s->filter, s->fail_status, s->fail_token, s->detail);
 	else if (s->mismatch)
@@ -220,6 +225,17 @@ static void on_again(struct loop_timer *t)
 	session_run(container_of(t, struct session, again));
 }
 
+static void on_tick(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, tick);
+
+	loop_timer_set(s->tp->loop, t, loop_now(s->tp->loop) + HTTP2_TICK_S * NS_PER_S);
+	if (s->state != SESSION_RELAY || !s->filter)
+		return;
+	http_filter_tick(s->filter, &s->upstream.out, &s->guest.out);
+	session_run(s);
+}
+
 static void on_deadline(struct loop_timer *t)
 {
 	struct session *s = container_of(t, struct session, deadline);
@@ -268,6 +284,7 @@ static int session_new(struct tlsproxy *tp, const struct tlsproxy_flow *f, int g
 	s->flow = *f;
 	s->deadline.cb = on_deadline;
 	s->again.cb = on_again;
+	s->tick.cb = on_tick;
 	list_init(&s->node);
 	list_init(&s->dialling);
 	leg_init(&s->guest, s, guest_fd);

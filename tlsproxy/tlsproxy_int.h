@@ -406,6 +406,7 @@ struct session {
 	struct http_filter *filter;
 	struct loop_timer deadline; /* of the state; idle time in RELAY */
 	struct loop_timer again;    /* budget used up, more to do */
+	struct loop_timer tick;	    /* of the filter, which has no clock */
 	uint64_t last_active;
 	uint64_t from_guest, from_upstream; /* bytes the filter took */
 	uint64_t answered;		    /* from_upstream when nothing was last owed */

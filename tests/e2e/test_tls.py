@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import pytest
+from test_bypass import hello, raw, refused
 from conftest import EXAMPLE, wait_for
 
 import pki
@@ -455,3 +456,30 @@ def test_T09_host_authorities_for_a_machine(weir, tmp_path):
         assert bundle.strip() in text, flags
         assert ("weir sandbox CA" in first.subject.rfc4514_string()) == bool(flags), flags
         os.unlink(ca)
+
+
+# Parity: T02.
+@pytest.mark.parametrize("pattern,spliced", [
+    ("files.example.com", {"files.example.com"}), (".example.com", {"files.example.com", "api.example.com"}),
+    ("*.example.com", {"files.example.com", "api.example.com"}), ("*.files.example.com", set())])
+def test_T02_bypass(weir, lab, pattern, spliced):
+    """Exact, a suffix, what is below one: everything works, and what is spliced is not read."""
+    hosts = ["files.example.com", "api.example.com", "evil.example.net"]
+    r = weir.sh("for h in %s; do curl -sS -o /dev/null --cacert %s https://$h/ 2>/dev/null; echo $?; done" % (
+        " ".join(hosts), lab.ca), policy={"policy": {"default_egress": "allow"}}, intercept=True,
+        flags=["--tls-bypass", pattern])
+    assert r.out.split() == ["0"] * 3, r
+    assert {e["host"] for e in r.find("http")} == set(hosts) - spliced, r
+    assert {e["sni"] for e in r.find("tls") if e.get("sni")} == set(hosts) - spliced, r
+
+
+# Parity: T02.
+@pytest.mark.parametrize("sni", ["evil.example.net", "api.example.com"])
+def test_T02_bypass_checks_the_name(weir, lab, sni):
+    """A spliced flow is for the name it was resolved by: another in its hello is refused."""
+    rules = {"policy": {"default_egress": "deny", "rules": [
+        {"action": "allow", "destination": "files.example.com"}]}}
+    r = raw(weir, "files.example.com", 443, hello(sni), policy=rules, intercept=True,
+            flags=["--tls-bypass", "files.example.com"])
+    assert "SNI %s does not agree" % sni in refused(weir, r)["detail"], r
+    assert not lab.seen("tls", sni=sni), lab.seen()

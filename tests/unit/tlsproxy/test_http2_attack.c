@@ -322,6 +322,82 @@ static void slow_reader(void **state)
 	h2_free(&r);
 }
 
+static void ticks(struct h2_rig *r, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		http_filter_tick(r->g.filter, &r->g.up, &r->g.guest);
+		h2_run(r);
+	}
+}
+
+/* A window that never opens ends its stream, in time and alone; one that opens late does not. */
+static void stalled_reader(void **state)
+{
+	nghttp2_settings_entry small = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1000 };
+	struct h2_stream *stalls, *slow, *quick;
+	struct h2_rig r;
+
+	(void)state;
+	h2_prepare(&r, true, NULL);
+	r.manual = true;
+	h2_start(&r);
+	rig_must(nghttp2_submit_settings(r.client, 0, &small, 1));
+	h2_run(&r);
+	stalls = h2_get(&r, "/size/1000000");
+	slow = h2_get(&r, "/size/1000000");
+	h2_run(&r);
+	for (unsigned i = 0; i < 3; i++) {
+		ticks(&r, HTTP2_STALL_TICKS);
+		assert_false(slow->closed);
+		assert_int_equal(stalls->closed, i > 0);
+		rig_must(nghttp2_submit_window_update(r.client, 0, slow->id, 1000));
+		h2_run(&r);
+	}
+	assert_int_equal(stalls->code, NGHTTP2_CANCEL);
+	assert_int_equal(h2_events(&r), 1);
+	assert_int_equal(r.g.state, HTTP_OK);
+	quick = h2_get(&r, "/size/1");
+	h2_run(&r);
+	assert_int_equal(quick->status, 200);
+	assert_true(quick->ended);
+	h2_free(&r);
+}
+
+/* A body of known length that stops; one without a length may pause, and so may its answer. */
+static void stalled_body(void **state)
+{
+	nghttp2_nv nv[] = { H2_NV(":method", "POST"), H2_NV(":scheme", "https"),
+			    H2_NV(":authority", "api.example.com"), H2_NV(":path", "/hang"),
+			    H2_NV("content-length", "100000") };
+	struct h2_stream *stops, *pauses;
+	struct h2_rig r;
+
+	(void)state;
+	for (unsigned h2 = 0; h2 < 2; h2++) {
+		h2_prepare(&r, true, NULL);
+		r.g.cfg.upstream_h2 = h2;
+		r.h1 = !h2;
+		h2_start(&r);
+		stops = h2_request_nv(&r, nv, ARRAY_SIZE(nv), 100000, false);
+		stops->held = true;
+		h2_run(&r);
+		pauses = h2_get(&r, "/hang");
+		h2_run(&r);
+		ticks(&r, HTTP2_STALL_TICKS);
+		assert_false(stops->closed);
+		ticks(&r, 1);
+		assert_true(stops->closed);
+		assert_int_equal(stops->code, NGHTTP2_CANCEL);
+		ticks(&r, 3 * HTTP2_STALL_TICKS);
+		/* With HTTP/1 it waited for the connection that ended with the other. */
+		if (h2)
+			assert_false(pauses->closed);
+		if (h2)
+			assert_int_equal(r.g.state, HTTP_OK);
+		h2_free(&r);
+	}
+}
+
 /* The same upwards: the upstream opens no window. */
 static void slow_upstream(void **state)
 {
@@ -658,6 +734,8 @@ int main(void)
 		cmocka_unit_test(floods),
 		cmocka_unit_test(floods_without_reading),
 		cmocka_unit_test(slow_reader),
+		cmocka_unit_test(stalled_reader),
+		cmocka_unit_test(stalled_body),
 		cmocka_unit_test(slow_upstream),
 		cmocka_unit_test(window_games),
 		cmocka_unit_test(too_many_streams),

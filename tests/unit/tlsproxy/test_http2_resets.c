@@ -186,6 +186,7 @@ static void one_life(uint32_t n, bool guest_h2, bool upstream_h2)
 	r.g.cfg.ops = &ops;
 	r.g.cfg.guest_h2 = guest_h2;
 	r.g.cfg.upstream_h2 = upstream_h2;
+	r.h1 = !upstream_h2;
 	r.g.cut = any(3) ? 0 : any(1000);
 	r.g.buf_cap = any(2) ? HTTP_BUF_MIN : RIG_CAP;
 	snprintf(r.g.deny_path, sizeof(r.g.deny_path), "/denied");
@@ -205,17 +206,34 @@ static void one_life(uint32_t n, bool guest_h2, bool upstream_h2)
 	h2_free(&r);
 }
 
+/* Lives of each pairing; WEIR_LIVES says another number, for longer looks. */
+static uint32_t lives(void)
+{
+	const char *text = getenv("WEIR_LIVES");
+
+	return text ? (uint32_t)strtoul(text, NULL, 10) : 60;
+}
+
 static void resets_at_every_point(void **state)
 {
 	(void)state;
-	for (uint32_t i = 0; i < 400; i++)
+	for (uint32_t i = 0, n = lives(); i < n; i++)
 		one_life(i, true, true);
+}
+
+/* What an HTTP/1 upstream is asked stays unanswered, but for the end of the connection. */
+static void resets_before_http1(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0, n = lives(); i < n; i++)
+		one_life(i, true, false);
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resets_at_every_point),
+		cmocka_unit_test(resets_before_http1),
 	};
 
 	if (argc > 1) {
