@@ -118,8 +118,6 @@ enum audit_verdict {
 	AUDIT_V_VIOLATION = 5, /* a secret was seen where it may not */
 	AUDIT_V_OBSERVED = 6,  /* allowed, and would have been denied */
 };
-/* Would it have been denied? It was let through, and may have failed then. */
-bool audit_observed(const json_t *event);
 /* The one reading of an event's outcome that totals, table and summary share. */
 enum audit_verdict audit_verdict_of(const json_t *event);
 

@@ -42,11 +42,6 @@ static bool has(const json_t *event, const char *key)
 	return json_is_integer(v) || (json_is_string(v) && json_string_length(v));
 }
 
-bool audit_observed(const json_t *event)
-{
-	return str_eq(audit_get(event, "observed"), "deny");
-}
-
 enum audit_verdict audit_verdict_of(const json_t *event)
 {
 	struct audit_facts f;

@@ -459,7 +459,11 @@ void relay_tcp_attach(struct netstack_flow *f, int fd, bool hold)
 	f->fd = fd;
 	f->hold = hold;
 	f->server_first = f->read_any = f->hup = f->want_out = f->in_ready = f->drain = false;
-	/* Held bytes that were reported before are not news to whoever attaches. */
+	/* Held bytes that were reported before are not news to whoever attaches, unless it
+	 * is to look at them with what it attaches in place. */
+	if (hold)
+		f->reported = 0;
+	f->reported_eof &= !hold;
 	relay_tcp_accept(f);
 	flow_work(f);
 }

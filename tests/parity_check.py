@@ -14,8 +14,9 @@ import sys
 
 # Complete by count: none of these may be missing from the table.
 WANTED = {f"n{n:02}" for n in (*range(1, 33), 34)} | {f"d{n:02}" for n in range(1, 15)} | {
-    f"lesson-{n:02}" for n in (*range(1, 30), 41)} | {f"weak-{n}" for n in (*range(1, 10), 24, 25, 27, 28, 29)} | {
-    f"p1.4-{n}" for n in range(1, 8)} | {f"p9.4-{n}" for n in (22, 23, 26)}
+    f"t{n:02}" for n in range(1, 12)} | {f"s{n:02}" for n in range(1, 14)} | {
+    f"lesson-{n:02}" for n in range(1, 42)} | {f"weak-{n}" for n in (*range(1, 22), 24, 25, 27, 28, 29)} | {
+    f"p1.4-{n}" for n in range(1, 8)} | {f"p9.4-{n}" for n in (22, 23, 26)} | {"p9.3-18"}
 SECTIONS = [f"p1.{n}-" for n in range(1, 10)] + [f"d3.{n}-" for n in range(1, 7)]
 
 

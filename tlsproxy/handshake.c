@@ -92,10 +92,32 @@ static bool start_reused(struct session *s)
 	return true;
 }
 
-static bool start_upstream(struct session *s)
+bool handshake_upstream(struct session *s)
 {
 	SSL *ssl;
 
+	if (tls_upstream_new(s, &ssl) < 0 || leg_start_tls(&s->upstream, ssl) < 0) {
+		session_event(s, false, "out of memory");
+		session_end(s, true);
+		return true;
+	}
+	session_set_state(s, SESSION_UPSTREAM);
+	return true;
+}
+
+/* Nothing was dialled for it, as one was parked; which is gone, or another's. */
+static bool ask_for_upstream(struct session *s)
+{
+	struct tlsproxy *tp = s->tp;
+
+	list_add_tail(&tp->dialling, &s->dialling);
+	session_set_state(s, SESSION_UPSTREAM);
+	tp->ops.dial(tp->ctx, s->flow.id);
+	return true;
+}
+
+static bool start_upstream(struct session *s)
+{
 	/* An alert is all that can be said to a client that speaks nothing of ours. */
 	if (s->no_protocol) {
 		s->refused = true;
@@ -104,13 +126,7 @@ static bool start_upstream(struct session *s)
 	}
 	if (upstream_pool_take(s))
 		return start_reused(s);
-	if (tls_upstream_new(s, &ssl) < 0 || leg_start_tls(&s->upstream, ssl) < 0) {
-		session_event(s, false, "out of memory");
-		session_end(s, true);
-		return true;
-	}
-	session_set_state(s, SESSION_UPSTREAM);
-	return true;
+	return s->upstream.fd < 0 ? ask_for_upstream(s) : handshake_upstream(s);
 }
 
 /* Whose certificate is shown and demanded: the name the guest asked for. */
@@ -239,6 +255,12 @@ static bool upstream_failed(struct session *s, unsigned status, const char *toke
 	return start_guest(s);
 }
 
+bool handshake_no_upstream(struct session *s, unsigned status, const char *token, const char *detail)
+{
+	snprintf(s->detail, sizeof(s->detail), "%s", detail);
+	return upstream_failed(s, status, token);
+}
+
 static bool explain_upstream(struct session *s)
 {
 	struct leg *u = &s->upstream;
@@ -288,7 +310,7 @@ static void mirror_upstream(struct session *s)
 
 static bool step_upstream(struct session *s)
 {
-	int r = leg_handshake(&s->upstream);
+	int r = s->upstream.ssl ? leg_handshake(&s->upstream) : -EAGAIN;
 	const char *why, *token;
 
 	if (r == -EAGAIN && s->guest.gone) {
@@ -432,8 +454,10 @@ void handshake_timeout(struct session *s)
 		refuse_hello(s, 0, "no ClientHello in time");
 		break;
 	case SESSION_UPSTREAM:
-		snprintf(s->detail, sizeof(s->detail),
-			 "upstream did not finish the TLS handshake within %u s",
+		list_del(&s->dialling);
+		list_init(&s->dialling);
+		snprintf(s->detail, sizeof(s->detail), "upstream did not %s within %u s",
+			 s->upstream.ssl ? "finish the TLS handshake" : "answer",
 			 (unsigned)(s->tp->handshake_ns / NS_PER_S));
 		upstream_failed(s, 504, "connection_timeout");
 		break;

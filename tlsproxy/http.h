@@ -69,7 +69,8 @@ struct http_filter_config {
 	struct name sni;
 	bool judge_each;	    /* ask judge_http for every request */
 	bool guest_h2, upstream_h2; /* the protocol of each side: HTTP/2, else HTTP/1 */
-	bool unverified; /* with tls: it was not, as the user wished; no secret goes in */
+	bool unverified;    /* with tls: it was not, as the user wished; no secret goes in */
+	bool keep_upstream; /* HTTP/1: it is not asked to close when the guest is to */
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);
@@ -124,5 +125,7 @@ bool http_filter_awaits(const struct http_filter *f);
 bool http_filter_bound(const struct http_filter *f);
 /* Nothing is open: neither a request half read nor a response owed. */
 bool http_filter_idle(const struct http_filter *f);
+/* And the upstream would take another request: all it sent belonged to a response. */
+bool http_filter_between(const struct http_filter *f);
 
 #endif

@@ -151,7 +151,8 @@ static enum http1_step final_response(struct http1_upstream *u, struct http_exch
 		fr = (struct http_framing){ 0 };
 	else if (http_framing_response(h, x->is_head, &fr, &why) < 0)
 		return bad_response(u, why);
-	u->last = !connected && (!stays_open(h, &fr) || !x->keep);
+	u->last = !connected &&
+		  (!stays_open(h, &fr) || (!x->keep && !u->side.filter->cfg.keep_upstream));
 	if (u->last)
 		guest->ops->drain(guest);
 	switch (http_response_head(x, h, &fr)) {

@@ -66,9 +66,11 @@ static int request_connection(const struct http_head *h, const struct http_excha
 
 	if (x->websocket)
 		return buf_append_str(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
-	if (x->connect || (!te && x->keep))
+	bool stay = x->keep || x->filter->cfg.keep_upstream;
+
+	if (x->connect || (!te && stay))
 		return 0;
-	return buf_printf(out, "Connection: %s\r\n", !te ? "close" : x->keep ? "TE" : "TE, close");
+	return buf_printf(out, "Connection: %s\r\n", !te ? "close" : stay ? "TE" : "TE, close");
 }
 
 /* A head whole, or nothing of it. */

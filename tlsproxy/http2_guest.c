@@ -159,30 +159,6 @@ static int response_head(struct http_side *s, struct http_exchange *x, const str
 	return 0;
 }
 
-static size_t response_room(const struct http_side *s, const struct http_exchange *x)
-{
-	const struct http2_stream *st = http_exchange_guest(x);
-
-	(void)s;
-	return st ? http2_stream_room(st) : HTTP_SLICE;
-}
-
-static int response_body(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n)
-{
-	struct http2_stream *st = http_exchange_guest(x);
-
-	(void)s;
-	return st ? http2_stream_body(st, p, n) : 0;
-}
-
-static int response_end(struct http_side *s, struct http_exchange *x, const struct http_head *trailers)
-{
-	struct http2_stream *st = http_exchange_guest(x);
-
-	(void)s;
-	return st ? http2_stream_finish(st, trailers) : 0;
-}
-
 static void response_reset(struct http_side *s, struct http_exchange *x)
 {
 	struct http2_stream *st = http_exchange_guest(x);
@@ -196,14 +172,6 @@ static void response_reset(struct http_side *s, struct http_exchange *x)
 			       : code	     ? code
 					     : NGHTTP2_INTERNAL_ERROR);
 	http2_flush(http2_of(s));
-}
-
-/* http2_stream.c gives windows back as exchanges take bytes. */
-static void taken(struct http_side *s, struct http_exchange *x, size_t n)
-{
-	(void)s;
-	(void)x;
-	(void)n;
 }
 
 static void forget(struct http_side *s, struct http_exchange *x)
@@ -230,11 +198,11 @@ int http2_guest_new(struct http_filter *f, struct http_side **ret)
 		.free = http2_free,
 		.ready = ready,
 		.head = response_head,
-		.room = response_room,
-		.body = response_body,
-		.end = response_end,
+		.room = http2_out_room,
+		.body = http2_out_body,
+		.end = http2_out_end,
 		.reset = response_reset,
-		.taken = taken,
+		.taken = http2_out_taken,
 		.forget = forget,
 	};
 	struct http2 *h;

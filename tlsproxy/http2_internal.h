@@ -186,7 +186,14 @@ void http2_free(struct http_side *s);
 void http2_terminate(struct http2 *h, uint32_t code);
 /* Write what is ready as far as there is room; not within nghttp2. */
 void http2_flush(struct http2 *h);
-void http2_goaway(struct http2 *h);
+
+/* what both sides write (http2_write.c); the rest of a side's table is its own */
+size_t http2_out_room(const struct http_side *s, const struct http_exchange *x);
+must_check int http2_out_body(struct http_side *s, struct http_exchange *x, const uint8_t *p,
+			      size_t n);
+must_check int http2_out_end(struct http_side *s, struct http_exchange *x,
+			     const struct http_head *trailers);
+void http2_out_taken(struct http_side *s, struct http_exchange *x, size_t n);
 
 /* input (http2_read.c) */
 void http2_reader_init(struct http2_reader *r, bool server);
@@ -205,7 +212,6 @@ enum http_flow http2_stream_deliver(struct http2_stream *st);
 void http2_stream_reset(struct http2_stream *st, uint32_t code);
 /* Forget the exchange. What has not gone on is dropped and its window given back. */
 void http2_stream_detach(struct http2_stream *st);
-void http2_stream_taken(struct http2_stream *st, size_t n);
 /* Framing of a message from its Content-Length and whether DATA follows. -EBADMSG. */
 must_check int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length,
 				    uint64_t length, struct http_framing *ret, const char **ret_why);

@@ -16,6 +16,9 @@
  */
 #include "tlsproxy/http2_internal.h"
 
+/* Of the process. */
+static size_t n_connections;
+
 /* ---- ends ----------------------------------------------------------------------------- */
 
 void http2_terminate(struct http2 *h, uint32_t code)
@@ -27,7 +30,7 @@ void http2_terminate(struct http2 *h, uint32_t code)
 		h->over = HTTP_ABORT;
 }
 
-void http2_goaway(struct http2 *h)
+static void goaway(struct http2 *h)
 {
 	int32_t last = nghttp2_session_get_last_proc_stream_id(h->session);
 
@@ -482,7 +485,7 @@ void http2_drain(struct http_side *s)
 {
 	struct http2 *h = http2_of(s);
 
-	http2_goaway(h);
+	goaway(h);
 	if (!h->entered)
 		http2_flush(h);
 }
@@ -498,6 +501,7 @@ void http2_free(struct http_side *s)
 		http2_stream_free(container_of(it, struct http2_stream, node));
 	nghttp2_session_del(h->session);
 	http2_block_free(h->block);
+	n_connections--;
 	free(h);
 }
 
@@ -549,21 +553,23 @@ static int make_options(nghttp2_option **ret)
 
 static int submit_settings(struct http2 *h)
 {
+	bool crowded = n_connections > HTTP2_CROWD;
+	uint32_t window = crowded ? NGHTTP2_INITIAL_WINDOW_SIZE : (uint32_t)HTTP2_WINDOW_STREAM;
 	const nghttp2_settings_entry server[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS_MAX },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP2_WINDOW_STREAM },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX },
 		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
 	};
 	const nghttp2_settings_entry client[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP2_WINDOW_STREAM },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX },
 	};
 	int r = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, h->server ? server : client,
 					h->server ? ARRAY_SIZE(server) : ARRAY_SIZE(client));
 
-	if (r == 0)
+	if (r == 0 && !crowded)
 		r = nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
 							  (int32_t)HTTP2_WINDOW_CONNECTION);
 	return r < 0 ? -ENOMEM : 0;
@@ -594,6 +600,7 @@ int http2_new(struct http_filter *f, bool server, const struct http2_role *role,
 
 	if (!h)
 		return -ENOMEM;
+	n_connections++;
 	h->side = (struct http_side){ .ops = ops, .filter = f };
 	h->role = role;
 	h->server = server;

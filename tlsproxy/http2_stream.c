@@ -32,6 +32,15 @@ struct http2_stream *http2_stream_new(struct http2 *h, int32_t id)
 	return st;
 }
 
+/* Body bytes that wait in all connections of the process. */
+static size_t all_out;
+
+static void count_out(struct http2 *h, size_t more, size_t less)
+{
+	h->out_bytes += more - less;
+	all_out += more - less;
+}
+
 /* A section waits no more. */
 static void drop_block(struct http2 *h, struct http2_block *b)
 {
@@ -41,18 +50,27 @@ static void drop_block(struct http2 *h, struct http2_block *b)
 	http2_block_free(b);
 }
 
+static void taken(struct http2_stream *st, size_t n)
+{
+	n = MIN(n, st->unconsumed);
+	st->unconsumed -= n;
+	/* Also of a closed stream: the connection's window is meant then. */
+	if (n && nghttp2_session_consume(st->h->session, st->id, n) < 0)
+		st->h->over = HTTP_ABORT;
+}
+
 static void drop_in(struct http2_stream *st)
 {
 	drop_block(st->h, st->block);
 	drop_block(st->h, st->trailers);
 	st->block = st->trailers = NULL;
 	buf_fini_wiped(&st->in);
-	http2_stream_taken(st, st->unconsumed);
+	taken(st, st->unconsumed);
 }
 
 static void drop_out(struct http2_stream *st)
 {
-	st->h->out_bytes -= st->out.len;
+	count_out(st->h, 0, st->out.len);
 	buf_fini_wiped(&st->out);
 	st->direct = NULL;
 	st->n_direct = 0;
@@ -99,15 +117,6 @@ void http2_stream_reset(struct http2_stream *st, uint32_t code)
 }
 
 /* ---- in ------------------------------------------------------------------------------ */
-
-void http2_stream_taken(struct http2_stream *st, size_t n)
-{
-	n = MIN(n, st->unconsumed);
-	st->unconsumed -= n;
-	/* Also of a closed stream: the connection's window is meant then. */
-	if (n && nghttp2_session_consume(st->h->session, st->id, n) < 0)
-		st->h->over = HTTP_ABORT;
-}
 
 int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length, uint64_t length,
 			 struct http_framing *ret, const char **ret_why)
@@ -180,7 +189,7 @@ static enum http_flow pass(struct http2_stream *st, const uint8_t *p, size_t n, 
 		if (flow != HTTP_FLOW_ON)
 			break;
 		done += room;
-		http2_stream_taken(st, room);
+		taken(st, room);
 	}
 	*ret_passed = done;
 	return settle(st, flow);
@@ -330,7 +339,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 
 	st->unconsumed += n;
 	if (st->drop || !st->x) {
-		http2_stream_taken(st, st->unconsumed);
+		taken(st, st->unconsumed);
 		drop_late(st, n);
 		return;
 	}
@@ -378,6 +387,8 @@ size_t http2_stream_room(const struct http2_stream *st)
 		return HTTP_SLICE; /* dropped */
 	if (st->h->out_bytes >= HTTP2_OUT_ALL)
 		cap = HTTP2_OUT_FLOOR;
+	if (all_out >= HTTP2_OUT_PROCESS)
+		cap = st->h->out_bytes < HTTP2_OUT_FLOOR ? HTTP2_OUT_FLOOR : HTTP2_OUT_LEAST;
 	return cap - MIN(cap, st->out.len);
 }
 
@@ -407,7 +418,7 @@ int http2_stream_body(struct http2_stream *st, const uint8_t *p, size_t n)
 	st->n_direct = 0;
 	if (left)
 		r = keep(st, &st->out, p + n - left, left);
-	st->h->out_bytes += r < 0 ? 0 : left;
+	count_out(st->h, r < 0 ? 0 : left, 0);
 	return r;
 }
 
@@ -512,7 +523,7 @@ int http2_stream_emit(struct http2_stream *st, size_t n)
 	if (r < 0)
 		return r;
 	buf_consume(&st->out, kept);
-	st->h->out_bytes -= kept;
+	count_out(st->h, 0, kept);
 	if (st->out.len == 0)
 		buf_fini_wiped(&st->out);
 	if (direct)

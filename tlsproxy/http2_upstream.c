@@ -198,30 +198,6 @@ static int request_head(struct http_side *s, struct http_exchange *x, const stru
 	return 0;
 }
 
-static size_t request_room(const struct http_side *s, const struct http_exchange *x)
-{
-	const struct http2_stream *st = http_exchange_upstream(x);
-
-	(void)s;
-	return st ? http2_stream_room(st) : HTTP_SLICE;
-}
-
-static int request_body(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n)
-{
-	struct http2_stream *st = http_exchange_upstream(x);
-
-	(void)s;
-	return st ? http2_stream_body(st, p, n) : 0;
-}
-
-static int request_end(struct http_side *s, struct http_exchange *x, const struct http_head *trailers)
-{
-	struct http2_stream *st = http_exchange_upstream(x);
-
-	(void)s;
-	return st ? http2_stream_finish(st, trailers) : 0;
-}
-
 static void request_reset(struct http_side *s, struct http_exchange *x)
 {
 	struct http2_stream *st = http_exchange_upstream(x);
@@ -231,14 +207,6 @@ static void request_reset(struct http_side *s, struct http_exchange *x)
 		return;
 	http2_stream_reset(st, code ? code : NGHTTP2_CANCEL);
 	http2_flush(http2_of(s));
-}
-
-/* http2_stream.c gives windows back as exchanges take bytes. */
-static void taken(struct http_side *s, struct http_exchange *x, size_t n)
-{
-	(void)s;
-	(void)x;
-	(void)n;
 }
 
 static void forget(struct http_side *s, struct http_exchange *x)
@@ -268,11 +236,11 @@ int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 		.free = http2_free,
 		.ready = ready,
 		.head = request_head,
-		.room = request_room,
-		.body = request_body,
-		.end = request_end,
+		.room = http2_out_room,
+		.body = http2_out_body,
+		.end = http2_out_end,
 		.reset = request_reset,
-		.taken = taken,
+		.taken = http2_out_taken,
 		.forget = forget,
 	};
 	struct http2 *h;

@@ -247,6 +247,7 @@ static enum http_state feed(struct http_filter *f, struct http_side *s, const ui
 		used += taken;
 		st = done(f, st);
 	} while (!f->over && taken && used < n);
+	f->upstream_rest |= s == f->upstream && f->over && used < n;
 	*ret_consumed = f->over ? n : used;
 	return st;
 }
@@ -401,4 +402,9 @@ bool http_filter_idle(const struct http_filter *f)
 {
 	return list_empty(&f->exchanges) && f->guest->ops->idle(f->guest) &&
 	       f->upstream->ops->idle(f->upstream);
+}
+
+bool http_filter_between(const struct http_filter *f)
+{
+	return http_filter_idle(f) && !f->upstream_gone && !f->upstream_rest && !f->failed;
 }

@@ -283,6 +283,7 @@ struct http_filter {
 	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
 	bool upstream_gone; /* takes no more requests */
+	bool upstream_rest; /* it sent more than was asked for, which was dropped */
 	bool busy;	    /* work is left that waits for nothing but its turn */
 	bool secret_used;   /* a value went to this upstream */
 	bool bound;	    /* the connection is a client's own (http_filter_bound) */

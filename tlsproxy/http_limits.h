@@ -89,6 +89,15 @@
 #define HTTP2_OUT_STREAM ((size_t)64 * 1024)
 #define HTTP2_OUT_ALL ((size_t)1024 * 1024)
 #define HTTP2_OUT_FLOOR ((size_t)16 * 1024)
+/*
+ * The same of all connections of the process, and what a stream has beyond it: a guest
+ * that multiplies what one connection may have waiting by thousands that it does not read.
+ */
+#define HTTP2_OUT_PROCESS ((size_t)128 * 1024 * 1024)
+#define HTTP2_OUT_LEAST ((size_t)256)
+/* With more connections than this, new ones announce windows of the protocol's default size
+ * (64 KiB): the same, of what is sent to us and cannot go on. */
+#define HTTP2_CROWD 256
 /* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
 #define HTTP2_WAITING_MAX ((size_t)512 * 1024)
 /* Bytes of a request that are still read and dropped after its answer: uploads to nobody. */

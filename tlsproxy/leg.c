@@ -265,6 +265,13 @@ int leg_start_tls(struct leg *leg, SSL *ssl)
 	return 0;
 }
 
+/* Its queue is empty nearly always, which is known sooner than it is cleared. */
+static void clear_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
+}
+
 /* What a failed call means: wait, or the end (noted in the leg). */
 static bool tls_would_block(struct leg *leg, int result)
 {
@@ -286,11 +293,24 @@ int leg_handshake(struct leg *leg)
 {
 	int r;
 
-	ERR_clear_error();
+	clear_errors();
 	r = SSL_do_handshake(leg->ssl);
 	if (r == 1)
 		return 0;
 	return tls_would_block(leg, r) ? -EAGAIN : -EPROTO;
+}
+
+/*
+ * OpenSSL's buffer is made when something comes, and wiped and freed when it is empty: it is
+ * as long as one record, and longer only while records come that are full.
+ */
+static void size_reads(struct leg *leg, size_t got)
+{
+	bool bulk = got >= SSL3_RT_MAX_PLAIN_LENGTH;
+
+	if (bulk != leg->bulk)
+		SSL_set_default_read_buffer_len(leg->ssl, bulk ? TLSPROXY_READ : 0);
+	leg->bulk = bulk;
 }
 
 static enum leg_status read_tls(struct leg *leg, void *p, size_t n, size_t *ret_n)
@@ -299,10 +319,12 @@ static enum leg_status read_tls(struct leg *leg, void *p, size_t n, size_t *ret_
 
 	if (leg->tls_dead)
 		return LEG_CUT;
-	ERR_clear_error();
+	clear_errors();
 	r = SSL_read_ex(leg->ssl, p, n, ret_n);
-	if (r == 1)
+	if (r == 1) {
+		size_reads(leg, *ret_n);
 		return LEG_OK;
+	}
 	if (SSL_get_error(leg->ssl, r) == SSL_ERROR_ZERO_RETURN)
 		return LEG_EOF;
 	return tls_would_block(leg, r) ? LEG_AGAIN : LEG_CUT;
@@ -346,7 +368,7 @@ bool leg_flush(struct leg *leg)
 	give_ticket(leg);
 	while (leg->out.len && !leg->wr_dead && !leg->tls_dead) {
 		if (leg->ssl) {
-			ERR_clear_error();
+			clear_errors();
 			r = SSL_write_ex(leg->ssl, buf_at(&leg->out), leg->out.len, &n);
 			if (r != 1 && tls_would_block(leg, (int)r))
 				return moved;

@@ -40,7 +40,11 @@ static int make_tls(struct tlsproxy *tp, const struct tlsproxy_config *cfg, char
 	if (r < 0)
 		return fail(err, err_size, r, "cannot make the leaf key");
 	r = upstream_pool_init(&tp->pool, tp->loop);
-	tp->pool.max = TLSPROXY_POOL;
+	if (tp->ops.parked && tp->ops.dial) {
+		tp->pool.max = TLSPROXY_POOL;
+		tp->pool.tell = tp->ops.parked;
+		tp->pool.ctx = tp->ctx;
+	}
 	if (r == 0)
 		r = resume_cache_init(&tp->resume);
 	if (r < 0)
@@ -95,6 +99,7 @@ int tlsproxy_new(struct loop *loop, const struct tlsproxy_config *cfg, const str
 	tp->offer_h2 = TLSPROXY_OFFER_H2 && !cfg->no_http2;
 	token_wipe_json();
 	list_init(&tp->sessions);
+	list_init(&tp->dialling);
 	tp->scratch = malloc(TLSPROXY_READ);
 	if (!tp->scratch) {
 		r = fail(err, err_size, -ENOMEM, "cannot start the TLS proxy");

@@ -32,6 +32,8 @@ static void apply(struct session *s, enum http_state st)
 		session_set_state(s, SESSION_FIRST);
 		break;
 	case HTTP_CLOSE:
+		/* The guest's connection ends; the upstream's need not. */
+		(void)upstream_pool_park(s);
 		session_set_state(s, SESSION_CLOSING);
 		break;
 	case HTTP_ABORT:

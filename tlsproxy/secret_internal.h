@@ -19,6 +19,7 @@
 #ifndef WEIR_TLSPROXY_SECRET_INTERNAL_H
 #define WEIR_TLSPROXY_SECRET_INTERNAL_H
 
+#include "tlsproxy/byteset.h"
 #include "tlsproxy/http.h"
 #include "tlsproxy/http_rewrite.h"
 
@@ -169,7 +170,8 @@ struct secret_set {
 	struct secret_node *out_nodes;
 	struct secret_machine out, back;
 	uint8_t lead[256];		/* characters whose last bits may begin a value in base64 */
-	uint8_t wakes[256];		/* bytes of replies that begin something, or an escape */
+	struct byteset wakes;		/* bytes of replies that begin something, or an escape */
+	struct byteset wakes_out;	/* the same of requests */
 	unsigned lanes;			/* 1 << enum secret_lane_kind that replies need */
 	bool nested;			/* a pattern of back stands inside another */
 	size_t burst_out, burst_back;	/* the longest that one hit can write */
@@ -198,9 +200,10 @@ must_check int secret_patterns_build(struct secret_set *set);
 
 /* ---- placeholders -------------------------------------------------------------------- */
 
-/* As the value's; the caller checks it against the rest of the set. */
-void secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret);
-/* By any shape; value_len for those that follow it. -ENOBUFS when size is too small. */
+/*
+ * By any shape, the value's included; value_len for those that follow it. The caller checks it
+ * against the rest of the set. -ENOBUFS when size is too small.
+ */
 must_check int secret_placeholder_shape(const char *shape, const uint8_t *value, size_t value_len,
 					bool keep_prefix, char *ret, size_t size);
 /* Same length, and the same punctuation in the same positions. */
@@ -295,8 +298,6 @@ static inline uint8_t secret_window_at(const struct secret_window *w, size_t i)
 {
 	return i < w->n_held ? w->held[i] : w->p[i - w->n_held];
 }
-/* Copies up to n bytes from i on; returns how many there are. */
-size_t secret_window_copy(const struct secret_window *w, size_t i, size_t n, uint8_t *ret);
 
 /* One character as it was written. */
 struct secret_token {

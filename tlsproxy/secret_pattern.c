@@ -257,9 +257,14 @@ static void note_all(struct secret_set *set)
 	}
 	set->lanes |= 1u << SECRET_LANE_TEXT;
 	for (unsigned c = 0; c < 256; c++) {
-		set->wakes[c] = set->back.root[c] != 0;
+		bool wakes = set->back.root[c] != 0;
+
 		for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++)
-			set->wakes[c] |= (set->lanes & 1u << k) && secret_token_leads(k, (uint8_t)c);
+			wakes |= (set->lanes & 1u << k) && secret_token_leads(k, (uint8_t)c);
+		if (wakes)
+			byteset_add(&set->wakes, (uint8_t)c);
+		if (set->out.root[c] || c == '%' || c == '\\')
+			byteset_add(&set->wakes_out, (uint8_t)c);
 	}
 	note_nesting(set);
 }

@@ -110,7 +110,7 @@ static bool is_visible(uint8_t c)
 	return c > ' ' && c < 0x7f;
 }
 
-void secret_placeholder_make(const uint8_t *value, size_t len, bool keep_prefix, char *ret)
+static void like_the_value(const uint8_t *value, size_t len, bool keep_prefix, char *ret)
 {
 	struct shape s = shape_of(value, len, keep_prefix ? prefix_len(value, len) : 0);
 	bool shaped = true;
@@ -263,6 +263,6 @@ int secret_placeholder_shape(const char *shape, const uint8_t *value, size_t val
 						 : fill_template(shape, ret, size);
 	if (value_len >= size)
 		return -ENOBUFS;
-	secret_placeholder_make(value, value_len, keep_prefix, ret);
+	like_the_value(value, value_len, keep_prefix, ret);
 	return 0;
 }

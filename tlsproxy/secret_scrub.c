@@ -143,7 +143,7 @@ static void read_byte(const struct secret_set *set, struct secret_scrub *b,
 
 	text->at = pos;
 	lane_step(&set->back, b, SECRET_LANE_TEXT, w, c, pos + 1);
-	if (set->wakes[c])
+	if (set->wakes.has[c])
 		lanes_begin(set, b, c, pos, &before);
 	lanes_run(set, b, w, pos);
 }
@@ -295,11 +295,10 @@ static size_t skip_dull(const struct secret_set *set, const struct secret_scrub 
 {
 	if (b->lanes[SECRET_LANE_TEXT].state || b->best.found || b->awake)
 		return i;
-	while (i < w->n_held && !set->wakes[w->held[i]])
-		i++;
-	if (i >= w->n_held)
-		while (i < w->n && !set->wakes[w->p[i - w->n_held]])
-			i++;
+	if (i < w->n_held)
+		i += byteset_find(&set->wakes, w->held + i, w->n_held - i);
+	if (i >= w->n_held && i < w->n)
+		i += byteset_find(&set->wakes, w->p + (i - w->n_held), w->n - i);
 	return i;
 }
 

@@ -7,7 +7,8 @@
  */
 #include "tlsproxy/secret_internal.h"
 
-size_t secret_window_copy(const struct secret_window *w, size_t i, size_t n, uint8_t *ret)
+/* Copies up to n bytes from i on; returns how many there are. */
+static size_t window_copy(const struct secret_window *w, size_t i, size_t n, uint8_t *ret)
 {
 	size_t got = 0;
 
@@ -221,7 +222,7 @@ bool secret_token_read(enum secret_lane_kind kind, const struct secret_window *w
 	ret->escaped = ret->one_form = false;
 	if (!secret_token_leads(kind, ret->raw[0]))
 		return true;
-	n = secret_window_copy(w, i, SECRET_TOKEN_MAX, ret->raw);
+	n = window_copy(w, i, SECRET_TOKEN_MAX, ret->raw);
 	len = read_escape(kind, ret->raw, n, &c);
 	if (len == MORE && w->ended && n > 1) {
 		/* %25 at the end is a percent sign; anything else that was cut is itself. */

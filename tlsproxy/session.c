@@ -34,6 +34,7 @@ static void session_free(struct session *s)
 		guest_fd = leg_take_fd(&s->guest);
 	leg_close(&s->guest, reset);
 	list_del(&s->node);
+	list_del(&s->dialling);
 	tp->n_sessions--;
 	explicit_bzero(s, sizeof(*s));
 	free(s);
@@ -85,6 +86,8 @@ void session_event(struct session *s, bool ok, const char *detail)
 		.sni = s->sni,
 		.detail = detail,
 		.unverified = !s->terms.verify && s->key.id.text[0] && !s->flow.terminate,
+		.reused = s->reused,
+		.dialled = s->dialled,
 		.verdict = s->judged ? &s->verdict : NULL,
 	};
 
@@ -111,6 +114,7 @@ int session_start_filter(struct session *s)
 		.guest_h2 = s->alpn == ALPN_H2,
 		.unverified = s->flow.tls && !s->terms.verify,
 		.upstream_h2 = s->upstream_alpn == ALPN_H2,
+		.keep_upstream = upstream_pool_wants(s),
 	};
 	int r = http_filter_new(&cfg, &s->filter);
 
@@ -265,10 +269,11 @@ static int session_new(struct tlsproxy *tp, const struct tlsproxy_flow *f, int g
 	s->deadline.cb = on_deadline;
 	s->again.cb = on_again;
 	list_init(&s->node);
+	list_init(&s->dialling);
 	leg_init(&s->guest, s, guest_fd);
 	leg_init(&s->upstream, s, upstream_fd);
 	r = leg_watch(&s->guest, tp->loop, on_io);
-	if (r == 0)
+	if (r == 0 && upstream_fd >= 0)
 		r = leg_watch(&s->upstream, tp->loop, on_io);
 	if (r == 0 && !f->tls)
 		r = session_start_filter(s);
@@ -302,7 +307,8 @@ int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int 
 	struct session *s;
 	int r;
 
-	if (f->terminate && !f->tls) {
+	if ((f->terminate && !f->tls) ||
+	    (upstream_fd < 0 && (!f->tls || f->terminate || !tp->ops.dial))) {
 		fd_close(guest_fd);
 		fd_close(upstream_fd);
 		return -EINVAL;
@@ -320,4 +326,37 @@ int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int 
 	/* From the loop, so that no callback runs before this returned. */
 	loop_timer_set(tp->loop, &s->again, loop_now(tp->loop));
 	return 0;
+}
+
+/* ---- dialled after all ---------------------------------------------------------------------- */
+
+void tlsproxy_flow_dialled(struct tlsproxy *tp, uint64_t id, int fd, const struct endpoint *to,
+			   const char *why)
+{
+	struct session *s = NULL;
+
+	list_for_each (it, &tp->dialling) {
+		s = container_of(it, struct session, dialling);
+		if (s->flow.id == id)
+			break;
+		s = NULL;
+	}
+	if (!s) {
+		fd_close(fd);
+		return;
+	}
+	list_del(&s->dialling);
+	list_init(&s->dialling);
+	if (fd >= 0) {
+		s->dialled = true;
+		s->flow.upstream = s->key.to = *to;
+		leg_init(&s->upstream, s, fd);
+	}
+	if (fd < 0)
+		handshake_no_upstream(s, 502, "connection_refused", why);
+	else if (session_watch_upstream(s) < 0)
+		session_end(s, true);
+	else
+		handshake_upstream(s);
+	session_run(s);
 }

@@ -52,15 +52,11 @@ static int ctx_common(SSL_CTX *ctx, struct tlsproxy *tp)
 {
 	SSL_CTX_set_app_data(ctx, tp);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-	/* Replies may hold values: OpenSSL's copy of what was read goes, too. */
-	if (secret_set_count(tp->secrets))
-		SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	/* Partial writes and a moving buffer: out is a struct buf that grows and slides. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
 	/* Several records with one system call. */
 	SSL_CTX_set_read_ahead(ctx, 1);
-	SSL_CTX_set_default_read_buffer_len(ctx, TLSPROXY_READ);
 	SSL_CTX_set_max_early_data(ctx, 0);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) ? 0 : -EPROTO;
 }
@@ -234,6 +230,10 @@ int tls_upstream_ctx_new(struct tlsproxy *tp, SSL_CTX **ret)
 		SSL_CTX_free(ctx);
 		return -EPROTO;
 	}
+	/* Replies may hold values: OpenSSL's copy of what was read goes, too. What a guest
+	 * sends holds placeholders. */
+	if (secret_set_count(tp->secrets))
+		SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	SSL_CTX_set1_cert_store(ctx, tp->trust.store);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);

@@ -303,6 +303,8 @@ struct tlsproxy_tls_event {
 	const struct tlsproxy_flow *flow;
 	bool ok;
 	bool unverified; /* the upstream's certificate was not to be verified */
+	bool reused;	 /* the upstream connection served another flow before */
+	bool dialled;	 /* its upstream is what tlsproxy_flow_dialled() said */
 	bool has_sni;
 	struct name sni;
 	const char *detail; /* why it failed: "upstream certificate: ...", "client rejected our certificate" */
@@ -363,7 +365,17 @@ struct tlsproxy_ops {
 	bool (*path_matches)(void *ctx, const char *pattern, const char *target);
 	/* May be NULL: one NSS key-log line of the guest leg, for captures. */
 	void (*keylog)(void *ctx, const char *line);
+	/*
+	 * Verified upstream connections are kept for a moment between two flows when both are
+	 * set. parked: some wait for this name at this address, or (any false) none any more;
+	 * said again while it lasts, at least every TLSPROXY_PARKED_S. dial: the flow that was started
+	 * without an upstream finds none; tlsproxy_flow_dialled() is to follow, later.
+	 */
+	void (*parked)(void *ctx, const struct name *host, const struct endpoint *to, bool any);
+	void (*dial)(void *ctx, uint64_t id);
 };
+/* In seconds: a word of parked that is older is worth nothing. */
+#define TLSPROXY_PARKED_S 2
 
 struct tlsproxy_config {
 	const struct tlsproxy_secret *secrets;
@@ -424,12 +436,20 @@ must_check int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlspro
 					size_t n, char *err, size_t err_size);
 /*
  * Both descriptors are connected stream sockets, taken over (also on failure).
+ * upstream_fd -1, for TLS with a name that is read: nothing was dialled, as one was parked.
  * 0: flow_done will be called once. At max_flows that is at once, before this
  * returns, with reset and a tls_event. Negative (-ENOMEM, ...): the flow never
  * was, and flow_done is not called.
  */
 must_check int tlsproxy_flow_start(struct tlsproxy *tp, const struct tlsproxy_flow *f, int guest_fd,
 				   int upstream_fd);
+/*
+ * The answer to ops.dial: fd is connected to `to`, which the rules allow, and taken over; or
+ * fd is -1 and why (static text) says what went wrong. A flow that is gone is no error. Not
+ * from a callback.
+ */
+void tlsproxy_flow_dialled(struct tlsproxy *tp, uint64_t id, int fd, const struct endpoint *to,
+			   const char *why);
 /*
  * The policy is another one: every live flow's TLS name and the requests it is
  * carrying, upgraded connections included, are judged again, those no longer

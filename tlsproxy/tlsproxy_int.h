@@ -73,10 +73,10 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
  * the certificate that it stands for, and nothing under another policy. */
 #define TLSPROXY_TICKET_S 3600
 /* Upstream connections that wait for the next flow, and how long, in seconds: less than
- * servers keep them. Stops a guest from having many hosts hold many of them.
- * 0 connections: none is kept, until the gateway can do without dialling one. */
-#define TLSPROXY_POOL 0
-#define TLSPROXY_POOL_S 3
+ * servers keep them (2 and more), since the client of a new flow does not expect an end. Stops a
+ * guest from having many hosts hold many of them. */
+#define TLSPROXY_POOL 256
+#define TLSPROXY_POOL_S 1
 /* A stapled OCSP response; those of public authorities have up to 3 KiB. Stops a server from
  * having us check a long one. */
 #define TLSPROXY_STAPLE_MAX 16384
@@ -304,6 +304,7 @@ struct leg {
 	bool ended;	  /* EOF or CUT was reported */
 	bool shut;	  /* FIN sent */
 	bool owes_ticket; /* in front of the first bytes out */
+	bool bulk;	  /* the last record read was full */
 };
 
 void leg_init(struct leg *leg, struct session *s, int fd);
@@ -341,6 +342,9 @@ void leg_move(struct leg *from, struct leg *to, struct session *s);
 
 struct upstream_pool {
 	struct loop *loop;
+	/* tlsproxy_ops.parked; NULL: nobody is told. */
+	void (*tell)(void *ctx, const struct name *host, const struct endpoint *to, bool any);
+	void *ctx;
 	struct hmap map;
 	struct hash_key hash;
 	struct list lru; /* most recent last */
@@ -349,6 +353,8 @@ struct upstream_pool {
 must_check int upstream_pool_init(struct upstream_pool *pool, struct loop *loop);
 void upstream_pool_fini(struct upstream_pool *pool);
 void upstream_pool_drop_all(struct upstream_pool *pool);
+/* Is the session's upstream one that may be kept once it is answered? */
+bool upstream_pool_wants(const struct session *s);
 /* True: the session's upstream leg was taken over, and is closed here. */
 bool upstream_pool_park(struct session *s);
 /* True: the session has an upstream that is up, unwatched, in place of the one it had. */
@@ -380,6 +386,8 @@ struct session {
 	bool refused;	      /* nothing may go upstream */
 	bool tunnel;	      /* after 101 */
 	bool reused;	      /* the upstream served another flow before */
+	bool dialled;	      /* it was dialled when nothing was parked any more */
+	struct list dialling; /* in tp->dialling while that is under way */
 	bool looked;	      /* FIRST: at what came before */
 	bool lingering;	      /* CLOSING: FIN sent, waiting for the guest's */
 	unsigned fail_status; /* why the upstream failed: status, RFC 9209 token, detail */
@@ -429,6 +437,10 @@ bool terminate_step(struct session *s);
 must_check int session_start_filter(struct session *s);
 /* After upstream_pool_take(). */
 must_check int session_watch_upstream(struct session *s);
+/* To the upstream that is connected now, in HELLO or UPSTREAM. */
+bool handshake_upstream(struct session *s);
+/* UPSTREAM, and there will be none; detail: as the guest is told. */
+bool handshake_no_upstream(struct session *s, unsigned status, const char *token, const char *detail);
 /* Why a client may have left after the handshake without a request. */
 const char *handshake_silence_text(struct session *s);
 
@@ -448,6 +460,7 @@ struct tlsproxy {
 	uint64_t generation; /* of the policy: told by tlsproxy_rejudge */
 	bool offer_h2;
 	struct list sessions;
+	struct list dialling; /* struct session: ops.dial was called */
 	size_t n_sessions, max_flows;
 	uint64_t idle_ns, handshake_ns;
 	uint8_t *scratch; /* TLSPROXY_READ bytes, wiped at the end */

@@ -8,8 +8,11 @@
  * A parked connection is watched: whatever comes over it (an end, mostly) ends it. Kept
  * shorter than servers keep idle ones, it is rarely closed as it is taken; when it is, the
  * guest sees a kept connection end, as in relay.c. Only HTTP/1: what a flow leaves is
- * then between two requests. A connection that a client has authenticated by itself (NTLM,
+ * then between two requests, with not a byte behind the last response. A connection that a client has authenticated by itself (NTLM,
  * Negotiate) is its own and is never parked.
+ *
+ * Whoever dials is told for which name and address some wait, so that it need not: when
+ * the first comes and when the last goes, and again while it lasts, as such words may get lost.
  */
 #include "tlsproxy/tlsproxy_int.h"
 
@@ -27,6 +30,7 @@ struct parked {
 	unsigned offer;
 	enum alpn alpn;
 	time_t expires;
+	uint64_t told; /* when it was last said of its key that some wait */
 };
 
 int upstream_pool_init(struct upstream_pool *pool, struct loop *loop)
@@ -37,6 +41,26 @@ int upstream_pool_init(struct upstream_pool *pool, struct loop *loop)
 	return hmap_init(&pool->map, 64);
 }
 
+static struct parked *find_key(struct upstream_pool *pool, const struct upstream_key *k)
+{
+	hmap_for_hash (it, &pool->map, upstream_key_hash(&pool->hash, k)) {
+		struct parked *p = container_of(it, struct parked, node);
+
+		if (upstream_key_equal(&p->key, k))
+			return p;
+	}
+	return NULL;
+}
+
+static void tell(const struct upstream_pool *pool, const struct upstream_key *k, bool any)
+{
+	struct name host;
+
+	if (pool->tell && !k->id.is_addr &&
+	    name_parse(k->id.text, strlen(k->id.text), &host, NULL) == 0)
+		pool->tell(pool->ctx, &host, &k->to, any);
+}
+
 static void drop(struct parked *p)
 {
 	struct upstream_pool *pool = p->pool;
@@ -45,6 +69,8 @@ static void drop(struct parked *p)
 	hmap_remove(&pool->map, &p->node);
 	list_del(&p->lru);
 	pool->count--;
+	if (!find_key(pool, &p->key))
+		tell(pool, &p->key, false);
 	leg_close(&p->leg, false);
 	free(p);
 }
@@ -82,13 +108,35 @@ static bool is_quiet(const struct leg *u)
 	       !SSL_has_pending(u->ssl) && SSL_is_init_finished(u->ssl);
 }
 
+/* Others are dialled in any case: what they leave would be of no use. */
+static bool serves(const struct session *s)
+{
+	return s->flow.tls && (s->flow.has_name || s->flow.n_candidates) && !s->flow.terminate &&
+	       !s->flow.connect;
+}
+
+bool upstream_pool_wants(const struct session *s)
+{
+	return s->tp->pool.max && serves(s) && s->terms.verify && !s->refused &&
+	       s->upstream_alpn != ALPN_H2;
+}
+
 static bool may_park(const struct session *s)
 {
-	return s->tp->pool.max && s->flow.tls && !s->flow.terminate && s->terms.verify &&
-	       !s->refused && !s->tunnel && s->upstream_alpn != ALPN_H2 && s->answered &&
+	return upstream_pool_wants(s) && !s->tunnel && s->answered &&
 	       s->answered == s->from_upstream && s->key.generation == s->tp->generation &&
-	       http_filter_idle(s->filter) && !http_filter_bound(s->filter) &&
+	       http_filter_between(s->filter) && !http_filter_bound(s->filter) &&
 	       is_quiet(&s->upstream);
+}
+
+/* The first of its kind, or not said for a while. */
+static void say_parked(struct upstream_pool *pool, struct parked *p, const struct parked *other)
+{
+	p->told = other ? other->told : 0;
+	if (other && loop_now(pool->loop) - p->told < TLSPROXY_PARKED_S * NS_PER_S / 4)
+		return;
+	p->told = loop_now(pool->loop);
+	tell(pool, &p->key, true);
 }
 
 bool upstream_pool_park(struct session *s)
@@ -116,6 +164,7 @@ bool upstream_pool_park(struct session *s)
 	}
 	loop_io_set(&p->leg.io, EPOLLIN);
 	loop_timer_set(pool->loop, &p->end, loop_now(pool->loop) + TLSPROXY_POOL_S * NS_PER_S);
+	say_parked(pool, p, find_key(pool, &p->key));
 	hmap_insert(&pool->map, &p->node, upstream_key_hash(&pool->hash, &p->key));
 	list_add_tail(&pool->lru, &p->lru);
 	if (++pool->count > pool->max)
@@ -149,7 +198,7 @@ bool upstream_pool_take(struct session *s)
 	struct upstream_pool *pool = &s->tp->pool;
 	struct parked *p;
 
-	while ((p = find(pool, s))) {
+	while (serves(s) && (p = find(pool, s))) {
 		if (!is_alive(p)) {
 			drop(p);
 			continue;

@@ -120,6 +120,7 @@ static int apply_flags(struct config_builder *b)
 		{ OPTION_SECRET_FD, add_secret_fd },
 		{ OPTION_SECRET_COMMAND, add_secret_command },
 		{ OPTION_TLS_INTERCEPT_PORT, config_add_tls_ports },
+		{ OPTION_HTTP_PROXY_PORT, config_add_proxy_port },
 		{ OPTION_TLS_BYPASS, config_add_bypass },
 		{ OPTION_UPSTREAM_CA, config_add_upstream_ca },
 		{ OPTION_TLS_CA_CERT, config_set_tls_ca_cert },

@@ -72,6 +72,9 @@ struct secret_config {
 	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
 	bool writes_token; /* command: the value is the token in its output (secret_token.h) */
 };
+/* Lists of ports. Stops a search for each flow that takes long. */
+#define CONFIG_PROXY_PORTS_MAX 32
+
 /* What the proxy is told of it; its texts stay s's. */
 void secret_config_terms(const struct secret_config *s, struct tlsproxy_secret *ret);
 
@@ -141,6 +144,9 @@ struct weir_config {
 	bool tls_any_port;   /* wherever a client begins with TLS */
 	uint16_t *tls_ports; /* {443} unless given */
 	size_t n_tls_ports;
+	/* Where explicit proxies are, beside 3128, 8080 and 8888. */
+	uint16_t proxy_ports[CONFIG_PROXY_PORTS_MAX];
+	size_t n_proxy_ports;
 	bool tls_no_http2;		  /* HTTP/1.1 is spoken to both sides */
 	char *tls_ca_cert, *tls_ca_key;	  /* an authority of the user's own; both or none */
 	uint32_t tls_ca_hours;		  /* life of the one that is made; 0: the default */
@@ -181,6 +187,8 @@ struct weir_config {
 	char *ca_out;		 /* where the CA's certificate is written, or NULL */
 	char *env_out;		 /* where the placeholders are written, or NULL */
 };
+/* Is a proxy expected there, by custom or by the configuration? */
+bool config_is_proxy_port(const struct weir_config *c, uint16_t port);
 
 /*
  * argv: what follows `run` or `gateway`. On failure err says which flag or

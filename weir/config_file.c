@@ -368,6 +368,7 @@ int config_read_file(struct config_builder *b)
 		{ "policy_floor", read_floor },
 		{ "dns", read_dns },
 		{ "tls", config_read_tls },
+		{ "http", config_read_http },
 		{ "secrets", read_secrets },
 		{ "limits", config_read_limits },
 		{ "publish", read_publish },

@@ -77,6 +77,7 @@ enum option {
 	OPTION_SECRET_VIOLATION,
 	OPTION_TLS_INTERCEPT,
 	OPTION_TLS_INTERCEPT_PORT,
+	OPTION_HTTP_PROXY_PORT,
 	OPTION_TLS_BYPASS,
 	OPTION_UPSTREAM_CA,
 	OPTION_NO_HTTP2,
@@ -175,8 +176,11 @@ must_check int config_add_dns_server(struct config_builder *b, const struct wher
 				     const char *text);
 must_check int config_add_dns_record(struct config_builder *b, const struct where *w,
 				     const char *name, size_t name_len, const char *addr);
+/* config_http.c */
+must_check int config_add_proxy_port(struct config_builder *b, const struct where *w,
+				     const char *text);
+must_check int config_read_http(struct config_builder *b, const struct conf *c);
 /* config_tls.c; text: a port, or "any" */
-must_check int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port);
 must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
@@ -318,6 +322,9 @@ must_check int config_parse_source(const char *text, enum secret_source *ret, co
 must_check int config_add_each(struct config_builder *b, const struct conf *list,
 			       int (*fn)(struct config_builder *b, const struct where *w,
 					 const char *text));
+/* A member that is a text, copied; untouched when it is absent. An empty one is refused. */
+must_check int config_read_text(struct config_builder *b, const struct conf *c, const char *key,
+				char **ret);
 /* Paths in the file are meant from where the file is. */
 must_check int config_from_dir(const struct config_builder *b, const char *path, char **ret);
 must_check int config_read_file(struct config_builder *b);

@@ -25,6 +25,20 @@ int where_fail(const struct where *w, struct conf_error *err, const char *fmt, .
 	return -EINVAL;
 }
 
+int config_read_text(struct config_builder *b, const struct conf *c, const char *key, char **ret)
+{
+	struct conf m = conf_member(c, key);
+	const char *text = NULL;
+	int r = conf_str(&m, &text, b->err);
+
+	if (r < 0 || !text)
+		return r;
+	if (!text[0])
+		return conf_fail(&m, b->err, "an empty text");
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
+}
+
 void *config_push(void *array, size_t *n, size_t elem_size)
 {
 	void **at = array;

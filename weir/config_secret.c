@@ -128,6 +128,7 @@ int secret_pattern_add(struct config_builder *b, const struct where *w, const ch
 {
 	const char *why = "not a host pattern";
 	struct tlsproxy_host_pattern p, *slot;
+	struct ip_addr addr;
 	char quoted[80];
 
 	log_quote(text, len, quoted, sizeof(quoted));
@@ -137,6 +138,12 @@ int secret_pattern_add(struct config_builder *b, const struct where *w, const ch
 	if (memmem(text, len, "://", 3))
 		return where_fail(w, b->err, "host \"%s\": is a URL; give the host name alone",
 				  quoted);
+	if (ip_parse(text, len, &addr, &why) == 0)
+		return where_fail(w, b->err, "host \"%s\": is an address; a secret goes to a name",
+				  quoted);
+	if (memchr(text, ':', len))
+		return where_fail(w, b->err,
+				  "host \"%s\": give the name alone; ports are the policy's", quoted);
 	if (tlsproxy_host_pattern_parse(text, len, &p, &why) < 0)
 		return where_fail(w, b->err, "host \"%s\": %s; a host is NAME, .SUFFIX or *.SUFFIX",
 				  quoted, why);
@@ -326,7 +333,7 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 
 /* ---- flags -------------------------------------------------------------------------- */
 
-/* ENV[:PLACES] at [s, s+len). */
+/* ENV[:OPTIONS] at [s, s+len). */
 static int parse_head(struct config_builder *b, const struct where *w, const char *s, size_t len,
 		      struct secret_draft *d)
 {
@@ -378,11 +385,12 @@ int config_secret_flag(struct config_builder *b, const char *text)
 	if (eq)
 		return where_fail(&w, b->err,
 				  "'=' is not accepted: a value must not stand in the command "
-				  "line; write ENV[:PLACES]@HOST[,HOST...]");
+				  "line; write ENV[:OPTIONS]@HOST[,HOST...]");
 	/* Without '@' it is a name, or perhaps the value itself. */
 	w.value = at || is_env_name(text, strlen(text)) ? text : NULL;
 	if (!at)
-		return where_fail(&w, b->err, "a host is missing: write ENV[:PLACES]@HOST[,HOST...]");
+		return where_fail(&w, b->err,
+				  "a host is missing: write ENV[:OPTIONS]@HOST[,HOST...]");
 	r = parse_head(b, &w, text, (size_t)(at - text), &d);
 	if (r == 0)
 		r = parse_hosts(b, &w, at + 1, &d);
@@ -406,7 +414,7 @@ int config_secret_from_flag(struct config_builder *b, enum option option, enum s
 	int r;
 
 	if (!eq || !at || at < eq || at == eq + 1)
-		return where_fail(&w, b->err, "write ENV[:PLACES]=%s@HOST[,HOST...]",
+		return where_fail(&w, b->err, "write ENV[:OPTIONS]=%s@HOST[,HOST...]",
 				  source == SECRET_FROM_FILE ? "PATH"
 				  : source == SECRET_FROM_FD ? "N"
 							     : "COMMAND");

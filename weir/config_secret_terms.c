@@ -187,7 +187,7 @@ static int set_uses(struct config_builder *b, const struct where *w, const char 
 	const char *why = "";
 
 	if (uint_parse(text, len, 1, UINT32_MAX, &d->terms.max_uses, &why) < 0)
-		return where_fail(w, b->err, "max-uses: %s", why);
+		return where_fail(w, b->err, "max-uses: %s; uses are a number, 1 or more", why);
 	return 0;
 }
 

@@ -67,27 +67,15 @@ static int read_type(struct config_builder *b, const struct conf *c, enum tlspro
 	return conf_fail(&type, b->err, "a type is aws_sigv4 or hmac");
 }
 
-static int read_text(struct config_builder *b, const struct conf *c, const char *key, char **ret)
-{
-	struct conf m = conf_member(c, key);
-	const char *text = NULL;
-	int r = conf_str(&m, &text, b->err);
-
-	if (r < 0 || !text)
-		return r;
-	*ret = strdup(text);
-	return *ret ? 0 : -ENOMEM;
-}
-
 static int read_aws(struct config_builder *b, const struct conf *c, struct sign_config *s)
 {
 	static const char *const keys[] = { "type", "access_key_id", "session_token" };
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
 	if (r == 0)
-		r = read_text(b, c, "access_key_id", &s->key_id);
+		r = config_read_text(b, c, "access_key_id", &s->key_id);
 	if (r == 0)
-		r = read_text(b, c, "session_token", &s->session_token);
+		r = config_read_text(b, c, "session_token", &s->session_token);
 	if (r == 0 && !s->key_id)
 		return conf_fail(
 			c, b->err,
@@ -103,15 +91,15 @@ static int read_hmac(struct config_builder *b, const struct conf *c, struct sign
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
 	if (r == 0)
-		r = read_text(b, c, "algorithm", &s->algorithm);
+		r = config_read_text(b, c, "algorithm", &s->algorithm);
 	if (r == 0)
-		r = read_text(b, c, "header", &s->header);
+		r = config_read_text(b, c, "header", &s->header);
 	if (r == 0)
-		r = read_text(b, c, "timestamp_header", &s->timestamp_header);
+		r = config_read_text(b, c, "timestamp_header", &s->timestamp_header);
 	if (r == 0)
-		r = read_text(b, c, "signs", &s->signs);
+		r = config_read_text(b, c, "signs", &s->signs);
 	if (r == 0)
-		r = read_text(b, c, "format", &s->format);
+		r = config_read_text(b, c, "format", &s->format);
 	if (r == 0 && !s->header)
 		return conf_fail(c, b->err,
 				 "\"header\" is missing: the field that carries the signature");

@@ -20,7 +20,7 @@ static int too_many(const struct config_builder *b, const struct where *w, size_
 	return where_fail(w, b->err, "more than %zu of them", max);
 }
 
-int config_add_tls_port(struct config_builder *b, const struct where *w, uint16_t port)
+static int add_port(struct config_builder *b, const struct where *w, uint16_t port)
 {
 	struct weir_config *c = b->c;
 	uint16_t *slot;
@@ -59,8 +59,8 @@ int config_add_tls_ports(struct config_builder *b, const struct where *w, const 
 	if (str_eq(text, "any"))
 		return set_any_port(b, w);
 	if (port_parse(text, strlen(text), &port, &why) < 0)
-		return where_fail(w, b->err, "%s", why);
-	return config_add_tls_port(b, w, port);
+		return where_fail(w, b->err, "%s, or any", why);
+	return add_port(b, w, port);
 }
 
 static int parse_pattern(struct config_builder *b, const struct where *w, const char *text,
@@ -407,7 +407,7 @@ static int read_ports(struct config_builder *b, const struct conf *c)
 
 		r = conf_uint(&e, 1, 65535, &port, b->err);
 		if (r == 0)
-			r = config_add_tls_port(b, &w, (uint16_t)port);
+			r = add_port(b, &w, (uint16_t)port);
 	}
 	return r;
 }

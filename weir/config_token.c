@@ -21,20 +21,6 @@ void token_config_free(struct token_config *t)
 	free(t);
 }
 
-static int read_text(struct config_builder *b, const struct conf *c, const char *key, char **ret)
-{
-	struct conf m = conf_member(c, key);
-	const char *text = NULL;
-	int r = conf_str(&m, &text, b->err);
-
-	if (r < 0 || !text)
-		return r;
-	if (!text[0])
-		return conf_fail(&m, b->err, "an empty text");
-	*ret = strdup(text);
-	return *ret ? 0 : -ENOMEM;
-}
-
 /* One of two words; absent: the first. */
 static int read_word(struct config_builder *b, const struct conf *c, const char *key,
 		     const char *const words[2], unsigned *ret)
@@ -102,13 +88,13 @@ static int read_all(struct config_builder *b, const struct conf *c, struct token
 	if (r == 0)
 		r = read_word(b, c, "auth", auths, &auth);
 	if (r == 0)
-		r = read_text(b, c, "client_id", &t->client_id);
+		r = config_read_text(b, c, "client_id", &t->client_id);
 	if (r == 0)
-		r = read_text(b, c, "scope", &t->scope);
+		r = config_read_text(b, c, "scope", &t->scope);
 	if (r == 0)
-		r = read_text(b, c, "audience", &t->audience);
+		r = config_read_text(b, c, "audience", &t->audience);
 	if (r == 0)
-		r = read_text(b, c, "client_secret", &t->client_secret);
+		r = config_read_text(b, c, "client_secret", &t->client_secret);
 	if (r < 0)
 		return r;
 	t->grant = (enum tlsproxy_grant)grant;

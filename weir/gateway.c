@@ -182,6 +182,8 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 		r = hmap_init(&gw->flows, 256);
 	if (r == 0)
 		r = hmap_init(&gw->rule_limits, 16);
+	if (r == 0)
+		r = gateway_parked_start(gw);
 	if (r == 0 && spec->capture >= 0)
 		r = audit_capture_open(spec->capture, &gw->capture);
 	if (r == 0)

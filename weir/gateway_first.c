@@ -7,6 +7,10 @@
  *            agrees with the flow's, and whether the tlsproxy has to read it
  *   early    the rules need a name: the handshake is done, nothing is dialled
  *
+ * There is a third, as good as dialled: the tlsproxy has a connection for it. Only a hello
+ * that it is to read can do with that; anything else, silence too, is dialled for
+ * and then looked at.
+ *
  * It leaves in one of three: relayed as it is, handed to the tlsproxy, or
  * reset and recorded. What cannot be read in time is judged as having no name.
  */
@@ -104,6 +108,11 @@ static void hand_over(struct flow *f, bool tls)
 	f->proxy_tls = tls;
 	if (!gateway_has_proxy(f->gw)) {
 		gateway_flow_deny(f, NULL, "reading requests needs --tls-intercept");
+		return;
+	}
+	if (f->undialled) {
+		f->undialled = false;
+		gateway_to_proxy(f, -1);
 		return;
 	}
 	fd = netstack_flow_detach(f->ns);
@@ -367,6 +376,15 @@ static void undecided(struct flow *f, uint8_t first_byte)
 	loop_timer_set(f->gw->loop, &f->deadline, loop_now(f->gw->loop) + wait);
 }
 
+/* A hello, and the tlsproxy's to read; or what may become one. */
+static bool can_do_undialled(const struct flow *f, const struct tlsproxy_sniff *s, const uint8_t *p,
+			     size_t len, bool eof)
+{
+	if (s->kind == TLSPROXY_SNIFF_MORE)
+		return !eof && len < NETSTACK_HOLD_MAX && (len == 0 || is_tls_record(p[0]));
+	return s->kind == TLSPROXY_SNIFF_TLS && !s->sni_invalid && !is_bypassed(f, s);
+}
+
 void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof)
 {
 	struct flow *f = netstack_flow_user(ns);
@@ -374,9 +392,17 @@ void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, s
 
 	(void)ctx;
 	/* Judged already; the bytes wait for the dial. */
-	if (flow_dialling(f) || (f->early && !loop_timer_armed(&f->deadline)))
+	if (flow_dialling(f) || (f->shaken && f->lookup) ||
+	    (f->early && !loop_timer_armed(&f->deadline)))
 		return;
 	tlsproxy_sniff(p, len, eof, &s);
+	if (f->undialled && !can_do_undialled(f, &s, p, len, eof)) {
+		gateway_parked_dial(f);
+		return;
+	}
+	/* Its timer is that of the dial. */
+	if (f->undialled && s.kind == TLSPROXY_SNIFF_MORE)
+		return;
 	if (!f->early && s.kind != TLSPROXY_SNIFF_MORE)
 		loop_timer_del(f->gw->loop, &f->deadline);
 	switch (s.kind) {

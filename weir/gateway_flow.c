@@ -205,12 +205,6 @@ bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr)
 	return policy_decide(f->gw->judge.policy, &facts).answer != POLICY_ANSWER_ALLOW;
 }
 
-/* Where explicit HTTP proxies listen: what they are asked for is looked at. */
-static bool is_proxy_port(uint16_t port)
-{
-	return port == 3128 || port == 8080 || port == 8888;
-}
-
 /* Must the client's first bytes be seen before its bytes may pass? */
 static bool must_look(const struct flow *f)
 {
@@ -220,7 +214,7 @@ static bool must_look(const struct flow *f)
 	return t->proto == NETSTACK_TCP &&
 	       (f->ruling.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
 		gateway_reads_port(f->gw, t->remote.port) || cfg->n_secrets ||
-		is_proxy_port(t->remote.port) || policy_has_http(f->gw->judge.policy));
+		config_is_proxy_port(cfg, t->remote.port) || policy_has_http(f->gw->judge.policy));
 }
 
 static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
@@ -233,7 +227,7 @@ static void on_dialled(void *user, int fd, int error, const struct endpoint *to)
 	/* Its last act was this call; to is in it. */
 	free(f->dial);
 	f->dial = NULL;
-	if (fd < 0 && heard.from.family && !f->early) {
+	if (fd < 0 && heard.from.family && !f->early && !f->shaken) {
 		gateway_record_refusal(f, false, strerror(error));
 		f->recorded = true;
 		netstack_flow_refuse_icmp(f->ns, &heard);
@@ -289,12 +283,8 @@ static void wait_for_name(struct flow *f)
 	netstack_flow_accept(f->ns);
 }
 
-/*
- * Those of the addresses that may be dialled: all with the answer of the first.
- * While only observing, those that the rules allow go before those they do not.
- */
-static size_t pick_addresses(struct flow *f, const struct endpoint *to, size_t n,
-			     struct endpoint pass[static DIAL_MAX_ADDRS], struct ruling *ret_denied)
+size_t gateway_pick(struct flow *f, const struct endpoint *to, size_t n,
+		    struct endpoint pass[static DIAL_MAX_ADDRS], struct ruling *ret_denied)
 {
 	struct name names[FLOW_NAMES];
 	size_t n_pass = 0;
@@ -387,6 +377,8 @@ static void dial(struct flow *f, struct endpoint *to, size_t n)
 			"it by --proxy-udp direct or --proxy-bypass");
 		return;
 	}
+	if (gateway_parked_serves(f, to, n))
+		return;
 	by_name = up && up->cfg->names && f->has_name;
 	if (!f->dial)
 		f->dial = calloc(1, sizeof(*f->dial));
@@ -418,7 +410,7 @@ void gateway_flow_judge(struct flow *f, const struct endpoint *to, size_t n)
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	struct endpoint pass[DIAL_MAX_ADDRS];
 	struct ruling denied = judge_refusal(&f->gw->judge);
-	size_t n_pass = pick_addresses(f, to, n, pass, &denied);
+	size_t n_pass = gateway_pick(f, to, n, pass, &denied);
 
 	if (n_pass == 0) {
 		gateway_flow_deny(f, &denied, f->doubt);

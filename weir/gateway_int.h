@@ -83,6 +83,14 @@ struct name_finder {
 	bool broken;			/* next is not whole */
 };
 
+/* What the tlsproxy has parked (gateway_parked.c): some connection to this name and address. */
+#define GATEWAY_PARKED_MAX 512 /* twice what it keeps: a flood of words is forgotten */
+struct parked_list {
+	struct hmap map;
+	struct list lru; /* newest last */
+	size_t n;
+};
+
 struct gateway {
 	const struct weir_config *cfg;
 	struct judge judge;
@@ -101,6 +109,7 @@ struct gateway {
 	struct loop_task proxy_cut;
 	struct list proxy_waiting; /* struct proxy_wait */
 	struct name_finder finder;
+	struct parked_list parked;
 	uint64_t next_flow;
 	struct hash_key key;
 	struct hmap flows;	 /* by id, those that the tlsproxy has */
@@ -155,6 +164,8 @@ struct flow {
 	struct list quic_pieces; /* of hellos that are not complete yet */
 	const char *quic_doubt; /* why it may ask for another name than that of its address, or NULL */
 	bool early;		/* handshake done before dialling: the name comes first */
+	bool undialled;		/* hands shaken, the tlsproxy has a connection for it */
+	bool shaken;		/* it was undialled once */
 	bool want_proxy;	/* for after a dial */
 	bool proxy_tls;
 	struct proxy_wait *waits_for_proxy; /* with_proxy, and there is none now */
@@ -183,7 +194,15 @@ static inline bool flow_dialling(const struct flow *f)
 	return f->dial && dial_active(f->dial);
 }
 
+struct msg;
+
 /* gateway_flow.c: new flows to a verdict */
+/*
+ * Those of the addresses that may be dialled: all with the answer of the first, which becomes the
+ * flow's. While only observing, those that the rules allow go before those they do not.
+ */
+size_t gateway_pick(struct flow *f, const struct endpoint *to, size_t n,
+		    struct endpoint pass[static DIAL_MAX_ADDRS], struct ruling *ret_denied);
 void gateway_flow_new(void *ctx, struct netstack_flow *ns);
 void gateway_flow_end(void *ctx, struct netstack_flow *ns, enum netstack_end how,
 		      const struct netstack_counts *c);
@@ -216,7 +235,7 @@ bool gateway_hides_dns(const struct flow *f);
 void gateway_flow_bytes(void *ctx, struct netstack_flow *ns, const uint8_t *p, size_t len, bool eof);
 void gateway_flow_server_first(void *ctx, struct netstack_flow *ns);
 void gateway_first_timeout(struct loop_timer *t);
-/* Hands guest and upstream to the tlsproxy. */
+/* Hands guest and upstream (-1: undialled) to the tlsproxy. */
 void gateway_to_proxy(struct flow *f, int upstream_fd);
 
 /* gateway_proxy.c: the channel to the tlsproxy */
@@ -234,6 +253,18 @@ void gateway_proxy_died(struct gateway *gw);
 /* Its successor's channel, taken over. */
 void gateway_proxy_back(struct gateway *gw, int fd);
 bool gateway_flow_cut(void *ctx, struct netstack_flow *ns);
+
+/* gateway_parked.c: flows that need no dialling */
+must_check int gateway_parked_start(struct gateway *gw);
+void gateway_parked_end(struct gateway *gw);
+void gateway_parked_word(struct gateway *gw, const struct msg *m, size_t len);
+void gateway_parked_forget(struct gateway *gw);
+/* A verdict to dial: true when it need not be. to: what the rules allow. */
+bool gateway_parked_serves(struct flow *f, const struct endpoint *to, size_t n);
+/* It has to be after all: what was read of it is read again then. */
+void gateway_parked_dial(struct flow *f);
+/* The tlsproxy found none for this flow, which it has; a dial under way begins anew. */
+void gateway_parked_late(struct flow *f);
 
 /* gateway_fetch.c */
 /* At a time. Stops a tlsproxy that was taken over from dialling without end. */

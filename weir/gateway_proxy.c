@@ -47,10 +47,11 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 		.n_candidates = f->n_candidates,
 	};
 	int fds[] = { guest_fd, upstream_fd };
+	size_t n_fds = upstream_fd < 0 ? 1 : 2;
 
 	if (f->n_candidates)
 		memcpy(tf.candidates, f->candidates, f->n_candidates * sizeof(*f->candidates));
-	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, 2);
+	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, n_fds);
 }
 
 /* Takes over both on success. */
@@ -147,6 +148,7 @@ void gateway_proxy_died(struct gateway *gw)
 	if (gw->proxy_gone)
 		return;
 	gw->proxy_gone = true;
+	gateway_parked_forget(gw);
 	gateway_fetch_forget(gw);
 	loop_io_del(&gw->proxy_io);
 	fd_close(gw->proxy);
@@ -173,17 +175,32 @@ bool gateway_flow_cut(void *ctx, struct netstack_flow *ns)
 
 /* ---- its messages ---------------------------------------------------------------- */
 
-static void on_done(struct gateway *gw, const struct msg *m)
+static struct flow *find_flow(const struct gateway *gw, uint64_t id)
 {
-	hmap_for_hash (it, &gw->flows, hash_bytes(&gw->key, &m->done.id, sizeof(m->done.id))) {
+	hmap_for_hash (it, &gw->flows, hash_bytes(&gw->key, &id, sizeof(id))) {
 		struct flow *f = container_of(it, struct flow, by_id);
 
-		if (f->id == m->done.id) {
-			if (m->done.reset)
-				netstack_flow_abort(f->ns);
-			return;
-		}
+		if (f->id == id)
+			return f;
 	}
+	return NULL;
+}
+
+static void on_done(struct gateway *gw, const struct msg *m)
+{
+	struct flow *f = find_flow(gw, m->done.id);
+
+	if (f && m->done.reset)
+		netstack_flow_abort(f->ns);
+}
+
+static void on_dial_wish(struct gateway *gw, const struct msg *m)
+{
+	struct flow *f = find_flow(gw, m->done.id);
+
+	/* Once: what is under way answers it. */
+	if (f && f->shaken && !f->lookup && !flow_dialling(f))
+		gateway_parked_late(f);
 }
 
 static void on_proxy(struct loop_io *io, uint32_t revents)
@@ -201,6 +218,10 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 		return;
 	if (m.head.type == MSG_FLOW_DONE && (size_t)n >= sizeof(m.done))
 		on_done(gw, &m);
+	else if (m.head.type == MSG_FLOW_DIAL && (size_t)n >= sizeof(m.done))
+		on_dial_wish(gw, &m);
+	else if (m.head.type == MSG_PARKED)
+		gateway_parked_word(gw, &m, (size_t)n);
 	else if (m.head.type == MSG_DIAL && (size_t)n >= sizeof(m.dial))
 		gateway_fetch_dial(gw, &m.dial);
 	else if (m.head.type == MSG_KEYLOG && gw->capture)

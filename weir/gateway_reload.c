@@ -23,7 +23,7 @@ static bool is_connected(const struct flow *f)
 
 static bool is_waiting(const struct flow *f)
 {
-	return f->lookup || (f->early && loop_timer_armed(&f->deadline));
+	return (f->lookup && !f->with_proxy) || (f->early && loop_timer_armed(&f->deadline));
 }
 
 /* The address the rules know it by: a loopback stands for what the sandbox calls its gateway. */
@@ -167,14 +167,19 @@ static bool rejudge(struct flow *f)
 {
 	if (f->kind == FLOW_DNS)
 		return false;
-	if (flow_dialling(f))
+	if (flow_dialling(f) && !f->with_proxy)
 		return rejudge_dialling(f);
 	if (is_waiting(f) || !is_connected(f)) {
 		/* Nothing may point into the policy that goes. */
 		f->ruling = judge_refusal(&f->gw->judge);
 		return false;
 	}
-	return rejudge_connected(f);
+	if (rejudge_connected(f))
+		return true;
+	/* Dialled for the tlsproxy: what its addresses are worth now is asked again. */
+	if (f->with_proxy && flow_dialling(f))
+		gateway_parked_late(f);
+	return false;
 }
 
 size_t gateway_rejudge(void *ctx)
@@ -184,6 +189,7 @@ size_t gateway_rejudge(void *ctx)
 
 	gateway_refusals_flush(gw);
 	gateway_limits_forget(gw);
+	gateway_parked_forget(gw);
 	gateway_dns_repeats_forget(gw);
 	memset(gw->observed, 0, sizeof(gw->observed));
 	list_for_each_safe (it, next, &gw->all)

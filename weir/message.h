@@ -5,9 +5,10 @@
  * structures; the receiver still checks every length and text, because a
  * process that parses hostile bytes may have been taken over.
  *
- *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors
- *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL,
+ *   gateway ──► tlsproxy    MSG_FLOW + 2 descriptors, or the guest's alone
+ *   tlsproxy ──► gateway    MSG_FLOW_DONE, MSG_KEYLOG, MSG_KNOWN, MSG_KNOWN_ALL, MSG_PARKED,
  *                           MSG_DIAL; back: MSG_DIALLED
+ *                           MSG_FLOW_DIAL; back: MSG_FLOW_DIALLED
  *   gateway, tlsproxy ──► supervisor   MSG_EVENT (record), MSG_READY, MSG_FAILED
  *   tlsproxy ──► supervisor   MSG_CA, MSG_PLACEHOLDER, MSG_TERMINATE
  *   supervisor ──► gateway, tlsproxy   MSG_POLICY + descriptor, then MSG_POLICY_COMMIT
@@ -77,8 +78,11 @@ enum msg_type {
 	MSG_SECRET_REFUSED = 58, /* value: number; text: why; nothing has changed */
 	MSG_SECRET_LIFE = 59,	 /* value: seconds that the token is good; text: the secret */
 	/* tlsproxy to gateway: what is not to stand in names; all of them anew each time. */
-	MSG_KNOWN = 62,	    /* value: the action; text: NAME=PLACEHOLDER */
-	MSG_KNOWN_ALL = 63, /* value: how many there were */
+	MSG_KNOWN = 62,	       /* value: the action; text: NAME=PLACEHOLDER */
+	MSG_KNOWN_ALL = 63,    /* value: how many there were */
+	MSG_PARKED = 70,       /* parked; value: are there any */
+	MSG_FLOW_DIAL = 71,    /* done.id: a flow that was handed over undialled is to be dialled */
+	MSG_FLOW_DIALLED = 72, /* dialled; value: 0 and its descriptor, or errno */
 };
 
 struct msg_head {
@@ -94,6 +98,17 @@ struct msg_publish {
 	bool end_flows; /* MSG_UNPUBLISH: its connections, too */
 	struct publish_port port;
 	uint64_t flows; /* answer: that it had */
+};
+
+/* Verified connections of the tlsproxy's that wait for another flow to this name. */
+struct msg_parked {
+	struct name host;
+	struct endpoint to;
+};
+
+struct msg_dialled {
+	uint64_t id;
+	struct endpoint to;
 };
 
 struct msg_dial {
@@ -129,6 +144,8 @@ struct msg {
 		struct endpoint resolvers[MSG_RESOLVERS_MAX];
 		struct msg_publish publish;
 		struct msg_ports ports;
+		struct msg_parked parked;
+		struct msg_dialled dialled;
 		struct msg_dial dial;
 		struct netstack_stats stats;
 		struct netstack_rates rates;

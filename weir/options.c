@@ -31,6 +31,7 @@ static const struct {
 	[OPTION_SECRET_VIOLATION] = { "--secret-violation", FLAG_VALUE },
 	[OPTION_TLS_INTERCEPT] = { "--tls-intercept", 0 },
 	[OPTION_TLS_INTERCEPT_PORT] = { "--tls-intercept-port", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_HTTP_PROXY_PORT] = { "--http-proxy-port", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_TLS_BYPASS] = { "--tls-bypass", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_UPSTREAM_CA] = { "--upstream-ca", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_NO_HTTP2] = { "--no-http2", 0 },

@@ -325,7 +325,7 @@ static bool is_misnamed(const struct tlsproxy_tls_event *t)
 static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 {
 	struct proxy *px = ctx;
-	char denial[DENIAL_ID_LEN];
+	char denial[DENIAL_ID_LEN], upstream[ENDPOINT_STRLEN];
 	struct audit_event e;
 
 	begin_event(px, &e, "tls", t->flow);
@@ -341,6 +341,10 @@ static void on_tls_event(void *ctx, const struct tlsproxy_tls_event *t)
 	}
 	if (t->unverified)
 		audit_bool(&e, "unverified", true);
+	if (t->reused)
+		audit_bool(&e, "reused", true);
+	if (t->dialled)
+		audit_str(&e, "upstream", endpoint_format(&t->flow->upstream, upstream));
 	audit_str(&e, "detail", t->detail);
 	record_send(&px->record, &e);
 }
@@ -472,6 +476,26 @@ static void on_flow_done(void *ctx, uint64_t id, bool reset)
 		log_debug("flow end not told");
 }
 
+static void on_parked(void *ctx, const struct name *host, const struct endpoint *to, bool any)
+{
+	struct proxy *px = ctx;
+	struct msg_parked p = { .host = *host, .to = *to };
+
+	/* Lost, it costs a connection or a question more. */
+	if (msg_send(px->gateway_io.fd, MSG_PARKED, any, &p, sizeof(p), NULL, 0) < 0)
+		log_debug("parked connection not told");
+}
+
+static void on_dial(void *ctx, uint64_t id)
+{
+	struct proxy *px = ctx;
+	struct msg m = { .done = { .id = id } };
+
+	/* Lost, the flow ends with a 504 of its own. */
+	if (msg_send(px->gateway_io.fd, MSG_FLOW_DIAL, 0, &m.done, sizeof(m.done), NULL, 0) < 0)
+		log_debug("wish for a connection not told");
+}
+
 static void on_terminate(void *ctx, const char *env)
 {
 	struct proxy *px = ctx;
@@ -504,6 +528,21 @@ static bool flow_is_sane(const struct tlsproxy_flow *f)
 	return ok;
 }
 
+static bool is_flow(const struct msg *m, ssize_t n, size_t n_fds)
+{
+	return m->head.type == MSG_FLOW && (size_t)n >= sizeof(m->flow) &&
+	       (n_fds == 2 ||
+		(n_fds == 1 && m->flow.tls && (m->flow.has_name || m->flow.n_candidates))) &&
+	       flow_is_sane(&m->flow);
+}
+
+static bool is_dialled(const struct msg *m, ssize_t n, size_t n_fds)
+{
+	return m->head.type == MSG_FLOW_DIALLED && (size_t)n >= sizeof(m->dialled) &&
+	       n_fds == (m->head.value ? 0 : 1) &&
+	       (n_fds == 0 || m->dialled.to.addr.family == 4 || m->dialled.to.addr.family == 6);
+}
+
 static void on_gateway(struct loop_io *io, uint32_t revents)
 {
 	struct proxy *px = container_of(io, struct proxy, gateway_io);
@@ -523,8 +562,12 @@ static void on_gateway(struct loop_io *io, uint32_t revents)
 		proxy_tokens_dialled(&m, n_fds ? fds[0] : -1);
 		return;
 	}
-	if (m.head.type != MSG_FLOW || (size_t)n < sizeof(m.flow) || n_fds != 2 ||
-	    !flow_is_sane(&m.flow)) {
+	if (is_dialled(&m, n, n_fds)) {
+		tlsproxy_flow_dialled(px->tp, m.dialled.id, fds[0], &m.dialled.to,
+				      strerror(m.head.value));
+		return;
+	}
+	if (!is_flow(&m, n, n_fds)) {
 		while (n_fds)
 			fd_close(fds[--n_fds]);
 		return;
@@ -613,6 +656,8 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 		.terminate = on_terminate,
 		.await = proxy_token_want,
 		.path_matches = path_matches,
+		.parked = on_parked,
+		.dial = on_dial,
 	};
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;

@@ -198,6 +198,12 @@ static void finish(struct value_read *v)
 	forget(v);
 }
 
+static const char *too_long(const struct value_read *v)
+{
+	return v->value.cap == SECRET_READ_MAX ? "the value is longer than 4096 bytes"
+					       : "what its command wrote is too long for a token";
+}
+
 /* True: it is over, one way or the other, and v is gone. */
 static bool take(struct value_read *v)
 {
@@ -207,7 +213,7 @@ static bool take(struct value_read *v)
 	if (r == -EAGAIN)
 		return false;
 	if (r < 0) {
-		give_up(v, r == -EFBIG ? "the value is too long" : strerror(-r));
+		give_up(v, r == -EFBIG ? too_long(v) : strerror(-r));
 		return true;
 	}
 	if (!end)

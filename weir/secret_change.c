@@ -113,6 +113,12 @@ static int check(const struct weir_config *cfg, const struct secret_change *c, s
 		conf_error_set(err, "more than %d secrets", CONFIG_SECRETS_MAX);
 		return -E2BIG;
 	}
+	if (c->def && c->def->secrets[0].token) {
+		conf_error_set(err,
+			       "\"token\" cannot be given to a running sandbox: only endpoints of "
+			       "the configuration it was started with are dialled");
+		return -ENOTSUP;
+	}
 	return c->def ? config_check_secret_hosts(cfg, &c->def->secrets[0], err) : 0;
 }
 

@@ -21,7 +21,7 @@ size_t image_size(const struct kept *k)
 	for (size_t i = 0; i < k->n; i++)
 		size += field_size(strlen(k->secrets[i].env)) +
 			field_size(strlen(k->secrets[i].placeholder)) + 1 + 8 +
-			field_size(k->secrets[i].len);
+			field_size(k->secrets[i].value ? k->secrets[i].len : 0);
 	return size;
 }
 
@@ -85,8 +85,10 @@ static bool get_secret(struct rd *rd, struct kept_secret *s)
 	    !rd_be32(rd, &high) || !rd_be32(rd, &low) || !get_field(rd, &s->value, &s->len))
 		return false;
 	s->uses = (uint64_t)high << 32 | low;
-	if (!has_value)
+	if (!has_value) {
 		s->value = NULL;
+		s->len = 0;
+	}
 	return true;
 }
 

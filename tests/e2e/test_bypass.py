@@ -102,6 +102,7 @@ def test_http2_without_tls_names_its_own_hosts(weir, lab):
     assert not lab.seen("http"), lab.seen()
 
 
+# Parity: t02.
 def test_bypass_is_for_the_host_and_not_for_whoever_names_it(weir, lab):
     """Another host's certificate is not looked past because the client says a bypassed name."""
     r = raw(weir, EVIL, 443, hello(API), policy="allow_all", intercept=True,

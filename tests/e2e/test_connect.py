@@ -79,3 +79,18 @@ def test_credentials_for_the_proxy_are_the_guests(weir, lab):
                 "https://%s/" % (world.PROXY, API), policy=policy(allow(API)), intercept=True)
     assert r.out.strip() == "407", r
     assert r.find("http", method="CONNECT", status=407), json.dumps(r.events)
+
+
+# Parity: weak-3.
+@pytest.mark.parametrize("how", ["flag", "file"])
+def test_weak_3_a_proxy_on_a_port_of_its_own(weir, lab, how):
+    """Where nothing else makes weir look at first bytes, it looks where it is told a proxy is."""
+    flags = (["--http-proxy-port", str(world.PROXY_ODD)] if how == "flag" else
+             ["--config", weir.file("h.json", {"http": {"proxy_ports": [world.PROXY_ODD]}})])
+    proxy = PROXY.replace(str(world.PROXY), str(world.PROXY_ODD))
+    r = weir.sh("curl -sSk -m 10 -o /dev/null -w '%%{http_code} ' -x %s https://%s/x; "
+                "curl -sS -m 10 -o /dev/null -w '%%{http_connect} ' -x %s https://%s/; "
+                "curl -sS -m 10 -o /dev/null -w '%%{http_code} ' -x %s http://%s/" % (
+                    proxy, API, proxy, EVIL, proxy, EVIL), policy=policy(allow(API)), flags=flags)
+    assert r.out.split() == ["200", "403", "403"], r
+    assert not reached(lab, EVIL) and not lab.asked(EVIL), lab.seen()

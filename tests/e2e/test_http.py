@@ -181,6 +181,7 @@ def test_a_byte_at_a_time(weir):
     assert status_lines(r) == ["HTTP/1.1 200 OK"], r
 
 
+# Parity: weak-11.
 def test_tls_without_a_name(weir, lab):
     """The flow has a name (its address was given out for it); the request must agree."""
     r = raw(weir, GET + "Connection: close\r\n\r\n", sni="")

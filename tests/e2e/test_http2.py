@@ -35,6 +35,7 @@ def test_a_large_upload_is_refused_before_it_is_read(weir, h2):
     assert status == "403" and int(sent) < 2000000, r
 
 
+# Parity: weak-16.
 def test_t10_one_authority_for_each_connection(weir, h2):
     r = weir.sh("curl -sS --http2 -i -H 'Host: h2only.example.com' https://h2.example.com/echo "
                 "--next -sS --http2 -o /dev/null -w '%{http_code} %{num_connects}' https://h2.example.com/echo",

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir ctl NAME secret ..., files and commands that change: whole, live, and never a value anywhere."""
 
+import array
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
 from conftest import SLACK, masked, sanitized, wait_for
-from test_reload import Live
+from test_reload import Live, control_socket
 from test_secret_process import kill, readable_through, run_events, scan, tlsproxy
 from test_secrets import descendants
 
@@ -193,6 +195,21 @@ def test_s11_what_is_refused_changes_nothing(box, lab, args, value, says):
     assert not value or value not in r.stderr + r.stdout
     assert box.secrets() == before
     assert box.ask("{LAB_TOKEN}") == ("200", lab.token)
+
+
+def test_s11_token_endpoint_is_not_for_live_secrets(box):
+    """The gateway dials only the endpoints it started with; so nothing of it is taken."""
+    before = box.secrets()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s, open("/dev/null", "rb") as null:
+        s.settimeout(20)
+        s.connect(control_socket(box.name))
+        s.sendmsg([json.dumps({"verb": "secret.change", "change": {"op": "set", "secret": {
+            "env": "NEW", "hosts": ["api.example.com"], "token": {
+                "url": "https://files.example.com/token", "client_id": "x"}}}}).encode()],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null.fileno()]))])
+        answer = json.loads(s.recv(65536))
+    assert not answer["ok"] and "started with" in answer["error"], answer
+    assert box.secrets() == before
 
 
 @pytest.fixture
@@ -420,8 +437,8 @@ def lines(path):
         return len(f.readlines())
 
 
-# Parity: S10, weak-18.
-def test_weak_18_token_of_a_command_is_kept_while_it_is_good(weir, lab):
+# Parity: S10, p9.3-18.
+def test_p9_3_18_token_of_a_command_is_kept_while_it_is_good(weir, lab):
     count, flags = token_command(weir, weir.file("n", lab.token), 3600)
     box = Box(weir, lab, "cached", flags, policy=None)
     try:
@@ -437,8 +454,8 @@ def test_weak_18_token_of_a_command_is_kept_while_it_is_good(weir, lab):
         box.end()
 
 
-# Parity: S10, lesson-40, weak-18.
-def test_weak_18_token_of_a_command_is_renewed_before_it_ends(weir, lab):
+# Parity: S10, lesson-40, p9.3-18.
+def test_p9_3_18_token_of_a_command_is_renewed_before_it_ends(weir, lab):
     """Its own word says when; one that ended without another is put in no longer."""
     path = weir.file("n", lab.token)
     count, flags = token_command(weir, path, 3)
@@ -464,7 +481,7 @@ def test_weak_18_token_of_a_command_is_renewed_before_it_ends(weir, lab):
 @pytest.mark.parametrize("output,says", [
     ('{"access_token": 5}', "not a text"), ('{"access_token": "abcdefgh", "expires_in": -1}', "lifetime"),
     ('{"access_token": "abcdefgh", "token_type": "mac"}', "bearer"), ('{"token": ', "not a JSON object")])
-def test_weak_18_command_without_a_token(weir, output, says):
+def test_p9_3_18_command_without_a_token(weir, output, says):
     r = weir.sh("true", flags=command_config(weir, "echo '%s'" % output, output="token"), policy=None)
     assert r.rc == 125 and says in r.err and "abcdefgh" not in r.err, r
 

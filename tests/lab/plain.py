@@ -119,7 +119,7 @@ def proxy(s):
 
 TCP = {
     world.ECHO: echo, world.DISCARD: discard, world.CHARGEN: chargen, world.DIGEST: digest,
-    world.PROXY: proxy, world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
+    world.PROXY: proxy, world.PROXY_ODD: proxy, world.GREET: greet, world.RESET: reset, world.SLUGGISH: sluggish, world.BOTH: both,
 }
 
 

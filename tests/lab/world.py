@@ -171,4 +171,5 @@ RESET = 1010  # resets after one byte
 SLUGGISH = 1011  # reads 64 KiB every 50 ms, then as DIGEST
 BOTH = 1012  # after one byte, closes at once, as the client does
 PROXY = 3128  # an HTTP proxy: CONNECT and absolute forms, to any host of this world
+PROXY_ODD = 3999  # another, where nobody expects one
 CLOSED = 81  # nobody

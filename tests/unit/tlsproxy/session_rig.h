@@ -89,7 +89,9 @@ struct flow_case {
 	size_t received; /* by the server, of the body */
 	atomic_int threads_left;
 	int client_fd, server_fd;
-	long steps; /* of the loop */
+	bool undialled;	  /* the proxy is given the guest's end alone */
+	int undialled_fd; /* the other one is here, for the case to give or close */
+	long steps;	  /* of the loop */
 };
 
 struct thread_arg;
@@ -494,7 +496,8 @@ static inline void run_on(struct rig *rig, struct flow_case *c)
 	c->threads_left = c->server_stays ? 1 : 2;
 	assert_int_equal(pthread_create(&ct, NULL, client_thread, &client), 0);
 	assert_int_equal(pthread_create(&c->server_thread, NULL, server_thread, server), 0);
-	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], u[0]), 0);
+	c->undialled_fd = c->undialled ? u[0] : -1;
+	assert_int_equal(tlsproxy_flow_start(rig->tp, &f, g[0], c->undialled ? -1 : u[0]), 0);
 	while (!c->done || c->threads_left) {
 		assert_int_equal(loop_step(rig->loop, 20), 0);
 		if (c->tick && !c->done)

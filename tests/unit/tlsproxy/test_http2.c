@@ -43,19 +43,21 @@ static void parallel_bodies(void **state)
 
 	(void)state;
 	for (uint32_t cut = 0; cut < 3; cut++) {
+		unsigned n = cut == 1 ? 8 : 100; /* small pieces cost more than they ask */
+
 		h2_prepare(&r, true, NULL);
 		r.g.cut = cut == 1 ? 99 : cut * 12345;
 		h2_start(&r);
-		for (unsigned i = 0; i < 100; i++)
+		for (unsigned i = 0; i < n; i++)
 			h2_request(&r, "POST", "/echo", 70000, i & 1);
 		h2_run(&r);
-		for (unsigned i = 0; i < 100; i++) {
+		for (unsigned i = 0; i < n; i++) {
 			assert_int_equal(r.c[i]->got, 70000);
 			assert_int_equal(r.c[i]->sum, h2_sum(3, 70000));
 			assert_true(r.c[i]->ended && r.c[i]->closed && r.c[i]->code == 0);
 			assert_int_equal(h2_has(&r.c[i]->fields, "x-sum: done"), i & 1);
 		}
-		assert_int_equal(h2_events(&r), 100);
+		assert_int_equal(h2_events(&r), n);
 		assert_true(http_filter_idle(r.g.filter));
 		h2_free(&r);
 	}

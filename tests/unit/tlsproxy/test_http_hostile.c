@@ -6,6 +6,7 @@
  */
 #include "http2_wire.h"
 #include "secret_rig.h"
+#include "tlsproxy/http2_internal.h"
 
 #include <setjmp.h>
 
@@ -42,7 +43,7 @@ static struct h2_stream *extended(struct h2_rig *r, const char *protocol, const 
 	return st;
 }
 
-/* Anything but websocket would have gone out as a plain CONNECT: a tunnel that nobody reads. */
+/* t11: Anything but websocket would have gone out as a plain CONNECT: a tunnel that nobody reads. */
 static void other_protocols(void **state)
 {
 	static const char *const names[] = { "connect-udp", "webtransport", "WebSocket", "x" };
@@ -59,7 +60,7 @@ static void other_protocols(void **state)
 	h2_free(&r);
 }
 
-/* The same rules as for the GET that it is in HTTP/1. */
+/* t11: the same rules as for the GET that it is in HTTP/1. */
 static void websocket_is_a_get(void **state)
 {
 	struct h2_stream *st;
@@ -151,7 +152,7 @@ static void override_among_trailers_h2(void **state)
 	h2_free(&r);
 }
 
-/* Sections behind bodies that wait are kept for each stream: only short ones. */
+/* t11: sections behind bodies that wait are kept for each stream: only short ones. */
 static void trailers_that_wait(void **state)
 {
 	struct buf block = BUF_INIT(65536), trailers = BUF_INIT(RIG_CAP), in = BUF_INIT(RIG_CAP);
@@ -163,14 +164,21 @@ static void trailers_that_wait(void **state)
 	h2_prepare(&r, true, NULL);
 	h2_start(&r);
 	r.server_stops = true;
+	/* As much body as fills what may wait on its way out. */
 	wire_begin(&in);
+	assert_true(rig_feed(&r.g, true, buf_at(&in), in.len));
+	buf_reset(&in);
+	wire_frame(&in, W_SETTINGS, W_ACK, 0, NULL, 0);
 	wire_request(&block, "POST", "/hang");
 	wire_frame(&in, W_HEADERS, W_END_HEADERS, 1, buf_at(&block), block.len);
+	for (int i = 0; i < 28; i++)
+		wire_frame(&in, W_DATA, 0, 1, value, sizeof(value));
 	wire_literal(&trailers, 0, "x", value, sizeof(value));
 	wire_literal(&trailers, 0, "y", value, sizeof(value));
 	wire_frame(&in, W_HEADERS, W_END_HEADERS | W_END_STREAM, 1, buf_at(&trailers), trailers.len);
-	rig_feed(&r.g, true, buf_at(&in), in.len);
+	assert_true(rig_feed(&r.g, true, buf_at(&in), in.len));
 	assert_non_null(strstr(rig_text(&r.g.log), "bad_request 400 POST too many trailer fields"));
+	assert_true(r.g.up.len + HTTP2_OUT_STREAM < 28 * sizeof(value)); /* it did wait */
 	buf_fini(&block);
 	buf_fini(&trailers);
 	buf_fini(&in);
@@ -244,6 +252,62 @@ static void heads_beyond_what_may_wait(void **state)
 	h2_free(&r);
 }
 
+/* ---- many connections that are not read -------------------------------------------------------- */
+
+#define CROWD 160
+
+/* t11: what one may have waiting is not multiplied by how many there are. */
+static void many_slow_readers(void **state)
+{
+	size_t waiting = 0, last = 0;
+	struct h2_rig **r = calloc(CROWD, sizeof(*r));
+
+	(void)state;
+	assert_non_null(r);
+	for (size_t i = 0; i < CROWD; i++) {
+		r[i] = malloc(sizeof(**r));
+		assert_non_null(r[i]);
+		h2_prepare(r[i], true, NULL);
+		r[i]->manual = true;
+		h2_start(r[i]);
+		for (int k = 0; k < 16; k++)
+			h2_get(r[i], "/size/100000");
+		h2_run(r[i]);
+		last = ((struct http2 *)r[i]->g.filter->guest)->out_bytes;
+		waiting += last;
+	}
+	assert_true(waiting > HTTP2_OUT_PROCESS / 2);
+	assert_true(waiting < HTTP2_OUT_PROCESS + CROWD * 64 * 1024);
+	assert_true(last <= 2 * HTTP2_OUT_FLOOR + 16 * HTTP2_OUT_LEAST);
+	/* The windows of new ones are the protocol's own. */
+	assert_int_equal(nghttp2_session_get_remote_settings(r[0]->client,
+							     NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE),
+			 HTTP2_WINDOW_STREAM);
+	assert_int_equal(nghttp2_session_get_remote_settings(r[CROWD - 1]->client,
+							     NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE),
+			 NGHTTP2_INITIAL_WINDOW_SIZE);
+	/* Who reads again gets all of it, and gives back what it held. */
+	for (size_t i = 0; i < CROWD; i++) {
+		for (int k = 0; k < 200; k++) {
+			nghttp2_submit_window_update(r[i]->client, 0, 0, 1 << 20);
+			for (size_t c = 0; c < r[i]->n_c; c++)
+				if (!r[i]->c[c]->closed)
+					nghttp2_submit_window_update(r[i]->client, 0,
+								     r[i]->c[c]->id, 1 << 16);
+			h2_run(r[i]);
+			if (((struct http2 *)r[i]->g.filter->guest)->n_streams == 0)
+				break;
+		}
+		for (size_t c = 0; c < r[i]->n_c; c++)
+			assert_int_equal(r[i]->c[c]->got, 100000);
+	}
+	for (size_t i = 0; i < CROWD; i++) {
+		h2_free(r[i]);
+		free(r[i]);
+	}
+	free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +319,7 @@ int main(void)
 		cmocka_unit_test(trailers_that_wait),
 		cmocka_unit_test(upgrade_refused_within_its_body),
 		cmocka_unit_test(heads_beyond_what_may_wait),
+		cmocka_unit_test(many_slow_readers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,6 +98,7 @@ static void changed(const struct http_codings *list, const struct buf *body, str
 	buf_fini(&want);
 }
 
+/* Parity: weak-18. */
 static void lesson_34_changed(void **state)
 {
 	static const size_t sizes[] = { 0, 1, 2, 100, 5000, 60000 };

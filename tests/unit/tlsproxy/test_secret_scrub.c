@@ -333,6 +333,7 @@ static unsigned rounds(void)
 										   : 3000;
 }
 
+/* Parity: weak-17. */
 /* Every value with a placeholder of its length and punctuation: nothing changes length. */
 static void s07_lesson_33_every_spelling_every_cut(void **state)
 {

@@ -225,6 +225,7 @@ static void s13_names_methods_paths(void **state)
 			run_case(i, cut < 2 ? cut : cut * 7919);
 }
 
+/* Parity: weak-18. */
 /* Of another length than its placeholder, and full of what each place escapes. */
 static void s03_escaped_as_the_place_needs(void **state)
 {
@@ -585,6 +586,7 @@ static void s11_lesson_39_unread_under_way(void **state)
 	secret_set_unref(far);
 }
 
+/* Parity: weak-19. */
 /* On failure the old one stays, and says why. */
 static void s01_refused_sets(void **state)
 {

@@ -4,8 +4,8 @@
 
 #define H1 "\x08http/1.1"
 
-static atomic_int n_requests;
-static const char *server_extra = "";
+static atomic_int n_requests, n_asked_to_close;
+static const char *server_extra = "", *server_more = "";
 
 /* Any number of requests, each answered, until the connection ends. */
 static void server_keeps(struct flow_case *c, struct end *e)
@@ -15,8 +15,10 @@ static void server_keeps(struct flow_case *c, struct end *e)
 	while (end_head(e, head, sizeof(head))) {
 		c->received++;
 		n_requests++;
+		n_asked_to_close += strstr(head, "Connection: close") != NULL;
 		snprintf(reply, sizeof(reply),
-			 "HTTP/1.1 200 OK\r\n%sContent-Length: 5\r\n\r\nhello", server_extra);
+			 "HTTP/1.1 200 OK\r\n%sContent-Length: 5\r\n\r\nhello%s", server_extra,
+			 server_more);
 		end_puts(e, reply);
 	}
 }
@@ -46,6 +48,7 @@ static struct flow_case flow(const char *alpn)
 	return (struct flow_case){ .client = client_once,
 				   .server = server_keeps,
 				   .sni = HOST,
+				   .flow_name = HOST,
 				   .alpn = alpn,
 				   .server_alpn = H1,
 				   .server_stays = true };
@@ -103,7 +106,7 @@ static void test_not_for_others(void **state)
 		run_on(&rig, &a);
 		assert_int_equal(rig.tp->pool.count, 1);
 		if (how == NAME)
-			b.sni = b.server_cert = "v2.example.com";
+			b.sni = b.flow_name = b.server_cert = "v2.example.com";
 		if (how == ADDRESS)
 			b.remote = ip4(198, 18, 0, 2);
 		if (how == PORT)
@@ -126,15 +129,19 @@ static void test_not_for_others(void **state)
 static void test_not_parked(void **state)
 {
 	static const struct {
-		const char *client, *server;
+		const char *client, *server, *more;
 		bool off, unverified;
 	} t[] = {
 		{ .off = true },
-		{ .client = "Connection: close\r\n" },
 		{ .server = "Connection: close\r\n" },
 		{ .client = "Authorization: negotiate abc\r\n" },
 		{ .server = "WWW-Authenticate: NTLM\r\n" },
 		{ .unverified = true },
+		/* What nobody asked for would be the next flow's. */
+		{ .more = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil" },
+		{ .client = "Connection: close\r\n",
+		  .more = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil" },
+		{ .client = "Connection: close\r\n", .server = "Connection: close\r\n" },
 	};
 
 	(void)state;
@@ -147,6 +154,7 @@ static void test_not_parked(void **state)
 		rig.tp->pool.max = t[i].off ? 0 : 4;
 		client_extra = t[i].client ? t[i].client : "";
 		server_extra = t[i].server ? t[i].server : "";
+		server_more = t[i].more ? t[i].more : "";
 		run_on(&rig, &a);
 		expect_reply(&a, "hello");
 		if (rig.tp->pool.count)
@@ -154,7 +162,195 @@ static void test_not_parked(void **state)
 		rig_down(&rig);
 		server_gone(&a);
 	}
-	client_extra = server_extra = "";
+	client_extra = server_extra = server_more = "";
+}
+
+/* A guest that will have no other request has its connection ended, not the upstream's. */
+static void test_guest_closes(void **state)
+{
+	struct flow_case a = flow(H1), b = flow(H1);
+	struct rig rig;
+
+	(void)state;
+	rig_with_pool(&rig);
+	n_asked_to_close = 0;
+	client_extra = "Connection: close\r\n";
+	run_on(&rig, &a);
+	expect_reply(&a, "Connection: close");
+	assert_int_equal(rig.tp->pool.count, 1);
+	run_on(&rig, &b);
+	expect_reply(&b, "hello");
+	assert_false(b.server_tls_up);
+	assert_int_equal(n_requests, 2);
+	assert_int_equal(n_asked_to_close, 0);
+	client_extra = "";
+	rig_down(&rig);
+	server_gone(&a);
+	server_gone(&b);
+}
+
+/* ---- flows that nothing was dialled for ---------------------------------------------------- */
+
+static int n_dials, n_told;
+static bool told[8];
+
+static void on_parked(void *ctx, const struct name *host, const struct endpoint *to, bool any)
+{
+	(void)ctx;
+	assert_string_equal(host->s, HOST);
+	assert_int_equal(to->port, 443);
+	assert_true(n_told < (int)ARRAY_SIZE(told));
+	told[n_told++] = any;
+}
+
+static void on_dial(void *ctx, uint64_t id)
+{
+	(void)ctx;
+	assert_int_equal(id, 7);
+	n_dials++;
+}
+
+static void rig_undialled(struct rig *rig)
+{
+	rig_with_pool(rig);
+	rig->tp->ops.dial = on_dial;
+	rig->tp->pool.tell = on_parked;
+	n_dials = n_told = 0;
+}
+
+static void test_undialled_takes_parked(void **state)
+{
+	struct flow_case a = flow(H1), b = flow(H1);
+	struct rig rig;
+
+	(void)state;
+	rig_undialled(&rig);
+	run_on(&rig, &a);
+	assert_int_equal(n_told, 1);
+	assert_true(told[0]);
+	b.undialled = true;
+	run_on(&rig, &b);
+	expect_reply(&b, "hello");
+	assert_true(b.tls_ok);
+	assert_int_equal(n_dials, 0);
+	close(b.undialled_fd);
+	server_gone(&b);
+	/* Taken, and back. */
+	assert_int_equal(n_told, 3);
+	assert_false(told[1]);
+	assert_true(told[2]);
+	/* Another policy: nothing is left, and that is said. */
+	assert_int_equal(tlsproxy_rejudge(rig.tp), 0);
+	assert_int_equal(n_told, 4);
+	assert_false(told[3]);
+	rig_down(&rig);
+	server_gone(&a);
+}
+
+static struct endpoint dialled_to;
+
+static void give_it(struct rig *rig, struct flow_case *c)
+{
+	if (!n_dials || c->phase)
+		return;
+	c->phase = 1;
+	/* Another's answer is not its own. */
+	tlsproxy_flow_dialled(rig->tp, 8, -1, NULL, "not asked for");
+	tlsproxy_flow_dialled(rig->tp, 7, c->undialled_fd, &dialled_to, NULL);
+}
+
+static void give_none(struct rig *rig, struct flow_case *c)
+{
+	if (!n_dials || c->phase)
+		return;
+	c->phase = 1;
+	close(c->undialled_fd);
+	tlsproxy_flow_dialled(rig->tp, 7, -1, NULL, "Connection refused");
+}
+
+static void test_undialled_asks(void **state)
+{
+	struct flow_case a = flow(H1), b = flow(H1);
+	struct rig rig;
+
+	(void)state;
+	rig_undialled(&rig);
+	dialled_to = (struct endpoint){ ip4(198, 18, 0, 9), 443 };
+	a.undialled = true;
+	a.tick = give_it;
+	run_on(&rig, &a);
+	expect_reply(&a, "hello");
+	assert_true(a.server_tls_up);
+	assert_int_equal(n_dials, 1);
+	assert_int_equal(rig.tp->pool.count, 1);
+	/* Kept for where it went, not for where it was to go. */
+	n_dials = 0;
+	b.undialled = true;
+	b.tick = give_none;
+	run_on(&rig, &b);
+	expect_reply(&b, " 502 ");
+	expect_reply(&b, "Connection refused");
+	assert_int_equal(n_dials, 1);
+	assert_false(b.tls_ok);
+	rig_down(&rig);
+	server_gone(&a);
+	server_gone(&b);
+}
+
+static void client_leaves(struct flow_case *c, struct end *e)
+{
+	(void)c;
+	(void)e;
+}
+
+static void leave_it(struct rig *rig, struct flow_case *c)
+{
+	if (!n_dials || c->phase)
+		return;
+	c->phase = 1;
+	/* As a client that gives up: its end of the flow is gone. */
+	shutdown(c->client_fd, SHUT_RDWR);
+	(void)rig;
+}
+
+/* It comes too late: nobody waits for it any more. */
+static void test_undialled_left(void **state)
+{
+	struct flow_case a = flow(H1);
+	struct rig rig;
+
+	(void)state;
+	rig_undialled(&rig);
+	a.undialled = true;
+	a.client = client_leaves;
+	a.tick = leave_it;
+	run_on(&rig, &a);
+	assert_int_equal(n_dials, 1);
+	assert_false(a.tls_ok);
+	tlsproxy_flow_dialled(rig.tp, 7, a.undialled_fd, &dialled_to, NULL);
+	server_gone(&a);
+	rig_down(&rig);
+}
+
+/* What cannot be served so is not begun. */
+static void test_undialled_must_be_read(void **state)
+{
+	struct tlsproxy_flow f = { .id = 7, .tls = true };
+	struct rig rig;
+	int g[2];
+
+	(void)state;
+	rig_undialled(&rig);
+	for (int how = 0; how < 3; how++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, g), 0);
+		f.tls = how != 0;
+		f.terminate = how == 1;
+		if (how == 2)
+			rig.tp->ops.dial = NULL;
+		assert_int_equal(tlsproxy_flow_start(rig.tp, &f, g[0], -1), -EINVAL);
+		close(g[1]);
+	}
+	rig_down(&rig);
 }
 
 /* One that its server closed is not given to anybody. */
@@ -203,7 +399,7 @@ static void test_bounds(void **state)
 	rig_with_pool(&rig);
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
 		c[i] = flow(H1);
-		c[i].sni = c[i].server_cert = hosts[i];
+		c[i].sni = c[i].flow_name = c[i].server_cert = hosts[i];
 		run_on(&rig, &c[i]);
 		assert_int_equal(rig.tp->pool.count, MIN(i + 1, (size_t)4));
 	}
@@ -223,6 +419,11 @@ int main(void)
 		cmocka_unit_test(test_next_flow_takes_it),
 		cmocka_unit_test(test_not_for_others),
 		cmocka_unit_test(test_not_parked),
+		cmocka_unit_test(test_guest_closes),
+		cmocka_unit_test(test_undialled_takes_parked),
+		cmocka_unit_test(test_undialled_asks),
+		cmocka_unit_test(test_undialled_left),
+		cmocka_unit_test(test_undialled_must_be_read),
 		cmocka_unit_test(test_closed_by_the_server),
 		cmocka_unit_test(test_bounds),
 	};

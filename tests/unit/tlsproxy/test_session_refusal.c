@@ -62,6 +62,7 @@ static void test_upstream_handshake(void **state)
 	expect_detail(&ssh, "wrong version number");
 }
 
+/* Parity: weak-16. */
 static void test_name_disagrees(void **state)
 {
 	struct flow_case c = { .client = client_get, .sni = HOST, .flow_name = "other.example.com" };
@@ -159,6 +160,7 @@ static void test_client_certificate(void **state)
 
 /* ---- without SNI -------------------------------------------------------------------------------------- */
 
+/* Parity: weak-11. */
 static void test_no_sni(void **state)
 {
 	struct flow_case named = { .client = client_get, .server = server_hello, .flow_name = HOST };

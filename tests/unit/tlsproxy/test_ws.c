@@ -315,6 +315,7 @@ static void session(const struct ws_deflate_params *p, struct pace pace, bool fi
 
 static const struct pace paces[] = { { 0, 0 }, { 1, 16 }, { 100, 100 }, { 9000, 5000 }, { 0, 17 } };
 
+/* Parity: weak-18. */
 static void lesson_34_sessions(void **state)
 {
 	static const struct ws_deflate_params params[] = {
@@ -326,7 +327,7 @@ static void lesson_34_sessions(void **state)
 	};
 
 	(void)state;
-	for (size_t round = 0; round < 6; round++)
+	for (size_t round = 0; round < 3; round++)
 		for (size_t i = 0; i < ARRAY_SIZE(params); i++)
 			for (size_t k = 0; k < ARRAY_SIZE(paces); k++) {
 				session(&params[i], paces[k], round % 2, 300);

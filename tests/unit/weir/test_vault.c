@@ -142,7 +142,7 @@ static void test_image(void **state)
 {
 	struct kept_secret in[] = {
 		{ "A", "placeholder-a", (const uint8_t *)value, strlen(value), UINT64_MAX - 5 },
-		{ "NONE", "placeholder-b", NULL, 0, 0 },
+		{ "NONE", "placeholder-b", NULL, 7, 0 }, /* its length says nothing */
 	};
 	struct kept_secret room[CONFIG_SECRETS_MAX];
 	struct kept k = { .ca_pem = "PEM",

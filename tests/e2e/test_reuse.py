@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verified upstream connections serve one flow after another: what the server sees, and what does without them."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+from test_reload import CLOSED, OPEN, live  # noqa: F401
+from test_tls import API, PORT, intercept, other  # noqa: F401
+
+import world
+
+
+class Keeping:
+    """Answers any number of requests on a connection with the number of that connection."""
+
+    def __init__(self, pem, leaves_after=0):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.leaves_after, self.accepted, self.heads, self.raw = leaves_after, 0, [], []
+        self.s = socket.create_server((world.v4(API), PORT), backlog=128)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                c, _ = self.s.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self.one, args=(c, self.accepted), daemon=True).start()
+
+    def one(self, c, number):
+        try:
+            c.settimeout(30)
+            first = c.recv(1, socket.MSG_PEEK)
+            if first != b"\x16":
+                self.raw.append(c.recv(100))
+                c.sendall(b"raw %d\n" % number)
+                return
+            c = self.context.wrap_socket(c, server_side=True)
+            served = 0
+            while not self.leaves_after or served < self.leaves_after:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    more = c.recv(65536)
+                    if not more:
+                        return
+                    head += more
+                served += 1
+                self.heads.append(head.decode("latin-1"))
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%3d\n" % number)
+        except OSError:
+            pass
+        finally:
+            c.close()
+
+    def close(self):
+        self.s.shutdown(socket.SHUT_RDWR)
+        self.s.close()
+
+
+@pytest.fixture
+def keeping(other):  # noqa: F811
+    servers = []
+
+    def start(**kw):
+        servers.append(Keeping(other.server, **kw))
+        return servers[-1]
+
+    yield start
+    for s in servers:
+        s.close()
+
+
+def curl(more=""):
+    return "curl -sS -m 20 --http1.1 %s https://%s:%d/" % (more, API, PORT)
+
+
+@pytest.mark.parametrize("answers", ["virtual", "real"])
+def test_one_connection_for_all(weir, keeping, other, answers):  # noqa: F811
+    """Of a name that is dialled again and again, the server sees one connection."""
+    s = keeping()
+    r = weir.sh("for i in 1 2 3; do %s; %s; done" % (curl(), curl("-H 'Connection: close'")), policy="allow_all",
+                intercept=True, flags=intercept("--upstream-ca", other.path, "--dns-answers", answers))
+    assert r.out.split() == ["1"] * 6, r
+    assert s.accepted == 1 and not any("close" in h for h in s.heads)
+    assert [e.get("reused", False) for e in r.find("tls")] == [False] + [True] * 5
+    flows = [e for e in r.find("flow") if e.get("port") == PORT]
+    assert len(flows) == 6 and all(e["verdict"] == "allow" and e["intercepted"] and
+                                   e["upstream"] == "%s:%d" % (world.v4(API), PORT) for e in flows)
+
+
+def test_rules_that_need_the_name_first(weir, keeping, other):  # noqa: F811
+    """In real mode the flow is not dialled before its hello is judged: that is enough."""
+    s = keeping()
+    r = weir.sh("; ".join([curl()] * 3), policy={"policy": {"default_egress": "deny", "rules": [
+        {"action": "allow", "destination": API}]}},
+                intercept=True, flags=intercept("--upstream-ca", other.path, "--dns-answers", "real"))
+    assert r.out.split() == ["1"] * 3 and s.accepted == 1, r
+
+
+def test_a_connection_that_ended(weir, keeping, other):  # noqa: F811
+    """The server closes what is parked: the next flow has its own, and nobody notices."""
+    s = keeping(leaves_after=2)
+    r = weir.sh("; ".join([curl(), "sleep 0.1"] * 6), policy="allow_all",
+                intercept=True, flags=intercept("--upstream-ca", other.path))
+    assert r.out.split() == ["1", "1", "2", "2", "3", "3"] and s.accepted == 3, r
+
+
+RAW = """
+import socket, ssl, sys, time
+def up():
+    return socket.create_connection((%r, %d), 10)
+a = up(); a.sendall(b"SSH-2.0-x\\r\\n"); print(a.recv(100).decode().split()[0])
+b = up(); time.sleep(1.5); b.sendall(b"hello"); print(b.recv(100).decode().split()[0])
+"""
+
+
+def test_other_protocols_are_dialled(weir, keeping, other):  # noqa: F811
+    """While one is parked: what is not TLS, and a client that waits for its server, are connected as ever."""
+    s = keeping()
+    script = weir.file("raw.py", RAW % (API, PORT))
+    r = weir.sh("%s; /usr/bin/python3 %s" % (curl(), script), policy="allow_all",
+                intercept=True, flags=intercept("--upstream-ca", other.path))
+    assert r.out.split() == ["1", "raw", "raw"], r
+    assert s.raw == [b"SSH-2.0-x\r\n", b"hello"] and s.accepted == 3
+
+
+TWO = """
+import socket, ssl, sys
+x = ssl.create_default_context()
+x.set_alpn_protocols(["http/1.1"])
+def up():
+    return socket.create_connection((%r, %d), 10)
+def ask(c):
+    c = x.wrap_socket(c, server_hostname=%r)
+    c.sendall(b"GET / HTTP/1.1\\r\\nHost: %s:%d\\r\\n\\r\\n")
+    out = b""
+    while not out.endswith(b"\\n") or b"200" not in out or len(out.split(b"\\r\\n\\r\\n")[1]) < 4:
+        out += c.recv(1000)
+    print(out.split()[-1].decode())
+    return c
+# Both while one is parked, which only one can have.
+pair = up(), up()
+kept = [ask(c) for c in pair]
+"""
+
+
+@pytest.mark.parametrize("answers", ["virtual", "real"])
+def test_dialled_when_none_is_left(weir, keeping, other, answers):  # noqa: F811
+    """Two flows count on the one that is parked: the second is dialled when that is known."""
+    s = keeping()
+    script = weir.file("two.py", TWO % (API, PORT, API, API, PORT))
+    r = weir.sh("%s; /usr/bin/python3 %s" % (curl(), script), policy="allow_all",
+                intercept=True, flags=intercept("--upstream-ca", other.path, "--dns-answers", answers))
+    assert r.out.split() == ["1", "1", "2"] and s.accepted == 2, r
+    late = [e["upstream"] for e in r.find("tls") if "upstream" in e]
+    assert late == ["%s:%d" % (world.v4(API), PORT)]
+
+
+def test_many_at_once(weir, keeping, other):  # noqa: F811
+    s = keeping()
+    r = weir.sh("seq 80 | xargs -P 12 -n 1 sh -c '%s'" % curl(), policy="allow_all",
+                intercept=True, flags=intercept("--upstream-ca", other.path), timeout=120)
+    assert len(r.out.split()) == 80 and s.accepted <= 40, (s.accepted, r)
+    assert len([e for e in r.find("http") if e["status"] == 200]) == 80
+
+
+def test_another_policy(keeping, other, live):  # noqa: F811
+    """What another policy let through is not used under the next."""
+    s = keeping()
+    a = live("sh", "-c", "while %s; do sleep 0.1; done" % curl(), policy=OPEN,
+             intercept=True, flags=intercept("--upstream-ca", other.path))
+    lines = a.lines()
+    assert [int(next(lines)) for _ in range(3)] == [1, 1, 1]
+    assert a.set(CLOSED).returncode == 0
+    # One may have been under way.
+    assert [int(next(lines)) for _ in range(3)][-1] == 2 and s.accepted == 2
