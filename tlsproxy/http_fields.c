@@ -369,6 +369,9 @@ static int response_fields(struct http_exchange *x, const struct http_head *h, s
 			continue;
 		to->sensitive = fld->sensitive || is_credential(fld->name);
 		r = scrubbed(x, fld->name, &to->name);
+		/* It cannot become a placeholder that anybody knows again. */
+		if (r == 0 && http_secret_name_folded(x, to->name))
+			r = -EPERM;
 		if (r == 0)
 			r = scrubbed(x, fld->value, &to->value);
 		out->n_fields++;

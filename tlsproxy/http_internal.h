@@ -441,6 +441,8 @@ bool http_secret_reply(struct http_exchange *x);
 void http_secret_changed(struct http_exchange *x);
 /* Towards the guest: values become placeholders; after http_secret_reply(). */
 must_check int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *out);
+/* Names of fields lose their case (RFC 9113 8.2): does this one hold a value but for that. */
+bool http_secret_name_folded(const struct http_exchange *x, struct http_text name);
 must_check int http_secret_target(struct http_exchange *x, struct http_text target, struct buf *out);
 must_check int http_secret_field(struct http_exchange *x, const struct http_field *fld,
 				 struct buf *out);

@@ -112,6 +112,25 @@ int http_secret_scrub(struct http_exchange *x, struct http_text t, struct buf *o
 	return r;
 }
 
+static bool holds_folded(struct http_text name, const struct secret_value *v)
+{
+	for (size_t i = 0; v->len && i + v->len <= name.len; i++)
+		if (strncasecmp(name.s + i, (const char *)v->bytes, v->len) == 0)
+			return true;
+	return false;
+}
+
+bool http_secret_name_folded(const struct http_exchange *x, struct http_text name)
+{
+	const struct secret_set *set = x->reply_secrets;
+
+	for (size_t i = 0; name.len >= TLSPROXY_SECRET_MIN && i < secret_set_count(set); i++)
+		for (size_t k = 0; k < set->secrets[i].n_values; k++)
+			if (holds_folded(name, &set->secrets[i].values[k]))
+				return true;
+	return false;
+}
+
 /* ---- the target ---------------------------------------------------------------------------- */
 
 /* A key of the query, its escapes undone; longer ones are no name. */

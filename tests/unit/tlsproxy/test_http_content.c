@@ -289,6 +289,9 @@ static void test_unreadable(void **state)
 		  false, 502 },
 		{ "HTTP/1.1 200 OK\r\nContent-Range: bytes 0-0/2\r\nContent-Length: 1\r\n\r\nx",
 		  true, 502 },
+		{ "HTTP/1.1 200 OK\r\nx-ghp_16c7e42f292c6912e7710c838347ae178b4a: x\r\n"
+		  "Content-Length: 1\r\n\r\nx",
+		  true, 502 },
 		{ "HTTP/1.1 416 No\r\nContent-Range: bytes */2\r\nContent-Length: 0\r\n\r\n", true,
 		  416 },
 	};

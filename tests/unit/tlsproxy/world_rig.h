@@ -621,7 +621,7 @@ static inline void world_code(bool encode, const char *coding, const struct buf 
 {
 	struct http_codings list = { 0 };
 	struct http_coder *c;
-	const uint8_t *p = in->len ? buf_at(in) : NULL;
+	const uint8_t *p = in->len ? buf_at(in) : (const uint8_t *)"";
 	size_t taken, n = in->len;
 	bool done = false;
 
