@@ -406,6 +406,8 @@ static enum http_state leave(struct http2 *h)
 	} while (!h->over && h->side.out && h->side.out->len != before);
 	if (!h->over && !nghttp2_session_want_read(h->session) &&
 	    !nghttp2_session_want_write(h->session)) {
+		/* With streams open it ends by itself only over what the peer did. */
+		h->dead |= !list_empty(&h->streams);
 		h->ended = true;
 		give_up(h);
 	}
