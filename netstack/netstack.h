@@ -240,7 +240,8 @@ void netstack_flow_accept(struct netstack_flow *f);
  * Relay to fd, which is taken over: a connected non-blocking stream socket
  * (TCP flows; any SOCK_STREAM), a connected UDP or ping socket (UDP, ICMP).
  * TCP: sends the SYN-ACK if it was not sent. hold: bytes from the guest are
- * held and reported until netstack_flow_release(); bytes to the guest flow.
+ * held and reported until netstack_flow_release(), those that netstack_flow_accept()
+ * held before once more; bytes to the guest flow.
  */
 void netstack_flow_attach(struct netstack_flow *f, int fd, bool hold);
 /*

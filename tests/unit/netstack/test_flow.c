@@ -427,16 +427,21 @@ static void test_accept_hold(void **state)
 	assert_memory_equal(r.got, "hello", 5);
 	peer_send(&p, TCP_FIN | TCP_ACK, NULL, 0);
 	assert_true(r.got_eof);
+	assert_int_equal(r.bytes_calls, 3);
 	pair(sv);
+	/* Told once more: to be looked at again, now that there is somewhere to go. */
 	netstack_flow_attach(r.flow, sv[0], true);
 	rig_run(&r);
+	assert_int_equal(r.bytes_calls, 4);
+	assert_int_equal(r.got_len, 5);
+	assert_true(r.got_eof);
 	assert_int_equal(read(sv[1], b, sizeof(b)), -1);
 	netstack_flow_release(r.flow);
 	rig_run(&r);
 	assert_int_equal(read(sv[1], b, sizeof(b)), 5);
 	assert_memory_equal(b, "hello", 5);
 	assert_int_equal(read(sv[1], b, sizeof(b)), 0);
-	assert_int_equal(r.bytes_calls, 3);
+	assert_int_equal(r.bytes_calls, 4);
 	close(sv[1]);
 	rig_run(&r);
 	expect_fin(&p);
