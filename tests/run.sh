@@ -143,26 +143,36 @@ if [ "$mode" = all ]; then
 	fi
 fi
 
-sanitizers=
+# Parts of each end-to-end run.
+parts="1 2" n_parts=2
+sanitizers='' normal='' ended=''
 if can_run; then
 	# The machine behind weir gateway: a kernel that is downloaded once.
 	if ! sh tests/e2e/guest-linux.sh "$top/build/guest-linux" >"$logs/guest-linux" 2>&1; then
 		tally "kernel for the machines behind weir gateway" 0 1 "$logs/guest-linux"
 	fi
-	# Side by side: each has a lab of its own, and two processors are enough for both.
+	# Side by side: each has a lab of its own, and most of it is waiting.
 	if [ "${asan:-}" = yes ]; then
-		# Leaks cannot be looked for in a process that may not trace itself (seccomp).
-		ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
-			e2e_begin sanitizers build-asan
-		sanitizers=$e2e_job
+		for part in $parts; do
+			# Leaks cannot be looked for in a process that may not trace itself (seccomp).
+			ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
+				e2e_begin "sanitizers $part" build-asan --part "$part/$n_parts"
+			sanitizers="$sanitizers $part:$e2e_job"
+		done
 	fi
-	if [ "$mode" = quick ]; then
-		WEIR_E2E_BYTES=67108864 e2e_begin normal build
-	else
-		WEIR_E2E_SLACK=3 e2e_begin normal build
-	fi
-	wait "$e2e_job"
-	normal=$?
+	for part in $parts; do
+		if [ "$mode" = quick ]; then
+			WEIR_E2E_BYTES=67108864 e2e_begin "normal $part" build --part "$part/$n_parts"
+		else
+			WEIR_E2E_SLACK=3 e2e_begin "normal $part" build --part "$part/$n_parts"
+		fi
+		normal="$normal $part:$e2e_job"
+	done
+	for job in $normal; do
+		wait "${job#*:}"
+		ended="$ended ${job%:*}:$?"
+	done
+	normal=$ended
 	say "end to end: normal is through"
 	if [ "$(id -u)" -eq 0 ]; then
 		e2e_begin "by an ordinary user" build -m user --weir-user nobody
@@ -200,13 +210,17 @@ if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=ad
 fi
 
 # What is left over from the runs side by side has the machine to itself now.
-if [ -n "$sanitizers" ]; then
-	wait "$sanitizers"
-	ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 e2e_end sanitizers $? build-asan
-fi
-if [ -n "${normal:-}" ]; then
+ended=''
+for job in $sanitizers; do
+	wait "${job#*:}"
+	ended="$ended ${job%:*}:$?"
+done
+for job in $ended; do
+	ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 e2e_end "sanitizers ${job%:*}" "${job#*:}" build-asan
+done
+for job in $normal; do
 	[ "$mode" = all ] || export WEIR_E2E_BYTES=67108864
-	e2e_end normal "$normal" build
-fi
+	e2e_end "normal ${job%:*}" "${job#*:}" build
+done
 [ -z "${user:-}" ] || e2e_end "by an ordinary user" "$user" build -m user --weir-user nobody
 finish

@@ -39,6 +39,7 @@ def sanitized():
 
 def pytest_addoption(parser):
     parser.addoption("--weir-user", help="an ordinary user who runs weir (the lab is root's)")
+    parser.addoption("--part", metavar="I/N", help="only the I-th of N parts of about the same size")
 
 
 def pytest_cmdline_main(config):
@@ -58,6 +59,24 @@ def pytest_cmdline_main(config):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
     config.addinivalue_line("markers", "user: is also run by an ordinary user")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Whole files go to the part that has least so far, large ones first."""
+    if not config.option.part:
+        return
+    part, parts = map(int, config.option.part.split("/"))
+    sizes = {}
+    for item in items:
+        sizes[item.path] = sizes.get(item.path, 0) + 1
+    loads, mine = [0] * parts, set()
+    for path in sorted(sizes, key=lambda p: (-sizes[p], p)):
+        least = loads.index(min(loads))
+        loads[least] += sizes[path]
+        if least == part - 1:
+            mine.add(path)
+    config.hook.pytest_deselected(items=[i for i in items if i.path not in mine])
+    items[:] = [i for i in items if i.path in mine]
 
 
 class Result:

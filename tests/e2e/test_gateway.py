@@ -499,19 +499,38 @@ def test_configuration_file(weir, gateway):
         assert p.wait(timeout=20 * SLACK) == 0 and not os.path.exists(sock)
 
 
+def kill_child(g, name):
+    children = subprocess.check_output(["pgrep", "-P", str(g.p.pid), "-x", name], text=True).split()
+    assert len(children) == 1, children
+    os.kill(int(children[0]), signal.SIGKILL)
+
+
 @pytest.mark.user
-@pytest.mark.parametrize("victim", ["weir-gateway", "weir-tlsproxy"])
-def test_fails_closed(weir, gateway, victim):
-    """A process of it that dies ends the whole, with the reason."""
+def test_fails_closed(weir, gateway):
+    """A gateway process that dies ends the whole, with the reason."""
     path = weir.path("link.sock")
     g = gateway("stream:" + path)
     m = g.machine("stream:" + path, "true", hold=True, stdin=subprocess.PIPE)
     assert wait_for(lambda: g.events("run", event="link_up"))
-    children = subprocess.check_output(["pgrep", "-P", str(g.p.pid), "-x", victim], text=True).split()
-    assert len(children) == 1, children
-    os.kill(int(children[0]), signal.SIGKILL)
+    kill_child(g, "weir-gateway")
     rc, _, err = g.end(None)
     assert rc == 125 and "ended unexpectedly; the link was closed" in err, err
     assert not os.path.exists(path) and g.events("run", event="failed")
     m.kill()
     m.communicate()
+
+
+@pytest.mark.user
+def test_a_tlsproxy_that_dies_has_a_successor(weir, gateway):
+    """The link stays up, and what died is on the record."""
+    path = weir.path("link.sock")
+    g = gateway("stream:" + path)
+    m = g.machine("stream:" + path, "true", hold=True, stdin=subprocess.PIPE)
+    assert wait_for(lambda: g.events("run", event="link_up"))
+    kill_child(g, "weir-tlsproxy")
+    assert wait_for(lambda: g.events("run", event="tlsproxy_died"))
+    assert wait_for(lambda: g.events("run", event="tlsproxy_started"))
+    assert os.path.exists(path) and m.poll() is None and not g.events("run", event="link_down")
+    m.kill()
+    m.communicate()
+    assert g.end()[0] == 0
