@@ -158,15 +158,15 @@ if can_run; then
 		for part in $parts; do
 			# Leaks cannot be looked for in a process that may not trace itself (seccomp).
 			ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
-				e2e_begin "sanitizers $part" build-asan --part "$part/$n_parts" $left_out
+				e2e_begin "sanitizers $part" build-asan "--part=$part/$n_parts" $left_out
 			sanitizers="$sanitizers $part:$e2e_job"
 		done
 	fi
 	for part in $parts; do
 		if [ "$mode" = quick ]; then
-			WEIR_E2E_BYTES=67108864 e2e_begin "normal $part" build --part "$part/$n_parts"
+			WEIR_E2E_BYTES=67108864 e2e_begin "normal $part" build "--part=$part/$n_parts"
 		else
-			WEIR_E2E_SLACK=3 e2e_begin "normal $part" build --part "$part/$n_parts"
+			WEIR_E2E_SLACK=3 e2e_begin "normal $part" build "--part=$part/$n_parts"
 		fi
 		normal="$normal $part:$e2e_job"
 	done
