@@ -37,3 +37,12 @@ bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct n
 {
 	return p->is_suffix ? name_in_suffix(n, &p->name, p->apex) : name_equal(n, &p->name);
 }
+
+bool tlsproxy_host_matches_any(const struct tlsproxy_host_pattern *p, size_t n,
+			       const struct name *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (tlsproxy_host_matches(&p[i], name))
+			return true;
+	return false;
+}

@@ -151,12 +151,7 @@ int tlsproxy_place_name_check(const struct tlsproxy_place_name *n, const char **
 
 static bool any_host(const struct tlsproxy_host_pattern *p, size_t n, const struct authority *a)
 {
-	if (a->is_addr || a->name.len == 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (tlsproxy_host_matches(&p[i], &a->name))
-			return true;
-	return false;
+	return !a->is_addr && a->name.len > 0 && tlsproxy_host_matches_any(p, n, &a->name);
 }
 
 bool secret_host_allowed(const struct secret *s, const struct authority *a)

@@ -99,6 +99,9 @@ struct tlsproxy_host_pattern {
 must_check int tlsproxy_host_pattern_parse(const char *s, size_t len,
 					   struct tlsproxy_host_pattern *ret, const char **ret_why);
 bool tlsproxy_host_matches(const struct tlsproxy_host_pattern *p, const struct name *n);
+/* One of the n patterns does. */
+bool tlsproxy_host_matches_any(const struct tlsproxy_host_pattern *p, size_t n,
+			       const struct name *name);
 
 /*
  * Requests that are signed with a secret instead of carrying it. The client signs with

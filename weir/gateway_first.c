@@ -28,14 +28,6 @@
 
 #define HTTP_PORT 80
 
-static bool matches_any(const struct tlsproxy_host_pattern *p, size_t n, const struct name *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (tlsproxy_host_matches(&p[i], name))
-			return true;
-	return false;
-}
-
 static bool was_given(const struct flow *f, const struct name *name)
 {
 	return flow_name_given(name, f->has_name ? &f->name : NULL, f->candidates, f->n_candidates);
@@ -47,7 +39,8 @@ static bool is_bypassed(const struct flow *f, const struct tlsproxy_sniff *s)
 	const struct weir_config *cfg = f->gw->cfg;
 	const struct name *name = s->has_sni ? &s->sni : f->has_name ? &f->name : NULL;
 
-	return name && was_given(f, name) && matches_any(cfg->tls_bypass, cfg->n_tls_bypass, name);
+	return name && was_given(f, name) &&
+	       tlsproxy_host_matches_any(cfg->tls_bypass, cfg->n_tls_bypass, name);
 }
 
 /* ---- to the tlsproxy --------------------------------------------------------- */

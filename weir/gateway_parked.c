@@ -106,10 +106,7 @@ void gateway_parked_word(struct gateway *gw, const struct msg *m, size_t len)
 
 static bool is_bypassed(const struct gateway *gw, const struct name *host)
 {
-	for (size_t i = 0; i < gw->cfg->n_tls_bypass; i++)
-		if (tlsproxy_host_matches(&gw->cfg->tls_bypass[i], host))
-			return true;
-	return false;
+	return tlsproxy_host_matches_any(gw->cfg->tls_bypass, gw->cfg->n_tls_bypass, host);
 }
 
 /* Is it one whose hello goes to the tlsproxy, if it sends one? */
@@ -129,7 +126,9 @@ static const struct parked *find_for(const struct flow *f, const struct name *ho
 {
 	const struct parked *p = NULL;
 
-	for (size_t i = 0; !p && i < n && !is_bypassed(f->gw, host); i++)
+	if (is_bypassed(f->gw, host))
+		return NULL;
+	for (size_t i = 0; !p && i < n; i++)
 		p = find(f->gw, host, &to[i]);
 	return p && p->until > loop_now(f->gw->loop) ? p : NULL;
 }

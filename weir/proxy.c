@@ -191,9 +191,8 @@ static bool reads_tls(const struct weir_config *cfg, const struct tlsproxy_flow 
 
 	for (size_t i = 0; cfg->tls_intercept && i < cfg->n_tls_ports; i++)
 		reads |= cfg->tls_ports[i] == f->remote.port;
-	for (size_t i = 0; f->has_name && i < cfg->n_tls_bypass; i++)
-		reads &= !tlsproxy_host_matches(&cfg->tls_bypass[i], &f->name);
-	return reads;
+	return reads && !(f->has_name &&
+			  tlsproxy_host_matches_any(cfg->tls_bypass, cfg->n_tls_bypass, &f->name));
 }
 
 static void judge_connect(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret)

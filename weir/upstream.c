@@ -170,10 +170,7 @@ bool upstream_bypasses(const struct upstream_config *c, const struct ip_addr *ad
 
 bool upstream_bypasses_name(const struct upstream_config *c, const struct name *name)
 {
-	for (size_t i = 0; i < c->n_bypass_names; i++)
-		if (tlsproxy_host_matches(&c->bypass_names[i], name))
-			return true;
-	return false;
+	return tlsproxy_host_matches_any(c->bypass_names, c->n_bypass_names, name);
 }
 
 static bool is_its_address(const struct upstream *u, const struct ip_addr *a, uint16_t port)
