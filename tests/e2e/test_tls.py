@@ -403,6 +403,20 @@ def test_T01_any_port(weir, lab, serve, other, tmp_path):
     assert r.out == "read 200" and not r.find("http"), r
 
 
+# Parity: T01, S09.
+@pytest.mark.parametrize("ports, read", [(str(PORT), True), ("any", True), ("443", False)])
+def test_T01_any_port_inside_connect(weir, lab, serve, other, ports, read):
+    """What a port means does not depend on how the host is reached."""
+    serve(lambda c: http(c, lambda head: "read" if lab.token.encode() in head else "unread"))
+    r = weir.sh(curl(API, PORT, "-x http://x:y@echo.example.com:%d" % world.PROXY,
+                     "-H \"Authorization: Bearer $LAB_TOKEN\"",
+                     *([] if read else ["--cacert", other.path])),
+                policy=OPEN, flags=["--tls-intercept", "--tls-intercept-port", ports,
+                                    "--secret", "LAB_TOKEN@" + API, "--upstream-ca", other.path])
+    assert r.out == ("read 200" if read else "unread 200"), r
+    assert bool(r.find("http", method="GET", host=API)) == read, r
+
+
 # Parity: T01, n31.
 def test_T01_any_port_refuses_quic_on_any_port(weir):
     anywhere = ["--tls-intercept", "--tls-intercept-port", "any"]
