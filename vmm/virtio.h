@@ -78,7 +78,7 @@ void virtio_free(struct virtio_mmio *d);
 must_check int virtio_rng_new(struct loop *loop, const struct gmem *mem, struct virtio_mmio **ret);
 
 /* A disk (virtio 1.2 5.2). */
-struct virtio_block_config {
+struct virtio_block_setup {
 	int fd;		    /* the image, raw; its size rounded up to 512 is the disk's */
 	bool read_only;	    /* offered as such, and no write leaves this device */
 	int layer_fd;	    /* -1, or a readable and writable file that takes all writes to fd */
@@ -89,20 +89,20 @@ struct virtio_block_config {
  * with content must be a layer of a base of this size, else -EINVAL.
  */
 must_check int virtio_block_new(struct loop *loop, const struct gmem *mem,
-				const struct virtio_block_config *c, struct virtio_mmio **ret,
+				const struct virtio_block_setup *c, struct virtio_mmio **ret,
 				const char **ret_why);
 
 /*
  * A console (virtio 1.2 5.3) with ports. Port 0 is hvc0, which only writes; port 1 is the
  * stream that drivers know by its name.
  */
-struct virtio_console_config {
+struct virtio_console_setup {
 	int out_fd;    /* takes hvc0's bytes; what it does not take in time is dropped. -1: none */
 	int stream_fd; /* connected stream socket; nothing is lost either way. -1: no port 1 */
 	const char *port_name; /* of port 1, such as "agent"; at most 32 bytes */
 };
 must_check int virtio_console_new(struct loop *loop, const struct gmem *mem,
-				  const struct virtio_console_config *c, struct virtio_mmio **ret);
+				  const struct virtio_console_setup *c, struct virtio_mmio **ret);
 
 /*
  * A balloon (virtio 1.2 5.5): free pages that the guest reports go back to the host at
@@ -120,14 +120,14 @@ void virtio_balloon_state(const struct virtio_mmio *d, uint64_t *ret_inflated,
  * A network card (virtio 1.2 5.1) whose queues another process serves, over vhost-user: this
  * is the front end. Its end of the socket gone, the guest sees a link that is down.
  */
-struct virtio_net_config {
+struct virtio_net_setup {
 	int fd; /* connected stream socket to the back end */
 	uint8_t mac[6];
 	uint16_t mtu;
 };
 /* Agrees on features with the back end, which has a few seconds to answer. */
 must_check int virtio_net_new(struct loop *loop, const struct gmem *mem,
-			      const struct virtio_net_config *c, struct virtio_mmio **ret,
+			      const struct virtio_net_setup *c, struct virtio_mmio **ret,
 			      const char **ret_why);
 /* False once the back end is gone. */
 bool virtio_net_link_up(const struct virtio_mmio *d);
