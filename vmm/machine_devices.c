@@ -10,17 +10,26 @@
 
 unsigned machine_count_devices(const struct options *o)
 {
-	(void)o;
-	return 1;
+	return 2 + (o->net_fd >= 0 ? 1 : 0);
 }
 
 static int make(struct machine *m, const struct options *o, unsigned n, struct virtio_mmio **ret,
 		const char **ret_why)
 {
-	(void)o;
-	(void)n;
-	*ret_why = "the source of entropy";
-	return virtio_rng_new(m->loop, &m->vm.mem, ret);
+	struct virtio_console_setup console = { .out_fd = o->console_fd,
+						.stream_fd = o->agent_fd,
+						.port_name = "agent" };
+	struct virtio_net_setup net = { .fd = o->net_fd, .mtu = o->mtu };
+
+	switch (n) {
+	case 0:
+		return virtio_rng_new(m->loop, &m->vm.mem, ret);
+	case 1:
+		return virtio_console_new(m->loop, &m->vm.mem, &console, ret);
+	default:
+		memcpy(net.mac, o->mac, sizeof(net.mac));
+		return virtio_net_new(m->loop, &m->vm.mem, &net, ret, ret_why);
+	}
 }
 
 static int bind_events(struct machine *m, unsigned n)

@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-#define SERIAL_RING 65536
+#define SERIAL_RING 16384
 
 /* Flat, so that a snapshot can copy it. Zeroed is a port after power-on. */
 struct serial {
