@@ -360,6 +360,8 @@ static const char *outcome_name(enum tlsproxy_http_outcome o)
 		return "upstream_failed";
 	case TLSPROXY_HTTP_VIOLATION:
 		return "violation";
+	case TLSPROXY_HTTP_CANCELLED:
+		return "cancelled";
 	}
 	return "unknown";
 }
@@ -384,7 +386,8 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 	audit_u64(&e, "status", h->status);
 	audit_str(&e, "outcome", outcome_name(h->outcome));
 	audit_str(&e, "verdict",
-		  h->outcome == TLSPROXY_HTTP_FORWARDED		? "allow"
+		  h->outcome == TLSPROXY_HTTP_FORWARDED || h->outcome == TLSPROXY_HTTP_CANCELLED
+			  ? "allow"
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
