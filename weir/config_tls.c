@@ -641,3 +641,16 @@ void config_tls_fini(struct weir_config *c)
 	free(c->tls_ca_cert);
 	free(c->tls_ca_key);
 }
+
+/* Ports 53 and 853 are the resolver's, whatever comes there. */
+bool weir_config_reads_port(const struct weir_config *c, uint16_t port)
+{
+	if (!c->tls_intercept)
+		return false;
+	if (c->tls_any_port)
+		return port != 53 && port != 853;
+	for (size_t i = 0; i < c->n_tls_ports; i++)
+		if (c->tls_ports[i] == port)
+			return true;
+	return false;
+}
