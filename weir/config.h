@@ -43,6 +43,20 @@ struct token_config {
 	char *client_secret; /* env of another secret; NULL: none */
 };
 
+/*
+ * Tokens that the sandbox asks for with the secret (struct tlsproxy_mask): which replies bring
+ * them, and where they may go: the secret's hosts, and, but for refresh tokens, these.
+ */
+struct mask_config {
+	char **paths, **fields;
+	size_t n_paths, n_fields;
+	struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+	unsigned places;
+	struct tlsproxy_place_name *names; /* texts are ours */
+	size_t n_names;
+};
+
 /* What narrows a secret beside hosts and places, see struct tlsproxy_secret; none by default. */
 struct secret_terms {
 	struct tlsproxy_place_name *names; /* texts are ours */
@@ -68,6 +82,7 @@ struct secret_config {
 	struct secret_terms terms;
 	struct sign_config *sign;   /* NULL: the value is put in */
 	struct token_config *token; /* NULL: the value itself is */
+	struct mask_config *mask;   /* NULL: what it brings is the sandbox's */
 	uint32_t refresh_s;	    /* command: run again so often; 0: never */
 	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
 	bool writes_token; /* command: the value is the token in its output (secret_token.h) */
@@ -201,6 +216,8 @@ must_check int weir_config_load(enum config_command command, int argc, char **ar
 must_check int config_rate_change(const char *text, struct netstack_rates *rates,
 				  struct conf_error *err);
 void weir_config_free(struct weir_config *c);
+/* Is TLS read that goes to this port (unless its host is bypassed)? */
+bool weir_config_reads_port(const struct weir_config *c, uint16_t port);
 /* The texts of `weir run --help` and `weir gateway --help`, in parts; NULL ends them. */
 extern const char *const weir_help[][4];
 void weir_help_print(enum config_command c);
