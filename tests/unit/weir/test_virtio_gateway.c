@@ -214,7 +214,8 @@ static void a_broken_ring_ends_this_link_only(void **state)
 	asks_and_is_answered(l);
 	rig_idx(&l->r, 1, 30000);
 	rig_write(&l->r, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-	for (unsigned i = 0; i < 1000 && virtio_net_link_up(l->r.d); i++)
+	/* The socket is closed before the gateway's owner is told. */
+	for (unsigned i = 0; i < 1000 && (virtio_net_link_up(l->r.d) || !l->g.downs); i++)
 		assert_int_equal(loop_step(l->r.loop, 10), 0);
 	assert_false(virtio_net_link_up(l->r.d));
 	assert_true(rig_lost(&l->r));
