@@ -34,18 +34,18 @@ struct agent_events {
 	/*
 	 * The last event: -ECONNRESET the other end is gone, -EPROTO it broke the rules, else
 	 * what the socket said. `why` is a text of ours for people. Every stream has had its `ended`
-	 * before. agent_free() may be called from here.
+	 * before.
 	 */
 	void (*lost)(struct agent *a, int err, const char *why, void *arg);
 };
 
-/*
- * fd: a connected stream socket (or any descriptor that epoll takes), owned by the agent on
- * success. ev is copied.
- */
+/* fd: a connected stream socket, the agent's on success. ev is copied. */
 must_check int agent_new(struct loop *l, int fd, const struct agent_events *ev, void *arg,
 			 struct agent **ret);
-/* No event comes any more, not for streams either; their handles are gone with it. */
+/* The same for a client of a relay: READY comes by itself, and INIT is not its own to send. */
+must_check int agent_join(struct loop *l, int fd, const struct agent_events *ev, void *arg,
+			  struct agent **ret);
+/* From an event, too. No event comes any more, not for streams either; their handles are gone with it. */
 void agent_free(struct agent *a);
 
 /* -E2BIG: more than AGENT_MESSAGE_MAX; -EALREADY; -ENOTCONN before hello and after lost. */
