@@ -925,6 +925,7 @@ static void begin(const uint8_t *data, size_t size)
 	MUST(gw->quic && loop_new(&gw->loop) == 0);
 	record_batch(&gw->record, gw->loop);
 	MUST(hmap_init(&gw->flows, 16) == 0 && hmap_init(&gw->rule_limits, 16) == 0);
+	MUST(gateway_parked_start(gw) == 0);
 	MUST(gateway_dns_start(gw, &w.spec) == 0);
 	pool_init(&gw->flow_pool, sizeof(struct flow), MAX_TCP + MAX_UDP + MAX_ICMP);
 	r = netstack_new(gw->loop, NETSTACK_LINK_TAP, link[1], &cfg, &ops, gw, &gw->ns);
@@ -950,6 +951,7 @@ static void end(void)
 	take_record();
 	MUST(w.recorded >= w.denied);
 	MUST(w.sockets == w.connects);
+	gateway_parked_end(gw);
 	hmap_fini(&gw->rule_limits);
 	hmap_fini(&gw->flows);
 	hmap_fini(&gw->repeats.by_said);

@@ -201,6 +201,8 @@ must_check int weir_config_load(enum config_command command, int argc, char **ar
 must_check int config_rate_change(const char *text, struct netstack_rates *rates,
 				  struct conf_error *err);
 void weir_config_free(struct weir_config *c);
+/* Is TLS read that goes to this port (unless its host is bypassed)? */
+bool weir_config_reads_port(const struct weir_config *c, uint16_t port);
 /* The texts of `weir run --help` and `weir gateway --help`, in parts; NULL ends them. */
 extern const char *const weir_help[][4];
 void weir_help_print(enum config_command c);

@@ -180,7 +180,14 @@ must_check int config_add_dns_record(struct config_builder *b, const struct wher
 must_check int config_add_proxy_port(struct config_builder *b, const struct where *w,
 				     const char *text);
 must_check int config_read_http(struct config_builder *b, const struct conf *c);
-/* config_tls.c; text: a port, or "any" */
+/* config_pem.c: PEM files that are there and hold one. */
+must_check int config_check_cert(struct config_builder *b, const struct where *w, const char *path);
+must_check int config_check_key(struct config_builder *b, const struct where *w, const char *path);
+/* config_tls.c */
+must_check int config_too_many(const struct config_builder *b, const struct where *w, size_t max);
+must_check int config_tls_pattern(struct config_builder *b, const struct where *w, const char *text,
+				  size_t len, struct tlsproxy_host_pattern *ret);
+/* text: a port, or "any" */
 must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
@@ -194,12 +201,14 @@ must_check int config_set_tls_ca_hours(struct config_builder *b, const struct wh
 				       const char *text);
 must_check int config_set_constraints(struct config_builder *b, const struct where *w,
 				      const char *text);
+/* config_tls_host.c */
 must_check int config_no_verify_for(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_upstream_ca_for(struct config_builder *b, const struct where *w,
 				      const char *text);
 must_check int config_client_cert(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_pin(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_read_tls_hosts(struct config_builder *b, const struct conf *list);
 must_check int config_read_tls(struct config_builder *b, const struct conf *c);
 must_check int config_check_tls(struct config_builder *b);
 void config_tls_fini(struct weir_config *c);
@@ -325,7 +334,10 @@ must_check int config_add_each(struct config_builder *b, const struct conf *list
 /* A member that is a text, copied; untouched when it is absent. An empty one is refused. */
 must_check int config_read_text(struct config_builder *b, const struct conf *c, const char *key,
 				char **ret);
-/* Paths in the file are meant from where the file is. */
+/* A path of the file, meant from where the file is; untouched when it is absent. */
+must_check int config_read_path(struct config_builder *b, const struct conf *c, char **ret);
+/* A copy of text, in place of what was there. */
+must_check int config_replace_text(char **to, const char *text);
 must_check int config_from_dir(const struct config_builder *b, const char *path, char **ret);
 must_check int config_read_file(struct config_builder *b);
 must_check int config_check(struct config_builder *b);

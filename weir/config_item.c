@@ -39,6 +39,17 @@ int config_read_text(struct config_builder *b, const struct conf *c, const char 
 	return *ret ? 0 : -ENOMEM;
 }
 
+int config_replace_text(char **to, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*to);
+	*to = copy;
+	return 0;
+}
+
 void *config_push(void *array, size_t *n, size_t elem_size)
 {
 	void **at = array;

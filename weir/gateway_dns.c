@@ -309,7 +309,7 @@ int gateway_dns_start(struct gateway *gw, const struct gateway_spec *spec)
 		.timeout_ms = gw->cfg->dns_timeout_ms,
 		.stale_s = gw->cfg->dns_stale_s,
 		/* QUIC is refused where TLS is read. */
-		.no_quic = gateway_reads_port(gw, 443),
+		.no_quic = weir_config_reads_port(gw->cfg, 443),
 		.budget = gw->cfg->dns_budget,
 	};
 	int r;

@@ -203,7 +203,7 @@ static bool lists_dot(const char *alpn)
 static void learned_tls(struct flow *f, const struct tlsproxy_sniff *s)
 {
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
-	bool read_on = (gateway_reads_port(f->gw, t->remote.port) || wants_request(f, s)) &&
+	bool read_on = (weir_config_reads_port(f->gw->cfg, t->remote.port) || wants_request(f, s)) &&
 		       !is_bypassed(f, s);
 	char denial[DENIAL_ID_LEN];
 

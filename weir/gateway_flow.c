@@ -183,18 +183,6 @@ void gateway_flow_allowed(struct flow *f)
 	gateway_record_flow(f, "allow", NULL, NULL);
 }
 
-bool gateway_reads_port(const struct gateway *gw, uint16_t port)
-{
-	if (!gw->cfg->tls_intercept)
-		return false;
-	if (gw->cfg->tls_any_port)
-		return port != 53 && port != 853;
-	for (size_t i = 0; i < gw->cfg->n_tls_ports; i++)
-		if (gw->cfg->tls_ports[i] == port)
-			return true;
-	return false;
-}
-
 bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr)
 {
 	struct policy_facts facts = gateway_facts(f, addr);
@@ -213,7 +201,7 @@ static bool must_look(const struct flow *f)
 
 	return t->proto == NETSTACK_TCP &&
 	       (f->ruling.answer == POLICY_ANSWER_NEED_HTTP || f->name_rests ||
-		gateway_reads_port(f->gw, t->remote.port) || cfg->n_secrets ||
+		weir_config_reads_port(f->gw->cfg, t->remote.port) || cfg->n_secrets ||
 		config_is_proxy_port(cfg, t->remote.port) || policy_has_http(f->gw->judge.policy));
 }
 
@@ -267,7 +255,7 @@ static bool is_hidden_quic(const struct flow *f)
 	/* Where any port is read, what it is has been looked at. */
 	if (f->gw->cfg->tls_any_port && f->gw->cfg->tls_intercept)
 		return t->remote.port == 443 || f->quic != QUIC_NONE;
-	return gateway_reads_port(f->gw, t->remote.port);
+	return weir_config_reads_port(f->gw->cfg, t->remote.port);
 }
 
 bool gateway_hides_dns(const struct flow *f)

@@ -224,7 +224,6 @@ bool gateway_name_matters(const struct flow *f, const struct ip_addr *addr);
 void gateway_flow_deny(struct flow *f, const struct ruling *r, const char *detail);
 void gateway_flow_fail(struct flow *f, int error, const char *detail);
 void gateway_flow_allowed(struct flow *f);
-bool gateway_reads_port(const struct gateway *gw, uint16_t port);
 /* DNS over TLS on a port of its own choosing, which neither the configuration nor a rule means? */
 bool gateway_hides_dns(const struct flow *f);
 #define HIDDEN_QUIC "QUIC is refused where TLS is intercepted"

@@ -117,7 +117,7 @@ static bool fits(const struct flow *f)
 
 	return t->proto == NETSTACK_TCP && !f->shaken &&
 	       f->early == (f->want_proxy && f->proxy_tls) && f->gw->proxy >= 0 &&
-	       !f->gw->upstream && gateway_reads_port(f->gw, t->remote.port) &&
+	       !f->gw->upstream && weir_config_reads_port(f->gw->cfg, t->remote.port) &&
 	       !is_gateway(&f->gw->cfg->net, &t->remote.addr) && (!hops || hops > PROBE_HOPS);
 }
 

@@ -187,12 +187,9 @@ static void judge_tls(void *ctx, const struct tlsproxy_flow *f, bool has_sni,
 
 static bool reads_tls(const struct weir_config *cfg, const struct tlsproxy_flow *f)
 {
-	bool reads = false;
-
-	for (size_t i = 0; cfg->tls_intercept && i < cfg->n_tls_ports; i++)
-		reads |= cfg->tls_ports[i] == f->remote.port;
-	return reads && !(f->has_name &&
-			  tlsproxy_host_matches_any(cfg->tls_bypass, cfg->n_tls_bypass, &f->name));
+	return weir_config_reads_port(cfg, f->remote.port) &&
+	       !(f->has_name &&
+		 tlsproxy_host_matches_any(cfg->tls_bypass, cfg->n_tls_bypass, &f->name));
 }
 
 static void judge_connect(void *ctx, const struct tlsproxy_flow *f, struct tlsproxy_verdict *ret)

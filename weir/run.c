@@ -225,6 +225,8 @@ static int listen_to_all(struct run *r, struct conf_error *err)
 		rc = r->subject->listen(r);
 	if (rc < 0)
 		conf_error_set(err, "%s", strerror(-rc));
+	else
+		reap(r); /* Whoever died before: a signal that is not blocked yet leaves no trace. */
 	return rc;
 }
 
