@@ -369,15 +369,17 @@ def test_pip_install(weir, h2):
     assert r.rc == 0 and r.out.endswith("from pip\n"), r
 
 
-@pytest.mark.parametrize("version, proto", [("HTTP/1.1", "h1"), ("HTTP/2", "h2")])
-def test_git_clone_and_push(weir, h2, version, proto):
+# Over HTTP/2 only a push that fits the client's socket: where that is full in the midst of a body, git's libcurl
+# of Debian 12 (7.88) sends up to 64 KiB twice, with weir and without. Large bodies: test_http_bodies.py.
+@pytest.mark.parametrize("version, proto, size", [("HTTP/1.1", "h1", 3000000), ("HTTP/2", "h2", 12000)])
+def test_git_clone_and_push(weir, h2, version, proto, size):
     branch = "b-" + proto
     r = weir.sh("export HOME=%(t)s GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a "
                 "GIT_COMMITTER_EMAIL=a@b GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.version "
                 "GIT_CONFIG_VALUE_0=%(v)s; cd %(t)s && git clone -q %(u)s/git/repo.git c && cd c && "
-                "wc -c < large.bin && head -c 3000000 /dev/urandom > more.bin && git checkout -q -b %(b)s && "
+                "wc -c < large.bin && head -c %(n)d /dev/urandom > more.bin && git checkout -q -b %(b)s && "
                 "git add . && git commit -q -m more && git push -q origin %(b)s && git ls-remote origin %(b)s"
-                % {"t": weir.tmp, "u": U, "v": version, "b": branch}, intercept=True, timeout=120)
+                % {"t": weir.tmp, "u": U, "v": version, "b": branch, "n": size}, intercept=True, timeout=120)
     assert r.rc == 0 and r.out.startswith("2000000\n") and "refs/heads/" + branch in r.out, r
     assert {e["proto"] for e in h2.seen()} == {proto}, h2.seen()
 

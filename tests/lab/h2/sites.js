@@ -289,6 +289,20 @@ function grpc(req, res, method) {
   });
 }
 
+// Reads slowly, a piece every `ms`, so that what is on its way has to wait; the digest is the answer.
+function sip(req, res, args) {
+  const hash = crypto.createHash('sha256');
+  let size = 0;
+  req.on('data', (b) => {
+    hash.update(b);
+    size += b.length;
+    req.pause();
+    setTimeout(() => req.resume(), Number(args.get('ms') || 1));
+  });
+  req.on('error', () => {});
+  req.on('end', () => json(req, res, { body: { size, sha256: hash.digest('hex') } }));
+}
+
 // True when the answer is made while the request is read.
 exports.streaming = (req, res, ctx) => {
   const p = pathOf(req);
@@ -300,6 +314,10 @@ exports.streaming = (req, res, ctx) => {
     res.writeHead(200, { 'content-type': 'application/octet-stream' });
     req.on('error', () => {});
     req.pipe(res);
+    return true;
+  }
+  if (p === '/sip') {
+    sip(req, res, urlOf(req).searchParams);
     return true;
   }
   if (p === '/at-once') { // an answer before the body has come
