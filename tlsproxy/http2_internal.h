@@ -133,6 +133,7 @@ struct http2 {
 	bool draining;	      /* GOAWAY went out, or came in */
 	bool connect;	      /* SETTINGS_ENABLE_CONNECT_PROTOCOL: sent by us, or received */
 	bool settled;	      /* the peer's SETTINGS are here */
+	bool disturbed;	      /* a stream did not end in order */
 };
 
 struct http2_stream {
