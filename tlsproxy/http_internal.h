@@ -123,6 +123,7 @@ enum http_body {
 struct http_framing {
 	enum http_body body;
 	bool has_length; /* Content-Length was there (HEAD, 304: without a body) */
+	bool open;	 /* HTTP/2: no body, but its head did not end it: trailers may come */
 	uint64_t length;
 };
 must_check int http_framing_request(const struct http_head *h, struct http_framing *ret,
@@ -323,6 +324,8 @@ void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, un
 void http_refuse_violation(struct http_exchange *x);
 /* No answer can be given any more: both halves are reset. x is gone afterwards. */
 void http_exchange_cut(struct http_exchange *x, const char *detail);
+/* The guest gave it up, and nobody answered: what goes on the record of it. */
+void http_exchange_cancelled(struct http_exchange *x, const char *detail);
 /* The upstream cannot be had for it. x may be gone afterwards. */
 void http_refuse_failed(struct http_exchange *x);
 /*

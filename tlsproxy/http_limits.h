@@ -77,6 +77,8 @@
 
 /* Streams of one guest at a time, announced: work and memory that one connection asks for. */
 #define HTTP2_STREAMS_MAX 100
+/* An upstream connection that has come to this stream is not kept: at 2^31 it could open no more. */
+#define HTTP2_STREAM_ID_LAST ((uint32_t)1 << 30)
 /* Pseudo-header fields beside the others: all there are, once, and room to see one twice. */
 #define HTTP2_PSEUDO_MAX 8
 /*
@@ -102,6 +104,14 @@
 /* With more connections than this, new ones announce windows of the protocol's default size
  * (64 KiB): the same, of what is sent to us and cannot go on. */
 #define HTTP2_CROWD 256
+/*
+ * Bodies that wait in the process, either way, from which on connections announce narrow
+ * windows, and those: of a stream and of the connection. Windows that were announced before
+ * are promises: what is under way by then still comes.
+ */
+#define HTTP2_BODIES_CROWD ((size_t)64 * 1024 * 1024)
+#define HTTP2_NARROW_STREAM ((size_t)16 * 1024)
+#define HTTP2_NARROW_CONNECTION ((size_t)64 * 1024)
 /* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
 #define HTTP2_WAITING_MAX ((size_t)512 * 1024)
 /* Bytes of a request that are still read and dropped after its answer: uploads to nobody. */
@@ -137,6 +147,13 @@
 #define HTTP2_FRAMES_MAX 5000
 #define HTTP2_FRAMES_PER_STREAM 20
 #define HTTP2_FRAMES_PER_DATA 4
+/* What a stream costs that is given up behind its response's head: more than it earns. */
+#define HTTP2_FRAMES_PER_CUT (HTTP2_FRAMES_PER_STREAM + 5)
+/*
+ * What a minute earns while streams are open: keepalive (PING and its ack) of streams that
+ * are silent for days, where nothing else earns anything.
+ */
+#define HTTP2_FRAMES_PER_TICK 60
 /*
  * How often streams are looked at, and how often one may be found waiting for its peer
  * without a byte since: readers that ask for much and never read, bodies that never end.

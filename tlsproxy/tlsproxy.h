@@ -322,6 +322,7 @@ enum tlsproxy_http_outcome {
 	TLSPROXY_HTTP_MISDIRECTED = 4,	   /* 421: Host, SNI and flow name disagree */
 	TLSPROXY_HTTP_UPSTREAM_FAILED = 5, /* 502/504 */
 	TLSPROXY_HTTP_VIOLATION = 6,	   /* 403: a secret where it may not be */
+	TLSPROXY_HTTP_CANCELLED = 7, /* the guest gave it up unanswered; detail: did it go out */
 };
 
 struct tlsproxy_http_event {

@@ -361,6 +361,8 @@ static const char *outcome_name(enum tlsproxy_http_outcome o)
 		return "upstream_failed";
 	case TLSPROXY_HTTP_VIOLATION:
 		return "violation";
+	case TLSPROXY_HTTP_CANCELLED:
+		return "cancelled";
 	}
 	return "unknown";
 }
@@ -385,7 +387,8 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 	audit_u64(&e, "status", h->status);
 	audit_str(&e, "outcome", outcome_name(h->outcome));
 	audit_str(&e, "verdict",
-		  h->outcome == TLSPROXY_HTTP_FORWARDED		? "allow"
+		  h->outcome == TLSPROXY_HTTP_FORWARDED || h->outcome == TLSPROXY_HTTP_CANCELLED
+			  ? "allow"
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
@@ -497,6 +500,7 @@ static void on_terminate(void *ctx, const char *env)
 {
 	struct proxy *px = ctx;
 
+	record_flush(&px->record);
 	if (msg_send_text(px->record.sock, MSG_TERMINATE, 0, env) < 0)
 		_exit(1);
 }
@@ -778,6 +782,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	record_batch(&px.record, px.loop);
 	proxy_tokens_init(&px.secrets, px.tp, px.loop, &px.record, &px.gateway_io);
 	proxy_masks_init(&px.secrets, px.tp, px.loop, &px.record, tell_known, &px);
 	proxy_changes_init(&px.changes, &px.secrets, px.tp, px.loop, &px.record);
@@ -806,6 +811,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	r = loop_run(px.loop);
 	proxy_changes_end(&px.changes);
 	tlsproxy_free(px.tp);
+	record_flush(&px.record);
 	proxy_secrets_close(&px.secrets);
 	_exit(r < 0 ? 1 : r);
 }
