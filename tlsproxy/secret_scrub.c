@@ -100,6 +100,18 @@ static void lane_step(const struct secret_machine *m, struct secret_scrub *b,
 	note_match(b, &match);
 }
 
+/* What is matched begins behind a break of a line, not with it. */
+static void leave_break(enum secret_lane_kind kind, const struct secret_window *w,
+			struct secret_back_lane *l)
+{
+	struct secret_token t;
+
+	if (kind == SECRET_LANE_LINES && l->state && l->tail < w->n &&
+	    secret_token_leads(kind, secret_window_at(w, l->tail)) &&
+	    secret_token_read(kind, w, l->tail, &t))
+		l->tail += t.skip;
+}
+
 /* Characters up to `pos`; the last may reach beyond. */
 static void lane_run(const struct secret_machine *m, struct secret_scrub *b,
 		     enum secret_lane_kind kind, const struct secret_window *w, size_t pos)
@@ -114,8 +126,9 @@ static void lane_run(const struct secret_machine *m, struct secret_scrub *b,
 		if (!secret_token_read(kind, w, l->at, &t))
 			return;
 		if (t.escaped)
-			l->escape_end = l->at + t.len;
+			l->escape_end = l->at + (t.plain ? t.skip : t.len);
 		lane_step(m, b, kind, w, t.c, l->at + t.len);
+		leave_break(kind, w, l);
 	}
 	l->active = l->state && l->tail < l->escape_end;
 	if (!l->active)
@@ -137,8 +150,9 @@ static void lanes_begin(const struct secret_set *set, struct secret_scrub *b, ui
 
 		if (!(set->lanes & 1u << k) || l->active || !secret_token_leads(k, c))
 			continue;
-		/* Nothing goes on behind this break. */
-		if (k == SECRET_LANE_LINES && c != '\\' && !text->state)
+		/* Nothing goes on behind this break, or begins with an escaped '/'. */
+		if (k == SECRET_LANE_LINES && !text->state &&
+		    (c != '\\' || !set->back.root['/']))
 			continue;
 		*l = *text;
 		b->awake |= 1u << k;

@@ -275,6 +275,8 @@ static bool read_behind_break(const struct secret_window *w, size_t i, struct se
 {
 	size_t skip;
 
+	if (!secret_token_leads(SECRET_LANE_LINES, secret_window_at(w, i)))
+		return secret_token_read(SECRET_LANE_TEXT, w, i, ret);
 	if (!read_break(w, i, &skip))
 		return false;
 	if (!skip || (w->ended && i + skip >= w->n))
