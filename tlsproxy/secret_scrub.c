@@ -151,8 +151,7 @@ static void lanes_begin(const struct secret_set *set, struct secret_scrub *b, ui
 		if (!(set->lanes & 1u << k) || l->active || !secret_token_leads(k, c))
 			continue;
 		/* Nothing goes on behind this break, or begins with an escaped '/'. */
-		if (k == SECRET_LANE_LINES && !text->state &&
-		    (c != '\\' || !set->back.root['/']))
+		if (k == SECRET_LANE_LINES && !text->state && (c != '\\' || !set->back.root['/']))
 			continue;
 		*l = *text;
 		b->awake |= 1u << k;
