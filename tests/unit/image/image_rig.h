@@ -88,7 +88,7 @@ static inline void rig_tar_add(struct buf *b, const char *name, char type, const
 	snprintf((char *)h + 100, 8, "%07o", type == '5' ? 0755u : 0644u);
 	snprintf((char *)h + 108, 8, "%07o", 7u);
 	snprintf((char *)h + 116, 8, "%07o", 8u);
-	snprintf((char *)h + 124, 12, "%011zo", len);
+	snprintf((char *)h + 124, 12, "%011o", (unsigned)len);
 	snprintf((char *)h + 136, 12, "%011o", 1700000000u);
 	h[156] = (uint8_t)type;
 	if (link)
