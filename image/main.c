@@ -181,8 +181,10 @@ static const struct option long_options[] = {
 
 static int parse(int argc, char **argv, struct options *o)
 {
+	struct image_error err;
 	int c;
 
+	o->root.patches = &o->patches;
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (c) {
 		case OPT_STORE:
@@ -218,6 +220,10 @@ static int parse(int argc, char **argv, struct options *o)
 		case OPT_REFERENCE:
 			o->root.reference = optarg;
 			break;
+		case OPT_PATCH:
+			if (image_patch_parse(optarg, &o->patches, &err) < 0)
+				exit(fail(&err));
+			break;
 		case OPT_FREE:
 			if (parse_size("--free", optarg, &o->root.free_bytes) < 0)
 				exit(1);
@@ -234,7 +240,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { 0 };
+	static struct options o;
 	struct image_store *s;
 	struct image_error err;
 	int r;
@@ -250,6 +256,7 @@ int main(int argc, char **argv)
 			return fail(&err);
 		r = commands[i].run(s, &o);
 		image_store_free(s);
+		image_patches_fini(&o.patches);
 		return r;
 	}
 	fprintf(stderr, "weir-image: there is no command \"%s\"\n%s", argv[optind], usage);
