@@ -132,7 +132,7 @@ must_check int vm_environment(const struct weir_config *cfg, const struct vm_par
 /* ---- vm_guest.c -------------------------------------------------------------------------- */
 
 struct vm_guest {
-	char *const *env;		/* NULL-terminated; NAME=VALUE */
+	char *const *env;			  /* NULL-terminated; NAME=VALUE */
 	const char *ca_pem, *ca_hash, *roots_pem; /* or NULL */
 };
 /* Tells the agent what its machine is. */
