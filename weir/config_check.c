@@ -27,18 +27,28 @@ static bool pattern_covers(const struct tlsproxy_host_pattern *b,
 	return name_in_suffix(&a->name, &b->name, false);
 }
 
-int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
-			      struct conf_error *err)
+static int check_not_bypassed(const struct weir_config *c, const struct tlsproxy_host_pattern *hosts,
+			      size_t n, struct conf_error *err)
 {
-	for (size_t h = 0; h < s->n_hosts; h++)
+	for (size_t h = 0; h < n; h++)
 		for (size_t k = 0; k < c->n_tls_bypass; k++)
-			if (pattern_covers(&c->tls_bypass[k], &s->hosts[h])) {
+			if (pattern_covers(&c->tls_bypass[k], &hosts[h])) {
 				conf_error_set(
 					err, "could never be used for %s%s, whose TLS is bypassed",
-					s->hosts[h].is_suffix ? "*." : "", s->hosts[h].name.s);
+					hosts[h].is_suffix ? "*." : "", hosts[h].name.s);
 				return -EINVAL;
 			}
 	return 0;
+}
+
+int config_check_secret_hosts(const struct weir_config *c, const struct secret_config *s,
+			      struct conf_error *err)
+{
+	int r = check_not_bypassed(c, s->hosts, s->n_hosts, err);
+
+	if (r < 0 || !s->mask)
+		return r;
+	return check_not_bypassed(c, s->mask->hosts, s->mask->n_hosts, err);
 }
 
 static int check_secret(struct config_builder *b, size_t i)

@@ -571,6 +571,32 @@ static const struct {
 	  "{\"url\": \"https://a.b/t\", \"grant\": \"refresh_token\", \"client_id\": \"i\", "
 	  "\"client_secret\": \"OTHER\"}}]}",
 	  "\"client_secret\": \"OTHER\" is not the \"env\" of another secret" },
+	/* tokens that the sandbox asks for */
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": 1}]}",
+	  "c.json:2:17: expected true, or an object" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": "
+	  "{\"path\": 1}}]}",
+	  "did you mean \"paths\"?" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": "
+	  "{\"paths\": []}}]}",
+	  "expected a list of 1 to 64 texts" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": "
+	  "{\"hosts\": [\"1.2.3.4\"]}}]}",
+	  "is an address; a secret goes to a name" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": {\"at\": "
+	  "[\"haeder\"]}}]}",
+	  "did you mean \"header\"?" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"mask_tokens\": "
+	  "{\"fields\": [\"a b\"]}}]}",
+	  "a key of the reply" },
+	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"], \"mask_tokens\": true,\n "
+	  "\"token\": {\"url\": "
+	  "\"https://a.b/t\", \"client_id\": \"i\"}}]}",
+	  "not with \"sign\" or \"token\"" },
+	{ "{\"tls\": {\"bypass\": [\".b.com\"]}, \"secrets\": [{\"env\": \"HOME2\", \"hosts\": "
+	  "[\"a.com\"],\n"
+	  "\"from\": \"command:true\", \"mask_tokens\": {\"hosts\": [\"api.b.com\"]}}]}",
+	  "could never be used for api.b.com, whose TLS is bypassed" },
 	/* secrets that sign */
 	{ "{\"secrets\": [{\"env\": \"HOME2\", \"hosts\": [\"a.com\"],\n \"sign\": 1}]}",
 	  "c.json:2:10: expected an object" },
