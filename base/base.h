@@ -363,6 +363,9 @@ void loop_io_del(struct loop_io *io); /* no-op when not added */
  * copy in other hands the kernel would go on telling of it.
  */
 void loop_io_closing(struct loop_io *io);
+/* The same descriptor and events, under another address and with another callback. */
+void loop_io_move(struct loop_io *from, struct loop_io *to,
+		  void (*cb)(struct loop_io *io, uint32_t revents));
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t when);
 void loop_timer_del(struct loop *l, struct loop_timer *t);

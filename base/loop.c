@@ -101,6 +101,19 @@ void loop_io_closing(struct loop_io *io)
 	io->loop = NULL;
 }
 
+void loop_io_move(struct loop_io *from, struct loop_io *to,
+		  void (*cb)(struct loop_io *io, uint32_t revents))
+{
+	struct epoll_event ev = { .events = from->events, .data.ptr = to };
+
+	assert(from->loop);
+	*to = (struct loop_io){ .fd = from->fd, .events = from->events, .cb = cb, .loop = from->loop };
+	/* What was fetched for the old address comes again for the new one. */
+	loop_io_closing(from);
+	if (epoll_ctl(to->loop->ep, EPOLL_CTL_MOD, to->fd, &ev) < 0)
+		abort();
+}
+
 void loop_io_del(struct loop_io *io)
 {
 	if (!io->loop)

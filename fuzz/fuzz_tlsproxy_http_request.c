@@ -11,6 +11,8 @@
 #include "tests/unit/tlsproxy/http_rig.h"
 #include "tests/unit/tlsproxy/secret_rig.h"
 
+#include <strings.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define VALUE "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
@@ -204,17 +206,20 @@ static void unput(const struct secret *s, struct buf *b)
 	}
 }
 
-/* Ours is written only where a secret may go. */
+/* Ours is written only where a secret may go, in one line for all that the guest sent. */
 static void drop_accept_encoding(struct buf *b)
 {
-	static const char line[] = "Accept-Encoding: identity\r\n";
-	size_t n = sizeof(line) - 1, at = 0;
+	static const char name[] = "\r\nAccept-Encoding:";
+	size_t at = 0, n;
+	const uint8_t *end;
 
-	while (b->len - at >= n) {
-		if (memcmp(buf_at(b) + at, line, n) != 0) {
+	while (b->len - at >= sizeof(name) - 1) {
+		if (strncasecmp((char *)buf_at(b) + at, name, sizeof(name) - 1) != 0) {
 			at++;
 			continue;
 		}
+		end = memmem(buf_at(b) + at + 2, b->len - at - 2, "\r\n", 2);
+		n = end ? (size_t)(end - buf_at(b)) - at : b->len - at;
 		memmove(buf_at(b) + at, buf_at(b) + at + n, b->len - at - n);
 		b->len -= n;
 	}
@@ -252,8 +257,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		unput(&the_set(flags)->secrets[0], &whole.up);
 		drop_accept_encoding(&whole.up);
 		drop_accept_encoding(&bare.up);
-		if (!strcasestr(rig_text(&bare.up), "accept-encoding") &&
-		    !prefix_equal(&whole.up, &bare.up, false))
+		if (!prefix_equal(&whole.up, &bare.up, false))
 			abort();
 	}
 	done(&whole);

@@ -3,11 +3,11 @@
 
 packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libssl-dev libc-ares-dev
 	libseccomp-dev libmnl-dev libnftnl-dev libpcap-dev libpsl-dev publicsuffix libidn2-dev libyaml-dev
-	libtomlplusplus-dev libnghttp2-dev zlib1g-dev libbrotli-dev libzstd-dev libcmocka-dev ca-certificates'
+	libtomlplusplus-dev libarchive-dev libext2fs-dev libnghttp2-dev zlib1g-dev libbrotli-dev libzstd-dev libcmocka-dev ca-certificates'
 packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
 	openssh-server git curl dpkg util-linux'
 packages_demo="bind9-dnsutils procps busybox traceroute nodejs"
-packages_test="nghttp2-client python3-botocore python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
+packages_test="e2fsprogs squashfs-tools erofs-utils nghttp2-client python3-botocore python3-pytest python3-yaml python3-requests python3-jsonschema wget nodejs bind9-dnsutils knot-dnsutils
 	iputils-ping iputils-tracepath traceroute busybox isc-dhcp-client microsocks openssl procps clang clang-format
 	libclang-rt-dev llvm hostname iodine qemu-system-x86 cpio kmod node-ws zstd brotli
 	python3-httpx python3-h2 python3-aiohttp python3-websockets python3-grpcio python3-pip

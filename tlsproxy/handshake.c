@@ -85,11 +85,7 @@ static bool start_refusal(struct session *s, const char *detail)
 static bool start_reused(struct session *s)
 {
 	s->alpn = s->upstream_alpn;
-	if (session_watch_upstream(s) == 0)
-		return start_guest(s);
-	session_event(s, false, "out of memory");
-	session_end(s, true);
-	return true;
+	return start_guest(s);
 }
 
 bool handshake_upstream(struct session *s)

@@ -117,6 +117,7 @@ void http_exchange_finish(struct http_exchange *x)
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
 	http_sign_free(x);
+	http_mask_free(x->mask);
 	http_tunnel_free(x->tunnel);
 	secret_set_unref(x->secrets);
 	secret_set_unref(x->reply_secrets);

@@ -41,6 +41,10 @@
 #define HTTP_ANSWER_MAX ((size_t)8 * 1024)
 /* Texts in answers: reason, host. */
 #define HTTP_TEXT_MAX 256
+/* A token endpoint's reply, its codings undone: it is kept until it is whole. */
+#define HTTP_MASK_MAX ((size_t)64 * 1024)
+/* Tokens in one: each makes the automata anew, and one more live secret. */
+#define HTTP_MASK_TOKENS_MAX 8
 /* Bytes written at once by a coder: bounds scratch space. */
 #define HTTP_CODING_STEP ((size_t)16 * 1024)
 /* Bytes one call unfolds: a short body that unfolds without end must not hold up others. */

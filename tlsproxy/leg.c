@@ -6,6 +6,8 @@
  *  - plays back the ClientHello that was read before TLS began;
  *  - counts against the leg's budget, so that OpenSSL's own loops (it goes on
  *    over records without payload) cannot be kept running by a flood;
+ *  - gathers the short records of a turn (a ticket, the answer, the goodbye), so that
+ *    they go with one system call and reach the peer in one piece;
  *  - never raises SIGPIPE, and swallows what a peer no longer reads, so that
  *    what it sent before can still be read.
  *
@@ -18,31 +20,41 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Storage up to this is kept while a leg is idle. */
 #define LEG_KEEP 4096
+/* Records gathered in a turn; what is longer goes by itself, behind them. */
+#define LEG_WIRE 4096
 
 void leg_init(struct leg *leg, struct session *s, int fd)
 {
-	int on = 1;
-
 	*leg = (struct leg){ .session = s, .fd = fd, .readable = true, .writable = true };
 	buf_init(&leg->head, TLSPROXY_HELLO_RAW_MAX + TLSPROXY_HELLO_MAX + 5);
 	buf_init(&leg->in, TLSPROXY_READ);
 	buf_init(&leg->out, TLSPROXY_OUT_MAX);
-	/* Heads and last records must not wait for an ACK. The guest's end is a
-	 * socketpair, where this fails and does not matter. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	buf_init(&leg->wire, LEG_WIRE);
+}
+
+void leg_no_delay(const struct leg *leg)
+{
+	int on = 1;
+
+	setsockopt(leg->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 void leg_close(struct leg *leg, bool abort_it)
 {
 	struct linger rst = { .l_onoff = 1, .l_linger = 0 };
 
+	/* An alert, as a rule. */
+	if (leg->wire.len && leg->fd >= 0 && !abort_it)
+		(void)leg_uncork(leg);
 	loop_io_del(&leg->io);
 	SSL_free(leg->ssl);
 	leg->ssl = NULL;
+	buf_fini(&leg->wire);
 	/* What was sent up or came down may hold secrets. */
 	buf_fini_wiped(&leg->head);
 	buf_fini_wiped(&leg->in);
@@ -55,11 +67,11 @@ void leg_close(struct leg *leg, bool abort_it)
 	leg->wr_dead = leg->ended = leg->shut = true;
 }
 
-void leg_move(struct leg *from, struct leg *to, struct session *s)
+void leg_move(struct leg *from, struct leg *to, struct session *s,
+	      void (*cb)(struct loop_io *io, uint32_t revents))
 {
-	loop_io_del(&from->io);
 	*to = *from;
-	to->io = (struct loop_io){ 0 };
+	loop_io_move(&from->io, &to->io, cb);
 	to->session = s;
 	if (to->ssl) {
 		BIO_set_data(SSL_get_rbio(to->ssl), to);
@@ -71,6 +83,7 @@ void leg_move(struct leg *from, struct leg *to, struct session *s)
 	buf_init(&from->head, from->head.cap);
 	buf_init(&from->in, from->in.cap);
 	buf_init(&from->out, from->out.cap);
+	buf_init(&from->wire, from->wire.cap);
 	leg_close(from, false);
 }
 
@@ -82,7 +95,7 @@ int leg_take_fd(struct leg *leg)
 
 int leg_watch(struct leg *leg, struct loop *l, void (*cb)(struct loop_io *io, uint32_t revents))
 {
-	return loop_io_add(l, &leg->io, leg->fd, 0, cb);
+	return loop_io_add(l, &leg->io, leg->fd, EPOLLIN, cb);
 }
 
 void leg_note(struct leg *leg, uint32_t revents)
@@ -113,12 +126,16 @@ int leg_reserve(struct leg *leg)
 
 void leg_arm(struct leg *leg, bool want_in)
 {
+	uint32_t in;
+
 	trim(&leg->in);
 	trim(&leg->out);
 	if (!leg->io.loop)
 		return;
-	loop_io_set(&leg->io, (want_in && !leg->readable ? (uint32_t)EPOLLIN : 0) |
-				      (leg->writable ? 0 : (uint32_t)EPOLLOUT));
+	/* What epoll was asked before stays asked until something comes: mostly it is wanted
+	 * again by then, and two system calls are saved. */
+	in = leg->readable ? 0 : want_in ? (uint32_t)EPOLLIN : leg->io.events & EPOLLIN;
+	loop_io_set(&leg->io, in | (leg->writable ? 0 : (uint32_t)EPOLLOUT));
 }
 
 /* ---- the wire -------------------------------------------------------------------- */
@@ -168,8 +185,12 @@ static ssize_t leg_raw_read(struct leg *leg, void *p, size_t n)
 	return (ssize_t)n;
 }
 
-static ssize_t leg_raw_write(struct leg *leg, const void *p, size_t n)
+/* What was gathered and then these, as far as they go: how many of these. */
+static ssize_t leg_send(struct leg *leg, const void *p, size_t n)
 {
+	struct iovec iov[] = { { buf_at(&leg->wire), leg->wire.len }, { (void *)(uintptr_t)p, n } };
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = 2 };
+	size_t before = leg->wire.len, sent;
 	ssize_t r;
 
 	if (leg->wr_dead)
@@ -177,16 +198,45 @@ static ssize_t leg_raw_write(struct leg *leg, const void *p, size_t n)
 	if (!leg->writable)
 		return -EAGAIN;
 	do
-		r = send(leg->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		r = sendmsg(leg->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (r < 0 && errno == EINTR);
-	if (r >= 0)
-		return r;
-	if ((errno == EAGAIN || errno == EWOULDBLOCK) && !leg->gone) {
+	if (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+		leg->wr_dead = true;
+	sent = (size_t)MAX(r, 0);
+	/* Short: no more room for now, or, without events, for ever. */
+	if (sent < before + n) {
+		leg->wr_dead |= leg->gone;
 		leg->writable = false;
-		return -EAGAIN;
 	}
-	leg->wr_dead = true;
-	return (ssize_t)n;
+	if (leg->wr_dead)
+		return (ssize_t)n;
+	buf_consume(&leg->wire, MIN(sent, before));
+	return sent > before ? (ssize_t)(sent - before) : n ? -EAGAIN : 0;
+}
+
+static ssize_t leg_raw_write(struct leg *leg, const void *p, size_t n)
+{
+	if (leg->corked && !leg->wr_dead && n <= leg->wire.cap - leg->wire.len &&
+	    buf_append(&leg->wire, p, n) == 0)
+		return (ssize_t)n;
+	return leg_send(leg, p, n);
+}
+
+void leg_cork(struct leg *leg)
+{
+	leg->corked = leg->ssl != NULL;
+}
+
+bool leg_uncork(struct leg *leg)
+{
+	bool dead = leg->wr_dead;
+
+	leg->corked = false;
+	if (leg->wire.len)
+		(void)leg_send(leg, NULL, 0);
+	if (leg->wr_dead || !leg->wire.len)
+		buf_fini(&leg->wire);
+	return leg->wr_dead && !dead;
 }
 
 /* ---- BIO --------------------------------------------------------------------------- */
@@ -400,12 +450,16 @@ bool leg_shutdown(struct leg *leg)
 		return true;
 	if (leg->out.len && !leg->wr_dead)
 		return false;
-	if (leg->ssl && !leg->tls_dead && !leg->wr_dead && SSL_is_init_finished(leg->ssl)) {
+	if (leg->ssl && !leg->tls_dead && !leg->wr_dead && SSL_is_init_finished(leg->ssl) &&
+	    !(SSL_get_shutdown(leg->ssl) & SSL_SENT_SHUTDOWN)) {
 		ERR_clear_error();
 		r = SSL_shutdown(leg->ssl);
 		if (r < 0 && tls_would_block(leg, r) && !leg->writable)
 			return false;
 	}
+	(void)leg_uncork(leg);
+	if (leg->wire.len)
+		return false;
 	shutdown(leg->fd, SHUT_WR);
 	leg->shut = true;
 	return true;

@@ -194,11 +194,27 @@ static void arm(struct session *s)
 	leg_arm(u, upstream);
 }
 
+/* True: there is one more thing to look at. */
+static bool take_steps(struct session *s)
+{
+	bool up, down;
+
+	leg_cork(&s->guest);
+	leg_cork(&s->upstream);
+	while (step(s))
+		;
+	if (s->state == SESSION_DONE)
+		return false;
+	up = leg_uncork(&s->upstream);
+	down = leg_uncork(&s->guest);
+	return up || down;
+}
+
 void session_run(struct session *s)
 {
 	s->guest.budget = s->upstream.budget = TLSPROXY_BUDGET;
 	s->guest.throttled = s->upstream.throttled = false;
-	while (step(s))
+	while (take_steps(s))
 		;
 	if (s->state == SESSION_DONE) {
 		session_free(s);
@@ -260,9 +276,16 @@ static void on_deadline(struct loop_timer *t)
 	session_run(s);
 }
 
-int session_watch_upstream(struct session *s)
+void session_adopt_upstream(struct session *s, struct leg *from)
 {
-	s->upstream.readable = s->upstream.writable = true;
+	leg_move(from, &s->upstream, s, on_io);
+	s->upstream.readable = false;
+	s->upstream.budget = TLSPROXY_BUDGET;
+}
+
+static int watch_upstream(struct session *s)
+{
+	leg_no_delay(&s->upstream);
 	s->upstream.budget = TLSPROXY_BUDGET;
 	return leg_watch(&s->upstream, s->tp->loop, on_io);
 }
@@ -291,7 +314,7 @@ static int session_new(struct tlsproxy *tp, const struct tlsproxy_flow *f, int g
 	leg_init(&s->upstream, s, upstream_fd);
 	r = leg_watch(&s->guest, tp->loop, on_io);
 	if (r == 0 && upstream_fd >= 0)
-		r = leg_watch(&s->upstream, tp->loop, on_io);
+		r = watch_upstream(s);
 	if (r == 0 && !f->tls)
 		r = session_start_filter(s);
 	if (r < 0) {
@@ -371,7 +394,7 @@ void tlsproxy_flow_dialled(struct tlsproxy *tp, uint64_t id, int fd, const struc
 	}
 	if (fd < 0)
 		handshake_no_upstream(s, 502, "connection_refused", why);
-	else if (session_watch_upstream(s) < 0)
+	else if (watch_upstream(s) < 0)
 		session_end(s, true);
 	else
 		handshake_upstream(s);

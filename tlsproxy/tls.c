@@ -130,6 +130,14 @@ static void on_keylog(const SSL *ssl, const char *line)
 	tp->ops.keylog(tp->ctx, line);
 }
 
+/*
+ * With TLS 1.3: the one all have to know first (RFC 8446 9.1). It is the fastest of those that are as
+ * good as each other on a leg that does not leave the machine: SHA-256 has instructions of
+ * its own, of which a handshake's key schedule makes much use.
+ */
+static const char guest_ciphers[] =
+	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+
 int tls_guest_ctx_new(struct tlsproxy *tp, SSL_CTX **ret)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -141,6 +149,10 @@ int tls_guest_ctx_new(struct tlsproxy *tp, SSL_CTX **ret)
 		return -EPROTO;
 	}
 	SSL_CTX_set_options(ctx, SSL_OP_PRIORITIZE_CHACHA | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (!SSL_CTX_set_ciphersuites(ctx, guest_ciphers)) {
+		SSL_CTX_free(ctx);
+		return -EPROTO;
+	}
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, TLSPROXY_TICKET_S);
 	SSL_CTX_set_alpn_select_cb(ctx, on_guest_alpn, NULL);

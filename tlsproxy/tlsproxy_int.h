@@ -291,6 +291,7 @@ struct leg {
 	struct buf head; /* read before TLS began: the ClientHello */
 	struct buf in;	 /* read and not yet taken by the filter */
 	struct buf out;	 /* to be written */
+	struct buf wire; /* records that go with the next call: of this turn, or not taken yet */
 	size_t budget;	 /* bytes it may still read in this wake-up */
 	uint64_t bytes_in;
 	int error;	/* errno of the socket, 0 for none */
@@ -305,9 +306,12 @@ struct leg {
 	bool shut;	  /* FIN sent */
 	bool owes_ticket; /* in front of the first bytes out */
 	bool bulk;	  /* the last record read was full */
+	bool corked;	  /* short records wait in wire for more of them */
 };
 
 void leg_init(struct leg *leg, struct session *s, int fd);
+/* Of one that is TCP: heads and last records must not wait for an ACK. */
+void leg_no_delay(const struct leg *leg);
 /* At once. abort_it: RST rather than FIN where it is TCP. */
 void leg_close(struct leg *leg, bool abort_it);
 /* The descriptor becomes the caller's. */
@@ -316,8 +320,12 @@ must_check int leg_watch(struct leg *leg, struct loop *l,
 			 void (*cb)(struct loop_io *io, uint32_t revents));
 /* Note events. */
 void leg_note(struct leg *leg, uint32_t revents);
-/* Tell epoll what is wanted, from the flags. */
+/* Tell epoll what is wanted, from the flags. What is wanted no more it may tell once. */
 void leg_arm(struct leg *leg, bool want_in);
+/* From here on what TLS writes is gathered, as far as it is short. */
+void leg_cork(struct leg *leg);
+/* What was gathered goes out. True: that is how the peer's end was noticed (wr_dead). */
+bool leg_uncork(struct leg *leg);
 /* From the socket, past TLS: the count, 0 at its end, -EAGAIN, or its error. */
 ssize_t leg_recv(struct leg *leg, void *p, size_t n);
 /* Put TLS on the leg. Takes ssl over, also on failure. */
@@ -333,10 +341,11 @@ bool leg_flush(struct leg *leg);
 bool leg_shutdown(struct leg *leg);
 
 /*
- * With all it holds to another place, unwatched; `from` is closed then. s is whom it
- * serves from now on, or NULL.
+ * With all it holds to another place, where cb is told what happens; `from` is watched, and
+ * closed then. s is whom it serves from now on, or NULL.
  */
-void leg_move(struct leg *from, struct leg *to, struct session *s);
+void leg_move(struct leg *from, struct leg *to, struct session *s,
+	      void (*cb)(struct loop_io *io, uint32_t revents));
 
 /* ---- upstream connections between flows --------------------------------------------- */
 
@@ -357,7 +366,7 @@ void upstream_pool_drop_all(struct upstream_pool *pool);
 bool upstream_pool_wants(const struct session *s);
 /* True: the session's upstream leg was taken over, and is closed here. */
 bool upstream_pool_park(struct session *s);
-/* True: the session has an upstream that is up, unwatched, in place of the one it had. */
+/* True: the session has an upstream that is up in place of the one it had. */
 bool upstream_pool_take(struct session *s);
 
 /* ---- session ---------------------------------------------------------------------- */
@@ -436,8 +445,8 @@ bool relay_close_step(struct session *s);
 /* In RELAY, of a flow that is not read (tlsproxy_flow.terminate). */
 bool terminate_step(struct session *s);
 must_check int session_start_filter(struct session *s);
-/* After upstream_pool_take(). */
-must_check int session_watch_upstream(struct session *s);
+/* What is up already and silent becomes the session's upstream. */
+void session_adopt_upstream(struct session *s, struct leg *from);
 /* To the upstream that is connected now, in HELLO or UPSTREAM. */
 bool handshake_upstream(struct session *s);
 /* UPSTREAM, and there will be none; detail: as the guest is told. */

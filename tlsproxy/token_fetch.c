@@ -192,6 +192,7 @@ int tlsproxy_fetch_token(struct tlsproxy *tp, const struct tlsproxy_token_reques
 	f->late.cb = on_late;
 	f->request = BUF_INIT(TOKEN_REQUEST_MAX);
 	leg_init(leg_of(f), &f->s, fd);
+	leg_no_delay(leg_of(f));
 	r = token_reader_init(&f->reader);
 	if (r == 0)
 		r = token_request_write(q, &f->request);

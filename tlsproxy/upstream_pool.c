@@ -105,7 +105,7 @@ static bool is_quiet(const struct leg *u)
 {
 	return u->fd >= 0 && u->ssl && !u->ended && !u->shut && !u->gone && !u->fd_eof &&
 	       !u->wr_dead && !u->tls_dead && !u->error && !u->in.len && !u->out.len &&
-	       !SSL_has_pending(u->ssl) && SSL_is_init_finished(u->ssl);
+	       !u->wire.len && !SSL_has_pending(u->ssl) && SSL_is_init_finished(u->ssl);
 }
 
 /* Others are dialled in any case: what they leave would be of no use. */
@@ -156,12 +156,7 @@ bool upstream_pool_park(struct session *s)
 	p->alpn = s->upstream_alpn;
 	p->expires = s->upstream_expires;
 	p->end.cb = on_end;
-	leg_move(&s->upstream, &p->leg, NULL);
-	if (leg_watch(&p->leg, pool->loop, on_event) < 0) {
-		leg_close(&p->leg, false);
-		free(p);
-		return true;
-	}
+	leg_move(&s->upstream, &p->leg, NULL, on_event);
 	loop_io_set(&p->leg.io, EPOLLIN);
 	loop_timer_set(pool->loop, &p->end, loop_now(pool->loop) + TLSPROXY_POOL_S * NS_PER_S);
 	say_parked(pool, p, find_key(pool, &p->key));
@@ -204,7 +199,7 @@ bool upstream_pool_take(struct session *s)
 			continue;
 		}
 		leg_close(&s->upstream, false);
-		leg_move(&p->leg, &s->upstream, s);
+		session_adopt_upstream(s, &p->leg);
 		s->upstream_alpn = p->alpn;
 		s->upstream_expires = p->expires;
 		s->reused = true;

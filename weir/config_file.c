@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
- * secrets, limits, publish, network, proxy and audit. Every key is known or refused, every
+ * secrets, limits, publish, network, machine, proxy and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
  */
@@ -55,6 +55,18 @@ int config_add_each(struct config_builder *b, const struct conf *list,
 int config_from_dir(const struct config_builder *b, const char *path, char **ret)
 {
 	return asprintf(ret, "%s%s", path[0] == '/' ? "" : b->dir, path) < 0 ? -ENOMEM : 0;
+}
+
+int config_read_path(struct config_builder *b, const struct conf *c, char **ret)
+{
+	const char *text = NULL;
+	int r = conf_str(c, &text, b->err);
+
+	if (r < 0 || !text)
+		return r;
+	if (!text[0])
+		return conf_fail(c, b->err, "an empty path");
+	return config_from_dir(b, text, ret);
 }
 
 /* ---- dns ------------------------------------------------------------------------------ */
@@ -226,7 +238,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 					    "at",	   "methods",	   "paths",
 					    "max_uses",	   "placeholder",  "require_tls",
 					    "passthrough", "on_violation", "sign",
-					    "token" };
+					    "token",	   "mask_tokens" };
+	struct conf mask = conf_member(c, "mask_tokens");
 	struct conf sign = conf_member(c, "sign"), token = conf_member(c, "token");
 	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
 	struct conf violation = conf_member(c, "on_violation");
@@ -260,6 +273,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 	if (r == 0)
 		r = config_read_token(b, &token, &d.token);
 	if (r == 0)
+		r = config_read_mask(b, &mask, &d.mask);
+	if (r == 0)
 		r = config_read_source(b, &from, &d);
 	if (r == 0)
 		r = config_add_secret(b, from.v ? &w_from : &w, &d);
@@ -282,21 +297,16 @@ static int read_secrets(struct config_builder *b, const struct conf *list)
 
 /* ---- the rest ----------------------------------------------------------------------------- */
 
-static int read_path(struct config_builder *b, const struct conf *c, enum option flag, char **path)
+/* Of a file that is written; the flag wins. */
+static int read_output(struct config_builder *b, const struct conf *c, enum option flag, char **path)
 {
 	cleanup_free char *full = NULL;
 	struct where w = { .conf = c };
-	const char *text = NULL;
-	int r = conf_str(c, &text, b->err);
+	int r = config_read_path(b, c, &full);
 
-	if (r < 0 || !text)
+	if (r < 0 || !full || option_value(&b->o, flag))
 		return r;
-	if (!text[0])
-		return conf_fail(c, b->err, "an empty path");
-	if (option_value(&b->o, flag))
-		return 0;
-	r = config_from_dir(b, text, &full);
-	return r < 0 ? r : config_set_path(b, &w, path, full);
+	return config_set_path(b, &w, path, full);
 }
 
 static int read_audit(struct config_builder *b, const struct conf *c)
@@ -306,9 +316,9 @@ static int read_audit(struct config_builder *b, const struct conf *c)
 	int r = conf_only_keys(c, keys, ARRAY_SIZE(keys), b->err);
 
 	if (r == 0)
-		r = read_path(b, &file, OPTION_AUDIT, &b->c->audit_path);
+		r = read_output(b, &file, OPTION_AUDIT, &b->c->audit_path);
 	if (r == 0)
-		r = read_path(b, &capture, OPTION_CAPTURE, &b->c->capture_path);
+		r = read_output(b, &capture, OPTION_CAPTURE, &b->c->capture_path);
 	return r;
 }
 
@@ -325,14 +335,7 @@ static int read_policy(struct config_builder *b, const struct conf *c)
 /* A file, as flags name it too: read once the policy is there. */
 static int read_floor(struct config_builder *b, const struct conf *c)
 {
-	const char *text = NULL;
-	int r = conf_str(c, &text, b->err);
-
-	if (r < 0 || !text)
-		return r;
-	if (!text[0])
-		return conf_fail(c, b->err, "an empty path");
-	return config_from_dir(b, text, &b->floor);
+	return config_read_path(b, c, &b->floor);
 }
 
 /* What only a gateway has: whoever runs a command with such a file means another one. */
@@ -352,9 +355,9 @@ static int read_gateway(struct config_builder *b, const struct conf *c)
 	if (r == 0 && text && !option_value(&b->o, OPTION_LINK))
 		r = config_set_link(b, &w, text);
 	if (r == 0)
-		r = read_path(b, &ca, OPTION_CA_OUT, &b->c->ca_out);
+		r = read_output(b, &ca, OPTION_CA_OUT, &b->c->ca_out);
 	if (r == 0)
-		r = read_path(b, &env, OPTION_ENV_OUT, &b->c->env_out);
+		r = read_output(b, &env, OPTION_ENV_OUT, &b->c->env_out);
 	return r;
 }
 
@@ -376,6 +379,7 @@ int config_read_file(struct config_builder *b)
 		{ "proxy", config_read_proxy },
 		{ "gateway", read_gateway },
 		{ "network", config_read_network },
+		{ "machine", config_read_machine },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

@@ -23,6 +23,8 @@
 #define CONFIG_SECRET_HOSTS_MAX 64
 /* Of methods, and of paths: each is compared with every request that may carry it. */
 #define CONFIG_SECRET_TERMS_MAX 64
+/* A key of a reply that brings tokens. */
+#define CONFIG_MASK_FIELD_MAX 64
 /* A source's times: a month. */
 #define CONFIG_SOURCE_MAX_S (31 * 24 * 3600)
 #define CONFIG_DNS_SERVERS_MAX 16
@@ -118,6 +120,22 @@ enum option {
 	OPTION_MEMORY_BUDGET,
 	OPTION_RATE,
 	OPTION_NAME,
+	OPTION_DETACH,
+	OPTION_LABEL,
+	OPTION_MAX_DURATION,
+	OPTION_IDLE_TIMEOUT,
+	OPTION_KERNEL,
+	OPTION_MODULES,
+	OPTION_ROOTFS,
+	OPTION_IMAGE,
+	OPTION_IMAGE_NAME,
+	OPTION_VOLUME,
+	OPTION_PATCH,
+	OPTION_MEMORY,
+	OPTION_CPUS,
+	OPTION_ENV,
+	OPTION_USER,
+	OPTION_WORKDIR,
 	OPTION_LINK,
 	OPTION_CA_OUT,
 	OPTION_ENV_OUT,
@@ -180,7 +198,13 @@ must_check int config_add_dns_record(struct config_builder *b, const struct wher
 must_check int config_add_proxy_port(struct config_builder *b, const struct where *w,
 				     const char *text);
 must_check int config_read_http(struct config_builder *b, const struct conf *c);
-/* config_tls.c; text: a port, or "any" */
+/* config_pem.c: PEM files that are there and hold one. */
+must_check int config_check_cert(struct config_builder *b, const struct where *w, const char *path);
+must_check int config_check_key(struct config_builder *b, const struct where *w, const char *path);
+/* config_tls.c */
+must_check int config_tls_pattern(struct config_builder *b, const struct where *w, const char *text,
+				  size_t len, struct tlsproxy_host_pattern *ret);
+/* text: a port, or "any" */
 must_check int config_add_tls_ports(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_add_bypass(struct config_builder *b, const struct where *w, const char *text);
@@ -194,12 +218,14 @@ must_check int config_set_tls_ca_hours(struct config_builder *b, const struct wh
 				       const char *text);
 must_check int config_set_constraints(struct config_builder *b, const struct where *w,
 				      const char *text);
+/* config_tls_host.c */
 must_check int config_no_verify_for(struct config_builder *b, const struct where *w,
 				    const char *text);
 must_check int config_upstream_ca_for(struct config_builder *b, const struct where *w,
 				      const char *text);
 must_check int config_client_cert(struct config_builder *b, const struct where *w, const char *text);
 must_check int config_pin(struct config_builder *b, const struct where *w, const char *text);
+must_check int config_read_tls_hosts(struct config_builder *b, const struct conf *list);
 must_check int config_read_tls(struct config_builder *b, const struct conf *c);
 must_check int config_check_tls(struct config_builder *b);
 void config_tls_fini(struct weir_config *c);
@@ -255,6 +281,7 @@ struct secret_draft {
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign;
 	struct token_config *token;
+	struct mask_config *mask;
 };
 must_check int config_check_env_name(struct config_builder *b, const struct where *w,
 				     const char *name, size_t len);
@@ -272,6 +299,12 @@ must_check int config_read_terms(struct config_builder *b, const struct conf *c,
 must_check int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text,
 				  size_t len, struct tlsproxy_host_pattern **list, size_t *n);
 void secret_terms_fini(struct secret_terms *t);
+/* Members that are lists: of patterns of paths, of places, of hosts; absent: nothing is added. */
+must_check int config_read_paths(struct config_builder *b, const struct conf *c, char ***list,
+				 size_t *n);
+must_check int config_read_hosts(struct config_builder *b, const struct conf *c, const char *key,
+				 struct tlsproxy_host_pattern **list, size_t *n);
+void config_texts_free(char **texts, size_t n);
 /* NULL: no place has this bit. */
 const char *config_place_name(unsigned bit);
 /* One element of the section "secrets". */
@@ -299,6 +332,11 @@ must_check int config_read_token(struct config_builder *b, const struct conf *c,
 void token_config_free(struct token_config *t);
 must_check int config_check_token(struct config_builder *b);
 
+/* config_mask.c; the same for tokens that the sandbox asks for. */
+must_check int config_read_mask(struct config_builder *b, const struct conf *c,
+				struct mask_config **ret);
+void mask_config_free(struct mask_config *m);
+
 /* config_source.c; c is "from", which may be absent. Sets source, arg and times of d. */
 must_check int config_read_source(struct config_builder *b, const struct conf *c,
 				  struct secret_draft *d);
@@ -309,6 +347,18 @@ must_check int config_limit_flags(struct config_builder *b);
 must_check int config_read_limits(struct config_builder *b, const struct conf *c);
 /* What only the whole can show. */
 must_check int config_check_limits(struct config_builder *b);
+
+/* config_life.c */
+must_check int config_life_flags(struct config_builder *b);
+void config_life_fini(struct life_config *l);
+
+/* config_machine.c */
+must_check int config_machine_flags(struct config_builder *b);
+must_check int config_read_machine(struct config_builder *b, const struct conf *c);
+must_check int config_check_machine(struct config_builder *b);
+void config_machine_fini(struct machine_config *m);
+/* config.c */
+must_check int config_set_backend(struct config_builder *b, const struct where *w, const char *text);
 
 /* That a value can be had from there; never the value. */
 must_check int config_check_source(struct config_builder *b, const struct where *w,
@@ -325,7 +375,11 @@ must_check int config_add_each(struct config_builder *b, const struct conf *list
 /* A member that is a text, copied; untouched when it is absent. An empty one is refused. */
 must_check int config_read_text(struct config_builder *b, const struct conf *c, const char *key,
 				char **ret);
-/* Paths in the file are meant from where the file is. */
+must_check int config_too_many(const struct config_builder *b, const struct where *w, size_t max);
+/* A path of the file, meant from where the file is; untouched when it is absent. */
+must_check int config_read_path(struct config_builder *b, const struct conf *c, char **ret);
+/* A copy of text, in place of what was there. */
+must_check int config_replace_text(char **to, const char *text);
 must_check int config_from_dir(const struct config_builder *b, const char *path, char **ret);
 must_check int config_read_file(struct config_builder *b);
 must_check int config_check(struct config_builder *b);

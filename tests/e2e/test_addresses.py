@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 
 import pytest
 
 from conftest import SLACK
+from listener import Listener
 from test_gateway import gateway  # noqa: F401  pylint: disable=unused-import
 
 HOST = {"policy": {"default_egress": "deny", "rules": [
@@ -126,25 +126,15 @@ def test_n19_both_families_whatever_the_host_has(weir):
     assert p.stdout == "7\n7\n", p
 
 
-class Greeter:
+class Greeter(Listener):
     """A server on this machine's loopback, one family only."""
 
     def __init__(self, family):
-        import socket
-        self.s = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET)
-        self.s.bind(("::1" if family == 6 else "127.0.0.1", 0))
-        self.s.listen(8)
-        self.port = self.s.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
+        super().__init__(("::1" if family == 6 else "127.0.0.1", 0))
+        self.port = self.address[1]
 
-    def serve(self):
-        while True:
-            try:
-                c, _ = self.s.accept()
-            except OSError:
-                return
-            c.sendall(b"hello\n")
-            c.close()
+    def one(self, c):
+        c.sendall(b"hello\n")
 
 
 # Parity: n22, n29, lesson-25, lesson-27.
@@ -161,7 +151,7 @@ def test_n22_lesson_27_the_host_by_name_when_the_policy_says_so(weir, family):
     assert rules == {"host"}, r
     r = weir.sh(script, policy="public_only", flags=flags)
     assert r.out.count("no\n") == 4 and not r.find("flow", verdict="allow"), r
-    g.s.close()
+    g.close()
 
 
 def test_n22_names_of_the_network_itself(weir, lab):
@@ -182,7 +172,7 @@ def test_a_replay_knows_the_runs_gateway(weir):
     g = Greeter(4)
     r = weir.sh("curl -sS -m 5 http://10.70.0.1:%d/ || :" % g.port, policy=HOST,
                 flags=["--ipv4-pool", "10.70.0.0/30"])
-    g.s.close()
+    g.close()
     assert r.find("flow", verdict="allow", dst="10.70.0.1"), r
     p = weir.call("policy", "replay", weir.file("p.json", HOST), r.audit_path)
     assert p.returncode == 0, p

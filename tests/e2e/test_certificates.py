@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 
 import pytest
 from cryptography import x509
@@ -22,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 import world
 from conftest import SLACK, wait_for
+from listener import Listener
 
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.utcnow()
@@ -126,7 +126,7 @@ def make_cases():
     return root, out
 
 
-class Server:
+class Server(Listener):
     """All cases on one address: the name asked for chooses."""
 
     def __init__(self, folder, cases):
@@ -136,47 +136,31 @@ class Server:
             path = os.path.join(folder, host + ".pem")
             with open(path, "wb") as f:
                 f.write(cert.pem())
-            x = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            x.set_ciphers("DEFAULT:@SECLEVEL=0")
-            x.load_cert_chain(path)
-            self.contexts[host] = x
-        self.front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.front.set_ciphers("DEFAULT:@SECLEVEL=0")
-        self.front.load_cert_chain(path)
+            self.contexts[host] = self.context(path)
+        self.front = self.context(path)
         self.front.sni_callback = self.choose
-        self.s = socket.create_server((world.v4("cert.example.com"), 443), backlog=128)
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__((world.v4("cert.example.com"), 443))
+
+    @staticmethod
+    def context(path):
+        x = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        x.set_ciphers("DEFAULT:@SECLEVEL=0")  # first: it decides what may be loaded
+        x.load_cert_chain(path)
+        return x
 
     def choose(self, s, name, _):
         if name in self.contexts:
             s.context = self.contexts[name]
         return None
 
-    def accept(self):
-        while True:
-            try:
-                c, _ = self.s.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.one, args=(c,), daemon=True).start()
-
     def one(self, c):
-        try:
-            c.settimeout(20)
-            c = self.front.wrap_socket(c, server_side=True)
-            head = c.recv(65536)
+        c.settimeout(20)
+        with self.front.wrap_socket(c, server_side=True) as t:
+            head = t.recv(65536)
             if head:
                 self.heads.append(head.decode("latin-1"))
-                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhere\n")
-                c.unwrap()
-        except OSError:
-            pass
-        finally:
-            c.close()
-
-    def stop(self):
-        self.s.shutdown(socket.SHUT_RDWR)
-        self.s.close()
+                t.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhere\n")
+                t.unwrap()
 
 
 ROOT, CASES = make_cases()
@@ -191,7 +175,7 @@ def suite(tmp_path_factory, lab_session):
     server = Server(folder, CASES)
     server.ca, server.results = ca, None
     yield server
-    server.stop()
+    server.close()
 
 
 def ask_all(weir, suite):

@@ -11,16 +11,15 @@ import os
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 
 import pytest
 
 import framing
 import world
 from conftest import HERE, SLACK, wait_for
+from listener import Listener, tls_context
 
 HOST = "raw.example.com"
 PORTS = {"nginx": 18080, "nghttpx": 18081}
@@ -154,29 +153,19 @@ case("connection-te", HEAD + "Connection: Transfer-Encoding~Transfer-Encoding: c
 # ---- the origin ------------------------------------------------------------------------------
 
 LENIENT = {"lf": True, "both": "te", "coding": "contains", "length": "first", "space": "trim", "chunk": "c"}
+# Where a request of a case begins; no body ends with a capital letter.
+CASE = re.compile(rb"(?:[A-Z]+|get) (?:https?://[^/ ]*)?/c-([a-z0-9.-]+)")
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class Origin:
+class Origin(Listener):
     """Writes down the bytes of each connection; answers what a lenient reader counts, or what a test gives it."""
 
     def __init__(self):
-        self.streams, self.replies, self.sockets = [], {}, []
+        self.streams, self.replies = [], {}
         self.once = False  # one reply for a connection: the peers would use it for other cases
-        x = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        x.load_cert_chain("%s/pki/%s.pem" % (os.environ["LAB_DIR"], HOST))
-        for port, context in ((80, None), (443, x)):
-            s = socket.create_server((world.v4(HOST), port), backlog=256)
-            self.sockets.append(s)
-            threading.Thread(target=self.accept, args=(s, context), daemon=True).start()
-
-    def accept(self, s, context):
-        while True:
-            try:
-                c, _ = s.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.one, args=(c, context), daemon=True).start()
+        self.context = tls_context("%s/pki/%s.pem" % (os.environ["LAB_DIR"], HOST))
+        super().__init__((world.v4(HOST), 80), (world.v4(HOST), 443))
 
     def reply_for(self, target):
         for name, raw in self.replies.items():
@@ -184,50 +173,48 @@ class Origin:
                 return raw
         return REPLY
 
-    def one(self, c, context):
+    def one(self, c):
+        c.settimeout(15)
+        if c.getsockname()[1] == 80:
+            self.talk(c)
+            return
+        with self.context.wrap_socket(c, server_side=True) as t:
+            self.talk(t)
+
+    def talk(self, c):
         stream = bytearray()
         answered = 0
-        try:
-            c.settimeout(15)
-            if context:
-                c = context.wrap_socket(c, server_side=True)
-            self.streams.append(stream)
-            while True:
-                b = c.recv(65536)
-                if not b:
-                    break
-                stream += b
-                seen = framing.whole(bytes(stream), LENIENT)
-                for method, target in seen[answered:]:
-                    raw = self.reply_for(target)
-                    if raw is None:
-                        return
-                    if raw is REPLY and method == b"HEAD":
-                        raw = raw[:-2]
-                    if self.once:
-                        c.sendall(raw.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
-                        return
-                    c.sendall(raw)
-                answered = len(seen)
-        except OSError:
-            pass
-        finally:
-            c.close()
+        self.streams.append(stream)
+        while True:
+            b = c.recv(65536)
+            if not b:
+                break
+            stream += b
+            seen = framing.whole(bytes(stream), LENIENT)
+            for method, target in seen[answered:]:
+                raw = self.reply_for(target)
+                if raw is None:
+                    return
+                if raw is REPLY and method == b"HEAD":
+                    raw = raw[:-2]
+                if self.once:
+                    c.sendall(raw.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+                    return
+                c.sendall(raw)
+            answered = len(seen)
 
-    def take(self, mark):
-        """The streams of each case by its target, since the beginning or the last time."""
+    def take(self):
+        """The bytes of each case by its name, since the beginning or the last time: a connection may serve several."""
         out = {}
-        for stream in self.streams:
-            m = re.search(mark + rb"([a-z0-9.-]+)", bytes(stream))
-            if m:
-                out.setdefault(m.group(1).decode(), []).append(bytes(stream))
+        for stream in map(bytes, self.streams):
+            heads = [(m.start(), m.group(1).decode()) for m in CASE.finditer(stream)]
+            starts = [h for i, h in enumerate(heads) if i == 0 or heads[i - 1][1] != h[1]]
+            for i, (_, name) in enumerate(starts):
+                begin = starts[i][0] if i else 0
+                end = starts[i + 1][0] if i + 1 < len(starts) else len(stream)
+                out.setdefault(name, []).append(stream[begin:end])
         self.streams = []
         return out
-
-    def stop(self):
-        for s in self.sockets:
-            s.shutdown(socket.SHUT_RDWR)
-            s.close()
 
 
 NGINX = """daemon off; worker_processes 1; pid %(d)s/pid; error_log %(d)s/err;
@@ -265,7 +252,7 @@ def start_peers(folder):
 def origin(lab_session):
     o = Origin()
     yield o
-    o.stop()
+    o.close()
 
 
 RESULTS = {}
@@ -302,11 +289,11 @@ def ask_all(weir, origin):
     cases = weir.file("cases.json", {n: {"pieces": [p.hex() for p in pieces], "wait": wait}
                                      for n, (pieces, _, wait) in R.items()})
     os.chmod(cases, 0o644)
-    origin.take(b"/c-")
+    origin.take()
     r = through(weir, cases)
-    found = {"weir": verdicts(origin.take(b"/c-"), r.json)}
+    found = {"weir": verdicts(origin.take(), r.json)}
     r = through(weir, cases, "80", "-")
-    found["weir, port 80"] = verdicts(origin.take(b"/c-"), r.json)
+    found["weir, port 80"] = verdicts(origin.take(), r.json)
     folder = os.path.join(weir.tmp, "peers")
     os.mkdir(folder)
     peers = start_peers(folder)
@@ -314,7 +301,7 @@ def ask_all(weir, origin):
     try:
         for n in peers:
             got = ask_directly(PORTS[n], cases, folder)
-            found[n] = verdicts(origin.take(b"/c-"), got)
+            found[n] = verdicts(origin.take(), got)
     finally:
         origin.once = False
         for p in peers.values():

@@ -2,63 +2,47 @@
 """Verified upstream connections serve one flow after another: what the server sees, and what does without them."""
 
 import socket
-import ssl
 import threading
 
 import pytest
+from listener import Listener, tls_context
 from test_reload import CLOSED, OPEN, live  # noqa: F401
 from test_tls import API, PORT, intercept, other  # noqa: F401
 
 import world
 
 
-class Keeping:
+class Keeping(Listener):
     """Answers any number of requests on a connection with the number of that connection."""
 
     def __init__(self, pem, leaves_after=0):
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(pem)
+        self.context = tls_context(pem)
         self.leaves_after, self.accepted, self.heads, self.raw = leaves_after, 0, [], []
-        self.s = socket.create_server((world.v4(API), PORT), backlog=128)
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.lock = threading.Lock()
+        super().__init__((world.v4(API), PORT))
 
-    def accept(self):
-        while True:
-            try:
-                c, _ = self.s.accept()
-            except OSError:
-                return
+    def one(self, c):
+        with self.lock:
             self.accepted += 1
-            threading.Thread(target=self.one, args=(c, self.accepted), daemon=True).start()
-
-    def one(self, c, number):
-        try:
-            c.settimeout(30)
-            first = c.recv(1, socket.MSG_PEEK)
-            if first != b"\x16":
-                self.raw.append(c.recv(100))
-                c.sendall(b"raw %d\n" % number)
-                return
-            c = self.context.wrap_socket(c, server_side=True)
+            number = self.accepted
+        c.settimeout(30)
+        first = c.recv(1, socket.MSG_PEEK)
+        if first != b"\x16":
+            self.raw.append(c.recv(100))
+            c.sendall(b"raw %d\n" % number)
+            return
+        with self.context.wrap_socket(c, server_side=True) as t:
             served = 0
             while not self.leaves_after or served < self.leaves_after:
                 head = b""
                 while b"\r\n\r\n" not in head:
-                    more = c.recv(65536)
+                    more = t.recv(65536)
                     if not more:
                         return
                     head += more
                 served += 1
                 self.heads.append(head.decode("latin-1"))
-                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%3d\n" % number)
-        except OSError:
-            pass
-        finally:
-            c.close()
-
-    def close(self):
-        self.s.shutdown(socket.SHUT_RDWR)
-        self.s.close()
+                t.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%3d\n" % number)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 
 import pytest
 from test_bypass import hello, raw, refused
 from conftest import EXAMPLE, wait_for
+from listener import Listener, tls_context
 
 import pki
 import world
@@ -26,38 +26,20 @@ PORT = 8443
 OPEN = "allow_all"
 
 
-class Server:
+class Server(Listener):
     """A TLS server of the test's own, at a host of the lab."""
 
     def __init__(self, context, talk, host=API, port=PORT):
-        self.context, self.talk = context, talk
-        self.s = socket.create_server((world.v4(host), port))
-        self.port = port
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                c, _ = self.s.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.one, args=(c,), daemon=True).start()
+        self.context, self.talk, self.port = context, talk, port
+        super().__init__((world.v4(host), port))
 
     def one(self, c):
-        try:
-            if self.context:
-                c = self.context.wrap_socket(c, server_side=True)
+        if not self.context:
             self.talk(c)
-            if self.context:
-                c.unwrap()
-        except OSError:
-            pass
-        finally:
-            c.close()
-
-    def close(self):
-        self.s.shutdown(socket.SHUT_RDWR)
-        self.s.close()
+            return
+        with self.context.wrap_socket(c, server_side=True) as t:
+            self.talk(t)
+            t.unwrap()
 
 
 def http(c, body=None):
@@ -113,8 +95,7 @@ def serve(other):
     def start(talk=http, host=API, port=PORT, pem=None, plain=False, ask=False):
         x = None
         if not plain:
-            x = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            x.load_cert_chain(pem or other.server)
+            x = tls_context(pem or other.server)
             if ask:
                 x.verify_mode = ssl.CERT_REQUIRED
                 x.load_verify_locations(other.path)

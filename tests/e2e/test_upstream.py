@@ -14,34 +14,23 @@ import pytest
 
 import world
 from conftest import wait_for
+from listener import Listener
 from test_reload import OPEN
 
 PASSWORD = "s3cret-of-the-proxy"
 
 
-class Proxy:
+class Proxy(Listener):
     """One that does as it is told; .asked is what it was asked for."""
 
     def __init__(self, kind, auth=None, host="127.0.0.1", answer=None, delay=0, glue=b"", drip=False):
         self.kind, self.auth, self.answer, self.delay = kind, auth, answer, delay
         self.glue, self.drip, self.asked, self.errors = glue, drip, [], []
-        self.s = socket.socket()
-        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.s.bind((host, 0))
-        self.s.listen(64)
-        self.at = "%s:%d" % self.s.getsockname()
-        threading.Thread(target=self.serve, daemon=True).start()
+        super().__init__((host, 0))
+        self.at = "%s:%d" % self.address
 
     def url(self, scheme=None, user=""):
         return "%s://%s%s" % (scheme or self.kind, user + "@" if user else "", self.at)
-
-    def serve(self):
-        while True:
-            try:
-                c, _ = self.s.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.one, args=(c,), daemon=True).start()
 
     def one(self, c):
         try:
@@ -49,8 +38,6 @@ class Proxy:
             getattr(self, "do_" + self.kind)(c)
         except (OSError, ValueError, IndexError) as e:
             self.errors.append(e)
-        finally:
-            c.close()
 
     def say(self, c, b):
         time.sleep(self.delay)
@@ -169,7 +156,7 @@ def proxy():
         return all_of_them[-1]
     yield start
     for p in all_of_them:
-        p.s.close()
+        p.close()
 
 
 def fetch(weir, p, url="http://api.example.com/x", flags=(), **kw):

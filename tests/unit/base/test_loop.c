@@ -100,6 +100,53 @@ static void test_removed_not_called(void **state)
 	removed_not_called(on_io_closing, true);
 }
 
+static void on_moved(struct loop_io *io, uint32_t revents)
+{
+	char b;
+
+	assert_true(revents & EPOLLIN);
+	assert_int_equal(read(io->fd, &b, 1), 1);
+	calls += 10;
+}
+
+/* Moves the other of the two, for which there is an event in the same batch. */
+static struct loop_io elsewhere;
+static void on_io_moving(struct loop_io *io, uint32_t revents)
+{
+	struct loop_io *other = io == &ios[0] ? &ios[1] : &ios[0];
+
+	(void)revents;
+	calls++;
+	loop_io_move(other, &elsewhere, on_moved);
+	assert_null(other->loop);
+	loop_io_set(io, 0);
+}
+
+static void test_moved(void **state)
+{
+	struct loop *l;
+	int sv[2][2];
+
+	(void)state;
+	assert_int_equal(loop_new(&l), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv[i]), 0);
+		assert_int_equal(write(sv[i][1], "x", 1), 1);
+		assert_int_equal(loop_io_add(l, &ios[i], sv[i][0], EPOLLIN, on_io_moving), 0);
+	}
+	calls = 0;
+	/* What was there is told once, to the new address. */
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_step(l, 0), 0);
+	assert_int_equal(calls, 11);
+	loop_io_del(&elsewhere);
+	assert_int_equal(loop_step(l, 0), 0);
+	assert_int_equal(calls, 11);
+	loop_free(l);
+	for (int i = 0; i < 4; i++)
+		close(sv[i / 2][i % 2]);
+}
+
 static int ran;
 static void on_task(struct loop_task *t)
 {
@@ -218,10 +265,10 @@ static void test_ipc(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_timers),	     cmocka_unit_test(test_removed_not_called),
-		cmocka_unit_test(test_tasks),	     cmocka_unit_test(test_buf),
-		cmocka_unit_test(test_pool_and_map), cmocka_unit_test(test_siphash),
-		cmocka_unit_test(test_ipc),
+		cmocka_unit_test(test_timers),	cmocka_unit_test(test_removed_not_called),
+		cmocka_unit_test(test_moved),	cmocka_unit_test(test_tasks),
+		cmocka_unit_test(test_buf),	cmocka_unit_test(test_pool_and_map),
+		cmocka_unit_test(test_siphash), cmocka_unit_test(test_ipc),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

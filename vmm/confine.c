@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Giving up rights, in stages. After each stage a comment says what is still
+ * possible, so that a reader can check it against the process's job: run one
+ * guest on descriptors that somebody else opened.
+ *
+ * The monitor becomes the first process of a pid namespace, so there are two:
+ *
+ *   weir -> weir-vmm, waiting -> weir-vmm, the machine
+ *
+ * Each is killed when the one before it is gone, whatever that dies of.
+ */
+#include "vmm/confine.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+#define MAX_FILES 256
+#define STATUS_ERROR 4
+/* Beside the guest's memory: our own code, stacks, buffers, and what a KVM page table walk maps. */
+#define OWN_MEMORY (UINT64_C(256) << 20)
+
+#define NAMESPACES                                                                                 \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | \
+	 CLONE_NEWCGROUP)
+
+static int failed(const char *why, const char **ret_why)
+{
+	*ret_why = why;
+	return -errno;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+}
+
+static void close_others(const int *keep, size_t n)
+{
+	int last = 2;
+
+	for (;;) {
+		int next = -1;
+
+		for (size_t i = 0; i < n; i++)
+			if (keep[i] > last && (next < 0 || keep[i] < next))
+				next = keep[i];
+		close_range((unsigned)last + 1, next < 0 ? ~0U : (unsigned)next - 1, 0);
+		if (next < 0)
+			return;
+		last = next;
+	}
+}
+
+/* Root of a namespace that somebody else made may have no nobody to turn into. */
+static bool become_nobody(void)
+{
+	return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+	       setresuid(NOBODY, NOBODY, NOBODY) == 0;
+}
+
+static int write_id_maps(uid_t uid, gid_t gid)
+{
+	char map[64];
+	int r = write_file("/proc/self/setgroups", "deny");
+
+	snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
+	if (r == 0)
+		r = write_file("/proc/self/uid_map", map);
+	snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
+	return r == 0 ? write_file("/proc/self/gid_map", map) : r;
+}
+
+/* From the folder we are in on, everything else is gone. */
+static int make_root_here(void)
+{
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) < 0 ? -errno : 0;
+	/* The first root of a kernel, an initramfs, cannot be exchanged, only covered. */
+	if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+		return -errno;
+	return 0;
+}
+
+/* An empty, read-only root: a tmpfs that is pivoted into and sealed. */
+static int enter_empty_root(void)
+{
+	int r;
+
+	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+	    mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=4k,nr_inodes=2,mode=555") < 0 ||
+	    chdir("/tmp") < 0)
+		return -errno;
+	r = make_root_here();
+	if (r == 0 &&
+	    (chdir("/") < 0 ||
+	     mount(NULL, "/", NULL,
+		   MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0))
+		r = -errno;
+	return r;
+}
+
+/* 0: in namespaces of our own. 1: the host makes none, which has been said. */
+static int enter_namespaces(const char **ret_why)
+{
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	/* Changed credentials make a process unreadable, also to itself in /proc. */
+	prctl(PR_SET_DUMPABLE, 1);
+	uid = geteuid();
+	gid = getegid();
+	if (unshare(NAMESPACES) < 0) {
+		fprintf(stderr,
+			"weir-vmm: this host makes no namespaces (%s): the monitor keeps the "
+			"host's, "
+			"behind Landlock and its list of system calls\n",
+			strerror(errno));
+		return 1;
+	}
+	r = write_id_maps(uid, gid);
+	*ret_why = "mapping ids into a user namespace";
+	if (r == 0) {
+		*ret_why = "an empty root directory";
+		r = enter_empty_root();
+	}
+	return r;
+}
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { { 0 } };
+
+	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL && errno != EPERM)
+			return -errno;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
+}
+
+/*
+ * Landlock, as much of it as the kernel knows: no right on any file, no TCP port, no
+ * abstract socket, no signal to others. Nothing is allowed, so there is no rule.
+ */
+static int forbid_files(void)
+{
+	struct {
+		uint64_t fs, net, scoped;
+	} ruleset = { .fs = 0x1fff, .net = 0x3, .scoped = 0x3 };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* ask for the version */);
+	size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
+	cleanup_close int fd = -1;
+
+	if (abi < 1)
+		return 0; /* not in this kernel: the other stages hold without it */
+	if (abi >= 2)
+		ruleset.fs |= 0x2000; /* rename across directories */
+	if (abi >= 3)
+		ruleset.fs |= 0x4000; /* truncate */
+	if (abi >= 5)
+		ruleset.fs |= 0x8000; /* ioctl on devices that are opened from now on */
+	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
+	if (fd < 0)
+		return -errno;
+	return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+}
+
+static int limit(int what, rlim_t n)
+{
+	struct rlimit l = { n, n };
+
+	return setrlimit(what, &l) < 0 ? -errno : 0;
+}
+
+int confine_memory(uint64_t guest_bytes)
+{
+#ifdef WEIR_SANITIZED
+	(void)guest_bytes;
+	return 0; /* the sanitizer maps terabytes */
+#else
+	return limit(RLIMIT_AS, guest_bytes + OWN_MEMORY);
+#endif
+}
+
+/* Also used where no namespace could be made: the waiting process costs little. */
+static _Noreturn void wait_for(pid_t pid)
+{
+	struct confine_filter f;
+	int status;
+
+	if (confine_filter_waiter(&f) < 0)
+		_exit(STATUS_ERROR);
+	confine_thread(&f);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			_exit(STATUS_ERROR);
+	if (WIFEXITED(status))
+		_exit(WEXITSTATUS(status));
+	dprintf(STDERR_FILENO, "weir-vmm: the monitor was killed by signal %d\n", WTERMSIG(status));
+	_exit(STATUS_ERROR);
+}
+
+/* We die with who started us: who else would end the guest? */
+static int follow_parent(int alive)
+{
+	struct pollfd p = { .fd = alive };
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	/* It may have died just before. */
+	if (poll(&p, 1, 0) > 0)
+		_exit(STATUS_ERROR);
+	return 0;
+}
+
+static int become_monitor(const char **ret_why)
+{
+	int alive[2], r;
+	pid_t pid;
+
+	if (pipe2(alive, O_CLOEXEC) < 0)
+		return failed("a pipe", ret_why);
+	pid = fork();
+	if (pid < 0)
+		return failed("a process for the machine", ret_why);
+	if (pid > 0) {
+		close(alive[0]);
+		wait_for(pid);
+	}
+	close(alive[1]);
+	r = follow_parent(alive[0]);
+	close(alive[0]);
+	*ret_why = "the parent-death signal";
+	return r;
+}
+
+static int drop_rights(const char **ret_why)
+{
+	int r = drop_capabilities();
+
+	*ret_why = "dropping capabilities";
+	if (r == 0) {
+		*ret_why = "no_new_privs";
+		r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+	}
+	if (r == 0) {
+		*ret_why = "Landlock";
+		r = forbid_files();
+	}
+	if (r == 0) {
+		*ret_why = "limits of files and cores";
+		r = limit(RLIMIT_CORE, 0);
+	}
+	if (r == 0)
+		r = limit(RLIMIT_NOFILE, MAX_FILES);
+	prctl(PR_SET_DUMPABLE, 0);
+	return r;
+}
+
+int confine_process(const int *keep, size_t n, const char **ret_why)
+{
+	int r;
+
+	/* Stage 1: only what was handed over; a terminal's keys are not for us. */
+	close_others(keep, n);
+	setsid();
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Still possible: everything the user may. */
+
+	/* Stage 2: nobody, in namespaces of our own, with an empty root and no network. */
+	if (geteuid() == 0 && !become_nobody())
+		fprintf(stderr, "weir-vmm: there is no user nobody here: root stays\n");
+	r = enter_namespaces(ret_why);
+	if (r < 0)
+		return r;
+	/* Still possible: no file, no network, no other process; mounts, new namespaces. */
+
+	/* Stage 3: no capability, none to be gained, no file, no debugger, no core. */
+	r = drop_rights(ret_why);
+	if (r == 0)
+		r = become_monitor(ret_why);
+	/* Still possible: all system calls, on what is open. Stage 4 is each thread's own. */
+	return r;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weir-vmm: one virtual machine. A program of its own, so that it inherits
+ * nothing from weir but the descriptors on its command line.
+ */
+#include "vmm/confine.h"
+#include "vmm/machine.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static _Noreturn void give_up(const char *what)
+{
+	fprintf(stderr, "weir-vmm: %s\n", what);
+	_exit(MACHINE_ERROR);
+}
+
+static int open_kvm(const struct options *o)
+{
+	int fd = o->kvm_fd >= 0 ? o->kvm_fd : open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		fprintf(stderr,
+			"weir-vmm: /dev/kvm: %s: is KVM there, and are you in its group? "
+			"--backend qemu needs neither\n",
+			strerror(errno));
+		_exit(MACHINE_ERROR);
+	}
+	return fd;
+}
+
+static void confine(const struct options *o, int kvm)
+{
+	int keep[OPTIONS_FDS + 1];
+	size_t n = options_fds(o, keep);
+	char line[160];
+	const char *why;
+	int r;
+
+	keep[n++] = kvm;
+	r = confine_process(keep, n, &why);
+	if (r == 0) {
+		why = "a limit of memory";
+		r = confine_memory(o->memory_mib << 20);
+	}
+	if (r < 0) {
+		snprintf(line, sizeof(line), "cannot isolate the monitor: %s: %s", why, strerror(-r));
+		give_up(line);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct machine *m;
+	char why[256];
+	int kvm, r;
+
+	log_setup("vmm", LOG_LEVEL_INFO);
+	r = options_parse(argc, argv, &o, why, sizeof(why));
+	if (r > 0) {
+		fputs(options_help, stdout);
+		return 0;
+	}
+	if (r < 0)
+		give_up(why);
+	kvm = open_kvm(&o);
+	confine(&o, kvm);
+	r = machine_new(&o, kvm, &m, why, sizeof(why));
+	if (r < 0)
+		give_up(why);
+	/* Without destructors: threads of processors are still in the guest. */
+	_exit(machine_run(m));
+}
