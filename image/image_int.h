@@ -32,12 +32,24 @@ enum {
 	PATCH_APPEND_MAX = 64 << 20,
 	/* A file of operations. */
 	PATCH_JSON_MAX = 64 << 20,
+	/* Members of an archive beside its layers' contents: two for each image and layer. */
+	BUNDLE_MEMBERS_MAX = 4096,
+	/* A manifest, an index or a configuration (the registries' own limit is 4 MiB). */
+	OCI_JSON_MAX = 4 << 20,
+	/* Layers of one image; overlay file systems take 128. */
+	OCI_LAYERS_MAX = 512,
+	/* Indexes in indexes. */
+	OCI_DEPTH_MAX = 4,
 	/* Extended attributes of one file; one ext4 block. */
 	XATTRS_MAX = 3800,
 };
 
 /* Content of one root file system: packed zeros that unpack without end. */
-#define TREE_BYTES_MAX (UINT64_C(256) << 30)
+#define TREE_BYTES_MAX (UINT64_C(64) << 30)
+/* One archive or layer, unpacked: contents, headers and padding. */
+#define LAYER_BYTES_MAX (UINT64_C(96) << 30)
+/* Names looked at for whiteouts of whole folders: a layer of nothing but such. */
+#define WHITEOUT_WORK_MAX ((uint64_t)8 * TREE_NODES_MAX)
 
 /* ---- errors -------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
  * who may or may not read files belong to it, too. An image that is given is used as it is.
  */
 #include "image/root.h"
+#include "image/bundle.h"
 #include "image/ext4.h"
 
 #include <fcntl.h>
@@ -19,6 +20,9 @@ struct root_job {
 	const struct image_root_options *options;
 	struct tree *tree;
 	struct busybox busybox;
+	struct bundle bundle;
+	struct oci_image image;
+	struct image_store *store;
 	struct notes notes;
 	uint64_t free_bytes;
 	char key[DIGEST_HEX];
@@ -31,10 +35,38 @@ static bool ext4_whole(int fd, uint64_t size)
 	return ext4_check(fd, size);
 }
 
+/* Where the agent mounts; what an image lacks is made, so that a read-only one will do as well. */
+static int add_mount_points(struct tree *t, struct image_error *err)
+{
+	static const struct {
+		const char *name;
+		uint32_t mode;
+	} dirs[] = { { "dev", 0755 }, { "proc", 0555 }, { "sys", 0555 },
+		     { "run", 0755 }, { "tmp", 01777 }, { "etc", 0755 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		struct tree_inode *inode;
+		struct tree_node *n;
+
+		if (tree_find(t, t->root, dirs[i].name, strlen(dirs[i].name)))
+			continue;
+		inode = tree_inode_new(S_IFDIR | dirs[i].mode);
+		if (!inode ||
+		    tree_add(t, t->root, dirs[i].name, strlen(dirs[i].name), inode, &n) < 0) {
+			tree_inode_free(inode);
+			return image_fail(err, ENOMEM, "out of memory");
+		}
+	}
+	return 0;
+}
+
 /* The tree is complete but for the operations. */
 static int write_tree(struct root_job *job, int fd, struct image_error *err)
 {
 	int r = patches_apply(job->options->patches, job->tree, &job->notes, err);
+
+	if (r == 0)
+		r = add_mount_points(job->tree, err);
 
 	return r == 0 ? ext4_write(fd, job->tree, job->free_bytes, job->key, err) : r;
 }
@@ -64,6 +96,20 @@ static int make_minimal(void *ctx, int fd, json_t *record, struct image_error *e
 
 	(void)record;
 	return r == 0 ? write_tree(job, fd, err) : r;
+}
+
+static int make_archive(void *ctx, int fd, json_t *record, struct image_error *err)
+{
+	struct root_job *job = ctx;
+	int r = store_scratch(job->store, &job->tree->spool, err);
+
+	if (r == 0)
+		r = oci_apply(&job->bundle, &job->image, job->tree, err);
+	if (r == 0)
+		r = write_tree(job, fd, err);
+	if (r == 0 && json_object_set(record, "config", job->image.config) < 0)
+		r = image_fail(err, ENOMEM, "out of memory");
+	return r;
 }
 
 /* ---- keys ---- */
@@ -117,6 +163,22 @@ static int key_minimal(struct root_job *job, struct image_error *err)
 		digest_fini(&d);
 		return image_fail_sys(err, -r, "cannot read %s", job->busybox.path);
 	}
+	digest_end(&d, job->key);
+	return 0;
+}
+
+static int key_archive(struct root_job *job, const char *path, struct image_error *err)
+{
+	struct digest d;
+	int r = bundle_open(path, job->store, &job->bundle, err);
+
+	if (r == 0)
+		r = oci_select(&job->bundle, job->options->reference, &job->image, err);
+	if (r == 0)
+		r = key_begin(job, &d, "archive", err);
+	if (r < 0)
+		return r;
+	digest_add_str(&d, job->image.digest);
 	digest_end(&d, job->key);
 	return 0;
 }
@@ -322,6 +384,8 @@ int image_root_open(struct image_store *s, const struct image_root_options *o,
 {
 	struct root_job job = { .options = o,
 				.busybox.fd = -1,
+				.bundle.fd = -1,
+				.store = s,
 				.free_bytes = o->free_bytes ? o->free_bytes : FREE_BYTES };
 	int r;
 
@@ -332,11 +396,17 @@ int image_root_open(struct image_store *s, const struct image_root_options *o,
 		return image_fail(err, ENOMEM, "out of memory");
 	if (o->rootfs) {
 		r = open_rootfs(s, &job, o->rootfs, ret, err);
+	} else if (o->archive) {
+		r = key_archive(&job, o->archive, err);
+		if (r == 0)
+			r = get(s, &job, make_archive, ret, err);
 	} else {
 		r = key_minimal(&job, err);
 		if (r == 0)
 			r = get(s, &job, make_minimal, ret, err);
 	}
+	oci_image_fini(&job.image);
+	bundle_fini(&job.bundle);
 	busybox_fini(&job.busybox);
 	notes_fini(&job.notes);
 	tree_free(job.tree);

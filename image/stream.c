@@ -228,9 +228,83 @@ static la_ssize_t source_read(struct archive *a, void *ctx, const void **ret)
 	return (la_ssize_t)n;
 }
 
+static la_int64_t source_skip(struct archive *a, void *ctx, la_int64_t want)
+{
+	struct stream_source *src = ctx;
+	uint64_t n;
+
+	(void)a;
+	if (!src->file || want <= 0)
+		return 0;
+	n = MIN((uint64_t)want, src->file->end - src->file->pos);
+	src->file->pos += n;
+	return (la_int64_t)n;
+}
+
 int stream_source_open(struct archive *a, struct stream_source *src)
 {
-	return archive_read_open(a, src, NULL, source_read, NULL);
+	return archive_read_open2(a, src, NULL, source_read, source_skip, NULL);
+}
+
+struct archive *tar_reader_new(void)
+{
+	struct archive *a = archive_read_new();
+
+	if (a && (archive_read_support_format_tar(a) != ARCHIVE_OK ||
+		  archive_read_append_filter(a, ARCHIVE_FILTER_NONE) != ARCHIVE_OK)) {
+		archive_read_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+static int entry_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
+{
+	struct stream_entry *e = container_of(s, struct stream_entry, s);
+	const void *p = NULL;
+	size_t n = 0;
+	la_int64_t off = 0;
+	int r;
+
+	do {
+		r = archive_read_data_block(e->archive, &p, &n, &off);
+	} while (r == ARCHIVE_OK && n == 0);
+	if (r == ARCHIVE_EOF) {
+		*ret = NULL;
+		*ret_len = 0;
+		return 0;
+	}
+	if (r != ARCHIVE_OK)
+		return *e->error ? *e->error : -EBADMSG;
+	if ((uint64_t)off != e->passed)
+		return -EBADMSG;
+	e->passed += n;
+	*ret = p;
+	*ret_len = n;
+	return 0;
+}
+
+void stream_entry_init(struct stream_entry *e, struct archive *a, int *source_error)
+{
+	*e = (struct stream_entry){ .s.next = entry_next, .archive = a, .error = source_error };
+}
+
+static int peek_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
+{
+	struct stream_peek *k = container_of(s, struct stream_peek, s);
+
+	if (!k->first)
+		return stream_next(k->from, ret, ret_len);
+	*ret = k->first;
+	*ret_len = k->first_len;
+	k->first = NULL;
+	return 0;
+}
+
+int stream_peek_init(struct stream_peek *k, struct stream *from)
+{
+	*k = (struct stream_peek){ .s.next = peek_next, .from = from };
+	return stream_next(from, &k->first, &k->first_len);
 }
 
 /* The unpacker's own source, so that its errors can be told from broken bytes. */

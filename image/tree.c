@@ -353,11 +353,12 @@ static int make_dir(struct tree *t, struct tree_node *dir, const char *name, siz
 
 	if (!i)
 		return -ENOMEM;
-	i->layer = layer;
 	i->mtime = dir->inode->mtime;
 	r = tree_add(t, dir, name, len, i, ret);
 	if (r < 0)
 		tree_inode_free(i);
+	else
+		(*ret)->layer = layer;
 	return r;
 }
 

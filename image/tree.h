@@ -30,7 +30,6 @@ struct tree_inode {
 	uint32_t mtime_nsec;
 	uint32_t major, minor; /* of a device */
 	unsigned n_links;      /* names in the tree */
-	unsigned layer;	       /* that put it here, from 1; 0: not from a layer */
 	uint64_t size;	       /* of a regular file */
 	enum tree_data data;
 	uint64_t offset; /* TREE_DATA_SPOOL */
@@ -48,6 +47,7 @@ struct tree_node {
 	struct list children;
 	struct tree_inode *inode;
 	size_t depth;
+	unsigned layer; /* that put it here, from 1; 0: not from a layer */
 	size_t name_len;
 	char name[]; /* NUL-terminated, never with a slash */
 };

@@ -60,6 +60,8 @@ static void add_machine(struct vm_args *a, const struct weir_config *cfg, bool k
 	vm_args_add(a, "%s", cfg->name);
 	vm_args_add(a, "-nodefaults");
 	vm_args_add(a, "-no-user-config");
+	vm_args_add(a, "-global");
+	vm_args_add(a, "virtio-mmio.force-legacy=off");
 	vm_args_add(a, "-no-reboot");
 	vm_args_add(a, "-display");
 	vm_args_add(a, "none");
