@@ -45,4 +45,6 @@ claim 'the API got the real key' says '"authorized": true'
 claim 'the machine held a placeholder' absent "$LAB_TOKEN" "$DEMO_OUT/out"
 claim 'a name that the policy does not know was refused' says '^evil 6$'
 claim 'the record says what isolated it' grep -q '"backend":"qemu"' "$record"
-finish
+heading 'The part of the microVM'
+[ "$bad" -eq 0 ] && echo '   All of it is true.' || echo "   $bad claims are not true."
+[ "$bad" -eq 0 ]
