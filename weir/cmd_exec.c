@@ -61,9 +61,9 @@ static const char exec_help[] =
 	"                            the status\n"
 	"  -t, --tty; -T, --no-tty   a terminal, or none, whatever ours is\n"
 	"  -n, --no-input            its standard input is empty\n"
-	"      --detach-keys KEYS    a key (ctrl-]) or several (ctrl-p,ctrl-q) that end the\n"
-	"                            session from a terminal; none: there are none.\n"
-	"                            Default: ctrl-p,ctrl-q\n"
+	"      --detach-keys KEYS    a key (ctrl-]) or several (ctrl-p,ctrl-q) that end\n"
+	"                            the session and what runs in it; none: there are\n"
+	"                            none. Default: ctrl-p,ctrl-q\n"
 	"\n"
 	"Exit status: the command's; 124 timeout; 125 weir failed; 126 it cannot be run;\n"
 	"127 there is no such command.\n";

@@ -32,7 +32,7 @@ static const char logs_help[] =
 	"\n"
 	"  -f, --follow          and what it writes from now on, until it ends\n"
 	"  -n, --tail N          only the last N pieces\n"
-	"      --since TIME      only from then on: 2026-01-31T12:00:00Z, or 10m, 2h, 3d ago\n"
+	"      --since TIME      only from then on: 2026-01-31T12:00:00Z, or 10m, 2h, 3d\n"
 	"      --until TIME      only before then\n"
 	"      --source SOURCE   stdout, stderr, output (both), or system: weir's\n"
 	"                        own words\n"
