@@ -59,6 +59,7 @@ static void once(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
+	log_setup("fuzz", LOG_LEVEL_ERROR);
 	if (fd < 0 || ftruncate(fd, 2 * RAM) < 0 || loop_new(&loop) < 0)
 		abort();
 	for (unsigned i = 0; i < 2; i++)

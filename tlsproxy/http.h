@@ -71,6 +71,8 @@ struct http_filter_config {
 	bool guest_h2, upstream_h2; /* the protocol of each side: HTTP/2, else HTTP/1 */
 	bool unverified;    /* with tls: it was not, as the user wished; no secret goes in */
 	bool keep_upstream; /* HTTP/1: it is not asked to close when the guest is to */
+	/* With upstream_h2: what http_filter_part() gave for this connection; taken over in any case. */
+	struct http_side *upstream;
 };
 must_check int http_filter_new(const struct http_filter_config *cfg, struct http_filter **ret);
 void http_filter_free(struct http_filter *f);
@@ -132,5 +134,11 @@ bool http_filter_bound(const struct http_filter *f);
 bool http_filter_idle(const struct http_filter *f);
 /* And the upstream would take another request: all it sent belonged to a response. */
 bool http_filter_between(const struct http_filter *f);
+/*
+ * Between requests: the filter is over, and what an HTTP/2 upstream's side knows of its connection
+ * goes to the next filter, or to http_side_free(). NULL with HTTP/1, where there is nothing to know.
+ */
+struct http_side *http_filter_part(struct http_filter *f);
+void http_side_free(struct http_side *s); /* NULL: none */
 
 #endif

@@ -136,6 +136,7 @@ struct http2 {
 	bool narrow;	      /* its windows are, as the process is crowded */
 	bool pinged;	      /* by us, and has not answered yet */
 	bool served;	      /* an answer came to its end: a connection that was kept */
+	bool disturbed;	      /* a stream did not end in order */
 };
 
 struct http2_stream {

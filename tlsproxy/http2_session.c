@@ -257,6 +257,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	struct http2 *h = user;
 	struct http2_stream *st = nghttp2_session_get_stream_user_data(session, id);
 
+	h->disturbed |= code != NGHTTP2_NO_ERROR;
 	if (!st)
 		return 0;
 	st->closed = true;

@@ -10,6 +10,9 @@
  * guest would do without us; the others get 502. Pushed streams were switched off; one that
  * comes ends the connection.
  *
+ * Once the guest is gone the connection may serve another one's (upstream_pool.c), with the
+ * state both ends have of it: settings, header tables, windows, the number of the next stream.
+ *
  * The upstream is hostile too: a reply that breaks the rules of messages fails.
  */
 #include "tlsproxy/http2_internal.h"
@@ -243,6 +246,30 @@ static void forget(struct http_side *s, struct http_exchange *x)
 	http2_stream_detach(st);
 	if (st->closed)
 		st->h->reap = true;
+}
+
+/* ---- between two guests ---------------------------------------------------------------------- */
+
+bool http2_upstream_rests(const struct http_side *s)
+{
+	struct http2 *h = http2_of(s);
+
+	return h->settled && !h->disturbed && !h->draining && !h->dead && !h->ended && !h->over &&
+	       list_empty(&h->streams) && !h->out_bytes && !h->waiting_bytes &&
+	       !h->reader.n_header && !h->reader.left && !nghttp2_session_want_write(h->session) &&
+	       nghttp2_session_get_next_stream_id(h->session) < HTTP2_STREAM_ID_LAST;
+}
+
+void http2_upstream_move(struct http_side *s, struct http_filter *f)
+{
+	struct http2 *h = http2_of(s);
+
+	s->filter = f;
+	s->out = NULL;
+	http2_block_free(h->block);
+	h->block = NULL;
+	if (f && h->connect)
+		http_upstream_connects(f);
 }
 
 int http2_upstream_new(struct http_filter *f, struct http_side **ret)

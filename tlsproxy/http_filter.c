@@ -17,6 +17,10 @@ static int sides_new(struct http_filter *f)
 
 	if (r < 0)
 		return r;
+	if (f->upstream) {
+		http2_upstream_move(f->upstream, f);
+		return 0;
+	}
 	return f->cfg.upstream_h2 ? http2_upstream_new(f, &f->upstream)
 				  : http1_upstream_new(f, &f->upstream);
 }
@@ -26,9 +30,12 @@ int http_filter_new(const struct http_filter_config *cfg, struct http_filter **r
 	struct http_filter *f = calloc(1, sizeof(*f));
 	int r;
 
-	if (!f)
+	if (!f) {
+		http_side_free(cfg->upstream);
 		return -ENOMEM;
+	}
 	f->cfg = *cfg;
+	f->upstream = cfg->upstream;
 	f->secrets = secret_set_ref(cfg->secrets);
 	list_init(&f->exchanges);
 	buf_init(&f->arena, HTTP_BUF_MIN);
@@ -60,6 +67,12 @@ struct http_exchange *http_exchange_first(const struct http_filter *f)
 	return container_of(f->exchanges.next, struct http_exchange, node);
 }
 
+void http_side_free(struct http_side *s)
+{
+	if (s)
+		s->ops->free(s);
+}
+
 void http_filter_free(struct http_filter *f)
 {
 	struct http_exchange *x;
@@ -75,10 +88,8 @@ void http_filter_free(struct http_filter *f)
 			x->detail = "the connection ended before the response did";
 		http_exchange_finish(x);
 	}
-	if (f->guest)
-		f->guest->ops->free(f->guest);
-	if (f->upstream)
-		f->upstream->ops->free(f->upstream);
+	http_side_free(f->guest);
+	http_side_free(f->upstream);
 	buf_fini_wiped(&f->arena);
 	buf_fini_wiped(&f->scratch);
 	secret_set_unref(f->secrets);
@@ -430,5 +441,19 @@ bool http_filter_idle(const struct http_filter *f)
 
 bool http_filter_between(const struct http_filter *f)
 {
-	return http_filter_idle(f) && !f->upstream_gone && !f->upstream_rest && !f->failed;
+	return http_filter_idle(f) && !f->upstream_gone && !f->upstream_rest && !f->failed &&
+	       (!f->cfg.upstream_h2 || http2_upstream_rests(f->upstream));
+}
+
+struct http_side *http_filter_part(struct http_filter *f)
+{
+	struct http_side *s = f->upstream;
+
+	assert(http_filter_between(f));
+	f->over = HTTP_CLOSE;
+	if (!f->cfg.upstream_h2)
+		return NULL;
+	http2_upstream_move(s, NULL);
+	f->upstream = NULL;
+	return s;
 }

@@ -77,6 +77,8 @@
 
 /* Streams of one guest at a time, announced: work and memory that one connection asks for. */
 #define HTTP2_STREAMS_MAX 100
+/* An upstream connection that has come to this stream is not kept: at 2^31 it could open no more. */
+#define HTTP2_STREAM_ID_LAST ((uint32_t)1 << 30)
 /* Pseudo-header fields beside the others: all there are, once, and room to see one twice. */
 #define HTTP2_PSEUDO_MAX 8
 /*

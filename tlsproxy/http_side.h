@@ -108,6 +108,10 @@ must_check int http1_guest_new(struct http_filter *f, struct http_side **ret);
 must_check int http1_upstream_new(struct http_filter *f, struct http_side **ret);
 must_check int http2_guest_new(struct http_filter *f, struct http_side **ret);
 must_check int http2_upstream_new(struct http_filter *f, struct http_side **ret);
+/* Nothing is owed on it and all of it ended in order, so that another filter's guest may use it. */
+bool http2_upstream_rests(const struct http_side *s);
+/* It leaves its filter, and serves another; with NULL none. */
+void http2_upstream_move(struct http_side *s, struct http_filter *f);
 
 /*
  * A PING came (RFC 9113 6.7). It was answered; while requests are open one of ours goes to

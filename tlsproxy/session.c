@@ -32,6 +32,7 @@ static void session_free(struct session *s)
 	loop_timer_del(tp->loop, &s->again);
 	loop_timer_del(tp->loop, &s->tick);
 	http_filter_free(s->filter);
+	http_side_free(s->parted);
 	leg_close(&s->upstream, reset);
 	/* An end of stream must not overtake the word that it is no proper one. */
 	if (reset)
@@ -119,9 +120,11 @@ int session_start_filter(struct session *s)
 		.unverified = s->flow.tls && !s->terms.verify,
 		.upstream_h2 = s->upstream_alpn == ALPN_H2,
 		.keep_upstream = upstream_pool_wants(s),
+		.upstream = s->parted,
 	};
 	int r = http_filter_new(&cfg, &s->filter);
 
+	s->parted = NULL;
 	if (r < 0)
 		return r;
 	loop_timer_set(s->tp->loop, &s->tick, loop_now(s->tp->loop) + HTTP2_TICK_S * NS_PER_S);

@@ -412,6 +412,7 @@ struct session {
 	time_t upstream_expires;       /* its certificate; 0: none seen */
 	struct tlsproxy_verdict verdict;
 	struct leg guest, upstream;
+	struct http_side *parted; /* of a parked HTTP/2 upstream, until there is a filter */
 	struct http_filter *filter;
 	struct loop_timer deadline; /* of the state; idle time in RELAY */
 	struct loop_timer again;    /* budget used up, more to do */

@@ -7,8 +7,10 @@
  *
  * A parked connection is watched: whatever comes over it (an end, mostly) ends it. Kept
  * shorter than servers keep idle ones, it is rarely closed as it is taken; when it is, the
- * guest sees a kept connection end, as in relay.c. Only HTTP/1: what a flow leaves is
- * then between two requests, with not a byte behind the last response. A connection that a client has authenticated by itself (NTLM,
+ * guest sees a kept connection end, as in relay.c. What a flow leaves is
+ * between two requests, with not a byte behind the last response; with HTTP/2 every stream
+ * was answered to its end, none was reset, nothing is left to be said, and what both ends know
+ * of the connection (http2_upstream.c) goes along. A connection that a client has authenticated by itself (NTLM,
  * Negotiate) is its own and is never parked.
  *
  * Whoever dials is told for which name and address some wait, so that it need not: when
@@ -26,6 +28,7 @@ struct parked {
 	struct list lru;
 	struct loop_timer end;
 	struct upstream_key key;
+	struct http_side *http; /* HTTP/2: what is known of it */
 	bool offers_alpn;
 	unsigned offer;
 	enum alpn alpn;
@@ -71,6 +74,7 @@ static void drop(struct parked *p)
 	pool->count--;
 	if (!find_key(pool, &p->key))
 		tell(pool, &p->key, false);
+	http_side_free(p->http);
 	leg_close(&p->leg, false);
 	free(p);
 }
@@ -117,8 +121,7 @@ static bool serves(const struct session *s)
 
 bool upstream_pool_wants(const struct session *s)
 {
-	return s->tp->pool.max && serves(s) && s->terms.verify && !s->refused &&
-	       s->upstream_alpn != ALPN_H2;
+	return s->tp->pool.max && serves(s) && s->terms.verify && !s->refused;
 }
 
 static bool may_park(const struct session *s)
@@ -156,6 +159,7 @@ bool upstream_pool_park(struct session *s)
 	p->alpn = s->upstream_alpn;
 	p->expires = s->upstream_expires;
 	p->end.cb = on_end;
+	p->http = http_filter_part(s->filter);
 	leg_move(&s->upstream, &p->leg, NULL, on_event);
 	loop_io_set(&p->leg.io, EPOLLIN);
 	loop_timer_set(pool->loop, &p->end, loop_now(pool->loop) + TLSPROXY_POOL_S * NS_PER_S);
@@ -203,6 +207,8 @@ bool upstream_pool_take(struct session *s)
 		s->upstream_alpn = p->alpn;
 		s->upstream_expires = p->expires;
 		s->reused = true;
+		s->parted = p->http;
+		p->http = NULL;
 		drop(p);
 		return true;
 	}

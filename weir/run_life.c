@@ -8,6 +8,7 @@
 #include "weir/message.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #define EXPIRED_STATUS 124 /* as timeout(1) */
 #define EXPIRED_GRACE (10 * NS_PER_S)
@@ -132,7 +133,7 @@ static void ask_stop(struct run *r, struct ctl_client *c, const json_t *request)
 		run_ctl_refuse(c, "a grace is up to %d seconds", GRACE_MAX_S);
 		return;
 	}
-	run_ctl_reply(c, json_pack("{s:b}", "ok", 1), -1);
+	run_ctl_reply(c, json_pack("{s:b, s:i}", "ok", 1, "pid", (int)getpid()), -1);
 	run_life_stop(r, (uint64_t)grace * NS_PER_S);
 }
 

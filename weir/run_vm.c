@@ -18,6 +18,7 @@
 #include "weir/run_setup.h"
 #include "weir/sandbox_trust.h"
 #include "weir/vm.h"
+#include "weir/vm_log.h"
 #include "weir/vm_stdio.h"
 #include "weir/vm_tail.h"
 
@@ -28,8 +29,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Until hello: a stock kernel takes a second with KVM and some five without, on an idle machine. */
-#define PATIENCE_KVM (30 * NS_PER_S)
+/*
+ * Until hello: a stock kernel takes a second with KVM, some five without; twenty and more where
+ * KVM is emulated itself, or the machine is busy.
+ */
+#define PATIENCE_KVM (90 * NS_PER_S)
 #define PATIENCE_EMULATED (180 * NS_PER_S)
 /* From hello to ready, and until a command has begun. */
 #define PATIENCE_AGENT (60 * NS_PER_S)
@@ -49,6 +53,7 @@ struct machine_run {
 	bool ready;
 	struct agent_stream *command;
 	struct vm_stdio stdio;
+	struct vm_log log; /* instead of our output, when detached */
 	struct vm_tail console, errors;
 	struct loop_timer patience;
 	struct loop_io monitor;
@@ -134,9 +139,13 @@ static void on_data(struct agent_stream *s, enum agent_type type, const uint8_t 
 {
 	struct machine_run *m = arg;
 
-	(void)s;
 	run_life_active(&m->run);
-	vm_stdio_data(&m->stdio, type, p, n);
+	if (!m->run.cfg->life.detach) {
+		vm_stdio_data(&m->stdio, type, p, n);
+		return;
+	}
+	vm_log_write(&m->log, type == AGENT_ERRORS ? "stderr" : "stdout", p, n);
+	agent_stream_taken(s, n);
 }
 
 static void on_room(struct agent_stream *s, void *arg)
@@ -556,6 +565,7 @@ int run_machine(struct weir_config *cfg)
 {
 	struct machine_run m = { .run = { .cfg = cfg, .tty = -1, .what = cfg->command[0] },
 				 .parts = { .layer = -1 },
+				 .log = { .fd = STDOUT_FILENO },
 				 .agent_fd = -1,
 				 .console_fd = -1,
 				 .errors_fd = -1,

@@ -16,6 +16,8 @@
 #include <x86intrin.h>
 #endif
 
+/* Slots of virtio devices; what sits in the first has no interrupt that arrives. */
+#define LAST_BUS 23
 #define LISTEN_NAME "weir-net"
 #define KERNEL_NAME "/vm/kernel"
 #define INITRD_NAME "/vm/initrd"
@@ -58,6 +60,8 @@ static void add_machine(struct vm_args *a, const struct weir_config *cfg, bool k
 	vm_args_add(a, "%s", cfg->name);
 	vm_args_add(a, "-nodefaults");
 	vm_args_add(a, "-no-user-config");
+	vm_args_add(a, "-global");
+	vm_args_add(a, "virtio-mmio.force-legacy=off");
 	vm_args_add(a, "-no-reboot");
 	vm_args_add(a, "-display");
 	vm_args_add(a, "none");
@@ -109,25 +113,25 @@ static void add_devices(struct vm_args *a, const struct weir_config *cfg, const 
 	vm_args_add(a, "vhost-user,id=n,chardev=net");
 	vm_args_add(a, "-device");
 	vm_args_add(
-		a, "virtio-net-device,bus=virtio-mmio-bus.0,netdev=n,mac=%02x:%02x:%02x:%02x:%02x:%02x",
+		a, "virtio-net-device,bus=virtio-mmio-bus.4,netdev=n,mac=%02x:%02x:%02x:%02x:%02x:%02x",
 		m[0], m[1], m[2], m[3], m[4], m[5]);
 	vm_args_add(a, "-device");
-	vm_args_add(a, "virtio-serial-device,bus=virtio-mmio-bus.1,max_ports=2");
+	vm_args_add(a, "virtio-serial-device,bus=virtio-mmio-bus.5,max_ports=2");
 	vm_args_add(a, "-chardev");
 	vm_args_add(a, "socket,id=agent,fd=%d", w->agent);
 	vm_args_add(a, "-device");
 	vm_args_add(a, "virtserialport,chardev=agent,name=" AGENT_PORT_NAME);
 	vm_args_add(a, "-device");
-	vm_args_add(a, "virtio-rng-device,bus=virtio-mmio-bus.2");
+	vm_args_add(a, "virtio-rng-device,bus=virtio-mmio-bus.6");
 	vm_args_add(a, "-device");
-	vm_args_add(a, "virtio-balloon-device,bus=virtio-mmio-bus.3,free-page-reporting=on");
+	vm_args_add(a, "virtio-balloon-device,bus=virtio-mmio-bus.7,free-page-reporting=on");
 }
 
-/* Slots of the machine's bus in order, so that the guest finds /dev/vda, vdb, ... in that order. */
+/* The guest looks at the last slot first, and calls what it finds /dev/vda, vdb, ... */
 static void add_disk(struct vm_args *a, unsigned number, const char *node)
 {
 	vm_args_add(a, "-device");
-	vm_args_add(a, "virtio-blk-device,bus=virtio-mmio-bus.%u,drive=%s", 4 + number, node);
+	vm_args_add(a, "virtio-blk-device,bus=virtio-mmio-bus.%u,drive=%s", LAST_BUS - number, node);
 }
 
 static void add_fd(struct vm_args *a, unsigned set, int fd)

@@ -133,7 +133,13 @@ def requests(peer, o):
 
 
 def connections(peer, o):
-    """A connection for each request, 64 at a time."""
+    connections_h1(peer, o)
+    if peer.h2:
+        connections_h2(peer, o)
+
+
+def connections_h1(peer, o):
+    """A connection for each request, 64 at a time; the client comes back with tickets."""
     with cpu_of(peer.pids) as cpu:
         text = peer.inside.ask("wrk", "-t1", "-c64", "-d%ds" % o.seconds, "-H", "Connection: close", *AUTH,
                                U + "/small")["out"][0]
@@ -141,8 +147,19 @@ def connections(peer, o):
     number = re.search(r"(\d+) requests in", text)
     if not rate or not number or "Non-2xx" in text or not int(number.group(1)):
         return
-    F.add(peer.label, "new connections requests/s", float(rate.group(1)))
-    per(peer, "new connections", cpu["s"], int(number.group(1)) / 1e6, "us/request")
+    F.add(peer.label, "new connections h1 requests/s", float(rate.group(1)))
+    per(peer, "new connections h1", cpu["s"], int(number.group(1)) / 1e6, "us/request")
+
+
+def connections_h2(peer, o):
+    """The same in HTTP/2, by one client after another that each opens 64: none comes back with a ticket."""
+    with cpu_of(peer.pids) as cpu:
+        got = peer.inside.ask("h2load", "-n", "64", "-c", "64", "-m", "1", *AUTH, U + "/small", seconds=o.seconds)
+    if not all("64 2xx" in text and "Application protocol: h2" in text for text in got["out"]):
+        return
+    number = 64 * len(got["out"])
+    F.add(peer.label, "new connections h2 requests/s", number / got["seconds"])
+    per(peer, "new connections h2", cpu["s"], number / 1e6, "us/request")
 
 
 def latency(peer, o):

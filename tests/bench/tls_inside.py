@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's side of tls.py, in the client's place: runs what it is told, or holds connections open.
 
-    tls_inside.py run              lines of JSON {"argv": [...], "copies": N} on stdin, answers on stdout
+    tls_inside.py run              lines of JSON {"argv": [...], "copies": N, "seconds": S} on stdin, answers on
+                                   stdout: N at once, and again until S seconds are over
     tls_inside.py hold URL N       N idle connections after a request each; "held N", until stdin ends
 
 @TOKEN@ in an argument is the variable BENCH_TOKEN: in a sandbox with a secret, its placeholder.
@@ -33,9 +34,11 @@ def run():
             print(json.dumps({"out": [""], "seconds": 0}), flush=True)
             continue
         began = time.monotonic()
-        many = [subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                 text=True) for _ in range(job.get("copies", 1))]
-        out = [p.communicate()[0] for p in many]
+        out = []
+        while not out or time.monotonic() - began < job.get("seconds", 0):
+            many = [subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL, text=True) for _ in range(job.get("copies", 1))]
+            out += [p.communicate()[0] for p in many]
         print(json.dumps({"out": out, "seconds": time.monotonic() - began}), flush=True)
 
 

@@ -2,6 +2,7 @@
 """A command in a microVM: the whole chain with QEMU and a stock Debian kernel, from policy to exit
 status. Without KVM a boot takes some five seconds on an idle machine, so each does many things."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,11 +14,12 @@ import struct
 import subprocess
 import termios
 import time
-import fcntl
 
 import pytest
 
 from conftest import SLACK, TOP, wait_for
+
+import data
 
 LINUX = os.path.join(TOP, "build", "guest-linux")
 ROOT = os.path.join(LINUX, "root")
@@ -93,7 +95,6 @@ def test_everything_in_one_boot(vm, lab):
     assert words(r.out, "motd") == ["patched"] and words(r.out, "mine") == [""], r
     assert "192.0.0.1" in words(r.out, "resolver")[0] and "192.0.0.2/29" in words(r.out, "address")[0], r
     assert words(r.out, "input") == [hashlib.sha256(payload).hexdigest()], r
-    import data
     assert words(r.out, "down") == [data.sha256(300017)], r
     assert words(r.out, "sent")[0] in words(r.out, "up")[0], r
     assert words(r.out, "evil") == ["6"] and r.find("dns", verdict="deny", name="evil.example.net"), r
@@ -225,8 +226,7 @@ def test_terminal_and_signals(vm):
 def test_what_cannot_be_had(vm):
     """Before anything starts, with what to do."""
     for flags, says in ((["--kernel", "/etc/passwd"], "kernel"),
-                        (["--rootfs", "/surely/not"], "/surely/not"),
-                        (["--image", __file__], os.path.basename(__file__))):
+                        (["--rootfs", "/surely/not"], "/surely/not")):
         p = vm.call("run", "--backend", "qemu", *flags, "--", "true")
         assert p.returncode == 125 and says in p.stderr, p
     if not os.path.exists("/sys/module/kvm_amd") and not os.path.exists("/sys/module/kvm_intel"):

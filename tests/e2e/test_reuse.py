@@ -85,6 +85,15 @@ def test_rules_that_need_the_name_first(weir, keeping, other):  # noqa: F811
     assert r.out.split() == ["1"] * 3 and s.accepted == 1, r
 
 
+def test_http2(weir, h2):
+    """One client after another: the same connection, with the header tables both ends have of it."""
+    r = weir.sh("for i in 1 2 3 4; do nghttp -n -H 'x-turn: '$i https://h2.example.com/echo; done",
+                policy="allow_all", intercept=True)
+    assert [e["status"] for e in r.find("http")] == [200] * 4, r
+    assert [dict(q["headers"])["x-turn"] for q in h2.seen(path="/echo")] == ["1", "2", "3", "4"]
+    assert [e.get("reused", False) for e in r.find("tls")] == [False] + [True] * 3, r
+
+
 def test_a_connection_that_ended(weir, keeping, other):  # noqa: F811
     """The server closes what is parked: the next flow has its own, and nobody notices."""
     s = keeping(leaves_after=2)

@@ -292,7 +292,7 @@ static const struct {
 	{ ARGS("--env", "1X=x"), "write NAME=VALUE" },
 	{ ARGS("--env", "A-B=x"), "a name is letters, digits and '_'" },
 	{ ARGS("--env", "WEIR_SURELY_NOT_SET"), "started without this variable" },
-	{ ARGS("--rootfs", "d", "--image", "a.tar"), "--image a.tar: " },
+	{ ARGS("--rootfs", "d", "--image", "a.tar"), "--rootfs contradicts --image" },
 	{ ARGS("--image-name", "debian"), "add --image FILE" },
 	{ ARGS("--volume", "d"), "--volume d: " },
 	{ ARGS("--patch", "nothing:/x"), "--patch nothing:/x: " },
