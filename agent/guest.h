@@ -22,8 +22,7 @@ struct failure {
 };
 
 /* Fills f; returns -err, or -EINVAL when err is 0. */
-int fail(struct failure *f, enum agent_stage stage, int err, const char *fmt, ...)
-	printf_like(4, 5);
+int fail(struct failure *f, enum agent_stage stage, int err, const char *fmt, ...) printf_like(4, 5);
 
 /* ---- the guest ------------------------------------------------------------------- */
 
@@ -46,12 +45,10 @@ struct guest {
 	uint8_t *init_body;
 	struct scratch init_lists;
 	struct agent_init config;
-	/* Pointers to "NAME=VALUE" that trust adds; NULL-terminated, static texts. */
-	const char *const *trust_env;
 	/* Shutting down (guest_end.c). */
 	struct loop_timer end_timer;
 	struct agent_shutdown end;
-	pid_t handed_off; /* pid 1 is another's init */
+	bool handed_off; /* pid 1 is the image's init */
 };
 
 /* Goes to the host and to the console. */
@@ -67,6 +64,8 @@ must_check int boot_port(int *ret);
 /* ---- the conversation (guest_conn.c) ------------------------------------------------ */
 
 must_check int guest_start(struct guest *g);
+/* Children and SIGTERM, as events; a new process needs its own. */
+must_check int guest_watch_signals(struct guest *g);
 /* Appends a message; a full buffer, which producers heed, is the end of the conversation. */
 void guest_send(struct guest *g, uint32_t id, uint16_t type, const void *from);
 void guest_send_bytes(struct guest *g, uint32_t id, uint16_t type, const void *p, size_t n);
@@ -95,6 +94,7 @@ struct guest_stream {
 	const struct guest_stream_ops *ops;
 	size_t consumed; /* input for which no credit was given yet */
 	bool ended;
+	struct loop_task reap; /* frees it, once nobody is in a callback of it */
 };
 
 /* Bytes that may be sent now: credit, and one frame's worth. */
@@ -123,7 +123,7 @@ must_check int root_mount(const struct agent_init *init, struct failure *f); /* 
 must_check int root_volumes(const struct agent_init *init, struct failure *f);
 must_check int net_setup(const struct agent_init *init, struct failure *f);   /* guest_net.c */
 must_check int etc_setup(const struct agent_init *init, struct failure *f);   /* guest_etc.c */
-must_check int trust_setup(struct guest *g, struct failure *f);		      /* guest_trust.c */
+must_check int trust_setup(const struct agent_init *init, struct failure *f); /* guest_trust.c */
 /* Does this process become the other's init's child? Returns in the agent, which may be a new process. */
 must_check int handoff(struct guest *g, struct failure *f); /* guest_end.c */
 /* Makes the folder and those above it, 0755. */
@@ -161,7 +161,6 @@ void exec_kill_all(struct guest *g, int signal);
 struct spawn {
 	const struct agent_exec *x;
 	const struct agent_init *config;
-	const char *const *trust_env;
 	const char *user, *cwd;
 	/* Results; -1 where there is none. The terminal is both in and out. */
 	pid_t pid;

@@ -63,6 +63,7 @@ static const struct field init_fields[] = {
 	FIELD(agent_init, entropy, 19, BYTES),
 	FIELD(agent_init, realtime_ns, 20, U64),
 	FIELD(agent_init, flags, 21, U32),
+	FIELD(agent_init, ca_hash, 22, TEXT),
 };
 
 static const struct field log_fields[] = {

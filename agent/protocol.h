@@ -178,10 +178,11 @@ struct agent_init {
 	struct agent_strings addresses; /* "ADDRESS/LENGTH", IPv4 and IPv6 */
 	struct agent_strings gateways;	/* one address of each family */
 	struct agent_strings resolvers; /* addresses; none: resolv.conf stays */
-	struct agent_strings hosts;	/* lines of /etc/hosts */
+	struct agent_strings hosts;	/* all lines of /etc/hosts; none: it stays */
 
-	const char *ca_pem;	      /* authority to be trusted, or NULL */
-	const char *roots_pem;	      /* roots the host trusts besides the image's, or NULL */
+	const char *ca_pem;    /* authority to be trusted, or NULL */
+	const char *ca_hash;   /* of its subject, as OpenSSL names files (\"1a2b3c4d\"), or NULL */
+	const char *roots_pem; /* roots the host trusts besides the image's, or NULL */
 	struct agent_strings env;     /* "NAME=VALUE" for every command */
 	const char *user, *cwd;	      /* of commands that name none; NULL: root, / */
 	struct agent_strings rlimits; /* "nofile=1024" or "nofile=1024:4096" */

@@ -309,6 +309,7 @@ enum audit_verdict audit_facts_verdict(const struct audit_facts *f)
 		{ VERDICT, "deny", AUDIT_V_DENY },
 		{ VERDICT, "fail", AUDIT_V_FAIL },
 		{ OUTCOME, "forwarded", AUDIT_V_ALLOW },
+		{ OUTCOME, "cancelled", AUDIT_V_ALLOW },
 		{ OUTCOME, "denied", AUDIT_V_DENY },
 		{ OUTCOME, "bad_request", AUDIT_V_DENY },
 		{ OUTCOME, "misdirected", AUDIT_V_DENY },

@@ -215,6 +215,8 @@ static const char *secret_did(const char *event)
 		{ "expired", " has no value any more" },
 		{ "token", " bought a token" },
 		{ "token_failed", " bought no token" },
+		{ "masked", " brought a token, kept outside" },
+		{ "mask_failed", " brought tokens that cannot be kept" },
 	};
 
 	for (size_t i = 0; event && i < ARRAY_SIZE(all); i++)

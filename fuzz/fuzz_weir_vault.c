@@ -34,12 +34,24 @@ static void must_equal(const struct kept *a, const struct kept *b)
 		must(!s->value ||
 		     (s->len == t->len && (!s->len || memcmp(s->value, t->value, s->len) == 0)));
 	}
+	must(a->n_tokens == b->n_tokens);
+	for (size_t i = 0; i < a->n_tokens; i++) {
+		const struct kept_token *s = &a->tokens[i], *t = &b->tokens[i];
+
+		must(str_eq(s->env, t->env) && str_eq(s->of, t->of) &&
+		     str_eq(s->placeholder, t->placeholder) && s->until == t->until &&
+		     s->renews == t->renews && !s->value == !t->value);
+		must(!s->value ||
+		     (s->len == t->len && (!s->len || memcmp(s->value, t->value, s->len) == 0)));
+	}
 }
 
 static void as_image(const uint8_t *p, size_t size)
 {
 	static struct kept_secret first[CONFIG_SECRETS_MAX], second[CONFIG_SECRETS_MAX];
-	struct kept a = { .secrets = first }, b = { .secrets = second };
+	static struct kept_token third[KEPT_TOKENS_MAX], fourth[KEPT_TOKENS_MAX];
+	struct kept a = { .secrets = first, .tokens = third };
+	struct kept b = { .secrets = second, .tokens = fourth };
 	uint8_t *again;
 	int r = image_get(p, size, &a);
 

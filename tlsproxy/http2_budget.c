@@ -4,7 +4,13 @@
  * (PING and its ack, settings, priorities, windows a byte at a time) and streams
  * that are given up unanswered are paid from a budget; requests, body bytes and
  * served responses earn it back. So there is no clock in it: a peer that works may
- * talk as it likes, one that does not is told ENHANCE_YOUR_CALM (RFC 9113 10.5).
+ * talk as it likes, one that does not is told ENHANCE_YOUR_CALM (RFC 9113 10.5). Only
+ * that life is shown on a silent connection is paid by time (http2_stall.c).
+ *
+ * A field section has to be decoded whatever it is for: it costs as much as a stream
+ * earns, and that is given back where the stream is one (http2_session.c). A stream that
+ * is given up behind its response's head costs a little more than it earned: who wanted
+ * some of the body has paid with that.
  */
 #include "tlsproxy/http2_internal.h"
 
@@ -13,24 +19,19 @@ void http2_budget_init(struct http2_budget *b)
 	*b = (struct http2_budget){ HTTP2_FRAMES_MAX, HTTP2_RESETS_MAX };
 }
 
-static bool spend(unsigned *left)
+bool http2_budget_spend(struct http2_budget *b, unsigned frames)
 {
-	if (*left == 0)
+	if (b->frames < frames)
 		return false;
-	(*left)--;
+	b->frames -= frames;
 	return true;
-}
-
-bool http2_budget_spend(struct http2_budget *b)
-{
-	return spend(&b->frames);
 }
 
 bool http2_budget_frame(struct http2_budget *b, const nghttp2_frame_hd *hd)
 {
 	switch (hd->type) {
 	case NGHTTP2_HEADERS:
-		return true; /* paid for by the stream, or by its reset */
+		return http2_budget_spend(b, HTTP2_FRAMES_PER_STREAM);
 	case NGHTTP2_DATA:
 		if (hd->length || (hd->flags & NGHTTP2_FLAG_END_STREAM))
 			return true;
@@ -38,12 +39,15 @@ bool http2_budget_frame(struct http2_budget *b, const nghttp2_frame_hd *hd)
 	default:
 		break;
 	}
-	return spend(&b->frames);
+	return http2_budget_spend(b, 1);
 }
 
 bool http2_budget_reset(struct http2_budget *b)
 {
-	return spend(&b->resets);
+	if (b->resets == 0)
+		return false;
+	b->resets--;
+	return true;
 }
 
 void http2_budget_earn(struct http2_budget *b, unsigned frames)

@@ -151,7 +151,7 @@ static int response_head(struct http_side *s, struct http_exchange *x, const str
 		return r;
 	if (!interim) {
 		st->out_begun = true;
-		st->out_whole = fr->body == HTTP_BODY_NONE && !st->malformed;
+		st->out_whole = fr->body == HTTP_BODY_NONE && !fr->open && !st->malformed;
 	}
 	if (submit(st, &w, interim, st->out_whole) < 0)
 		return -ENOMEM;
@@ -196,6 +196,7 @@ int http2_guest_new(struct http_filter *f, struct http_side **ret)
 		.idle = http2_idle,
 		.drain = http2_drain,
 		.tick = http2_tick,
+		.ping = http2_ping,
 		.free = http2_free,
 		.ready = ready,
 		.head = response_head,

@@ -134,6 +134,9 @@ struct http2 {
 	bool connect;	      /* SETTINGS_ENABLE_CONNECT_PROTOCOL: sent by us, or received */
 	bool settled;	      /* the peer's SETTINGS are here */
 	bool disturbed;	      /* a stream did not end in order */
+	bool narrow;	      /* its windows are, as the process is crowded */
+	bool pinged;	      /* by us, and has not answered yet */
+	bool served;	      /* an answer came to its end: a connection that was kept */
 };
 
 struct http2_stream {
@@ -184,7 +187,10 @@ enum http_state http2_pump(struct http_side *s);
 bool http2_idle(const struct http_side *s);
 enum http_state http2_eof(struct http_side *s);
 void http2_drain(struct http_side *s);
+void http2_ping(struct http_side *s);
 void http2_free(struct http_side *s);
+/* Narrow while the process is crowded, wide again when a tick finds it is not any more. */
+void http2_fit_windows(struct http2 *h, bool tick);
 /* Give up the connection: GOAWAY with that code, and nothing is read any more. */
 void http2_terminate(struct http2 *h, uint32_t code);
 /* Write what is ready as far as there is room; not within nghttp2. */
@@ -222,6 +228,9 @@ void http2_stream_detach(struct http2_stream *st);
 must_check int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length,
 				    uint64_t length, struct http_framing *ret, const char **ret_why);
 
+/* The bodies that wait in all connections are more than should. */
+bool http2_crowded(void);
+
 /* out */
 size_t http2_stream_room(const struct http2_stream *st);
 must_check int http2_stream_body(struct http2_stream *st, const uint8_t *p, size_t n);
@@ -251,7 +260,7 @@ must_check int http2_fields_fit(const struct http2_fields *w, const struct http2
 /* budget (http2_budget.c): false when it is used up */
 void http2_budget_init(struct http2_budget *b);
 must_check bool http2_budget_frame(struct http2_budget *b, const nghttp2_frame_hd *hd);
-must_check bool http2_budget_spend(struct http2_budget *b);
+must_check bool http2_budget_spend(struct http2_budget *b, unsigned frames);
 must_check bool http2_budget_reset(struct http2_budget *b);
 void http2_budget_earn(struct http2_budget *b, unsigned frames);
 void http2_budget_served(struct http2_budget *b);

@@ -91,6 +91,9 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	struct http2 *h = user;
 
 	(void)session;
+	/* An answer to us is no burden. */
+	if (h->pinged && hd->type == NGHTTP2_PING && (hd->flags & NGHTTP2_FLAG_ACK))
+		return 0;
 	if (!http2_budget_frame(&h->budget, hd))
 		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 	return 0;
@@ -144,6 +147,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	}
 	if (begin_block(h) < 0)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	/* It is for a stream. */
+	http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_STREAM);
 	if (!h->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
 	st = http2_stream_new(h, frame->hd.stream_id);
@@ -188,10 +193,15 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	return 0;
 }
 
-/* RST_STREAM for a request that got nothing yet. */
+/* A request that is given up: before it got anything, or behind the head of its response. */
 static void reset_by_peer(struct http2 *h, const struct http2_stream *st)
 {
-	if (h->server && !(st && st->out_begun) && !http2_budget_reset(&h->budget))
+	bool paid = true;
+
+	if (h->server)
+		paid = st && st->out_begun ? http2_budget_spend(&h->budget, HTTP2_FRAMES_PER_CUT)
+					   : http2_budget_reset(&h->budget);
+	if (!paid)
 		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
@@ -201,7 +211,7 @@ static void data_frame(struct http2 *h, const nghttp2_frame *frame, struct http2
 
 	/* Nothing but padding */
 	if (!end && frame->hd.length && frame->hd.length == frame->data.padlen &&
-	    !http2_budget_spend(&h->budget))
+	    !http2_budget_spend(&h->budget, 1))
 		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 	if (end && st)
 		http2_stream_end(st);
@@ -228,6 +238,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		break;
 	case NGHTTP2_GOAWAY:
 		h->draining = true;
+		break;
+	case NGHTTP2_PING:
+		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+			h->pinged = false;
+		else
+			http_side_pinged(&h->side);
 		break;
 	default:
 		break;
@@ -401,6 +417,7 @@ static enum http_state leave(struct http2 *h)
 		before = h->side.out ? h->side.out->len : 0;
 		if (!h->over)
 			deliver_all(h);
+		http2_fit_windows(h, false);
 		http2_flush(h);
 		if (h->reap)
 			reap(h);
@@ -493,6 +510,19 @@ void http2_drain(struct http_side *s)
 		http2_flush(h);
 }
 
+void http2_ping(struct http_side *s)
+{
+	struct http2 *h = http2_of(s);
+
+	if (h->pinged || h->dead || h->ended || h->silent || list_empty(&h->streams))
+		return;
+	h->pinged = true;
+	if (nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL) < 0)
+		h->over = HTTP_ABORT;
+	if (!h->entered)
+		http2_flush(h);
+}
+
 void http2_free(struct http_side *s)
 {
 	struct http2 *h;
@@ -554,10 +584,42 @@ static int make_options(nghttp2_option **ret)
 	return 0;
 }
 
+/* What a stream's sender may make us hold from now on. */
+static uint32_t stream_window(void)
+{
+	return n_connections > HTTP2_CROWD ? NGHTTP2_INITIAL_WINDOW_SIZE
+					   : (uint32_t)HTTP2_WINDOW_STREAM;
+}
+
+static uint32_t connection_window(void)
+{
+	return n_connections > HTTP2_CROWD ? NGHTTP2_INITIAL_WINDOW_SIZE
+					   : (uint32_t)HTTP2_WINDOW_CONNECTION;
+}
+
+static int set_connection_window(struct http2 *h, uint32_t size)
+{
+	return nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, (int32_t)size);
+}
+
+void http2_fit_windows(struct http2 *h, bool tick)
+{
+	bool narrow = http2_crowded() || (h->narrow && !tick);
+	nghttp2_settings_entry entry = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
+					 narrow ? (uint32_t)HTTP2_NARROW_STREAM : stream_window() };
+
+	if (narrow == h->narrow || h->dead || h->ended || h->silent || h->over)
+		return;
+	h->narrow = narrow;
+	if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, &entry, 1) < 0 ||
+	    set_connection_window(h, narrow ? (uint32_t)HTTP2_NARROW_CONNECTION
+					    : connection_window()) < 0)
+		h->over = HTTP_ABORT;
+}
+
 static int submit_settings(struct http2 *h)
 {
-	bool crowded = n_connections > HTTP2_CROWD;
-	uint32_t window = crowded ? NGHTTP2_INITIAL_WINDOW_SIZE : (uint32_t)HTTP2_WINDOW_STREAM;
+	uint32_t window = stream_window();
 	const nghttp2_settings_entry server[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS_MAX },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
@@ -572,9 +634,8 @@ static int submit_settings(struct http2 *h)
 	int r = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, h->server ? server : client,
 					h->server ? ARRAY_SIZE(server) : ARRAY_SIZE(client));
 
-	if (r == 0 && !crowded)
-		r = nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
-							  (int32_t)HTTP2_WINDOW_CONNECTION);
+	if (r == 0)
+		r = set_connection_window(h, connection_window());
 	return r < 0 ? -ENOMEM : 0;
 }
 

@@ -7,7 +7,9 @@
  * connection go on.
  *
  * Who only has nothing to say is not meant: a body without a length, as gRPC's, may pause for
- * as long as the flow may.
+ * as long as the flow may. That is for ever, as long as either peer sends a PING now and then:
+ * any byte is life to the flow, a PING that one peer sends is followed by one to the other
+ * (http2_ping), and each minute pays for a few.
  */
 #include "tlsproxy/http2_internal.h"
 
@@ -32,6 +34,9 @@ void http2_tick(struct http_side *s)
 {
 	struct http2 *h = http2_of(s);
 
+	http2_fit_windows(h, true);
+	if (!list_empty(&h->streams))
+		http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_TICK);
 	list_for_each_safe (it, next, &h->streams) {
 		struct http2_stream *st = container_of(it, struct http2_stream, node);
 		const char *why = waits_for(st);

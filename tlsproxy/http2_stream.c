@@ -32,8 +32,13 @@ struct http2_stream *http2_stream_new(struct http2 *h, int32_t id)
 	return st;
 }
 
-/* Body bytes that wait in all connections of the process. */
-static size_t all_out;
+/* Body bytes that wait in all connections of the process: for a window, and for the other side. */
+static size_t all_out, all_in;
+
+bool http2_crowded(void)
+{
+	return all_in + all_out >= HTTP2_BODIES_CROWD;
+}
 
 static void count_out(struct http2 *h, size_t more, size_t less)
 {
@@ -54,6 +59,7 @@ static void taken(struct http2_stream *st, size_t n)
 {
 	n = MIN(n, st->unconsumed);
 	st->unconsumed -= n;
+	all_in -= n;
 	/* Also of a closed stream: the connection's window is meant then. */
 	if (n && nghttp2_session_consume(st->h->session, st->id, n) < 0)
 		st->h->over = HTTP_ABORT;
@@ -121,7 +127,7 @@ void http2_stream_reset(struct http2_stream *st, uint32_t code)
 int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length, uint64_t length,
 			 struct http_framing *ret, const char **ret_why)
 {
-	struct http_framing fr = { HTTP_BODY_NONE, has_length, length };
+	struct http_framing fr = { .has_length = has_length, .length = length };
 
 	st->counted = has_length || bodyless;
 	st->left = bodyless ? 0 : length;
@@ -133,6 +139,7 @@ int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length
 		fr.body = !has_length ? HTTP_BODY_CHUNKED
 			  : length    ? HTTP_BODY_LENGTH
 				      : HTTP_BODY_NONE;
+	fr.open = !st->in_ended && fr.body == HTTP_BODY_NONE;
 	*ret = fr;
 	return 0;
 }
@@ -214,6 +221,15 @@ static enum http_flow deliver_body(struct http2_stream *st)
 	return flow;
 }
 
+/* HTTP/1 has trailers behind chunks only (RFC 9112 7.1.2): what has a length there cannot have them. */
+static bool trailers_are_lost(const struct http2_stream *st, const char **ret_why)
+{
+	const struct http_filter_config *cfg = &st->h->side.filter->cfg;
+
+	*ret_why = "trailers behind a Content-Length, which HTTP/1 on the other side cannot carry";
+	return !(st->h->server ? cfg->upstream_h2 : cfg->guest_h2) && st->framing.has_length;
+}
+
 static enum http_flow deliver_end(struct http2_stream *st)
 {
 	struct http2_block *b = st->trailers;
@@ -224,7 +240,7 @@ static enum http_flow deliver_end(struct http2_stream *st)
 
 	if (!st->x || !st->in_ended || st->in_told)
 		return HTTP_FLOW_ON;
-	if (b && http2_block_trailers(b, &head, &why) < 0) {
+	if (b && (trailers_are_lost(st, &why) || http2_block_trailers(b, &head, &why) < 0)) {
 		h->role->malformed(st, 400, why);
 		return HTTP_FLOW_REFUSED;
 	}
@@ -232,6 +248,7 @@ static enum http_flow deliver_end(struct http2_stream *st)
 	/* Before it is told, as the exchange may be over with it. */
 	st->in_told = true;
 	flow = settle(st, h->role->end(st->x, b ? &head : NULL));
+	h->served |= flow == HTTP_FLOW_ON;
 	if (flow == HTTP_FLOW_WAIT) {
 		st->in_told = false;
 		st->trailers = b;
@@ -338,6 +355,7 @@ void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n)
 	size_t passed = 0;
 
 	st->unconsumed += n;
+	all_in += n;
 	st->still = 0;
 	if (st->drop || !st->x) {
 		taken(st, st->unconsumed);

@@ -4,8 +4,11 @@
  *
  * A stream that the upstream resets takes its code along to the guest. After GOAWAY
  * what it did not process fails so that the guest may send it again, the rest goes on,
- * and the guest is told to open another connection. Pushed streams were
- * switched off; one that comes ends the connection.
+ * and the guest is told to open another connection. A connection that ends without a word
+ * leaves open what became of its requests: those that may be repeated whatever became of
+ * them, on a connection that had served others, are given back to be sent again, as the
+ * guest would do without us; the others get 502. Pushed streams were switched off; one that
+ * comes ends the connection.
  *
  * Once the guest is gone the connection may serve another one's (upstream_pool.c), with the
  * state both ends have of it: settings, header tables, windows, the number of the next stream.
@@ -90,15 +93,32 @@ static enum http_flow head(struct http2_stream *st, struct http2_block *b)
 	return http_response_head(st->x, &h, &fr);
 }
 
+/* RFC 9110 9.2.1, 9.2.2: asked twice it is asked once. Nothing of an answer is here. */
+static bool may_be_repeated(const struct http2_stream *st)
+{
+	static const char *const safe[] = { "GET", "HEAD", "OPTIONS", "TRACE" };
+
+	if (!st->x || !st->h->served || !st->out_whole || st->final || st->x->interim ||
+	    st->x->methods.n)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(safe); i++)
+		if (str_eq(st->x->method, safe[i]))
+			return true;
+	return false;
+}
+
 static void gone(struct http2_stream *st, uint32_t code)
 {
 	bool retry = code == NGHTTP2_REFUSED_STREAM;
 
-	if (st->h->ended || st->h->dead)
-		fail(st, st->h->dead ? "http_protocol_error" : "connection_terminated",
-		     st->h->dead ? "the upstream broke the rules of HTTP/2"
-				 : "the upstream closed the connection without an answer",
+	if (st->h->dead)
+		fail(st, "http_protocol_error", "the upstream broke the rules of HTTP/2",
 		     NGHTTP2_NO_ERROR, retry);
+	else if (st->h->ended)
+		fail(st, "connection_terminated",
+		     st->final ? "the upstream closed the connection in the midst of its answer"
+			       : "the upstream closed the connection without an answer",
+		     NGHTTP2_NO_ERROR, retry || may_be_repeated(st));
 	else if (retry)
 		fail(st, "connection_terminated", "the upstream refused the request unprocessed",
 		     code, true);
@@ -185,7 +205,7 @@ static int request_head(struct http_side *s, struct http_exchange *x, const stru
 	st = http2_stream_new(h2, -1);
 	if (!st)
 		return -ENOMEM;
-	st->out_whole = fr->body == HTTP_BODY_NONE;
+	st->out_whole = fr->body == HTTP_BODY_NONE && !fr->open;
 	source = http2_stream_source(st);
 	st->id = nghttp2_submit_request(h2->session, NULL, w.nv, w.n,
 					st->out_whole ? NULL : &source, st);
@@ -234,8 +254,8 @@ bool http2_upstream_rests(const struct http_side *s)
 {
 	struct http2 *h = http2_of(s);
 
-	return h->settled && !h->disturbed && !h->draining && !h->dead && !h->ended && !h->over &&
-	       list_empty(&h->streams) && !h->out_bytes && !h->waiting_bytes &&
+	return h->settled && !h->pinged && !h->disturbed && !h->draining && !h->dead && !h->ended &&
+	       !h->over && list_empty(&h->streams) && !h->out_bytes && !h->waiting_bytes &&
 	       !h->reader.n_header && !h->reader.left && !nghttp2_session_want_write(h->session) &&
 	       nghttp2_session_get_next_stream_id(h->session) < HTTP2_STREAM_ID_LAST;
 }
@@ -261,6 +281,7 @@ int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 		.idle = http2_idle,
 		.drain = http2_drain,
 		.tick = http2_tick,
+		.ping = http2_ping,
 		.free = http2_free,
 		.ready = ready,
 		.head = request_head,

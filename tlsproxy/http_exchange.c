@@ -117,6 +117,7 @@ void http_exchange_finish(struct http_exchange *x)
 	http_content_fini(&x->up_body);
 	http_content_fini(&x->down_body);
 	http_sign_free(x);
+	http_mask_free(x->mask);
 	http_tunnel_free(x->tunnel);
 	secret_set_unref(x->secrets);
 	secret_set_unref(x->reply_secrets);
@@ -200,11 +201,22 @@ void http_request_cancel(struct http_exchange *x)
 {
 	struct http_filter *f = x->filter;
 
-	if (!x->local && !x->response_done)
-		x->detail = "the client gave the request up";
 	if (x->sent && !x->local)
 		f->upstream->ops->reset(f->upstream, x);
+	if (!x->local && x->response_begun)
+		x->detail = x->response_done ? x->detail : "the client gave the request up";
+	else if (!x->local)
+		http_exchange_cancelled(x, x->sent ? "the client gave the request up unanswered"
+						   : "the client gave the request up before any "
+						     "of it went upstream");
 	http_exchange_finish(x);
+}
+
+void http_exchange_cancelled(struct http_exchange *x, const char *detail)
+{
+	x->local = true;
+	x->outcome = TLSPROXY_HTTP_CANCELLED;
+	x->detail = detail;
 }
 
 void http_exchange_mirror_reset(struct http_exchange *x, uint32_t code, const char *detail)

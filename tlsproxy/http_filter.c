@@ -81,7 +81,10 @@ void http_filter_free(struct http_filter *f)
 		return;
 	/* What went out but was never answered in full stays on the record. */
 	while ((x = http_exchange_first(f))) {
-		if (!x->local && !x->response_done)
+		if (!x->local && !x->sent)
+			http_exchange_cancelled(x, "the connection ended before any of the "
+						   "request went upstream");
+		else if (!x->local && !x->response_done)
 			x->detail = "the connection ended before the response did";
 		http_exchange_finish(x);
 	}
@@ -183,6 +186,14 @@ void http_upstream_connects(struct http_filter *f)
 {
 	if (f->cfg.guest_h2)
 		http2_guest_offer_connect(f->guest);
+}
+
+void http_side_pinged(struct http_side *s)
+{
+	struct http_side *other = s == s->filter->guest ? s->filter->upstream : s->filter->guest;
+
+	if (other->ops->ping)
+		other->ops->ping(other);
 }
 
 /* ---- prior knowledge --------------------------------------------------------------------- */

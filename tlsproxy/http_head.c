@@ -284,3 +284,38 @@ bool http_field_has_token(const struct http_head *h, const char *name, const cha
 {
 	return http_field_lists(h, name, (struct http_text){ token, strlen(token) });
 }
+
+static void keep_text(struct http_text *t, char **at)
+{
+	if (t->len)
+		memcpy(*at, t->s, t->len);
+	t->s = *at;
+	*at += t->len;
+}
+
+struct http_head *http_head_copy(const struct http_head *h)
+{
+	size_t n = h->method.len + h->target.len + h->scheme.len + h->authority.len +
+		   h->protocol.len + h->reason.len;
+	struct http_head *c;
+	char *at;
+
+	for (size_t i = 0; i < h->n_fields; i++)
+		n += h->fields[i].name.len + h->fields[i].value.len;
+	c = malloc(sizeof(*c) + n);
+	if (!c)
+		return NULL;
+	*c = *h;
+	at = (char *)(c + 1);
+	keep_text(&c->method, &at);
+	keep_text(&c->target, &at);
+	keep_text(&c->scheme, &at);
+	keep_text(&c->authority, &at);
+	keep_text(&c->protocol, &at);
+	keep_text(&c->reason, &at);
+	for (size_t i = 0; i < h->n_fields; i++) {
+		keep_text(&c->fields[i].name, &at);
+		keep_text(&c->fields[i].value, &at);
+	}
+	return c;
+}

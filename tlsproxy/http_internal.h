@@ -15,6 +15,7 @@
  *   http_secret.c    where secrets may go, violations
  *   http_tunnel.c    what passes after an upgrade
  *   http_await.c     requests that wait for a value
+ *   http_mask.c      replies that bring tokens
  *   http_sign.c      requests signed anew
  *   http_answer.c    the filter's own answers
  *
@@ -99,6 +100,8 @@ must_check int http_head_trailers(const struct http_collect *c, struct http_head
 				  const char **ret_why);
 /* Why a field may not stand among trailers, static; NULL: it may. */
 const char *http_trailer_fault(struct http_text name);
+/* Its texts lie behind it; freed as one. NULL: out of memory. */
+struct http_head *http_head_copy(const struct http_head *h);
 bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
@@ -120,6 +123,7 @@ enum http_body {
 struct http_framing {
 	enum http_body body;
 	bool has_length; /* Content-Length was there (HEAD, 304: without a body) */
+	bool open;	 /* HTTP/2: no body, but its head did not end it: trailers may come */
 	uint64_t length;
 };
 must_check int http_framing_request(const struct http_head *h, struct http_framing *ret,
@@ -231,7 +235,8 @@ struct http_exchange {
 	struct buf gathered;
 	struct buf ready; /* the same with values in it, as the side takes it; wiped */
 
-	bool awaits; /* a value that is still to come, see http_await.c */
+	bool awaits;		/* a value that is still to come, see http_await.c */
+	struct http_mask *mask; /* a token endpoint's reply on its way; or NULL */
 	/* Signed with a secret, see http_sign.c. */
 	bool signs;
 	bool sign_body;	  /* its body with it: it is in gathered, whatever its size */
@@ -319,6 +324,8 @@ void http_refuse(struct http_exchange *x, enum tlsproxy_http_outcome outcome, un
 void http_refuse_violation(struct http_exchange *x);
 /* No answer can be given any more: both halves are reset. x is gone afterwards. */
 void http_exchange_cut(struct http_exchange *x, const char *detail);
+/* The guest gave it up, and nobody answered: what goes on the record of it. */
+void http_exchange_cancelled(struct http_exchange *x, const char *detail);
 /* The upstream cannot be had for it. x may be gone afterwards. */
 void http_refuse_failed(struct http_exchange *x);
 /*
@@ -423,6 +430,8 @@ void http_response_pump(struct http_exchange *x);
 void http_secret_begin(struct http_exchange *x);
 /* For streams; ctx is the http_place. */
 enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit);
+/* Was it put into this request. */
+bool http_secret_carried(const struct http_exchange *x, size_t secret);
 /* Could any secret go in there: else nothing is held back. */
 bool http_secret_may_replace(const struct http_exchange *x, const struct http_place *place);
 /* A field in which a value would leave its host. */
@@ -463,6 +472,25 @@ must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
 
 /* ON: none is needed. WAIT: once more, with the same head. REFUSED. */
 must_check enum http_flow http_await(struct http_exchange *x, const struct http_head *h);
+
+/* ---- replies that bring tokens (http_mask.c) ---------------------------------------------------------- */
+
+struct http_mask;
+/* Is the reply to x one whose tokens the sandbox is not to see. */
+bool http_mask_wanted(const struct http_exchange *x);
+/* The final head, nothing of which goes on before the body was read. */
+must_check enum http_flow http_mask_begin(struct http_exchange *x, const struct http_head *h,
+					  const struct http_framing *fr);
+size_t http_mask_room(const struct http_exchange *x);
+must_check enum http_flow http_mask_body(struct http_exchange *x, const uint8_t *p, size_t n);
+/* The body is over: head and body with placeholders go on. ON: all did, but the end. */
+must_check enum http_flow http_mask_end(struct http_exchange *x);
+void http_mask_free(struct http_mask *m);
+/* http_response.c: the head goes to the guest, and how its body is looked at is settled. */
+must_check enum http_flow http_response_open(struct http_exchange *x, const struct http_head *h,
+					     const struct http_framing *fr);
+/* 502; or, when the guest has a part of it, its half is reset. why: static. REFUSED. */
+enum http_flow http_response_bad(struct http_exchange *x, const char *why);
 
 /* ---- signatures (sign.h) ----------------------------------------------------------------------------------- */
 

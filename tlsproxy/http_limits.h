@@ -41,6 +41,10 @@
 #define HTTP_ANSWER_MAX ((size_t)8 * 1024)
 /* Texts in answers: reason, host. */
 #define HTTP_TEXT_MAX 256
+/* A token endpoint's reply, its codings undone: it is kept until it is whole. */
+#define HTTP_MASK_MAX ((size_t)64 * 1024)
+/* Tokens in one: each makes the automata anew, and one more live secret. */
+#define HTTP_MASK_TOKENS_MAX 8
 /* Bytes written at once by a coder: bounds scratch space. */
 #define HTTP_CODING_STEP ((size_t)16 * 1024)
 /* Bytes one call unfolds: a short body that unfolds without end must not hold up others. */
@@ -100,6 +104,14 @@
 /* With more connections than this, new ones announce windows of the protocol's default size
  * (64 KiB): the same, of what is sent to us and cannot go on. */
 #define HTTP2_CROWD 256
+/*
+ * Bodies that wait in the process, either way, from which on connections announce narrow
+ * windows, and those: of a stream and of the connection. Windows that were announced before
+ * are promises: what is under way by then still comes.
+ */
+#define HTTP2_BODIES_CROWD ((size_t)64 * 1024 * 1024)
+#define HTTP2_NARROW_STREAM ((size_t)16 * 1024)
+#define HTTP2_NARROW_CONNECTION ((size_t)64 * 1024)
 /* Field sections that wait for their turn: many heads that a small HPACK table blew up. */
 #define HTTP2_WAITING_MAX ((size_t)512 * 1024)
 /* Bytes of a request that are still read and dropped after its answer: uploads to nobody. */
@@ -135,6 +147,13 @@
 #define HTTP2_FRAMES_MAX 5000
 #define HTTP2_FRAMES_PER_STREAM 20
 #define HTTP2_FRAMES_PER_DATA 4
+/* What a stream costs that is given up behind its response's head: more than it earns. */
+#define HTTP2_FRAMES_PER_CUT (HTTP2_FRAMES_PER_STREAM + 5)
+/*
+ * What a minute earns while streams are open: keepalive (PING and its ack) of streams that
+ * are silent for days, where nothing else earns anything.
+ */
+#define HTTP2_FRAMES_PER_TICK 60
 /*
  * How often streams are looked at, and how often one may be found waiting for its peer
  * without a byte since: readers that ask for much and never read, bodies that never end.

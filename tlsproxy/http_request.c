@@ -151,39 +151,6 @@ static bool gathers(const struct http_exchange *x, const struct http_framing *fr
 	       !x->expect && !x->websocket;
 }
 
-static void keep_text(struct http_text *t, char **at)
-{
-	if (t->len)
-		memcpy(*at, t->s, t->len);
-	t->s = *at;
-	*at += t->len;
-}
-
-static struct http_head *head_copy(const struct http_head *h)
-{
-	size_t n = h->method.len + h->target.len + h->scheme.len + h->authority.len + h->protocol.len;
-	struct http_head *c;
-	char *at;
-
-	for (size_t i = 0; i < h->n_fields; i++)
-		n += h->fields[i].name.len + h->fields[i].value.len;
-	c = malloc(sizeof(*c) + n);
-	if (!c)
-		return NULL;
-	*c = *h;
-	at = (char *)(c + 1);
-	keep_text(&c->method, &at);
-	keep_text(&c->target, &at);
-	keep_text(&c->scheme, &at);
-	keep_text(&c->authority, &at);
-	keep_text(&c->protocol, &at);
-	for (size_t i = 0; i < h->n_fields; i++) {
-		keep_text(&c->fields[i].name, &at);
-		keep_text(&c->fields[i].value, &at);
-	}
-	return c;
-}
-
 enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 				 const struct http_framing *fr)
 {
@@ -211,7 +178,7 @@ enum http_flow http_request_head(struct http_exchange *x, struct http_head *h,
 	if (!gathers(x, fr))
 		return forward(x, h, fr);
 	x->head_size += (size_t)MIN(fr->length, HTTP_GATHER_MAX);
-	x->waiting_head = head_copy(h);
+	x->waiting_head = http_head_copy(h);
 	x->waiting_framing = *fr;
 	x->gathers = true;
 	return x->waiting_head ? HTTP_FLOW_ON : HTTP_FLOW_ABORT;

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-static enum http_flow bad(struct http_exchange *x, const char *why)
+enum http_flow http_response_bad(struct http_exchange *x, const char *why)
 {
 	http_response_fail(x, "http_protocol_error", why, false);
 	return HTTP_FLOW_REFUSED;
@@ -46,11 +46,11 @@ static int pass_head(struct http_exchange *x, const struct http_head *h, const s
 static enum http_flow interim(struct http_exchange *x, const struct http_head *h)
 {
 	if (++x->interim > HTTP_INTERIM_MAX)
-		return bad(x, "too many interim responses");
+		return http_response_bad(x, "too many interim responses");
 	if (h->status == 100)
 		x->expect = false;
 	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0)
-		return bad(x, "an interim response that cannot be passed on");
+		return http_response_bad(x, "an interim response that cannot be passed on");
 	return HTTP_FLOW_ON;
 }
 
@@ -59,14 +59,14 @@ static enum http_flow switch_protocols(struct http_exchange *x, const struct htt
 	int r;
 
 	if (!x->websocket || !x->request_done || !http_field_has_token(h, "Upgrade", "websocket"))
-		return bad(x, "101 that nobody asked for");
+		return http_response_bad(x, "101 that nobody asked for");
 	r = http_tunnel_begin(x, h);
 	if (r == -EPROTO)
-		return bad(x, "WebSocket extensions that were not asked for");
+		return http_response_bad(x, "WebSocket extensions that were not asked for");
 	if (r < 0)
 		return HTTP_FLOW_ABORT;
 	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0)
-		return bad(x, "a response head that cannot be passed on");
+		return http_response_bad(x, "a response head that cannot be passed on");
 	x->status = 101;
 	x->response_begun = x->response_done = true;
 	return HTTP_FLOW_ON;
@@ -151,8 +151,23 @@ static enum http_flow connected(struct http_exchange *x, const struct http_head 
 	f->inside_verdict = x->verdict;
 	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0) {
 		f->connected = false;
-		return bad(x, "a response head that cannot be passed on");
+		return http_response_bad(x, "a response head that cannot be passed on");
 	}
+	x->response_begun = true;
+	x->status = h->status;
+	return HTTP_FLOW_ON;
+}
+
+enum http_flow http_response_open(struct http_exchange *x, const struct http_head *h,
+				  const struct http_framing *fr)
+{
+	struct http_framing framing = *fr;
+	const char *why = NULL;
+
+	if (!x->tunnel && open_body(x, h, &framing, &why) < 0)
+		return http_response_bad(x, why);
+	if (pass_head(x, h, &framing) < 0)
+		return http_response_bad(x, "a response head that cannot be passed on");
 	x->response_begun = true;
 	x->status = h->status;
 	return HTTP_FLOW_ON;
@@ -161,24 +176,17 @@ static enum http_flow connected(struct http_exchange *x, const struct http_head 
 static enum http_flow final_response(struct http_exchange *x, const struct http_head *h,
 				     const struct http_framing *fr)
 {
-	struct http_framing framing = *fr;
-	const char *why = NULL;
-
 	if (!x->doh && http_doh_response(h) && hidden_doh_denied(x))
 		return HTTP_FLOW_REFUSED;
 	if (x->connect && h->status < 300)
 		return connected(x, h);
 	if (is_unasked_part(x, h))
-		return bad(x, "a partial response that was not asked for");
+		return http_response_bad(x, "a partial response that was not asked for");
 	if (accepts_websocket(x, h) && http_tunnel_begin(x, h) < 0)
-		return bad(x, "WebSocket extensions that were not asked for");
-	if (!x->tunnel && open_body(x, h, &framing, &why) < 0)
-		return bad(x, why);
-	if (pass_head(x, h, &framing) < 0)
-		return bad(x, "a response head that cannot be passed on");
-	x->response_begun = true;
-	x->status = h->status;
-	return HTTP_FLOW_ON;
+		return http_response_bad(x, "WebSocket extensions that were not asked for");
+	if (!x->tunnel && fr->body != HTTP_BODY_NONE && http_mask_wanted(x))
+		return http_mask_begin(x, h, fr);
+	return http_response_open(x, h, fr);
 }
 
 enum http_flow http_response_head(struct http_exchange *x, struct http_head *h,
@@ -221,6 +229,8 @@ size_t http_response_room(const struct http_exchange *x)
 
 	if (x->tunnel)
 		return http_tunnel_room_down(x);
+	if (x->mask && !x->local)
+		return http_mask_room(x);
 	if (x->local || !x->response_begun)
 		return 0;
 	if (x->down_body.pipe)
@@ -242,6 +252,8 @@ enum http_flow http_response_body(struct http_exchange *x, const uint8_t *p, siz
 		return HTTP_FLOW_REFUSED;
 	}
 	x->down += n;
+	if (x->mask)
+		return http_mask_body(x, p, n);
 	r = x->down_body.pipe ? http_content_feed(&x->down_body, &way, p, n)
 			      : way.to->ops->body(way.to, x, p, n);
 	return r < 0 ? give_up_body(x, r) : HTTP_FLOW_ON;
@@ -277,6 +289,7 @@ static int send_end(struct http_exchange *x, const struct http_head *trailers)
 enum http_flow http_response_end(struct http_exchange *x, const struct http_head *trailers)
 {
 	const struct http_way way = downward(x);
+	enum http_flow fl;
 	bool done = true;
 	int r = 0;
 
@@ -284,6 +297,12 @@ enum http_flow http_response_end(struct http_exchange *x, const struct http_head
 		return http_tunnel_down_end(x);
 	if (x->local)
 		return HTTP_FLOW_REFUSED;
+	if (x->mask) {
+		fl = http_mask_end(x);
+		if (fl != HTTP_FLOW_ON)
+			return fl;
+		trailers = NULL;
+	}
 	if (x->down_body.pipe)
 		r = http_content_end(&x->down_body, &way, &done);
 	if (r == 0 && done)

@@ -183,6 +183,9 @@ static const char *why_not(const struct http_exchange *x, const struct secret *s
 		return "not in the field or key it is for";
 	if (!(place->forms & FORM(hit->form)))
 		return "encoded";
+	/* Too late to keep from the guest what this may buy. */
+	if ((s->mask || s->renews) && x->response_begun && !x->mask)
+		return "its reply has begun";
 	if (s->max_uses && s->uses->n >= s->max_uses && !(x->reported[hit->secret] & MARK_COUNTED))
 		return "used up";
 	return NULL;
@@ -384,6 +387,11 @@ void http_secret_report(struct http_exchange *x)
 				emit(x, &x->secrets->secrets[i], &e);
 		}
 	}
+}
+
+bool http_secret_carried(const struct http_exchange *x, size_t secret)
+{
+	return (x->reported[secret] & MARK_COUNTED) != 0;
 }
 
 /* ---- could it ---------------------------------------------------------------------------- */

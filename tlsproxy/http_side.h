@@ -57,6 +57,8 @@ struct http_side_ops {
 	void (*drain)(struct http_side *s);
 	/* HTTP2_TICK_S are over: exchanges that stand still may end. NULL: has none of its own. */
 	void (*tick)(struct http_side *s);
+	/* The other side's peer shows life: ask this one's for a sign of it. NULL: it has none. */
+	void (*ping)(struct http_side *s);
 	void (*free)(struct http_side *s);
 
 	/* ---- messages out: requests on the upstream side, responses on the guest's ---- */
@@ -110,6 +112,13 @@ must_check int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 bool http2_upstream_rests(const struct http_side *s);
 /* It leaves its filter, and serves another; with NULL none. */
 void http2_upstream_move(struct http_side *s, struct http_filter *f);
+
+/*
+ * A PING came (RFC 9113 6.7). It was answered; while requests are open one of ours goes to
+ * the other side's peer, if none is under way to it: what stands between keeps its state as
+ * it would without us, and a server that asks for life is shown the guest's.
+ */
+void http_side_pinged(struct http_side *s);
 
 /* What a side remembers of an exchange: a stream. NULL until set. */
 void http_exchange_set_guest(struct http_exchange *x, void *stream);

@@ -138,9 +138,11 @@ static void upstream_ended(struct session *s, bool cut)
 		session_end(s, true);
 		return;
 	}
-	/* A kept connection that ends as the next request arrives: the guest's client
-	 * knows how to try again when it sees just that (RFC 9112 9.3.1), not a 502. */
-	if ((s->answered || s->reused) && !begun && !idle && !s->tunnel) {
+	/* A kept connection that ends as the next request arrives: the guest's client knows how
+	 * to try again when it sees just that (RFC 9112 9.3.1), not a 502. In HTTP/2 each stream
+	 * is told by itself (http2_upstream.c). */
+	if ((s->answered || s->reused) && !begun && !idle && !s->tunnel &&
+	    s->upstream_alpn != ALPN_H2) {
 		session_set_state(s, SESSION_CLOSING);
 		return;
 	}

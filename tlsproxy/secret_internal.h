@@ -30,6 +30,8 @@
 /* Names that are gone and still recognised; the oldest go. Stops a sandbox's owner who
  * sets and removes for months from growing every automaton. */
 #define SECRET_MAX_REMOVED 256
+/* The same of tokens that replies brought, which come and go all day. */
+#define SECRET_MAX_REMOVED_TOKENS 16
 /* Former values of one name that are still scrubbed, and for how long. The same. */
 #define SECRET_MAX_RETIRED 4
 #define SECRET_RETIRED_S (24 * 3600)
@@ -127,6 +129,14 @@ struct secret_value {
 	bool fits;	  /* same length and punctuation as the placeholder */
 };
 
+/* Copies of a struct tlsproxy_mask's. */
+struct secret_mask {
+	struct tlsproxy_host_pattern *at;
+	size_t n_at;
+	char **paths, **fields;
+	size_t n_paths, n_fields;
+};
+
 struct secret {
 	char *env;
 	char *placeholder; /* NUL-terminated */
@@ -152,8 +162,11 @@ struct secret {
 	struct secret_uses *uses;
 	bool plain_http;
 	enum tlsproxy_violation on_violation;
-	bool awaited;		/* its value is still to come */
-	struct sign_rule *sign; /* signs instead of being put in; or NULL */
+	bool awaited;		  /* its value is still to come */
+	struct sign_rule *sign;	  /* signs instead of being put in; or NULL */
+	struct secret_mask *mask; /* replies of its token endpoints are masked; or NULL */
+	char *of;		  /* a token that came so, for this secret; or NULL */
+	bool renews;		  /* and is asked with for others */
 };
 
 /* Immutable once built, and counted: a request keeps the set it began with. */
@@ -193,6 +206,22 @@ bool secret_name_allowed(const struct secret *s, enum tlsproxy_place place, cons
 bool secret_place_named(const struct secret *s, enum tlsproxy_place place);
 /* May any text get longer: head and credentials are given more room then. */
 bool secret_set_grows(const struct secret_set *set);
+
+/* ---- tokens of replies (secret_mask.c) ------------------------------------------------- */
+
+/* in may be NULL: *ret stays NULL. */
+must_check int secret_mask_copy(const struct tlsproxy_mask *in, struct secret_mask **ret);
+void secret_mask_free(struct secret_mask *m);
+/* Is this a host whose replies to requests with the secret are masked. */
+bool secret_mask_at(const struct secret_mask *m, const struct authority *a);
+/* The token of `of` with this value now; or else any secret that has or had it; NULL: nobody. */
+const struct secret *secret_of_value(const struct secret_set *set, const char *of,
+				     const void *value, size_t len);
+/* n texts and their array. */
+void secret_texts_free(char **texts, size_t n);
+must_check int secret_texts_copy(char ***ret, size_t *ret_n, const char *const *p, size_t n);
+must_check int secret_hosts_copy(struct tlsproxy_host_pattern **ret, size_t *ret_n,
+				 const struct tlsproxy_host_pattern *p, size_t n);
 
 /* ---- patterns (secret_pattern.c) ---------------------------------------------------- */
 

@@ -129,18 +129,6 @@ static int add_retired(const struct builder *b, struct secret *s, const struct s
 
 /* ---- definitions ---------------------------------------------------------------------------- */
 
-static int copy_patterns(struct tlsproxy_host_pattern **ret, size_t *ret_n,
-			 const struct tlsproxy_host_pattern *p, size_t n)
-{
-	*ret = calloc(n + 1, sizeof(**ret));
-	if (!*ret)
-		return -ENOMEM;
-	if (n)
-		memcpy(*ret, p, n * sizeof(**ret));
-	*ret_n = n;
-	return 0;
-}
-
 static bool has_pattern(const struct tlsproxy_host_pattern *p, size_t n,
 			const struct tlsproxy_host_pattern *what)
 {
@@ -164,30 +152,21 @@ static void add_former(struct secret *s, const struct tlsproxy_host_pattern *p, 
 	}
 }
 
-/* Where the value went before it may still come from. */
-static int keep_former(struct secret *s, const struct secret *old)
+/* Where the value went before it may still come from; and what it buys, from where that goes. */
+static int keep_former(struct secret *s, const struct secret *old, const struct tlsproxy_mask *mask)
 {
-	if (!old || old->n_hosts + old->n_former == 0)
+	if ((!old || old->n_hosts + old->n_former == 0) && (!mask || !mask->n_hosts))
 		return 0;
 	s->former = calloc(SECRET_MAX_FORMER, sizeof(*s->former));
 	if (!s->former)
 		return -ENOMEM;
-	s->anywhere = old->anywhere;
+	if (mask)
+		add_former(s, mask->hosts, mask->n_hosts);
+	if (!old)
+		return 0;
+	s->anywhere |= old->anywhere;
 	add_former(s, old->hosts, old->n_hosts);
 	add_former(s, old->former, old->n_former);
-	return 0;
-}
-
-static int copy_texts(char ***ret, size_t *ret_n, const char *const *p, size_t n)
-{
-	*ret = calloc(n + 1, sizeof(**ret));
-	if (!*ret)
-		return -ENOMEM;
-	for (; *ret_n < n; ++*ret_n) {
-		(*ret)[*ret_n] = strdup(p[*ret_n]);
-		if (!(*ret)[*ret_n])
-			return -ENOMEM;
-	}
 	return 0;
 }
 
@@ -249,7 +228,9 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 	s->plain_http = in->plain_http;
 	s->on_violation = in->on_violation;
 	s->awaited = in->awaited;
-	if (!s->env || (given && !s->placeholder))
+	s->renews = in->renews;
+	s->of = in->of ? strdup(in->of) : NULL;
+	if (!s->env || (given && !s->placeholder) || (in->of && !s->of))
 		return -ENOMEM;
 	r = add_value(b->set, s, in->value, in->value_len, 0);
 	if (r == 0)
@@ -259,20 +240,22 @@ static int load_one(const struct builder *b, const struct tlsproxy_secret *in, s
 	if (r == 0 && !old)
 		s->uses->n = in->uses;
 	if (r == 0)
-		r = copy_patterns(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
+		r = secret_hosts_copy(&s->hosts, &s->n_hosts, in->hosts, in->n_hosts);
 	if (r == 0)
-		r = keep_former(s, old);
+		r = keep_former(s, old, in->mask);
 	if (r == 0)
-		r = copy_patterns(&s->passthrough, &s->n_passthrough, in->passthrough,
-				  in->n_passthrough);
+		r = secret_mask_copy(in->mask, &s->mask);
+	if (r == 0)
+		r = secret_hosts_copy(&s->passthrough, &s->n_passthrough, in->passthrough,
+				      in->n_passthrough);
 	if (r == 0)
 		r = copy_names(s, in);
 	if (r == 0)
 		r = add_fields(b, s);
 	if (r == 0)
-		r = copy_texts(&s->methods, &s->n_methods, in->methods, in->n_methods);
+		r = secret_texts_copy(&s->methods, &s->n_methods, in->methods, in->n_methods);
 	if (r == 0)
-		r = copy_texts(&s->paths, &s->n_paths, in->paths, in->n_paths);
+		r = secret_texts_copy(&s->paths, &s->n_paths, in->paths, in->n_paths);
 	s->value = s->values[0].bytes;
 	s->len = s->values[0].len;
 	return r;
@@ -287,13 +270,14 @@ static int load_removed(const struct builder *b, const struct secret *old, struc
 	s->on_violation = old->on_violation;
 	s->env = strdup(old->env);
 	s->placeholder = strdup(old->placeholder);
-	if (!s->env || !s->placeholder)
+	s->of = old->of ? strdup(old->of) : NULL;
+	if (!s->env || !s->placeholder || (old->of && !s->of))
 		return -ENOMEM;
 	r = add_value(b->set, s, NULL, 0, 0);
 	if (r == 0)
 		r = add_retired(b, s, old);
 	if (r == 0)
-		r = keep_former(s, old);
+		r = keep_former(s, old, NULL);
 	return r == 0 ? take_uses(s, old) : r;
 }
 
@@ -309,6 +293,7 @@ static bool is_given(const struct builder *b, const char *env)
 static int load_all(const struct builder *b)
 {
 	struct secret_set *set = b->set;
+	size_t tokens = 0;
 	int r = 0;
 
 	for (; r == 0 && set->n < b->n; set->n++)
@@ -320,7 +305,8 @@ static int load_all(const struct builder *b)
 	for (size_t i = 0; r == 0 && b->old && i < b->old->n; i++) {
 		const struct secret *o = &b->old->secrets[i];
 
-		if (is_given(b, o->env) || set->n >= b->n + SECRET_MAX_REMOVED)
+		if (is_given(b, o->env) || set->n >= b->n + SECRET_MAX_REMOVED ||
+		    (o->of && tokens++ >= SECRET_MAX_REMOVED_TOKENS))
 			continue;
 		r = load_removed(b, o, &set->secrets[set->n++]);
 	}
@@ -470,25 +456,20 @@ int secret_set_new(const struct tlsproxy_secret *in, size_t n, struct secret_set
 	return secret_set_next(NULL, in, n, 0, ret, err, err_size);
 }
 
-static void free_texts(char **texts, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(texts[i]);
-	free(texts);
-}
-
 static void secret_fini(struct secret *s)
 {
 	free(s->env);
 	free(s->placeholder);
+	free(s->of);
+	secret_mask_free(s->mask);
 	free(s->hosts);
 	free(s->former);
 	free(s->passthrough);
 	for (size_t i = 0; i < s->n_names; i++)
 		free((char *)(uintptr_t)s->names[i].name);
 	free(s->names);
-	free_texts(s->methods, s->n_methods);
-	free_texts(s->paths, s->n_paths);
+	secret_texts_free(s->methods, s->n_methods);
+	secret_texts_free(s->paths, s->n_paths);
 	sign_rule_free(s->sign);
 	if (s->uses && --s->uses->refs == 0)
 		free(s->uses);

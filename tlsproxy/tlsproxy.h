@@ -129,6 +129,34 @@ struct tlsproxy_sign {
 must_check int tlsproxy_sign_check(const struct tlsproxy_sign *s, char *err, size_t err_size);
 
 /*
+ * A secret with which the sandbox itself asks for tokens (RFC 6749). A reply to a request for
+ * one of `at` that carried the secret, or a refresh token that came of it, or whose path is
+ * one of `paths` or can be read in two ways, is read as a whole: each text in one of `fields`,
+ * however deep, is a token, given to ops.mask, and the sandbox gets its placeholder. A reply
+ * that cannot be read so is refused.
+ */
+#define TLSPROXY_MASK_FIELDS_MAX 16
+struct tlsproxy_mask {
+	const struct tlsproxy_host_pattern *at;
+	size_t n_at;
+	const char *const *paths; /* patterns, as tlsproxy_ops.path_matches reads them */
+	size_t n_paths;
+	const char *const *fields; /* keys of JSON */
+	size_t n_fields;
+	/* Where tokens may go besides `at`: what these hosts answer is read from the start. */
+	const struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+};
+/* A token of such a reply. Wiped afterwards. */
+struct tlsproxy_fresh {
+	const char *field, *value;
+	size_t len;
+	uint64_t life_s;  /* the reply's word; 0: none */
+	uint64_t until_s; /* the same as seconds of the epoch; 0: none */
+	bool renews;	  /* a refresh token */
+};
+
+/*
  * One secret. tlsproxy_new() and tlsproxy_secrets_replace() copy everything, the
  * value into locked memory that is wiped. What is NULL or 0 does not narrow.
  */
@@ -163,6 +191,9 @@ struct tlsproxy_secret {
 	/* The one that a proxy before this gave out for it; NULL: one is made. */
 	const char *placeholder;
 	const struct tlsproxy_sign *sign; /* NULL: the value is put in */
+	const struct tlsproxy_mask *mask; /* NULL: it buys nothing */
+	const char *of;			  /* a token that this secret's reply brought; or NULL */
+	bool renews;			  /* its replies are read like those of `of` */
 	/* The value is still to come: ops.await is asked for it, requests that hold the
 	 * placeholder for one of the hosts wait. Until then `value` is one that nobody knows. */
 	bool awaited;
@@ -291,6 +322,7 @@ enum tlsproxy_http_outcome {
 	TLSPROXY_HTTP_MISDIRECTED = 4,	   /* 421: Host, SNI and flow name disagree */
 	TLSPROXY_HTTP_UPSTREAM_FAILED = 5, /* 502/504 */
 	TLSPROXY_HTTP_VIOLATION = 6,	   /* 403: a secret where it may not be */
+	TLSPROXY_HTTP_CANCELLED = 7, /* the guest gave it up unanswered; detail: did it go out */
 };
 
 struct tlsproxy_http_event {
@@ -361,6 +393,13 @@ struct tlsproxy_ops {
 	 * False: it cannot be had; the request is answered 502. May be NULL: never.
 	 */
 	bool (*await)(void *ctx, const char *env);
+	/*
+	 * A reply brought tokens for the secret `env`, on this flow. They are to be secrets with
+	 * `of` env when this returns 0: it may call tlsproxy_secrets_replace(). Negative: the reply
+	 * is refused. NULL: always.
+	 */
+	int (*mask)(void *ctx, const struct tlsproxy_flow *f, const char *env,
+		    const struct tlsproxy_fresh *list, size_t n);
 	/*
 	 * Does a request target match a secret's path pattern? One that can be read in
 	 * two ways matches none. May be NULL: no pattern matches.
@@ -433,7 +472,7 @@ bool tlsproxy_known(const struct tlsproxy *tp, size_t i, struct tlsproxy_known *
  * placeholder and its count of uses, whatever its value is now; what is gone is
  * still recognised, and its placeholder a violation. Former values stay scrubbed from
  * replies for a while. Requests under way keep what they began with. On failure nothing
- * has changed and err says why. Not from a callback.
+ * has changed and err says why. Not from a callback but ops.mask.
  */
 must_check int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *secrets,
 					size_t n, char *err, size_t err_size);

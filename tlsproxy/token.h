@@ -13,6 +13,8 @@
 
 #include "tlsproxy/http_internal.h"
 
+#include <jansson.h>
+
 /* ---- limits ------------------------------------------------------------------------- */
 
 /* A token endpoint's reply: a server that never ends. RFC 6749 replies have less than 10 KiB. */
@@ -37,6 +39,27 @@ void token_wipe_json(void);
  */
 must_check int token_read_json(const void *p, size_t n, uint64_t now_s, struct tlsproxy_token *ret,
 			       const char **ret_why);
+
+/* What every reply of a token endpoint is read by: not too deep, no key twice. NULL: it is none. */
+json_t *token_load_json(const void *p, size_t n);
+/* "2026-01-01T00:00:00Z", as seconds of the epoch; 0: not one. */
+uint64_t token_time(const char *s);
+
+/* ---- tokens that the sandbox asks for itself (token_mask.c) ------------------------------- */
+
+struct token_reply;
+/*
+ * A reply in JSON, and the tokens in it: the texts of these keys, however deep. fields has to
+ * live as long. -EBADMSG with *ret_why, static: it cannot be read, or a token cannot be kept.
+ */
+must_check int token_reply_read(const void *p, size_t n, const char *const *fields, size_t n_fields,
+				struct token_reply **ret, const char **ret_why);
+void token_reply_free(struct token_reply *t);
+/* A token's text is there until another is put in its place. */
+const struct tlsproxy_fresh *token_reply_list(const struct token_reply *t, size_t *ret_n);
+must_check int token_reply_put(struct token_reply *t, size_t i, const char *placeholder);
+/* Appends the reply as it is now. -ENOBUFS, -ENOMEM. */
+must_check int token_reply_write(const struct token_reply *t, struct buf *out);
 
 /* ---- the request ------------------------------------------------------------------------- */
 

@@ -80,8 +80,7 @@ static int take_text(const json_t *o, const char *key, char *out, size_t *ret_le
 	return 0;
 }
 
-/* "2026-01-01T00:00:00Z", to seconds; 0: not one. */
-static uint64_t read_time(const char *s)
+uint64_t token_time(const char *s)
 {
 	struct tm tm = { 0 };
 	const char *end = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -112,7 +111,7 @@ static int take_life(const json_t *o, uint64_t now_s, uint64_t *ret)
 	} else if (in && !json_is_null(in)) {
 		return -EBADMSG;
 	} else if (json_is_string(at)) {
-		s = read_time(json_string_value(at));
+		s = token_time(json_string_value(at));
 		if (s <= now_s)
 			return -EBADMSG;
 		s -= now_s;
@@ -141,7 +140,7 @@ static int take_token(const json_t *o, uint64_t now_s, struct tlsproxy_token *t,
 	return 0;
 }
 
-static json_t *load(const void *p, size_t n)
+json_t *token_load_json(const void *p, size_t n)
 {
 	if (!n || !is_shallow(p, n))
 		return NULL;
@@ -152,7 +151,7 @@ int token_read_json(const void *p, size_t n, uint64_t now_s, struct tlsproxy_tok
 		    const char **ret_why)
 {
 	struct tlsproxy_token t = { 0 };
-	json_t *o = load(p, n);
+	json_t *o = token_load_json(p, n);
 	int r;
 
 	if (!json_is_object(o)) {
@@ -293,7 +292,7 @@ static void refusal(struct token_reader *r)
 		"unauthorized_client", "unsupported_grant_type", "invalid_scope",
 		"access_denied",       "server_error",		 "temporarily_unavailable",
 	};
-	json_t *o = load(buf_at(&r->text), r->text.len);
+	json_t *o = token_load_json(buf_at(&r->text), r->text.len);
 	const char *code = json_string_value(json_object_get(o, "error"));
 	const char *known = "";
 

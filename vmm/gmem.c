@@ -110,3 +110,14 @@ int gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len, uint64_t *ret
 	*ret_given = to - from;
 	return 0;
 }
+
+int gmem_discard_at(const struct gmem *m, const uint8_t *p, uint64_t len, uint64_t *ret_given)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		uintptr_t off = (uintptr_t)p - (uintptr_t)m->r[i].host;
+
+		if (off < m->r[i].len)
+			return gmem_discard(m, m->r[i].gpa + off, len, ret_given);
+	}
+	return -EFAULT;
+}

@@ -48,5 +48,8 @@ must_check int gmem_zero(const struct gmem *m, uint64_t gpa, uint64_t len);
  * on. -EFAULT as above; else what the kernel said. *ret_given: bytes that went.
  */
 must_check int gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len, uint64_t *ret_given);
+/* The same for memory that gmem_at() led to. */
+must_check int gmem_discard_at(const struct gmem *m, const uint8_t *p, uint64_t len,
+			       uint64_t *ret_given);
 
 #endif

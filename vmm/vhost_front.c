@@ -115,7 +115,7 @@ static int send_all(int fd, struct iovec *iov, const int *fds, unsigned n_fds)
 		/* The descriptors went with the first byte. */
 		h.msg_control = NULL;
 		h.msg_controllen = 0;
-		for (unsigned i = 0; i < 2; i++) {
+		for (unsigned i = 0; n && i < 2; i++) {
 			size_t part = MIN((size_t)n, iov[i].iov_len);
 
 			iov[i].iov_base = (uint8_t *)iov[i].iov_base + part;

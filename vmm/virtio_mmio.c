@@ -353,9 +353,12 @@ static bool read_config(const struct virtio_mmio *d, uint64_t off, void *data, u
 
 static bool write_config(struct virtio_mmio *d, uint64_t off, const void *data, unsigned len)
 {
-	uint64_t bits = (VIRTIO_BIT(len) - 1) << off;
+	uint64_t bits;
 
-	if (off >= d->config_len || len > d->config_len - off || bits & ~d->kind->config_writable)
+	if (off >= d->config_len || len > d->config_len - off)
+		return false;
+	bits = (VIRTIO_BIT(len) - 1) << off; /* config_len is at most 64 */
+	if (bits & ~d->kind->config_writable)
 		return false;
 	memcpy(d->config + off, data, len);
 	d->kind->config_written(d);

@@ -314,6 +314,7 @@ void config_secret_fini(struct secret_config *s)
 	secret_terms_fini(&s->terms);
 	sign_config_free(s->sign);
 	token_config_free(s->token);
+	mask_config_free(s->mask);
 	*s = (struct secret_config){ 0 };
 }
 

@@ -43,6 +43,20 @@ struct token_config {
 	char *client_secret; /* env of another secret; NULL: none */
 };
 
+/*
+ * Tokens that the sandbox asks for with the secret (struct tlsproxy_mask): which replies bring
+ * them, and where they may go: the secret's hosts, and, but for refresh tokens, these.
+ */
+struct mask_config {
+	char **paths, **fields;
+	size_t n_paths, n_fields;
+	struct tlsproxy_host_pattern *hosts;
+	size_t n_hosts;
+	unsigned places;
+	struct tlsproxy_place_name *names; /* texts are ours */
+	size_t n_names;
+};
+
 /* What narrows a secret beside hosts and places, see struct tlsproxy_secret; none by default. */
 struct secret_terms {
 	struct tlsproxy_place_name *names; /* texts are ours */
@@ -68,6 +82,7 @@ struct secret_config {
 	struct secret_terms terms;
 	struct sign_config *sign;   /* NULL: the value is put in */
 	struct token_config *token; /* NULL: the value itself is */
+	struct mask_config *mask;   /* NULL: what it brings is the sandbox's */
 	uint32_t refresh_s;	    /* command: run again so often; 0: never */
 	uint32_t ttl_s;		    /* command, file: a value is good so long; 0: for ever */
 	bool writes_token; /* command: the value is the token in its output (secret_token.h) */

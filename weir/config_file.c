@@ -238,7 +238,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 					    "at",	   "methods",	   "paths",
 					    "max_uses",	   "placeholder",  "require_tls",
 					    "passthrough", "on_violation", "sign",
-					    "token" };
+					    "token",	   "mask_tokens" };
+	struct conf mask = conf_member(c, "mask_tokens");
 	struct conf sign = conf_member(c, "sign"), token = conf_member(c, "token");
 	struct conf env = conf_member(c, "env"), from = conf_member(c, "from");
 	struct conf violation = conf_member(c, "on_violation");
@@ -271,6 +272,8 @@ int config_read_secret(struct config_builder *b, const struct conf *c)
 		r = config_read_sign(b, &sign, &d.sign);
 	if (r == 0)
 		r = config_read_token(b, &token, &d.token);
+	if (r == 0)
+		r = config_read_mask(b, &mask, &d.mask);
 	if (r == 0)
 		r = config_read_source(b, &from, &d);
 	if (r == 0)

@@ -23,6 +23,8 @@
 #define CONFIG_SECRET_HOSTS_MAX 64
 /* Of methods, and of paths: each is compared with every request that may carry it. */
 #define CONFIG_SECRET_TERMS_MAX 64
+/* A key of a reply that brings tokens. */
+#define CONFIG_MASK_FIELD_MAX 64
 /* A source's times: a month. */
 #define CONFIG_SOURCE_MAX_S (31 * 24 * 3600)
 #define CONFIG_DNS_SERVERS_MAX 16
@@ -184,7 +186,6 @@ must_check int config_read_http(struct config_builder *b, const struct conf *c);
 must_check int config_check_cert(struct config_builder *b, const struct where *w, const char *path);
 must_check int config_check_key(struct config_builder *b, const struct where *w, const char *path);
 /* config_tls.c */
-must_check int config_too_many(const struct config_builder *b, const struct where *w, size_t max);
 must_check int config_tls_pattern(struct config_builder *b, const struct where *w, const char *text,
 				  size_t len, struct tlsproxy_host_pattern *ret);
 /* text: a port, or "any" */
@@ -264,6 +265,7 @@ struct secret_draft {
 	enum tlsproxy_violation on_violation;
 	struct sign_config *sign;
 	struct token_config *token;
+	struct mask_config *mask;
 };
 must_check int config_check_env_name(struct config_builder *b, const struct where *w,
 				     const char *name, size_t len);
@@ -281,6 +283,12 @@ must_check int config_read_terms(struct config_builder *b, const struct conf *c,
 must_check int secret_pattern_add(struct config_builder *b, const struct where *w, const char *text,
 				  size_t len, struct tlsproxy_host_pattern **list, size_t *n);
 void secret_terms_fini(struct secret_terms *t);
+/* Members that are lists: of patterns of paths, of places, of hosts; absent: nothing is added. */
+must_check int config_read_paths(struct config_builder *b, const struct conf *c, char ***list,
+				 size_t *n);
+must_check int config_read_hosts(struct config_builder *b, const struct conf *c, const char *key,
+				 struct tlsproxy_host_pattern **list, size_t *n);
+void config_texts_free(char **texts, size_t n);
 /* NULL: no place has this bit. */
 const char *config_place_name(unsigned bit);
 /* One element of the section "secrets". */
@@ -308,6 +316,11 @@ must_check int config_read_token(struct config_builder *b, const struct conf *c,
 void token_config_free(struct token_config *t);
 must_check int config_check_token(struct config_builder *b);
 
+/* config_mask.c; the same for tokens that the sandbox asks for. */
+must_check int config_read_mask(struct config_builder *b, const struct conf *c,
+				struct mask_config **ret);
+void mask_config_free(struct mask_config *m);
+
 /* config_source.c; c is "from", which may be absent. Sets source, arg and times of d. */
 must_check int config_read_source(struct config_builder *b, const struct conf *c,
 				  struct secret_draft *d);
@@ -334,6 +347,7 @@ must_check int config_add_each(struct config_builder *b, const struct conf *list
 /* A member that is a text, copied; untouched when it is absent. An empty one is refused. */
 must_check int config_read_text(struct config_builder *b, const struct conf *c, const char *key,
 				char **ret);
+must_check int config_too_many(const struct config_builder *b, const struct where *w, size_t max);
 /* A path of the file, meant from where the file is; untouched when it is absent. */
 must_check int config_read_path(struct config_builder *b, const struct conf *c, char **ret);
 /* A copy of text, in place of what was there. */

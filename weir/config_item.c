@@ -64,7 +64,7 @@ void *config_push(void *array, size_t *n, size_t elem_size)
 	return more;
 }
 
-static int too_many(const struct config_builder *b, const struct where *w, size_t max)
+int config_too_many(const struct config_builder *b, const struct where *w, size_t max)
 {
 	return where_fail(w, b->err, "more than %zu of them", max);
 }
@@ -98,7 +98,7 @@ int config_add_dns_server(struct config_builder *b, const struct where *w, const
 		if (ip_equal(&c->dns_servers[i].addr, &e.addr) && c->dns_servers[i].port == e.port)
 			return where_fail(w, b->err, "the same server twice");
 	if (c->n_dns_servers >= CONFIG_DNS_SERVERS_MAX)
-		return too_many(b, w, CONFIG_DNS_SERVERS_MAX);
+		return config_too_many(b, w, CONFIG_DNS_SERVERS_MAX);
 	slot = config_push(&c->dns_servers, &c->n_dns_servers, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
@@ -122,7 +122,7 @@ int config_add_dns_record(struct config_builder *b, const struct where *w, const
 		    ip_equal(&c->dns_records[i].addr, &rec.addr))
 			return where_fail(w, b->err, "the same record twice");
 	if (c->n_dns_records >= CONFIG_DNS_RECORDS_MAX)
-		return too_many(b, w, CONFIG_DNS_RECORDS_MAX);
+		return config_too_many(b, w, CONFIG_DNS_RECORDS_MAX);
 	slot = config_push(&c->dns_records, &c->n_dns_records, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;

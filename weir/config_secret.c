@@ -120,6 +120,7 @@ void secret_draft_fini(struct secret_draft *d)
 	secret_terms_fini(&d->terms);
 	sign_config_free(d->sign);
 	token_config_free(d->token);
+	mask_config_free(d->mask);
 	*d = (struct secret_draft){ 0 };
 }
 
@@ -286,6 +287,10 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 				  "a host is missing: a secret needs to know where it may go");
 	if (d->sign && d->token)
 		return where_fail(w, b->err, "\"sign\" and \"token\" do not go together");
+	if (d->mask && (d->sign || d->token))
+		return where_fail(w, b->err,
+				  "\"mask_tokens\" is for a value that the sandbox's own requests "
+				  "carry: not with \"sign\" or \"token\"");
 	if (d->sign && d->places)
 		return where_fail(
 			w, b->err,
@@ -322,10 +327,12 @@ int config_add_secret(struct config_builder *b, const struct where *w, struct se
 		.terms = d->terms,
 		.sign = d->sign,
 		.token = d->token,
+		.mask = d->mask,
 	};
 	d->terms = (struct secret_terms){ 0 };
 	d->sign = NULL;
 	d->token = NULL;
+	d->mask = NULL;
 	d->arg = NULL;
 	d->hosts = NULL;
 	return 0;

@@ -26,7 +26,7 @@ static const struct {
 
 #define NAMED_PLACES (TLSPROXY_IN_HEADER | TLSPROXY_IN_QUERY | TLSPROXY_IN_BODY)
 
-static void free_texts(char **texts, size_t n)
+void config_texts_free(char **texts, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		free(texts[i]);
@@ -38,8 +38,8 @@ void secret_terms_fini(struct secret_terms *t)
 	for (size_t i = 0; i < t->n_names; i++)
 		free((char *)(uintptr_t)t->names[i].name);
 	free(t->names);
-	free_texts(t->methods, t->n_methods);
-	free_texts(t->paths, t->n_paths);
+	config_texts_free(t->methods, t->n_methods);
+	config_texts_free(t->paths, t->n_paths);
 	free(t->passthrough);
 	free(t->shape);
 	*t = (struct secret_terms){ 0 };
@@ -297,9 +297,15 @@ static int read_terms(struct config_builder *b, const struct conf *c, const char
 	return 0;
 }
 
-static int read_passthrough(struct config_builder *b, const struct conf *c, struct secret_draft *d)
+int config_read_paths(struct config_builder *b, const struct conf *c, char ***list, size_t *n)
 {
-	struct conf m = conf_member(c, "passthrough");
+	return read_terms(b, c, "paths", read_pattern, list, n);
+}
+
+int config_read_hosts(struct config_builder *b, const struct conf *c, const char *key,
+		      struct tlsproxy_host_pattern **list, size_t *n)
+{
+	struct conf m = conf_member(c, key);
 	int r = 0;
 
 	if (m.v && (!json_is_array(m.v) || !json_array_size(m.v)))
@@ -311,8 +317,7 @@ static int read_passthrough(struct config_builder *b, const struct conf *c, stru
 
 		r = conf_str(&e, &text, b->err);
 		if (r == 0)
-			r = secret_pattern_add(b, &w, text, strlen(text), &d->terms.passthrough,
-					       &d->terms.n_passthrough);
+			r = secret_pattern_add(b, &w, text, strlen(text), list, n);
 	}
 	return r;
 }
@@ -328,9 +333,9 @@ int config_read_terms(struct config_builder *b, const struct conf *c, struct sec
 	int r = read_terms(b, c, "methods", read_method, &t->methods, &t->n_methods);
 
 	if (r == 0)
-		r = read_terms(b, c, "paths", read_pattern, &t->paths, &t->n_paths);
+		r = config_read_paths(b, c, &t->paths, &t->n_paths);
 	if (r == 0)
-		r = read_passthrough(b, c, d);
+		r = config_read_hosts(b, c, "passthrough", &t->passthrough, &t->n_passthrough);
 	if (r == 0)
 		r = conf_uint(&uses, 1, UINT32_MAX, &t->max_uses, b->err);
 	if (r == 0)

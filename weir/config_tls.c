@@ -7,11 +7,6 @@
 
 /* ---- lists -------------------------------------------------------------------- */
 
-int config_too_many(const struct config_builder *b, const struct where *w, size_t max)
-{
-	return where_fail(w, b->err, "more than %zu of them", max);
-}
-
 static int add_port(struct config_builder *b, const struct where *w, uint16_t port)
 {
 	struct weir_config *c = b->c;

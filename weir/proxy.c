@@ -13,6 +13,7 @@
 #include "weir/flow_name.h"
 #include "weir/harden.h"
 #include "weir/message.h"
+#include "weir/proxy_masks.h"
 #include "weir/proxy_tokens.h"
 #include "weir/proxy_change.h"
 #include "weir/proxy_secrets.h"
@@ -360,6 +361,8 @@ static const char *outcome_name(enum tlsproxy_http_outcome o)
 		return "upstream_failed";
 	case TLSPROXY_HTTP_VIOLATION:
 		return "violation";
+	case TLSPROXY_HTTP_CANCELLED:
+		return "cancelled";
 	}
 	return "unknown";
 }
@@ -384,7 +387,8 @@ static void on_http_event(void *ctx, const struct tlsproxy_http_event *h)
 	audit_u64(&e, "status", h->status);
 	audit_str(&e, "outcome", outcome_name(h->outcome));
 	audit_str(&e, "verdict",
-		  h->outcome == TLSPROXY_HTTP_FORWARDED		? "allow"
+		  h->outcome == TLSPROXY_HTTP_FORWARDED || h->outcome == TLSPROXY_HTTP_CANCELLED
+			  ? "allow"
 		  : h->outcome == TLSPROXY_HTTP_UPSTREAM_FAILED ? "fail"
 								: "deny");
 	add_verdict(&e, h->verdict);
@@ -652,6 +656,7 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 		.flow_done = on_flow_done,
 		.terminate = on_terminate,
 		.await = proxy_token_want,
+		.mask = proxy_mask,
 		.path_matches = path_matches,
 		.parked = on_parked,
 		.dial = on_dial,
@@ -659,8 +664,8 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	static struct tlsproxy_ops ops;
 	const struct weir_config *cfg = px->cfg;
 	struct secret_config *all = NULL;
-	struct tlsproxy_secret *list = NULL;
-	struct locked unknown = { 0 };
+	struct secret_list list = { 0 };
+	size_t n = 0;
 	struct tlsproxy_config tc = {
 		.max_flows = cfg->max_connections,
 	};
@@ -679,11 +684,12 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 	if (r == 0)
 		r = loop_new(&px->loop);
 	if (r == 0)
-		r = proxy_secrets_removed(&px->secrets, &all, &tc.n_secrets);
+		r = proxy_secrets_removed(&px->secrets, &all, &n);
 	if (r == 0)
-		r = proxy_secrets_list(all, tc.n_secrets, &px->secrets.kept, &list, &unknown);
+		r = secret_list_new(all, n, &px->secrets.kept, &list);
 	if (r == 0) {
-		tc.secrets = list;
+		tc.secrets = list.v;
+		tc.n_secrets = list.n;
 		if (spec->restarts) {
 			tc.ca_pem = px->secrets.kept.ca_pem;
 			tc.ca_key = px->secrets.kept.ca_key;
@@ -695,9 +701,9 @@ static int start_tlsproxy(struct proxy *px, struct proxy_spec *spec, struct conf
 				       *why ? why : strerror(-r));
 	}
 	/* What only its predecessors had is removed again, and remembered as that. */
-	if (r == 0 && tc.n_secrets > cfg->n_secrets)
-		r = tlsproxy_secrets_replace(px->tp, list, cfg->n_secrets, why, sizeof(why));
-	proxy_secrets_unlist(list, &unknown);
+	if (r == 0 && n > cfg->n_secrets)
+		r = proxy_secrets_begin(&px->secrets, px->tp, err);
+	secret_list_free(&list);
 	free(all);
 	tls_setup_fini(&tls);
 	secret_wipe_environment(cfg);
@@ -710,7 +716,7 @@ static void tell_known(void *ctx)
 	struct proxy *px = ctx;
 	const char *placeholders[2 * CONFIG_SECRETS_MAX];
 	struct tlsproxy_known k;
-	char text[CONFIG_ENV_NAME_MAX + TLSPROXY_SECRET_MAX + 2];
+	char text[KEPT_TOKEN_NAME_MAX + TLSPROXY_SECRET_MAX + 2];
 	size_t n = 0;
 	int r = 0;
 
@@ -778,6 +784,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 		fail(spec, &err);
 	record_batch(&px.record, px.loop);
 	proxy_tokens_init(&px.secrets, px.tp, px.loop, &px.record, &px.gateway_io);
+	proxy_masks_init(&px.secrets, px.tp, px.loop, &px.record, tell_known, &px);
 	proxy_changes_init(&px.changes, &px.secrets, px.tp, px.loop, &px.record);
 	r = loop_io_add(px.loop, &px.gateway_io, spec->gateway, EPOLLIN, on_gateway);
 	if (r == 0)

@@ -2,24 +2,15 @@
 /* Values and placeholders of the tlsproxy process, and their way into the vault and out of it. */
 #include "weir/proxy_secrets.h"
 
-#include "weir/proxy_tokens.h"
 #include "weir/secret_change.h"
 #include "weir/secret_source.h"
 #include "weir/secret_token.h"
 
 #include <unistd.h>
 
-static const struct kept_secret *find(const struct kept *k, const char *env)
-{
-	for (size_t i = 0; i < k->n; i++)
-		if (str_eq(k->secrets[i].env, env))
-			return &k->secrets[i];
-	return NULL;
-}
-
 const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, const char *env)
 {
-	return find(&ps->kept, env);
+	return kept_find(&ps->kept, env);
 }
 
 /* ---- the image ----------------------------------------------------------------- */
@@ -27,7 +18,7 @@ const struct kept_secret *proxy_secrets_find(const struct proxy_secrets *ps, con
 /* Takes over image. */
 static int adopt(struct proxy_secrets *ps, struct locked image, size_t len)
 {
-	struct kept k = { .secrets = ps->list };
+	struct kept k = { .secrets = ps->list, .tokens = ps->tokens };
 	int r = image_get(image.p, len, &k);
 
 	if (r < 0) {
@@ -135,92 +126,7 @@ int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *
 	return r;
 }
 
-/* ---- for the proxy ------------------------------------------------------------------- */
-
-/* Letters and digits like those of the placeholder, drawn anew. */
-static void make_unknown(const char *placeholder, uint8_t *out)
-{
-	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz012345";
-
-	for (size_t i = 0; placeholder[i]; i++) {
-		uint8_t b;
-
-		random_bytes(&b, 1);
-		out[i] = strchr(alphabet, placeholder[i] | 0x20) ||
-					 (placeholder[i] >= '0' && placeholder[i] <= '9')
-				 ? (uint8_t)alphabet[b % 32]
-				 : (uint8_t)placeholder[i];
-	}
-}
-
-/* Of a placeholder that is still to be made: a token's letters and digits. */
-static const char token_shape[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-/* What goes out for it: its value, or the token that this buys. NULL: there is none now. */
-static const uint8_t *value_of(const struct secret_config *c, const struct kept_secret *k,
-			       size_t *ret_len)
-{
-	*ret_len = k->len;
-	return c->token ? proxy_token_value(c->env, ret_len) : k->value;
-}
-
-static struct tlsproxy_secret secret_of(const struct secret_config *c, const struct kept_secret *k,
-					uint8_t *unknown)
-{
-	const char *shape = *k->placeholder ? k->placeholder : token_shape;
-	struct tlsproxy_secret s = {
-		.env = c->env,
-		.hosts = c->hosts,
-		.n_hosts = k->value ? c->n_hosts : 0,
-		.places = c->places,
-		.placeholder = *k->placeholder ? k->placeholder : NULL,
-		.on_violation = c->on_violation,
-		.sign = c->sign ? &c->sign->made : NULL,
-		.uses = k->uses,
-	};
-
-	secret_config_terms(c, &s);
-	s.value = (const char *)value_of(c, k, &s.value_len);
-	if (s.value)
-		return s;
-	make_unknown(shape, unknown);
-	s.value = (const char *)unknown;
-	s.value_len = strlen(shape);
-	s.awaited = c->token != NULL;
-	return s;
-}
-
-int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct kept *kept,
-		       struct tlsproxy_secret **ret, struct locked *ret_unknown)
-{
-	struct tlsproxy_secret *list = calloc(n + 1, sizeof(*list));
-	struct locked unknown = { 0 };
-	int r = list ? locked_new(n * TLSPROXY_SECRET_MAX, &unknown) : -ENOMEM;
-
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		const struct kept_secret *k = find(kept, defs[i].env);
-
-		if (!k) {
-			locked_free(&unknown);
-			r = -ENOENT;
-			break;
-		}
-		list[i] = secret_of(&defs[i], k, unknown.p + i * TLSPROXY_SECRET_MAX);
-	}
-	if (r < 0) {
-		free(list);
-		return r;
-	}
-	*ret = list;
-	*ret_unknown = unknown;
-	return 0;
-}
-
-void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown)
-{
-	free(list);
-	locked_free(unknown);
-}
+/* ---- what a successor is to know ----------------------------------------------------- */
 
 /*
  * Secrets that are gone keep their placeholders, which the sandbox has and which stay
@@ -231,7 +137,7 @@ static void keep_removed(const struct proxy_secrets *ps, struct kept *next)
 	for (size_t i = 0; i < ps->kept.n && next->n < CONFIG_SECRETS_MAX; i++) {
 		struct kept_secret gone = ps->kept.secrets[i];
 
-		if (find(next, gone.env))
+		if (kept_find(next, gone.env))
 			continue;
 		gone.value = NULL;
 		gone.len = 0;
@@ -276,6 +182,8 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 			list[next.n++].placeholder = tlsproxy_placeholder(tp, i);
 		}
 		keep_removed(ps, &next);
+		next.tokens = ps->kept.tokens;
+		next.n_tokens = ps->kept.n_tokens;
 		if (r == 0)
 			r = put(ps, &next);
 		locked_free(&key);
@@ -291,6 +199,21 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 
 /* ---- while it runs ---------------------------------------------------------------- */
 
+/* Tokens go with the secret that they came for. */
+static void keep_tokens(const struct proxy_secrets *ps, const struct secret_config *defs, size_t n,
+			struct kept *next)
+{
+	for (size_t i = 0; i < ps->kept.n_tokens; i++) {
+		const struct kept_token *t = &ps->kept.tokens[i];
+		bool stays = false;
+
+		for (size_t k = 0; k < n; k++)
+			stays |= defs[k].mask && str_eq(defs[k].env, t->of);
+		if (stays)
+			next->tokens[next->n_tokens++] = *t;
+	}
+}
+
 static void next_kept(const struct proxy_secrets *ps, const struct secret_config *defs, size_t n,
 		      const char *env, enum value_change how, const struct buf *value,
 		      struct kept *ret)
@@ -300,7 +223,7 @@ static void next_kept(const struct proxy_secrets *ps, const struct secret_config
 	ret->ca_key_len = ps->kept.ca_key_len;
 	for (ret->n = 0; ret->n < n; ret->n++) {
 		struct kept_secret *s = &ret->secrets[ret->n];
-		const struct kept_secret *was = find(&ps->kept, defs[ret->n].env);
+		const struct kept_secret *was = kept_find(&ps->kept, defs[ret->n].env);
 
 		*s = was ? *was : (struct kept_secret){ .env = defs[ret->n].env, .placeholder = "" };
 		if (!str_eq(s->env, env) || how == VALUE_KEPT)
@@ -309,6 +232,7 @@ static void next_kept(const struct proxy_secrets *ps, const struct secret_config
 		s->len = how == VALUE_PUT ? value->len : 0;
 	}
 	keep_removed(ps, ret);
+	keep_tokens(ps, defs, n, ret);
 }
 
 void proxy_secrets_used(struct proxy_secrets *ps, const char *env, uint64_t uses)
@@ -332,17 +256,54 @@ void proxy_secrets_used(struct proxy_secrets *ps, const char *env, uint64_t uses
 static int replace(struct tlsproxy *tp, const struct secret_config *defs, size_t n,
 		   const struct kept *kept, struct conf_error *err)
 {
-	struct tlsproxy_secret *list;
-	struct locked unknown;
-	int r = proxy_secrets_list(defs, n, kept, &list, &unknown);
+	struct secret_list list;
+	int r = secret_list_new(defs, n, kept, &list);
 
 	if (r < 0) {
 		conf_error_set(err, "%s", strerror(-r));
 		return r;
 	}
-	r = tlsproxy_secrets_replace(tp, list, n, err->text, sizeof(err->text));
-	proxy_secrets_unlist(list, &unknown);
+	r = tlsproxy_secrets_replace(tp, list.v, list.n, err->text, sizeof(err->text));
+	secret_list_free(&list);
 	return r;
+}
+
+int proxy_secrets_begin(struct proxy_secrets *ps, struct tlsproxy *tp, struct conf_error *err)
+{
+	return replace(tp, ps->cfg->secrets, ps->cfg->n_secrets, &ps->kept, err);
+}
+
+/* What the proxy has taken goes into the vault as well; or it is taken back. */
+static int keep(struct proxy_secrets *ps, struct tlsproxy *tp, const struct kept *next,
+		struct conf_error *err)
+{
+	struct conf_error ignored;
+	int r = put(ps, next);
+
+	if (r == 0)
+		return 0;
+	/* A successor would not know it: then it is not in force here either. */
+	conf_error_set(err, "cannot be kept for a successor of the tlsproxy: %s", strerror(-r));
+	if (replace(tp, ps->cfg->secrets, ps->cfg->n_secrets, &ps->kept, &ignored) < 0)
+		_exit(1);
+	return r;
+}
+
+int proxy_secrets_tokens(struct proxy_secrets *ps, struct tlsproxy *tp, struct kept_token *tokens,
+			 size_t n, struct conf_error *err)
+{
+	struct kept next = ps->kept;
+	size_t at = ps->cfg->n_secrets;
+	int r;
+
+	next.tokens = tokens;
+	next.n_tokens = n;
+	r = replace(tp, ps->cfg->secrets, at, &next, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		tokens[i].placeholder = tlsproxy_placeholder(tp, at + i);
+	return keep(ps, tp, &next, err);
 }
 
 int proxy_secrets_change(struct proxy_secrets *ps, struct tlsproxy *tp,
@@ -350,8 +311,8 @@ int proxy_secrets_change(struct proxy_secrets *ps, struct tlsproxy *tp,
 			 enum value_change how, const struct buf *value, struct conf_error *err)
 {
 	struct kept_secret list[CONFIG_SECRETS_MAX];
-	struct kept next = { .secrets = list };
-	struct conf_error ignored;
+	struct kept_token tokens[KEPT_TOKENS_MAX];
+	struct kept next = { .secrets = list, .tokens = tokens };
 	int r;
 
 	next_kept(ps, defs, n, env, how, value, &next);
@@ -360,14 +321,7 @@ int proxy_secrets_change(struct proxy_secrets *ps, struct tlsproxy *tp,
 		return r;
 	for (size_t i = 0; i < n; i++)
 		list[i].placeholder = tlsproxy_placeholder(tp, i);
-	r = put(ps, &next);
-	if (r == 0)
-		return 0;
-	/* A successor would not know it: then it is not in force here either. */
-	conf_error_set(err, "cannot be kept for a successor of the tlsproxy: %s", strerror(-r));
-	if (replace(tp, ps->cfg->secrets, ps->cfg->n_secrets, &ps->kept, &ignored) < 0)
-		_exit(1);
-	return r;
+	return keep(ps, tp, &next, err);
 }
 
 void proxy_secrets_close(struct proxy_secrets *ps)

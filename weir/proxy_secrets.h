@@ -17,19 +17,39 @@ struct proxy_secrets {
 	struct locked image; /* as it is in the vault */
 	struct kept kept;    /* points into it */
 	struct kept_secret list[CONFIG_SECRETS_MAX];
+	struct kept_token tokens[KEPT_TOKENS_MAX];
 	uint32_t lives[CONFIG_SECRETS_MAX]; /* seconds that the first tokens are good; 0: not said */
 };
 
 /* The values from their sources (first), or what a process before this has left in the vault. */
 must_check int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *err);
+/* What tlsproxy_new() takes, and what it points to that is not the configuration's. */
+struct secret_list {
+	struct tlsproxy_secret *v;
+	size_t n;
+	struct tlsproxy_mask *masks;
+	struct tlsproxy_host_pattern *hosts; /* of tokens */
+	struct locked unknown;		     /* in place of values that are not there */
+};
 /*
- * What tlsproxy_new() takes: one for each definition, in their order, with what kept
- * has for it. Freed by proxy_secrets_unlist(). A secret without a value gets one that
- * nobody knows, and no host.
+ * secret_list.c: one for each definition, in their order, with what kept has for it, then one for
+ * each token of kept. A secret without a value gets one that nobody knows, and no host.
  */
-must_check int proxy_secrets_list(const struct secret_config *defs, size_t n, const struct kept *kept,
-				  struct tlsproxy_secret **ret, struct locked *ret_unknown);
-void proxy_secrets_unlist(struct tlsproxy_secret *list, struct locked *unknown);
+must_check int secret_list_new(const struct secret_config *defs, size_t n, const struct kept *kept,
+			       struct secret_list *ret);
+void secret_list_free(struct secret_list *l);
+/* NULL: none of this name. */
+const struct kept_secret *kept_find(const struct kept *k, const char *env);
+/* From now on the secrets are the definitions' and no other: what a process before this had
+ * besides has been known to the proxy, and is a violation. */
+must_check int proxy_secrets_begin(struct proxy_secrets *ps, struct tlsproxy *tp,
+				   struct conf_error *err);
+/*
+ * These tokens in place of those there were, in proxy and vault, or in neither: then err says
+ * why. A new one's placeholder is "", and set.
+ */
+must_check int proxy_secrets_tokens(struct proxy_secrets *ps, struct tlsproxy *tp,
+				    struct kept_token *tokens, size_t n, struct conf_error *err);
 /* The proxy is there: its authority and placeholders go into the vault. */
 must_check int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp,
 				  struct conf_error *err);

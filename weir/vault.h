@@ -68,18 +68,33 @@ struct kept_secret {
 	uint64_t uses; /* requests that carried it, where they are limited */
 };
 
+/* A token that a reply brought for a secret, in place of which the sandbox has a placeholder. */
+#define KEPT_TOKENS_MAX 64
+#define KEPT_TOKEN_NAME_MAX 224
+struct kept_token {
+	const char *env; /* its name among all secrets */
+	const char *of;	 /* the secret's */
+	const char *placeholder;
+	const uint8_t *value; /* NULL: its time is over */
+	size_t len;
+	uint64_t until; /* seconds of the epoch; 0: nobody said */
+	bool renews;	/* a refresh token */
+};
+
 struct kept {
 	const char *ca_pem;
 	const uint8_t *ca_key; /* DER */
 	size_t ca_key_len;
 	struct kept_secret *secrets; /* room for CONFIG_SECRETS_MAX */
 	size_t n;
+	struct kept_token *tokens; /* room for KEPT_TOKENS_MAX; the oldest first */
+	size_t n_tokens;
 };
 
 /* Bytes that image_put() writes. */
 size_t image_size(const struct kept *k);
 void image_put(const struct kept *k, uint8_t *out);
-/* Everything in *ret points into the image, but for secrets, which the caller gives. -EBADMSG. */
+/* Everything in *ret points into the image, but for secrets and tokens, which the caller gives. -EBADMSG. */
 must_check int image_get(const uint8_t *p, size_t len, struct kept *ret);
 
 #endif

@@ -57,8 +57,8 @@ static inline void rig_must(int r)
 
 static inline void rig_http_event(void *ctx, const struct tlsproxy_http_event *e)
 {
-	static const char *const names[] = { "?",	    "forwarded", "denied",   "bad_request",
-					     "misdirected", "failed",	 "violation" };
+	static const char *const names[] = { "?",	    "forwarded", "denied",    "bad_request",
+					     "misdirected", "failed",	 "violation", "cancelled" };
 	struct rig *g = ctx;
 
 	rig_must(buf_printf(&g->log, "http %s %u %s %s up=%llu down=%llu host=%s\n",

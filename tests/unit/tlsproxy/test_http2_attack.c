@@ -64,6 +64,68 @@ static void resets_between_work(void **state)
 	h2_free(&r);
 }
 
+/* The same behind the heads of the responses: each asked the upstream for one. */
+static void resets_behind_heads(void **state)
+{
+	struct h2_stream *st;
+	struct h2_rig r;
+	unsigned n;
+
+	(void)state;
+	h2_prepare(&r, true, NULL);
+	h2_start(&r);
+	for (n = 0; n < H2_STREAMS - 1 && !r.has_goaway; n++) {
+		st = h2_request(&r, "POST", "/echo", 1, false);
+		st->held = true;
+		h2_run(&r);
+		assert_true(st->status == 200 || r.has_goaway);
+		rig_must(nghttp2_submit_rst_stream(r.client, 0, st->id, NGHTTP2_CANCEL));
+		h2_run(&r);
+	}
+	assert_true(r.has_goaway);
+	assert_int_equal(r.goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+	assert_in_range(n, HTTP2_RESETS_MAX, HTTP2_FRAMES_MAX);
+	h2_free(&r);
+
+	/* Who looks into each for a moment only is no attacker. */
+	h2_prepare(&r, true, NULL);
+	r.manual = true;
+	h2_start(&r);
+	rig_must(nghttp2_submit_window_update(r.client, 0, 0, 1 << 30));
+	/* nghttp2 has a limit of its own, which is a thousand at once. */
+	for (n = 0; n < 990; n++) {
+		st = h2_get(&r, "/size/100000");
+		h2_run(&r);
+		rig_must(nghttp2_submit_rst_stream(r.client, 0, st->id, NGHTTP2_CANCEL));
+		h2_run(&r);
+		assert_true(st->got >= 32768);
+	}
+	assert_false(r.has_goaway);
+	h2_free(&r);
+}
+
+/* Field sections for streams that are no more have to be decoded, but are not for ever. */
+static void heads_of_closed_streams(void **state)
+{
+	struct buf b = BUF_INIT(RIG_CAP);
+	struct h2_rig r;
+	unsigned n;
+
+	(void)state;
+	wire_start(&r, true);
+	wire_begin(&b);
+	wire_get(&b, 1, "/hang");
+	wire_u32_frame(&b, W_RST, 1, NGHTTP2_CANCEL);
+	for (n = 0; n < HTTP2_FRAMES_MAX && r.g.state == HTTP_OK; n++) {
+		wire_get(&b, 1, "/hang");
+		wire_feed(&r, &b);
+	}
+	assert_in_range(n, 10, HTTP2_FRAMES_MAX / HTTP2_FRAMES_PER_STREAM + 1);
+	assert_int_equal(wire_code(&r.g.guest, W_GOAWAY, 0), NGHTTP2_ENHANCE_YOUR_CALM);
+	h2_free(&r);
+	buf_fini(&b);
+}
+
 /* CVE-2025-8671: we are made to reset, in all ways that leave the connection. */
 static void made_you_reset(void **state)
 {
@@ -726,6 +788,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rapid_reset),
 		cmocka_unit_test(resets_between_work),
+		cmocka_unit_test(resets_behind_heads),
+		cmocka_unit_test(heads_of_closed_streams),
 		cmocka_unit_test(made_you_reset),
 		cmocka_unit_test(continuation_flood),
 		cmocka_unit_test(hpack_bomb),

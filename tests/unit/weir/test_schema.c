@@ -108,9 +108,12 @@ static void test_keys(void **state)
 	check_keys("dns", "{\"dns\": {", "}}", 7);
 	check_keys("http", "{\"http\": {", "}}", 1);
 	check_keys("tls", "{\"tls\": {", "}}", 11);
-	check_keys("secret", "{\"secrets\": [{", "}]}", 13);
+	check_keys("secret", "{\"secrets\": [{", "}]}", 14);
 	check_keys("token", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"token\": {\"url\": \"https://a.b/c\",",
 		   "}}]}", 7);
+	check_keys("mask_tokens",
+		   "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"mask_tokens\": {",
+		   "}}]}", 4);
 	check_keys("sign_aws", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"aws_sigv4\",",
 		   "}}]}", 3);
 	check_keys("sign_hmac", "{\"secrets\": [{\"env\": \"K\", \"hosts\": [\"a.com\"], \"sign\": {\"type\": \"hmac\",",

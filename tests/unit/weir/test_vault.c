@@ -144,13 +144,21 @@ static void test_image(void **state)
 		{ "A", "placeholder-a", (const uint8_t *)value, strlen(value), UINT64_MAX - 5 },
 		{ "NONE", "placeholder-b", NULL, 7, 0 }, /* its length says nothing */
 	};
+	struct kept_token tokens[] = {
+		{ "A.access_token.1", "A", "placeholder-c", (const uint8_t *)value, strlen(value),
+		  UINT64_MAX - 7, false },
+		{ "A.refresh_token.2", "A", "placeholder-d", NULL, 0, 0, true },
+	};
+	struct kept_token room_for_tokens[KEPT_TOKENS_MAX];
 	struct kept_secret room[CONFIG_SECRETS_MAX];
 	struct kept k = { .ca_pem = "PEM",
 			  .ca_key = (const uint8_t *)"\0key",
 			  .ca_key_len = 4,
 			  .secrets = in,
-			  .n = 2 };
-	struct kept out = { .secrets = room };
+			  .n = 2,
+			  .tokens = tokens,
+			  .n_tokens = 2 };
+	struct kept out = { .secrets = room, .tokens = room_for_tokens };
 	size_t len = image_size(&k);
 	uint8_t *p = malloc(len + 1);
 
@@ -167,6 +175,13 @@ static void test_image(void **state)
 	assert_memory_equal(room[0].value, value, strlen(value));
 	assert_true(room[0].uses == UINT64_MAX - 5);
 	assert_null(room[1].value);
+	assert_int_equal(out.n_tokens, 2);
+	assert_string_equal(room_for_tokens[0].env, "A.access_token.1");
+	assert_string_equal(room_for_tokens[0].of, "A");
+	assert_string_equal(room_for_tokens[0].placeholder, "placeholder-c");
+	assert_memory_equal(room_for_tokens[0].value, value, strlen(value));
+	assert_true(room_for_tokens[0].until == UINT64_MAX - 7 && !room_for_tokens[0].renews);
+	assert_true(!room_for_tokens[1].value && room_for_tokens[1].renews);
 	/* Cut anywhere, or longer: none. */
 	for (size_t cut = 0; cut < len; cut++) {
 		uint8_t *copy = malloc(cut ? cut : 1);
