@@ -44,6 +44,8 @@ enum {
 	XATTRS_MAX = 3800,
 };
 
+/* What xz and lzma may ask for; xz -9 needs 65 MiB, kernels 32. */
+#define XZ_MEMORY_MAX (UINT64_C(256) << 20)
 /* Content of one root file system: packed zeros that unpack without end. */
 #define TREE_BYTES_MAX (UINT64_C(64) << 30)
 /* One archive or layer, unpacked: contents, headers and padding. */

@@ -393,7 +393,7 @@ static int oci_layout(const struct selecting *s, struct oci_image *i)
 	bool by_name = s->reference != NULL;
 	char digest[DIGEST_HEX], name[128];
 	const json_t *d = NULL;
-	json_t *at, *next;
+	json_t *at = NULL, *next;
 	int r = read_json(s, "index.json", NULL, NULL, &at);
 
 	for (int depth = 0; r == 0; depth++) {

@@ -78,6 +78,8 @@ static int note_all(struct root_job *job, json_t *record)
 	for (size_t i = 0; list && i < job->notes.n; i++)
 		if (json_array_append_new(list, json_string(job->notes.list[i])) < 0)
 			break;
+	if (list && job->notes.more)
+		(void)json_array_append_new(list, json_sprintf("and %zu more", job->notes.more));
 	return json_object_set_new(record, "notes", list);
 }
 

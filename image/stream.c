@@ -8,6 +8,7 @@
 #include "image/stream.h"
 
 #include <archive.h>
+#include <lzma.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 
@@ -181,8 +182,8 @@ static const struct {
 } packings[] = {
 	{ PACKING_GZIP, 2, { 0x1f, 0x8b }, ARCHIVE_FILTER_GZIP, "gzip" },
 	{ PACKING_BZIP2, 3, { 'B', 'Z', 'h' }, ARCHIVE_FILTER_BZIP2, "bzip2" },
-	{ PACKING_XZ, 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, ARCHIVE_FILTER_XZ, "xz" },
-	{ PACKING_LZMA, 3, { 0x5d, 0, 0 }, ARCHIVE_FILTER_LZMA, "lzma" },
+	{ PACKING_XZ, 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, ARCHIVE_FILTER_NONE, "xz" },
+	{ PACKING_LZMA, 3, { 0x5d, 0, 0 }, ARCHIVE_FILTER_NONE, "lzma" },
 	{ PACKING_LZ4, 4, { 0x02, 0x21, 0x4c, 0x18 }, ARCHIVE_FILTER_LZ4, "lz4" }, /* legacy */
 	{ PACKING_LZ4, 4, { 0x04, 0x22, 0x4d, 0x18 }, ARCHIVE_FILTER_LZ4, "lz4" },
 	{ PACKING_ZSTD, 4, { 0x28, 0xb5, 0x2f, 0xfd }, ARCHIVE_FILTER_ZSTD, "zstd" },
@@ -319,6 +320,60 @@ static la_ssize_t unpack_read(struct archive *a, void *ctx, const void **ret)
 	return n;
 }
 
+/*
+ * xz and lzma name the memory they want in their headers, up to 4 GiB. Through the library of
+ * archives there is no limit to it, so these go to their own.
+ */
+struct xz {
+	lzma_stream z;
+	bool ended;
+	uint8_t out[64 << 10];
+};
+
+static int xz_next(struct stream_unpack *u, const uint8_t **ret, size_t *ret_len)
+{
+	struct xz *x = u->xz;
+	lzma_ret e = LZMA_OK;
+	bool at_end = false;
+	int r;
+
+	x->z.next_out = x->out;
+	x->z.avail_out = sizeof(x->out);
+	while (!x->ended && x->z.avail_out) {
+		if (!x->z.avail_in && !at_end) {
+			r = stream_next(u->from, &x->z.next_in, &x->z.avail_in);
+			if (r < 0)
+				return r;
+			at_end = x->z.avail_in == 0;
+		}
+		e = lzma_code(&x->z, at_end ? LZMA_FINISH : LZMA_RUN);
+		x->ended = e == LZMA_STREAM_END;
+		if (e != LZMA_OK && e != LZMA_STREAM_END)
+			return e == LZMA_MEMLIMIT_ERROR || e == LZMA_MEM_ERROR ? -ENOMEM : -EBADMSG;
+	}
+	*ret = x->out;
+	*ret_len = sizeof(x->out) - x->z.avail_out;
+	return 0;
+}
+
+static int xz_init(struct stream_unpack *u, enum packing p)
+{
+	struct xz *x = calloc(1, sizeof(*x));
+	lzma_ret e;
+
+	if (!x)
+		return -ENOMEM;
+	x->z = (lzma_stream)LZMA_STREAM_INIT;
+	e = p == PACKING_XZ ? lzma_stream_decoder(&x->z, XZ_MEMORY_MAX, 0)
+			    : lzma_alone_decoder(&x->z, XZ_MEMORY_MAX);
+	if (e != LZMA_OK) {
+		free(x);
+		return -ENOMEM;
+	}
+	u->xz = x;
+	return 0;
+}
+
 static int unpack_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
 {
 	struct stream_unpack *u = container_of(s, struct stream_unpack, s);
@@ -329,6 +384,10 @@ static int unpack_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
 
 	if (u->error)
 		return u->error;
+	if (u->xz) {
+		u->error = xz_next(u, ret, ret_len);
+		return u->error;
+	}
 	if (!u->archive)
 		return stream_next(u->from, ret, ret_len);
 	do {
@@ -357,6 +416,8 @@ int stream_unpack_init(struct stream_unpack *u, struct stream *from, enum packin
 	*u = (struct stream_unpack){ .s.next = unpack_next, .from = from };
 	if (p == PACKING_NONE)
 		return 0;
+	if (p == PACKING_XZ || p == PACKING_LZMA)
+		return xz_init(u, p);
 	u->archive = archive_read_new();
 	if (!u->archive)
 		return -ENOMEM;
@@ -382,4 +443,8 @@ void stream_unpack_fini(struct stream_unpack *u)
 	if (u->archive)
 		archive_read_free(u->archive);
 	u->archive = NULL;
+	if (u->xz)
+		lzma_end(&u->xz->z);
+	free(u->xz);
+	u->xz = NULL;
 }

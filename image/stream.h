@@ -10,6 +10,7 @@
 
 struct archive;
 struct evp_md_ctx_st;
+struct xz;
 
 struct stream {
 	/* 0 with *ret_len 0 at the end; or a negative errno, from then on always. */
@@ -89,6 +90,7 @@ struct stream_unpack {
 	struct stream s;
 	struct stream *from;
 	struct archive *archive; /* NULL: nothing is packed, bytes pass through */
+	struct xz *xz; /* or this: what asks for memory by its header has a limit of its own */
 	int error;
 };
 must_check int stream_unpack_init(struct stream_unpack *u, struct stream *from, enum packing p);

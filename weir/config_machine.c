@@ -35,7 +35,8 @@ static int set_text(char **to, const char *text)
 
 static int set_kernel(struct config_builder *b, const struct where *w, const char *text)
 {
-	return config_set_path(b, w, &b->c->machine.kernel, text);
+	(void)w;
+	return set_text(&b->c->machine.kernel, text);
 }
 
 static int set_modules(struct config_builder *b, const struct where *w, const char *text)
@@ -52,7 +53,8 @@ static int set_rootfs(struct config_builder *b, const struct where *w, const cha
 
 static int set_image(struct config_builder *b, const struct where *w, const char *text)
 {
-	return config_set_path(b, w, &b->c->machine.image, text);
+	(void)w;
+	return set_text(&b->c->machine.image, text);
 }
 
 static int set_reference(struct config_builder *b, const struct where *w, const char *text)

@@ -98,10 +98,14 @@ static void on_patience(struct loop_timer *t)
 
 /* ---- the command ------------------------------------------------------------------------ */
 
+/* A folder's disk is a copy without a name. */
 static bool keeps_what_is_written(const struct machine_run *m)
 {
+	struct stat st;
+
 	for (size_t i = 0; i < m->parts.n_volumes; i++)
-		if (!m->parts.volumes[i].read_only)
+		if (!m->parts.volumes[i].read_only &&
+		    (stat(m->parts.volumes[i].source, &st) < 0 || !S_ISDIR(st.st_mode)))
 			return true;
 	return false;
 }

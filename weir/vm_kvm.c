@@ -64,9 +64,6 @@ int vm_kvm_start(const struct weir_config *cfg, const struct vm_choice *choice,
 	option_fd(&a, &spec, fds, "--kvm-fd", kvm);
 	option_fd(&a, &spec, fds, "--kernel-fd", parts->boot.kernel_fd);
 	option_fd(&a, &spec, fds, "--initrd-fd", parts->boot.initrd_fd);
-	vm_args_add(&a, "--cmdline");
-	vm_args_add(&a, "console=ttyS0 quiet panic=-1 reboot=a pci=off 8250.nr_uarts=1 "
-			"random.trust_cpu=on");
 	add_disks(&a, &spec, fds, parts);
 	option_fd(&a, &spec, fds, "--net-fd", net[1]);
 	vm_args_add(&a, "--mac");

@@ -146,13 +146,13 @@ static void input_over(struct vm_stdio *s)
 /* False: nothing more for now. */
 static bool read_some(struct vm_stdio *s)
 {
-	uint8_t chunk[CHUNK];
+	uint8_t chunk[CHUNK], filtered[CHUNK + VM_STDIO_HELD], *typed = chunk;
 	size_t room = s->stream ? agent_stream_room(s->stream) : 0;
 	ssize_t n;
 
-	if (!room)
+	if (room <= VM_STDIO_HELD)
 		return false;
-	room = MIN(room, sizeof(chunk));
+	room = MIN(room - VM_STDIO_HELD, sizeof(chunk));
 	n = s->in_socket ? recv(s->in, chunk, room, MSG_DONTWAIT) : read(s->in, chunk, room);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
@@ -160,7 +160,11 @@ static bool read_some(struct vm_stdio *s)
 		input_over(s);
 		return false;
 	}
-	if (agent_stream_write(s->stream, chunk, (size_t)n) < 0)
+	if (s->filter) {
+		n = (ssize_t)s->filter(s, chunk, (size_t)n, filtered);
+		typed = filtered;
+	}
+	if (agent_stream_write(s->stream, typed, (size_t)n) < 0)
 		input_over(s);
 	return !s->in_over;
 }
@@ -179,7 +183,7 @@ static void on_input(struct loop_io *io, uint32_t revents)
 
 	(void)revents;
 	/* Its end would be told again and again, even when nothing else is asked for. */
-	if (s->stream && !agent_stream_room(s->stream))
+	if (s->stream && agent_stream_room(s->stream) <= VM_STDIO_HELD)
 		loop_io_del(io);
 	else
 		(void)read_some(s);
@@ -209,7 +213,10 @@ void vm_stdio_attach(struct vm_stdio *s, struct agent_stream *stream)
 {
 	s->stream = stream;
 	make_raw(s);
-	await_input(s);
+	if (s->no_input)
+		s->in_over = true;
+	else
+		await_input(s);
 }
 
 /* ---- output ------------------------------------------------------------------------------------ */

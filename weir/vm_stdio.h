@@ -12,6 +12,9 @@
 
 #include <termios.h>
 
+/* Bytes that a filter may have held back from before. */
+#define VM_STDIO_HELD 8
+
 struct vm_stdio;
 
 struct vm_output {
@@ -36,6 +39,12 @@ struct vm_stdio {
 	bool in_own, in_socket, in_plain, in_over; /* plain: a file, which is always ready */
 	struct loop_io in_io;
 	struct loop_task in_task;
+	bool no_input; /* the command has none: nothing is read */
+	/*
+	 * What was read from the terminal, on its way to the command: copies to out, which has room for
+	 * VM_STDIO_HELD more, what is to go; NULL: all of it.
+	 */
+	size_t (*filter)(struct vm_stdio *s, const uint8_t *in, size_t n, uint8_t *out);
 	struct vm_output out[2];
 	/* All that the command wrote is where it belongs; called once, after vm_stdio_ended(). */
 	void (*drained)(struct vm_stdio *s);

@@ -43,7 +43,8 @@ def cpu_s(pids):
 def cpu_of(pids):
     box, before = {}, cpu_s(pids)
     yield box
-    box["s"] = cpu_s(pids) - before
+    # Of one that ended meanwhile nothing is known.
+    box["s"] = cpu_s(pids) - before if all(read("/proc/%d/stat" % p) for p in pids) else 0
 
 
 def private_kib(pids):

@@ -7,11 +7,11 @@
 #
 #   --sections  bulk,requests,connections,latency,memory
 #   --peers     direct,weir,weir+secrets,nginx,haproxy,nghttpx,squid,mitmproxy
-#   --megabytes N, --requests N, --connections N, --bulk-h2      how much of each
+#   --megabytes N, --connections N, --bulk-h2      how much of each
 #   --check     exit 1 when a gate is missed (the gates: tests/bench/README.md)
 #
 # As root. All packets stay in namespaces made for the run. WEIR=PATH names the program. On a busy machine the CPU
-# figures are the dependable ones, then the ratios within a run.
+# figures are the dependable ones, then the ratios within a run. Short: --runs 1 --seconds 1 --megabytes 8 --connections 50
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)

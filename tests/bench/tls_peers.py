@@ -69,6 +69,7 @@ class Inside:
 class Peer:
     label = "direct"
     h2 = True
+    part = 1  # of the bytes that others carry, one in so many: slow ones
 
     def __init__(self):
         self.pids, self.proxy = [], None
@@ -166,12 +167,13 @@ class Nghttpx(Peer):
     def argv(self):
         # Towards the origin HTTP/1.1 whatever the client speaks: as nginx and haproxy do here.
         return ["nghttpx", "--conf=/dev/null", "-f0.0.0.0,%d" % PORT, "-b%s,443;;tls;sni=%s;proto=http/1.1" % (ORIGIN, HOST),
-                "--cacert=%s/ca.pem" % OUT, "--workers=1", "--tls-min-proto-version=TLSv1.3", "--backlog=4096",
+                "--cacert=%s/ca.pem" % OUT, "--workers=1", "--tls-min-proto-version=TLSv1.3", "--no-ocsp", "--backlog=4096",
                 "--errorlog-file=%s/nghttpx.err" % OUT, "--backend-connections-per-host=1100", OUT + "/front.key", OUT + "/front.crt"]
 
 
 class Mitmproxy(Peer):
     label = "mitmproxy"
+    part = 4
 
     def argv(self):
         return ["mitmdump", "-q", "--mode", "reverse:https://%s:443" % HOST, "--listen-port", str(PORT), "--certs",

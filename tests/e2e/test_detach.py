@@ -64,6 +64,7 @@ def test_life_in_the_background(weir, lab, place):
     assert "bg-one" not in listed(weir, "--all") and weir.call_as("rm", "bg-one").returncode == 1
 
 
+# Parity: V12.
 def test_kill_and_signals(weir, place):
     p, _ = start(weir, place, "bg-two", "sh", "-c", "trap '' TERM; trap 'exit 9' USR1; while :; do sleep 0.1; done")
     assert p.returncode == 0, p

@@ -76,19 +76,28 @@ echo "placeholder $LAB_TOKEN"
 echo "api $(curl -sS --max-time 60 -H "Authorization: Bearer $LAB_TOKEN" https://api.example.com/x)"
 echo "elsewhere $(curl -sS --max-time 60 -o /dev/null -w '%{http_code}' -H "X-Key: $LAB_TOKEN" https://files.example.com/x)"
 touch /written && echo "writable yes"
+echo "volume $(cat /in/note) $(echo x 2>/dev/null >/in/more || echo read-only)"
+echo "where $(pwd)"
+echo kept >/disk/file
 echo "complaint" >&2
 exit 7
 """
 
 
-# Parity: V01.
+# Parity: V01, V23, F05.
 def test_everything_in_one_boot(vm, lab):
     """Policy, names, a secret over TLS, root file system, environment, input, exit status, record."""
     payload = os.urandom(700001)
     before = set(os.listdir(ROOT))
+    folder, disk = vm.path("folder"), vm.path("disk.img")
+    os.mkdir(folder)
+    with open(folder + "/note", "w", encoding="ascii") as f:
+        f.write("brought along")
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", disk, "8m"], check=True)
     r = run(vm, "sh", "-c", SCRIPT, stdin=payload, flags=[
         "--secret", "LAB_TOKEN@api.example.com", "--env", "GREETING=hello world", "--name", "box",
-        "--patch", "text:/etc/motd:patched"], env={"HOME_OF_WEIR": "secret"})
+        "--patch", "text:/etc/motd:patched", "--volume", folder + ":/in:ro", "--volume", disk + ":/disk",
+        "--workdir", "/tmp"], env={"HOME_OF_WEIR": "secret"})
     assert r.rc == 7, r
     assert "cloud" in words(r.out, "kernel")[0] and words(r.out, "user") == ["0"], r
     assert words(r.out, "host") == ["box"] and words(r.out, "greeting") == ["hello world"], r
@@ -104,6 +113,9 @@ def test_everything_in_one_boot(vm, lab):
     assert lab.token.encode() not in r.record
     assert words(r.out, "elsewhere") == ["403"] and r.find("secret", event="violation"), r
     assert words(r.out, "writable") == ["yes"] and set(os.listdir(ROOT)) == before, r
+    assert words(r.out, "volume") == ["brought along read-only"] and words(r.out, "where") == ["/tmp"], r
+    kept = subprocess.run(["debugfs", "-R", "cat file", disk], capture_output=True, text=True, check=True)
+    assert kept.stdout == "kept\n", kept
     assert "complaint" in r.err.splitlines(), r
     begin, end = r.find("run", event="begin"), r.find("run", event="end")
     assert begin[0]["backend"] == "qemu" and end[0]["status"] == 7, r
@@ -140,6 +152,7 @@ def assert_nothing_left(vm, name="box"):
     assert wait_for(lambda: not machines(name)), machines(name)
 
 
+# Parity: V09.
 def test_killed_at_any_moment(vm, cache):
     """Whoever dies first: the others end, and nothing of the machine is left."""
     store = lambda: sorted(os.path.join(d, f) for d, _, files in os.walk(cache) for f in files
@@ -226,7 +239,8 @@ def test_terminal_and_signals(vm):
 def test_what_cannot_be_had(vm):
     """Before anything starts, with what to do."""
     for flags, says in ((["--kernel", "/etc/passwd"], "kernel"),
-                        (["--rootfs", "/surely/not"], "/surely/not")):
+                        (["--rootfs", "/surely/not"], "/surely/not"),
+                        (["--image", __file__], os.path.basename(__file__))):
         p = vm.call("run", "--backend", "qemu", *flags, "--", "true")
         assert p.returncode == 125 and says in p.stderr, p
     if not os.path.exists("/sys/module/kvm_amd") and not os.path.exists("/sys/module/kvm_intel"):

@@ -65,7 +65,8 @@ static int wait_for_hello(int fd)
 
 	while (n < sizeof(header)) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
-		ssize_t r = poll(&p, 1, PATIENCE_MS) > 0 ? read(fd, header + n, sizeof(header) - n) : 0;
+		ssize_t r =
+			poll(&p, 1, PATIENCE_MS) > 0 ? read(fd, header + n, sizeof(header) - n) : 0;
 
 		if (r <= 0)
 			return 0;

@@ -35,6 +35,13 @@ FAILED = 125
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/w
+# A kernel's first root cannot be exchanged (pivot_root), a mount of the same files can.
+if [ "$1" != again ]; then
+	mount -o bind / /root
+	cd /root
+	mount --move . /
+	exec chroot . /init again
+fi
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -211,7 +218,7 @@ def write_initramfs(path, root, version, files, command):
     busybox = shutil.which("busybox") or fail("busybox is missing: apt-get install busybox")
     with open(path, "wb") as out:
         a = Archive(out)
-        for folder in ("dev", "proc", "sys", "tmp", "run", "w", "etc"):
+        for folder in ("dev", "proc", "sys", "tmp", "run", "root", "w", "etc"):
             a.folder(folder)
         a.file("/init", INIT.encode(), 0o755)
         a.copy(busybox, "/bin/busybox")

@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define RIG_PATIENCE (20 * NS_PER_S)
+#define RIG_PATIENCE (60 * NS_PER_S)
 
 struct rig {
 	struct loop *loop;

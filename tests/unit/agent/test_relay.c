@@ -83,7 +83,7 @@ static void much_and_slow(void **state)
 	agent_relay_free(relay);
 }
 
-/* A client that goes takes its commands along, and nobody else's. */
+/* A08: a client that goes takes its commands along, and nobody else's. */
 static void client_death(void **state)
 {
 	struct rig *r = *state, one, two;

@@ -80,6 +80,7 @@ static void check_root(const struct image_root *root)
 	ext2fs_close_free(&fs);
 }
 
+/* i06: docker's and OCI's, packed or not, are one image. */
 static void test_good(void **state)
 {
 	static const struct {
@@ -138,6 +139,7 @@ static void test_names(void **state)
 	teardown(&r);
 }
 
+/* i06: what digests and diff_ids do not vouch for is refused. */
 static void test_bad(void **state)
 {
 	static const struct {

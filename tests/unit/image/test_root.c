@@ -75,6 +75,7 @@ static bool read_file(const char *image, const char *path, char *out, size_t siz
 	return found;
 }
 
+/* i09: a folder becomes an image, kept until something in it changes. */
 static void test_folder(void **state)
 {
 	struct image_root root;
@@ -218,6 +219,7 @@ static void patch(struct rig *r, const char *text)
 		fail_msg("%s: %s", text, r->err.text);
 }
 
+/* f05: all eight kinds, in order, on the tree. */
 static void test_patches(void **state)
 {
 	struct image_root root;
@@ -316,8 +318,7 @@ static void test_json(void **state)
 		"[1]",
 		"[{}]",
 		"[{\"op\": \"text\", \"path\": \"/x\"}]",
-		"[{\"op\": \"text\", \"path\": \"/x\", \"content\": \"a\", \"content_base64\": "
-		"\"\"}]",
+		"[{\"op\":\"text\",\"path\":\"/x\",\"content\":\"\",\"content_base64\":\"\"}]",
 		"[{\"op\": \"text\", \"path\": \"/x\", \"content_base64\": \"???\"}]",
 		"[{\"op\": \"text\", \"path\": \"/x\", \"content\": \"\", \"mode\": \"999\"}]",
 		"[{\"op\": \"text\", \"path\": \"/x\", \"content\": \"\", \"mode\": \"77777\"}]",
@@ -379,6 +380,7 @@ static void test_minimal(void **state)
 	teardown(&r);
 }
 
+/* i09: a file that holds a file system is used as it is; what is none says what it is. */
 static void test_given_images(void **state)
 {
 	static const struct {
@@ -426,6 +428,7 @@ static void test_given_images(void **state)
 	teardown(&r);
 }
 
+/* m01, m03: a copy of a folder, or an image as it is. */
 static void test_volumes(void **state)
 {
 	static const char *const bad[] = { "x", "x:y", ":/x", "x:/", "x:/..", "x:/a/../b", "" };
