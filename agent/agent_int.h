@@ -24,7 +24,7 @@ enum field_kind {
 struct field {
 	uint16_t tag;
 	uint8_t kind; /* enum field_kind */
-	bool needed;  /* TEXT, TEXTS: a message without it is none */
+	bool needed;  /* a message without it, or with 0 for it, is none */
 	size_t offset;
 	const struct shape *part;
 	size_t most; /* TEXTS, PARTS: members */

@@ -37,6 +37,9 @@ struct agent {
 	const char *lost_why;
 	uint32_t counter; /* upper part of the next id */
 	struct agent_stream *streams[AGENT_STREAMS_MAX];
+	/* A relay's: what waited to be sent is below CLIENT_OUT_FULL again. */
+	void (*drained)(struct agent *a, void *arg);
+	void *drained_arg;
 	/* In an event: freeing waits until the outermost is over. */
 	unsigned busy;
 	bool freed;
@@ -47,7 +50,7 @@ struct agent_stream {
 	uint32_t id; /* its low byte is the place in streams[] */
 	struct rules rules;
 	const struct agent_stream_events *ev; /* NULL: closed by us, waits for the guest's end */
-	/* A relay's: every message as it came, instead of events. */
+	/* A relay's: every message as it came, instead of events; NULL when the agent is lost. */
 	void (*raw)(struct agent_stream *s, const struct agent_message *m, void *arg);
 	void *arg;
 	struct loop_timer deadline;

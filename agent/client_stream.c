@@ -259,6 +259,8 @@ void client_streams_end(struct agent *a, bool silent)
 		if (!s)
 			continue;
 		s->rules.ended = true;
+		if (s->raw)
+			s->raw(s, NULL, s->arg);
 		if (!silent && s->ev)
 			tell_end(s, AGENT_FAILED, &lost);
 		if (!silent && a->freed)
@@ -270,6 +272,8 @@ void client_streams_end(struct agent *a, bool silent)
 
 void client_streams_room(struct agent *a)
 {
+	if (a->drained)
+		a->drained(a, a->drained_arg);
 	for (size_t i = 0; i < AGENT_STREAMS_MAX && !a->freed; i++) {
 		struct agent_stream *s = a->streams[i];
 

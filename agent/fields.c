@@ -61,14 +61,14 @@ static int write_value(struct buf *to, uint16_t tag, const void *p, size_t n)
 	return r < 0 ? r : buf_append(to, p, n);
 }
 
-static int write_number(struct buf *to, uint16_t tag, uint64_t v, size_t size)
+static int write_number(struct buf *to, const struct field *f, uint64_t v, size_t size)
 {
 	uint8_t value[8];
 
 	if (!v)
-		return 0;
+		return f->needed ? -EINVAL : 0;
 	put_le(value, v, size);
-	return write_value(to, tag, value, size);
+	return write_value(to, f->tag, value, size);
 }
 
 /* The length is known only once the part is written. */
@@ -113,9 +113,9 @@ static int write_field(struct buf *to, const struct field *f, const void *at)
 
 	switch ((enum field_kind)f->kind) {
 	case FIELD_U32:
-		return write_number(to, f->tag, *(const uint32_t *)at, 4);
+		return write_number(to, f, *(const uint32_t *)at, 4);
 	case FIELD_U64:
-		return write_number(to, f->tag, *(const uint64_t *)at, 8);
+		return write_number(to, f, *(const uint64_t *)at, 8);
 	case FIELD_TEXT:
 		text = *(const char *const *)at;
 		if (!text)
@@ -215,12 +215,12 @@ static int read_field(const struct field *f, const struct value *v, void *at, st
 		if (v->n != 4)
 			return -EPROTO;
 		*(uint32_t *)at = (uint32_t)get_le(v->p, 4);
-		return 0;
+		return f->needed && !*(uint32_t *)at ? -EPROTO : 0;
 	case FIELD_U64:
 		if (v->n != 8)
 			return -EPROTO;
 		*(uint64_t *)at = get_le(v->p, 8);
-		return 0;
+		return f->needed && !*(uint64_t *)at ? -EPROTO : 0;
 	case FIELD_TEXT:
 		return read_text(v, at);
 	case FIELD_BYTES:
@@ -281,6 +281,9 @@ int shape_read(const struct shape *sh, const uint8_t *body, size_t len, void *re
 
 	assert(sh->n <= 64);
 	memset(ret, 0, sh->size);
+	/* Nothing has no address that could be added to. */
+	if (!len)
+		body = (const uint8_t *)"";
 	r = read_all(sh, body, len, ret, &seen, s);
 	for (size_t i = 0; r == 0 && i < sh->n; i++)
 		if (sh->fields[i].needed && !(seen & UINT64_C(1) << i))

@@ -123,7 +123,8 @@ int frames_next(struct frames *f, struct agent_message *ret)
 int frames_write(struct buf *out, uint32_t id, uint16_t type, const void *body, size_t len)
 {
 	size_t frames = len ? (len + AGENT_BODY_MAX - 1) / AGENT_BODY_MAX : 1;
-	const uint8_t *from = body;
+	/* No body has an address, too: nothing is added to NULL. */
+	const uint8_t *from = body ? body : (const uint8_t *)"";
 	uint8_t *p;
 	int r = buf_reserve(out, len + frames * AGENT_HEADER_LEN, &p);
 

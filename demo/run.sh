@@ -7,7 +7,8 @@
 # Builds weir if it is not built, needs no network apart from installing missing Debian packages,
 # leaves nothing behind, and exits with an error if anything it shows is not true: first an agent that
 # misbehaves behind a policy, then a key that an agent uses and never has, then the way from watching an
-# agent to its policy and what to do with one, and last the network below it.
+# agent to its policy and what to do with one, the network below it, and last the same in a microVM,
+# where QEMU and a kernel for it are there.
 set -eu
 cd "$(dirname "$0")/.."
 top=$(pwd)
@@ -30,4 +31,5 @@ lab demo/steps.sh || rc=1
 lab demo/secrets.sh || rc=1
 lab demo/workflow.sh || rc=1
 lab demo/network.sh || rc=1
+lab demo/microvm.sh || rc=1
 exit $rc

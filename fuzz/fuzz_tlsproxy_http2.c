@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile HTTP/2 peer. The first byte chooses which side it is at and what the other
- * side speaks, the rest are its bytes (behind the preface, where that is wanted).
+ * side speaks, the rest are its bytes (behind the preface, where that is wanted); with TIME
+ * a minute passes in their midst, and as many behind them as a stream may stand still.
  *
  * Oracles: the outcome does not depend on the pieces; every request is reported once and
  * nothing stays open; memory stays within its bounds; what goes to an upstream in HTTP/1
@@ -14,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define NO_GOAWAY "goaway -1" /* of the guest's side */
 #define CONNECTION_ERROR "broke the rules of HTTP/2"
-enum { AT_UPSTREAM = 1, OTHER_H1 = 2, NO_PREFACE = 4, PLAIN = 8 };
+enum { AT_UPSTREAM = 1, OTHER_H1 = 2, NO_PREFACE = 4, PLAIN = 8, TIME = 16 };
 
 static void check_memory(const struct http_side *s)
 {
@@ -83,6 +84,29 @@ static void outcomes(struct buf *log, struct buf *out)
 	free(t);
 }
 
+static void minutes(struct h2_rig *r, unsigned n)
+{
+	size_t used;
+
+	for (; n; n--) {
+		http_filter_tick(r->g.filter, &r->g.up, &r->g.guest);
+		r->g.state = http_from_guest(r->g.filter, NULL, 0, &used, &r->g.up, &r->g.guest);
+	}
+}
+
+/* The peer's bytes. */
+static void feed(struct h2_rig *r, unsigned flags, bool guest, const uint8_t *p, size_t n)
+{
+	size_t half = flags & TIME ? n / 2 : n;
+
+	rig_feed(&r->g, guest, p, half);
+	if (!(flags & TIME))
+		return;
+	minutes(r, 1);
+	rig_feed(&r->g, guest, p + half, n - half);
+	minutes(r, HTTP2_STALL_TICKS + 1);
+}
+
 static void hostile_guest(unsigned flags, const uint8_t *p, size_t n, uint32_t cut, struct buf *ret)
 {
 	struct buf in = BUF_INIT(RIG_CAP);
@@ -92,7 +116,7 @@ static void hostile_guest(unsigned flags, const uint8_t *p, size_t n, uint32_t c
 	if (!(flags & NO_PREFACE))
 		wire_begin(&in);
 	rig_must(buf_append(&in, p, n));
-	rig_feed(&r.g, true, buf_at(&in), in.len);
+	feed(&r, flags, true, buf_at(&in), in.len);
 	if (r.g.cfg.guest_h2)
 		check_memory(r.g.filter->guest);
 	if (r.g.cfg.guest_h2 && !r.g.cfg.upstream_h2)
@@ -135,7 +159,7 @@ static void hostile_upstream(unsigned flags, const uint8_t *p, size_t n, uint32_
 		rig_feed(&r.g, false, buf_at(&b), b.len);
 		buf_fini(&b);
 	}
-	rig_feed(&r.g, false, p, n);
+	feed(&r, flags, false, p, n);
 	if (r.g.state == HTTP_OK && r.g.cfg.guest_h2)
 		h2_run(&r);
 	else if (r.g.cfg.guest_h2)

@@ -5,7 +5,7 @@
  * becomes the input again on its way back.
  *
  * Bytes 0xf0..0xf7 of the input stand for a placeholder or half of one. As a reply,
- * 0xe0..0xef stand for a value in some spelling: whatever the pieces, the same comes
+ * 0xd8..0xef stand for a value in some spelling: whatever the pieces, the same comes
  * out, and no value with it.
  */
 #include "tests/unit/tlsproxy/secret_rig.h"
@@ -167,6 +167,18 @@ static void spell(const struct secret *s, unsigned how, struct buf *out)
 		must(buf_append(out, text, secret_encode_base64(0, false, s->value, s->len, text)));
 }
 
+/* Base64 in lines of 16, as they stand or in a JSON string. */
+static void spell_lines(const struct secret *s, bool json, struct buf *out)
+{
+	uint8_t text[256];
+	size_t n = secret_encode_base64(0, false, s->value, s->len, text);
+
+	for (size_t i = 0; i < n; i += 16) {
+		must(buf_append(out, text + i, MIN(n - i, (size_t)16)));
+		must(buf_append_str(out, json ? "\\n" : "\r\n"));
+	}
+}
+
 static void expand_reply(const struct secret_set *set, const uint8_t *p, size_t n, struct buf *out)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -174,6 +186,8 @@ static void expand_reply(const struct secret_set *set, const uint8_t *p, size_t 
 
 		if (p[i] >= 0xe0 && p[i] <= 0xef)
 			spell(s, p[i] >> 2 & 3, out);
+		else if (p[i] >= 0xd8 && p[i] <= 0xdf)
+			spell_lines(s, p[i] & 4, out);
 		else if (p[i] >= 0xf0 && p[i] <= 0xf7)
 			must(buf_append(out, s->value, p[i] & 4 ? s->len / 2 : s->len));
 		else

@@ -2,7 +2,8 @@
 /*
  * A token endpoint's reply. How it is cut does not matter: token or not, and which,
  * is decided by the bytes. What comes out may stand in a header. A command's
- * output is read by the same rules.
+ * output is read by the same rules. In a reply to the sandbox no token is left once
+ * each has its placeholder, and what is written is read as the same reply.
  */
 #include "tlsproxy/token.h"
 
@@ -40,6 +41,37 @@ static int read_all(const uint8_t *p, size_t n, size_t piece, struct tlsproxy_to
 	return e;
 }
 
+static void mask(const uint8_t *p, size_t n)
+{
+	static const char *const fields[] = { "access_token", "refresh_token" };
+	const struct tlsproxy_fresh *list;
+	struct token_reply *t, *again;
+	struct buf out = BUF_INIT(1 << 20);
+	const char *why = NULL, *ignored;
+	size_t n_list, n_again;
+
+	if (token_reply_read(p, n, fields, ARRAY_SIZE(fields), &t, &why) < 0) {
+		must(why != NULL);
+		return;
+	}
+	list = token_reply_list(t, &n_list);
+	must(n_list <= HTTP_MASK_TOKENS_MAX);
+	for (size_t i = 0; i < n_list; i++) {
+		must(tlsproxy_secret_check(list[i].value, list[i].len, &ignored) == 0);
+		must(list[i].life_s <= TLSPROXY_TOKEN_LIFE_MAX_S);
+		must(token_reply_put(t, i, "a-placeholder") == 0);
+	}
+	must(token_reply_write(t, &out) == 0);
+	must(token_reply_read(buf_at(&out), out.len, fields, ARRAY_SIZE(fields), &again, &why) == 0);
+	list = token_reply_list(again, &n_again);
+	must(n_again == n_list);
+	for (size_t i = 0; i < n_again; i++)
+		must(str_eq(list[i].value, "a-placeholder"));
+	token_reply_free(t);
+	token_reply_free(again);
+	buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tlsproxy_token a, b;
@@ -55,5 +87,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(&a);
 	else
 		must(why != NULL);
+	mask(data, size);
 	return 0;
 }

@@ -30,13 +30,14 @@ enum device { RNG, BLOCK, BLOCK_READ_ONLY, BLOCK_LAYER, CONSOLE, BALLOON, NET, D
 
 static struct loop *loop;
 static struct gmem mem;
-static int image, layer, out[2];
+static int image, layer;
 static uint8_t image_bytes[IMAGE];
 
 struct run {
 	struct rd in;
 	struct virtio_mmio *d;
 	int host, guest; /* ends of the stream, or of the vhost-user connection */
+	int out[2];	 /* of what hvc0 says */
 	uint16_t offered[VIRTIO_QUEUES_MAX];
 };
 
@@ -59,6 +60,7 @@ static void once(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
+	log_setup("fuzz", LOG_LEVEL_ERROR);
 	if (fd < 0 || ftruncate(fd, 2 * RAM) < 0 || loop_new(&loop) < 0)
 		abort();
 	for (unsigned i = 0; i < 2; i++)
@@ -69,7 +71,7 @@ static void once(void)
 	layer = memfd_create("layer", MFD_CLOEXEC);
 	for (unsigned i = 0; i < IMAGE; i++)
 		image_bytes[i] = (uint8_t)(i * 7 + (i >> 9));
-	if (pwrite(image, image_bytes, IMAGE, 0) != IMAGE || pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (pwrite(image, image_bytes, IMAGE, 0) != IMAGE)
 		abort();
 }
 
@@ -213,7 +215,7 @@ static void host_hears(struct run *r)
 	static uint8_t b[1 << 16];
 
 	(void)!recv(r->host, b, 1 + take(r, 2), MSG_DONTWAIT);
-	(void)!read(out[0], b, sizeof(b));
+	(void)!read(r->out[0], b, sizeof(b));
 }
 
 static void settle(struct run *r)
@@ -319,7 +321,7 @@ static int make_net(struct run *r)
 
 static int make(struct run *r, enum device kind)
 {
-	struct virtio_console_setup s = { out[1], r->guest, "agent" };
+	struct virtio_console_setup s = { r->out[1], r->guest, "agent" };
 
 	switch (kind) {
 	case RNG:
@@ -366,6 +368,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	r.host = sv[0];
 	r.guest = sv[1];
+	if (pipe2(r.out, O_CLOEXEC | O_NONBLOCK) < 0)
+		abort();
 	for (unsigned i = 0; i < 2; i++)
 		memset(mem.r[i].host, 0, RAM);
 	if (make(&r, kind) == 0) {
@@ -373,11 +377,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		while (rd_left(&r.in))
 			step(&r);
 		settle(&r);
-		fd_close(steal_fd(&r.host)); /* before anybody waits for an answer */
+		/* Nobody waits for an answer, or for a reader. */
+		fd_close(steal_fd(&r.host));
+		fd_close(steal_fd(&r.out[0]));
 		virtio_free(r.d);
 		check_image(kind);
 	}
 	fd_close(r.host);
 	fd_close(r.guest);
+	fd_close(r.out[0]);
+	fd_close(r.out[1]);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "image/stream.h"
 
 #include <archive.h>
+#include <lzma.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 
@@ -181,8 +182,8 @@ static const struct {
 } packings[] = {
 	{ PACKING_GZIP, 2, { 0x1f, 0x8b }, ARCHIVE_FILTER_GZIP, "gzip" },
 	{ PACKING_BZIP2, 3, { 'B', 'Z', 'h' }, ARCHIVE_FILTER_BZIP2, "bzip2" },
-	{ PACKING_XZ, 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, ARCHIVE_FILTER_XZ, "xz" },
-	{ PACKING_LZMA, 3, { 0x5d, 0, 0 }, ARCHIVE_FILTER_LZMA, "lzma" },
+	{ PACKING_XZ, 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, ARCHIVE_FILTER_NONE, "xz" },
+	{ PACKING_LZMA, 3, { 0x5d, 0, 0 }, ARCHIVE_FILTER_NONE, "lzma" },
 	{ PACKING_LZ4, 4, { 0x02, 0x21, 0x4c, 0x18 }, ARCHIVE_FILTER_LZ4, "lz4" }, /* legacy */
 	{ PACKING_LZ4, 4, { 0x04, 0x22, 0x4d, 0x18 }, ARCHIVE_FILTER_LZ4, "lz4" },
 	{ PACKING_ZSTD, 4, { 0x28, 0xb5, 0x2f, 0xfd }, ARCHIVE_FILTER_ZSTD, "zstd" },
@@ -228,9 +229,83 @@ static la_ssize_t source_read(struct archive *a, void *ctx, const void **ret)
 	return (la_ssize_t)n;
 }
 
+static la_int64_t source_skip(struct archive *a, void *ctx, la_int64_t want)
+{
+	struct stream_source *src = ctx;
+	uint64_t n;
+
+	(void)a;
+	if (!src->file || want <= 0)
+		return 0;
+	n = MIN((uint64_t)want, src->file->end - src->file->pos);
+	src->file->pos += n;
+	return (la_int64_t)n;
+}
+
 int stream_source_open(struct archive *a, struct stream_source *src)
 {
-	return archive_read_open(a, src, NULL, source_read, NULL);
+	return archive_read_open2(a, src, NULL, source_read, source_skip, NULL);
+}
+
+struct archive *tar_reader_new(void)
+{
+	struct archive *a = archive_read_new();
+
+	if (a && (archive_read_support_format_tar(a) != ARCHIVE_OK ||
+		  archive_read_append_filter(a, ARCHIVE_FILTER_NONE) != ARCHIVE_OK)) {
+		archive_read_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+static int entry_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
+{
+	struct stream_entry *e = container_of(s, struct stream_entry, s);
+	const void *p = NULL;
+	size_t n = 0;
+	la_int64_t off = 0;
+	int r;
+
+	do {
+		r = archive_read_data_block(e->archive, &p, &n, &off);
+	} while (r == ARCHIVE_OK && n == 0);
+	if (r == ARCHIVE_EOF) {
+		*ret = NULL;
+		*ret_len = 0;
+		return 0;
+	}
+	if (r != ARCHIVE_OK)
+		return *e->error ? *e->error : -EBADMSG;
+	if ((uint64_t)off != e->passed)
+		return -EBADMSG;
+	e->passed += n;
+	*ret = p;
+	*ret_len = n;
+	return 0;
+}
+
+void stream_entry_init(struct stream_entry *e, struct archive *a, int *source_error)
+{
+	*e = (struct stream_entry){ .s.next = entry_next, .archive = a, .error = source_error };
+}
+
+static int peek_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
+{
+	struct stream_peek *k = container_of(s, struct stream_peek, s);
+
+	if (!k->first)
+		return stream_next(k->from, ret, ret_len);
+	*ret = k->first;
+	*ret_len = k->first_len;
+	k->first = NULL;
+	return 0;
+}
+
+int stream_peek_init(struct stream_peek *k, struct stream *from)
+{
+	*k = (struct stream_peek){ .s.next = peek_next, .from = from };
+	return stream_next(from, &k->first, &k->first_len);
 }
 
 /* The unpacker's own source, so that its errors can be told from broken bytes. */
@@ -245,6 +320,60 @@ static la_ssize_t unpack_read(struct archive *a, void *ctx, const void **ret)
 	return n;
 }
 
+/*
+ * xz and lzma name the memory they want in their headers, up to 4 GiB. Through the library of
+ * archives there is no limit to it, so these go to their own.
+ */
+struct xz {
+	lzma_stream z;
+	bool ended;
+	uint8_t out[64 << 10];
+};
+
+static int xz_next(struct stream_unpack *u, const uint8_t **ret, size_t *ret_len)
+{
+	struct xz *x = u->xz;
+	lzma_ret e = LZMA_OK;
+	bool at_end = false;
+	int r;
+
+	x->z.next_out = x->out;
+	x->z.avail_out = sizeof(x->out);
+	while (!x->ended && x->z.avail_out) {
+		if (!x->z.avail_in && !at_end) {
+			r = stream_next(u->from, &x->z.next_in, &x->z.avail_in);
+			if (r < 0)
+				return r;
+			at_end = x->z.avail_in == 0;
+		}
+		e = lzma_code(&x->z, at_end ? LZMA_FINISH : LZMA_RUN);
+		x->ended = e == LZMA_STREAM_END;
+		if (e != LZMA_OK && e != LZMA_STREAM_END)
+			return e == LZMA_MEMLIMIT_ERROR || e == LZMA_MEM_ERROR ? -ENOMEM : -EBADMSG;
+	}
+	*ret = x->out;
+	*ret_len = sizeof(x->out) - x->z.avail_out;
+	return 0;
+}
+
+static int xz_init(struct stream_unpack *u, enum packing p)
+{
+	struct xz *x = calloc(1, sizeof(*x));
+	lzma_ret e;
+
+	if (!x)
+		return -ENOMEM;
+	x->z = (lzma_stream)LZMA_STREAM_INIT;
+	e = p == PACKING_XZ ? lzma_stream_decoder(&x->z, XZ_MEMORY_MAX, 0)
+			    : lzma_alone_decoder(&x->z, XZ_MEMORY_MAX);
+	if (e != LZMA_OK) {
+		free(x);
+		return -ENOMEM;
+	}
+	u->xz = x;
+	return 0;
+}
+
 static int unpack_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
 {
 	struct stream_unpack *u = container_of(s, struct stream_unpack, s);
@@ -255,6 +384,10 @@ static int unpack_next(struct stream *s, const uint8_t **ret, size_t *ret_len)
 
 	if (u->error)
 		return u->error;
+	if (u->xz) {
+		u->error = xz_next(u, ret, ret_len);
+		return u->error;
+	}
 	if (!u->archive)
 		return stream_next(u->from, ret, ret_len);
 	do {
@@ -283,6 +416,8 @@ int stream_unpack_init(struct stream_unpack *u, struct stream *from, enum packin
 	*u = (struct stream_unpack){ .s.next = unpack_next, .from = from };
 	if (p == PACKING_NONE)
 		return 0;
+	if (p == PACKING_XZ || p == PACKING_LZMA)
+		return xz_init(u, p);
 	u->archive = archive_read_new();
 	if (!u->archive)
 		return -ENOMEM;
@@ -308,4 +443,8 @@ void stream_unpack_fini(struct stream_unpack *u)
 	if (u->archive)
 		archive_read_free(u->archive);
 	u->archive = NULL;
+	if (u->xz)
+		lzma_end(&u->xz->z);
+	free(u->xz);
+	u->xz = NULL;
 }

@@ -10,6 +10,7 @@
 
 struct archive;
 struct evp_md_ctx_st;
+struct xz;
 
 struct stream {
 	/* 0 with *ret_len 0 at the end; or a negative errno, from then on always. */
@@ -89,16 +90,39 @@ struct stream_unpack {
 	struct stream s;
 	struct stream *from;
 	struct archive *archive; /* NULL: nothing is packed, bytes pass through */
+	struct xz *xz; /* or this: what asks for memory by its header has a limit of its own */
 	int error;
 };
 must_check int stream_unpack_init(struct stream_unpack *u, struct stream *from, enum packing p);
 void stream_unpack_fini(struct stream_unpack *u);
 
+/* The first bytes of a stream, looked at before it is read. */
+struct stream_peek {
+	struct stream s;
+	struct stream *from;
+	const uint8_t *first;
+	size_t first_len;
+};
+must_check int stream_peek_init(struct stream_peek *k, struct stream *from);
+
+/* Contents of the entry that a library reader (not owned) is at; holes are an error (-EBADMSG). */
+struct stream_entry {
+	struct stream s;
+	struct archive *archive;
+	uint64_t passed;
+	int *error; /* of the reader's source */
+};
+void stream_entry_init(struct stream_entry *e, struct archive *a, int *source_error);
+
 /* A library reader over a stream: for archive_read_open(); errors of the stream stay in *error. */
 struct stream_source {
 	struct stream *from;
+	struct stream_file *file; /* from, when it is a file: parts that are not wanted are not read */
 	int error;
 };
+/* As archive_read_open(). */
 int stream_source_open(struct archive *a, struct stream_source *src);
+/* A new reader of tar and nothing else, not packed; NULL: out of memory. */
+struct archive *tar_reader_new(void);
 
 #endif

@@ -24,6 +24,7 @@ use netstack '(netstack_free(NULL), 0)'
 use dns '(dns_free(NULL), 0)'
 use tlsproxy '(tlsproxy_free(NULL), 0)'
 use audit '(audit_log_close(NULL), 0)'
+use image '(image_store_free(NULL), 0)'
 "$dir/usr/bin/weir" version
 for schema in config.schema.json policy.schema.json audit/schema.json; do
 	[ -s "$dir/usr/share/weir/$schema" ] || { echo "$schema is not installed" >&2; exit 1; }

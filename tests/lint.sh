@@ -86,13 +86,13 @@ for f in $c_files; do
 done >"$tmp"
 verdict 'no source has more than 1200 lines'
 
-for d in base policy netstack dns tlsproxy audit agent weir nft demo fuzz tests tests/lab tests/e2e tests/bench; do
+for d in base policy netstack dns tlsproxy audit agent image weir nft vmm demo fuzz tests tests/lab tests/e2e tests/bench; do
 	[ -d "$d" ] && [ ! -f "$d/README.md" ] && echo "$d: no README.md"
 done >"$tmp"
 verdict 'every folder has a README'
 
 # Each file of a folder stands in its README: by name, by a pattern (http_*.c), as the header of a .c that does.
-for d in base policy netstack dns tlsproxy audit agent weir nft demo fuzz tests/lab tests/e2e tests/bench; do
+for d in base policy netstack dns tlsproxy audit agent image weir nft vmm demo fuzz tests/lab tests/e2e tests/bench; do
 	words=$(tr -d '\\`' <"$d/README.md" | grep -oE '[A-Za-z0-9_*-]+\.(c|h|py|sh|txt|json|sed)\b')
 	for f in $(files "$d/*.c" "$d/*.h" "$d/*.py" "$d/*.sh"); do
 		name=${f#"$d"/}
@@ -115,7 +115,7 @@ grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $c_files $(files '*.sh' '*.py' CMakeLists.t
 verdict 'nothing is left for later'
 
 # A public header is the manual of its folder: each has one, and only one place lists the caps.
-for d in base policy netstack dns tlsproxy audit agent; do
+for d in base policy netstack dns tlsproxy audit agent image; do
 	[ -f "$d/$d.h" ] || echo "$d: no public header $d/$d.h"
 done >"$tmp"
 verdict 'every folder has its public header'

@@ -3,7 +3,7 @@
 
 packages_build='build-essential cmake ninja-build pkg-config libjansson-dev libssl-dev libc-ares-dev
 	libseccomp-dev libmnl-dev libnftnl-dev libpcap-dev libpsl-dev publicsuffix libidn2-dev libyaml-dev
-	libtomlplusplus-dev libarchive-dev libext2fs-dev libnghttp2-dev zlib1g-dev libbrotli-dev libzstd-dev libcmocka-dev ca-certificates'
+	libtomlplusplus-dev libarchive-dev liblzma-dev libext2fs-dev libnghttp2-dev zlib1g-dev libbrotli-dev libzstd-dev libcmocka-dev ca-certificates'
 packages_lab='python3 python3-cryptography python3-dnspython iproute2 nftables openssh-client
 	openssh-server git curl dpkg util-linux'
 packages_demo="bind9-dnsutils procps busybox traceroute nodejs"

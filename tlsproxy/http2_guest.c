@@ -99,24 +99,12 @@ static void frame(struct http2 *h, const nghttp2_frame *fr)
 	(void)fr;
 }
 
-static const struct http2_role role = {
-	.head = head,
-	.body = http_request_body,
-	.room = http_request_room,
-	.end = http_request_end,
-	.malformed = malformed,
-	.gone = gone,
-	.frame = frame,
-};
-
 /* ---- responses ------------------------------------------------------------------------------ */
 
-static bool ready(const struct http_side *s, const struct http_exchange *x)
+static bool ready(const struct http2 *h)
 {
-	const struct http2 *h = http2_of(s);
-
-	(void)x;
-	return h->mem.used < HTTP2_MEM_SOFT;
+	(void)h;
+	return true;
 }
 
 static int submit(struct http2_stream *st, struct http2_fields *w, bool interim, bool whole)
@@ -130,7 +118,7 @@ static int submit(struct http2_stream *st, struct http2_fields *w, bool interim,
 	return nghttp2_submit_response(session, st->id, w->nv, w->n, whole ? NULL : &source);
 }
 
-static int response_head(struct http_side *s, struct http_exchange *x, const struct http_head *h,
+static int response_head(struct http2 *h2, struct http_exchange *x, const struct http_head *h,
 			 const struct http_framing *fr)
 {
 	struct http2_stream *st = http_exchange_guest(x);
@@ -155,60 +143,43 @@ static int response_head(struct http_side *s, struct http_exchange *x, const str
 	}
 	if (submit(st, &w, interim, st->out_whole) < 0)
 		return -ENOMEM;
-	http2_flush(http2_of(s));
+	http2_flush(h2);
 	return 0;
 }
 
-static void response_reset(struct http_side *s, struct http_exchange *x)
+static uint32_t reset_code(struct http2_stream *st, uint32_t code)
 {
-	struct http2_stream *st = http_exchange_guest(x);
-	uint32_t code = http_exchange_code(x);
-
-	if (!st)
-		return;
 	/* What the upstream did is not the guest's doing. */
 	st->excused = !st->malformed;
-	http2_stream_reset(st, st->malformed ? NGHTTP2_PROTOCOL_ERROR
-			       : code	     ? code
-					     : NGHTTP2_INTERNAL_ERROR);
-	http2_flush(http2_of(s));
+	if (st->malformed)
+		return NGHTTP2_PROTOCOL_ERROR;
+	return code ? code : NGHTTP2_INTERNAL_ERROR;
 }
 
-static void forget(struct http_side *s, struct http_exchange *x)
+static struct http2_stream *stream(const struct http_exchange *x)
 {
-	struct http2_stream *st = http_exchange_guest(x);
-
-	(void)s;
-	if (!st)
-		return;
-	http_exchange_set_guest(x, NULL);
-	http2_stream_detach(st);
-	if (st->closed)
-		st->h->reap = true;
+	return http_exchange_guest(x);
 }
+
+static const struct http2_role role = {
+	.head = head,
+	.body = http_request_body,
+	.room = http_request_room,
+	.end = http_request_end,
+	.malformed = malformed,
+	.gone = gone,
+	.frame = frame,
+	.ready = ready,
+	.write_head = response_head,
+	.reset_code = reset_code,
+	.stream = stream,
+	.set_stream = http_exchange_set_guest,
+};
 
 int http2_guest_new(struct http_filter *f, struct http_side **ret)
 {
-	static const struct http_side_ops ops = {
-		.feed = http2_feed,
-		.eof = http2_eof,
-		.pump = http2_pump,
-		.idle = http2_idle,
-		.drain = http2_drain,
-		.tick = http2_tick,
-		.ping = http2_ping,
-		.free = http2_free,
-		.ready = ready,
-		.head = response_head,
-		.room = http2_out_room,
-		.body = http2_out_body,
-		.end = http2_out_end,
-		.reset = response_reset,
-		.taken = http2_out_taken,
-		.forget = forget,
-	};
 	struct http2 *h;
-	int r = http2_new(f, true, &role, &ops, &h);
+	int r = http2_new(f, true, &role, &h);
 
 	if (r == 0)
 		*ret = &h->side;

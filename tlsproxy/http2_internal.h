@@ -4,8 +4,14 @@
  * HPACK are nghttp2's; what a message may look like, how much of anything there
  * may be, and who waits for whom is decided here.
  *
- *   http2_session.c   one connection: bytes in and out, callbacks, its end
- *   http2_stream.c    one stream: bodies, windows, both directions
+ *   http2_session.c   one connection: bytes in and out, its beginning and its end
+ *   http2_input.c     what nghttp2 read, into streams
+ *   http2_output.c    what nghttp2 sends, into the buffer
+ *   http2_windows.c   what may wait, in a connection and in the process
+ *   http2_stream.c    one stream: its life
+ *   http2_stream_in.c   what came in on it, until its exchange takes it
+ *   http2_stream_out.c  what goes out on it, until a window opens
+ *   http2_side.c      a connection as a side of a flow
  *   http2_block.c     a field section: gathered, checked, made a head
  *   http2_write.c     a head, made a field section
  *   http2_read.c      input, frame by frame
@@ -88,6 +94,17 @@ struct http2_role {
 	void (*gone)(struct http2_stream *st, uint32_t code);
 	/* A frame was read; what concerns streams is done by the caller. */
 	void (*frame)(struct http2 *h, const nghttp2_frame *frame);
+
+	/* ---- messages out: as in struct http_side_ops ---- */
+	bool (*ready)(const struct http2 *h);
+	int (*write_head)(struct http2 *h, struct http_exchange *x, const struct http_head *head,
+			  const struct http_framing *fr);
+	/* The exchange wants the stream reset, for that of the other side's code (0: none). */
+	uint32_t (*reset_code)(struct http2_stream *st, uint32_t code);
+	/* The exchange is over, and is about to forget the stream. */
+	void (*left)(struct http2_stream *st);
+	struct http2_stream *(*stream)(const struct http_exchange *x);
+	void (*set_stream)(struct http_exchange *x, void *stream);
 };
 
 struct http2_budget {
@@ -133,10 +150,11 @@ struct http2 {
 	bool draining;	      /* GOAWAY went out, or came in */
 	bool connect;	      /* SETTINGS_ENABLE_CONNECT_PROTOCOL: sent by us, or received */
 	bool settled;	      /* the peer's SETTINGS are here */
-	bool disturbed;	      /* a stream did not end in order */
+	bool counted;	      /* among the connections of the process */
 	bool narrow;	      /* its windows are, as the process is crowded */
 	bool pinged;	      /* by us, and has not answered yet */
 	bool served;	      /* an answer came to its end: a connection that was kept */
+	bool disturbed;	      /* a stream did not end in order */
 };
 
 struct http2_stream {
@@ -177,7 +195,7 @@ struct http2_stream {
 
 /* connection (http2_session.c) */
 must_check int http2_new(struct http_filter *f, bool server, const struct http2_role *role,
-			 const struct http_side_ops *ops, struct http2 **ret);
+			 struct http2 **ret);
 static inline struct http2 *http2_of(const struct http_side *s)
 {
 	return (struct http2 *)(uintptr_t)s; /* its first member */
@@ -189,20 +207,28 @@ enum http_state http2_eof(struct http_side *s);
 void http2_drain(struct http_side *s);
 void http2_ping(struct http_side *s);
 void http2_free(struct http_side *s);
-/* Narrow while the process is crowded, wide again when a tick finds it is not any more. */
-void http2_fit_windows(struct http2 *h, bool tick);
 /* Give up the connection: GOAWAY with that code, and nothing is read any more. */
 void http2_terminate(struct http2 *h, uint32_t code);
 /* Write what is ready as far as there is room; not within nghttp2. */
 void http2_flush(struct http2 *h);
 
-/* what both sides write (http2_write.c); the rest of a side's table is its own */
-size_t http2_out_room(const struct http_side *s, const struct http_exchange *x);
-must_check int http2_out_body(struct http_side *s, struct http_exchange *x, const uint8_t *p,
-			      size_t n);
-must_check int http2_out_end(struct http_side *s, struct http_exchange *x,
-			     const struct http_head *trailers);
-void http2_out_taken(struct http_side *s, struct http_exchange *x, size_t n);
+/* what it is to the flow (http2_side.c) */
+extern const struct http_side_ops http2_side_ops;
+
+/* callbacks (http2_input.c, http2_output.c) */
+void http2_input_callbacks(nghttp2_session_callbacks *cb);
+void http2_output_callbacks(nghttp2_session_callbacks *cb);
+
+/* what may wait (http2_windows.c) */
+must_check int http2_windows_begin(struct http2 *h); /* announces them, with the other settings */
+void http2_windows_end(struct http2 *h);
+/* Narrow while the process is crowded, wide again when a tick finds it is not any more. */
+void http2_fit_windows(struct http2 *h, bool tick);
+/* Body bytes that wait: for the other side, for a window of the peer. */
+void http2_count_in(size_t more, size_t less);
+void http2_count_out(struct http2 *h, size_t more, size_t less);
+/* How many may wait for one stream's window. */
+size_t http2_out_cap(const struct http2 *h);
 
 /* time (http2_stall.c) */
 void http2_tick(struct http_side *s);
@@ -215,23 +241,31 @@ void http2_read(struct http2 *h, const uint8_t *p, size_t n);
 must_check struct http2_stream *http2_stream_new(struct http2 *h, int32_t id);
 void http2_stream_free(struct http2_stream *st);
 struct http2_stream *http2_stream_find(struct http2 *h, int32_t id);
+void http2_stream_reset(struct http2_stream *st, uint32_t code);
+/* Forget the exchange. What has not gone on is dropped and its window given back. */
+void http2_stream_detach(struct http2_stream *st);
+/* n bytes that came in went on: their window is given back. */
+void http2_stream_taken(struct http2_stream *st, size_t n);
+/* All that came in and waits is dropped. */
+void http2_stream_drop_in(struct http2_stream *st);
+/* A section waits no more. */
+void http2_drop_block(struct http2 *h, struct http2_block *b);
+/* Appends to one of the stream's buffers; outgrown storage is wiped where it may have held values. */
+must_check int http2_stream_keep(const struct http2_stream *st, struct buf *b, const uint8_t *p,
+				 size_t n);
+
+/* in (http2_stream_in.c) */
 /* A field section is complete. */
 void http2_stream_section(struct http2_stream *st, bool end);
 void http2_stream_data(struct http2_stream *st, const uint8_t *p, size_t n);
 void http2_stream_end(struct http2_stream *st);
 /* What waits goes on, as far as it is taken. */
 enum http_flow http2_stream_deliver(struct http2_stream *st);
-void http2_stream_reset(struct http2_stream *st, uint32_t code);
-/* Forget the exchange. What has not gone on is dropped and its window given back. */
-void http2_stream_detach(struct http2_stream *st);
 /* Framing of a message from its Content-Length and whether DATA follows. -EBADMSG. */
 must_check int http2_stream_framing(struct http2_stream *st, bool bodyless, bool has_length,
 				    uint64_t length, struct http_framing *ret, const char **ret_why);
 
-/* The bodies that wait in all connections are more than should. */
-bool http2_crowded(void);
-
-/* out */
+/* out (http2_stream_out.c) */
 size_t http2_stream_room(const struct http2_stream *st);
 must_check int http2_stream_body(struct http2_stream *st, const uint8_t *p, size_t n);
 must_check int http2_stream_finish(struct http2_stream *st, const struct http_head *trailers);

@@ -2,8 +2,8 @@
 /*
  * One HTTP/2 connection over nghttp2, server or client.
  *
- *   feed ─► nghttp2 ─► callbacks ─► streams ─► exchanges
- *   pump ─► what waits in streams goes on; what nghttp2 has to say goes out
+ *   feed ─► nghttp2 ─► callbacks (http2_input.c) ─► streams ─► exchanges
+ *   pump ─► what waits in streams goes on; what nghttp2 has to say goes out (http2_output.c)
  *
  * nghttp2 must not be called to send from its own callbacks, and calls of an exchange
  * may come from there (a refused request is answered at once): then they only queue,
@@ -15,9 +15,6 @@
  * input is taken in slices while there is room for the answers it may cause.
  */
 #include "tlsproxy/http2_internal.h"
-
-/* Of the process. */
-static size_t n_connections;
 
 /* ---- ends ----------------------------------------------------------------------------- */
 
@@ -77,306 +74,6 @@ static void give_up(struct http2 *h)
 	reap(h);
 	if (!h->server)
 		http_upstream_leaves(h->side.filter);
-}
-
-/* ---- nghttp2 to us ----------------------------------------------------------------------- */
-
-static struct http2_stream *stream_of(struct http2 *h, int32_t id)
-{
-	return nghttp2_session_get_stream_user_data(h->session, id);
-}
-
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
-{
-	struct http2 *h = user;
-
-	(void)session;
-	/* An answer to us is no burden. */
-	if (h->pinged && hd->type == NGHTTP2_PING && (hd->flags & NGHTTP2_FLAG_ACK))
-		return 0;
-	if (!http2_budget_frame(&h->budget, hd))
-		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
-	return 0;
-}
-
-/* Frames of unknown types are ignored (5.5), but counted: nghttp2 has to be asked for them. */
-static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
-			void *user)
-{
-	(void)session;
-	(void)payload;
-	(void)hd;
-	(void)user;
-	return NGHTTP2_ERR_CANCEL;
-}
-
-static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *hd,
-			      const uint8_t *p, size_t n, void *user)
-{
-	(void)session;
-	(void)hd;
-	(void)p;
-	(void)n;
-	(void)user;
-	return NGHTTP2_ERR_CANCEL;
-}
-
-static int begin_block(struct http2 *h)
-{
-	if (!h->block)
-		return http2_block_new(&h->block);
-	h->block->n = h->block->size = 0;
-	h->block->why = NULL;
-	if (h->wiped)
-		buf_fini_wiped(&h->block->text);
-	else
-		buf_reset(&h->block->text);
-	return 0;
-}
-
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-	static const nghttp2_extpri fair = { NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1 };
-	struct http2 *h = user;
-	struct http2_stream *st;
-
-	if (frame->hd.type != NGHTTP2_HEADERS) {
-		/* PUSH_PROMISE, which was switched off (6.6) */
-		http2_terminate(h, NGHTTP2_PROTOCOL_ERROR);
-		return 0;
-	}
-	if (begin_block(h) < 0)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	/* It is for a stream. */
-	http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_STREAM);
-	if (!h->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
-		return 0;
-	st = http2_stream_new(h, frame->hd.stream_id);
-	if (!st)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_STREAM);
-	nghttp2_session_set_stream_user_data(session, st->id, st);
-	/* Streams take turns; what a client thinks of their order is not looked at. */
-	if (nghttp2_session_change_extpri_stream_priority(session, st->id, &fair, 1) < 0)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	return 0;
-}
-
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-		     nghttp2_rcbuf *value, uint8_t flags, void *user)
-{
-	nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
-	struct http2 *h = user;
-
-	(void)session;
-	if (h->dead || frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	if (http2_block_add(h->block, (struct http_text){ (char *)n.base, n.len },
-			    (struct http_text){ (char *)v.base, v.len },
-			    flags & NGHTTP2_NV_FLAG_NO_INDEX) < 0)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	return 0;
-}
-
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
-		   void *user)
-{
-	struct http2 *h = user;
-	struct http2_stream *st = stream_of(h, id);
-
-	(void)flags;
-	http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_DATA);
-	if (st && !h->dead)
-		http2_stream_data(st, p, n);
-	else if (nghttp2_session_consume(session, id, n) < 0)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	return 0;
-}
-
-/* A request that is given up: before it got anything, or behind the head of its response. */
-static void reset_by_peer(struct http2 *h, const struct http2_stream *st)
-{
-	bool paid = true;
-
-	if (h->server)
-		paid = st && st->out_begun ? http2_budget_spend(&h->budget, HTTP2_FRAMES_PER_CUT)
-					   : http2_budget_reset(&h->budget);
-	if (!paid)
-		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
-}
-
-static void data_frame(struct http2 *h, const nghttp2_frame *frame, struct http2_stream *st)
-{
-	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-
-	/* Nothing but padding */
-	if (!end && frame->hd.length && frame->hd.length == frame->data.padlen &&
-	    !http2_budget_spend(&h->budget, 1))
-		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
-	if (end && st)
-		http2_stream_end(st);
-}
-
-static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-	struct http2 *h = user;
-	struct http2_stream *st = frame->hd.stream_id ? stream_of(h, frame->hd.stream_id) : NULL;
-
-	(void)session;
-	if (h->dead)
-		return 0;
-	switch (frame->hd.type) {
-	case NGHTTP2_HEADERS:
-		if (st)
-			http2_stream_section(st, frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
-		break;
-	case NGHTTP2_DATA:
-		data_frame(h, frame, st);
-		break;
-	case NGHTTP2_RST_STREAM:
-		reset_by_peer(h, st);
-		break;
-	case NGHTTP2_GOAWAY:
-		h->draining = true;
-		break;
-	case NGHTTP2_PING:
-		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
-			h->pinged = false;
-		else
-			http_side_pinged(&h->side);
-		break;
-	default:
-		break;
-	}
-	h->role->frame(h, frame);
-	return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
-{
-	struct http2 *h = user;
-	struct http2_stream *st = nghttp2_session_get_stream_user_data(session, id);
-
-	h->disturbed |= code != NGHTTP2_NO_ERROR;
-	if (!st)
-		return 0;
-	st->closed = true;
-	st->code = code;
-	h->reap = true;
-	return 0;
-}
-
-/* ---- us to the wire ---------------------------------------------------------------------- */
-
-static ssize_t on_send(nghttp2_session *session, const uint8_t *p, size_t n, int flags, void *user)
-{
-	struct http2 *h = user;
-	size_t room = buf_room(h->side.out);
-
-	(void)session;
-	(void)flags;
-	n = MIN(n, room);
-	if (n == 0)
-		return NGHTTP2_ERR_WOULDBLOCK;
-	if (buf_append(h->side.out, p, n) < 0)
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	/* Its frame buffer is used again and again, and read no more up to here. */
-	if (h->secret_frame)
-		explicit_bzero((void *)(uintptr_t)p, n);
-	return (ssize_t)n;
-}
-
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
-			size_t n, nghttp2_data_source *source, void *user)
-{
-	struct http2 *h = user;
-	size_t before = h->side.out->len;
-	int r;
-
-	(void)session;
-	(void)frame;
-	if (buf_room(h->side.out) < 9 + n)
-		return NGHTTP2_ERR_WOULDBLOCK;
-	r = buf_append(h->side.out, head, 9);
-	if (r == 0)
-		r = http2_stream_emit(source->ptr, n);
-	if (r == 0)
-		return 0;
-	http_cut(h->side.out, before);
-	return r == -EPIPE ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-static int before_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-	struct http2 *h = user;
-
-	(void)session;
-	h->secret_frame = h->wiped && frame->hd.type == NGHTTP2_HEADERS;
-	return 0;
-}
-
-/* All that will be said on the stream was said. */
-static void end_sent(struct http2_stream *st)
-{
-	struct http2 *h = st->h;
-
-	st->out_done = true;
-	if (!h->server)
-		return;
-	if (st->in_ended)
-		http2_budget_served(&h->budget);
-}
-
-static void reset_sent(struct http2 *h, const struct http2_stream *st, uint32_t code)
-{
-	/* A client resets what it has no use for; one that knows no stream was pushed it. */
-	if (code == NGHTTP2_NO_ERROR || (st && (st->excused || !h->server)))
-		return;
-	if (!http2_budget_reset(&h->budget))
-		http2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
-}
-
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-	struct http2 *h = user;
-	struct http2_stream *st = frame->hd.stream_id ? stream_of(h, frame->hd.stream_id) : NULL;
-
-	(void)session;
-	h->secret_frame = false;
-	if (frame->hd.type == NGHTTP2_RST_STREAM)
-		reset_sent(h, st, frame->rst_stream.error_code);
-	if (frame->hd.type == NGHTTP2_DATA)
-		http2_budget_earn(&h->budget, HTTP2_FRAMES_PER_DATA);
-	if (!st || (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
-		return 0;
-	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-		end_sent(st);
-	return 0;
-}
-
-static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error,
-			     void *user)
-{
-	struct http2 *h = user;
-	struct http2_stream *st;
-
-	h->secret_frame = false;
-	if (frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	st = http2_stream_find(h, frame->hd.stream_id);
-	if (!st || st->closed)
-		return 0;
-	if (nghttp2_session_get_stream_user_data(session, st->id) == st) {
-		http2_stream_reset(st, NGHTTP2_INTERNAL_ERROR);
-		return 0;
-	}
-	/* A request that never became a stream */
-	st->closed = true;
-	st->code = error == NGHTTP2_ERR_START_STREAM_NOT_ALLOWED || error == NGHTTP2_ERR_STREAM_CLOSING
-			   ? NGHTTP2_REFUSED_STREAM
-			   : NGHTTP2_INTERNAL_ERROR;
-	h->reap = true;
-	return 0;
 }
 
 void http2_flush(struct http2 *h)
@@ -534,7 +231,7 @@ void http2_free(struct http_side *s)
 		http2_stream_free(container_of(it, struct http2_stream, node));
 	nghttp2_session_del(h->session);
 	http2_block_free(h->block);
-	n_connections--;
+	http2_windows_end(h);
 	free(h);
 }
 
@@ -546,19 +243,8 @@ static int make_callbacks(nghttp2_session_callbacks **ret)
 
 	if (nghttp2_session_callbacks_new(&cb) < 0)
 		return -ENOMEM;
-	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
-	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-	nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
-	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_extension);
-	nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension_chunk);
-	nghttp2_session_callbacks_set_send_callback(cb, on_send);
-	nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
-	nghttp2_session_callbacks_set_before_frame_send_callback(cb, before_send);
-	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
-	nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
+	http2_input_callbacks(cb);
+	http2_output_callbacks(cb);
 	*ret = cb;
 	return 0;
 }
@@ -584,61 +270,6 @@ static int make_options(nghttp2_option **ret)
 	return 0;
 }
 
-/* What a stream's sender may make us hold from now on. */
-static uint32_t stream_window(void)
-{
-	return n_connections > HTTP2_CROWD ? NGHTTP2_INITIAL_WINDOW_SIZE
-					   : (uint32_t)HTTP2_WINDOW_STREAM;
-}
-
-static uint32_t connection_window(void)
-{
-	return n_connections > HTTP2_CROWD ? NGHTTP2_INITIAL_WINDOW_SIZE
-					   : (uint32_t)HTTP2_WINDOW_CONNECTION;
-}
-
-static int set_connection_window(struct http2 *h, uint32_t size)
-{
-	return nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, (int32_t)size);
-}
-
-void http2_fit_windows(struct http2 *h, bool tick)
-{
-	bool narrow = http2_crowded() || (h->narrow && !tick);
-	nghttp2_settings_entry entry = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
-					 narrow ? (uint32_t)HTTP2_NARROW_STREAM : stream_window() };
-
-	if (narrow == h->narrow || h->dead || h->ended || h->silent || h->over)
-		return;
-	h->narrow = narrow;
-	if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, &entry, 1) < 0 ||
-	    set_connection_window(h, narrow ? (uint32_t)HTTP2_NARROW_CONNECTION
-					    : connection_window()) < 0)
-		h->over = HTTP_ABORT;
-}
-
-static int submit_settings(struct http2 *h)
-{
-	uint32_t window = stream_window();
-	const nghttp2_settings_entry server[] = {
-		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS_MAX },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX },
-		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
-	};
-	const nghttp2_settings_entry client[] = {
-		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX },
-	};
-	int r = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, h->server ? server : client,
-					h->server ? ARRAY_SIZE(server) : ARRAY_SIZE(client));
-
-	if (r == 0)
-		r = set_connection_window(h, connection_window());
-	return r < 0 ? -ENOMEM : 0;
-}
-
 static int make_session(struct http2 *h)
 {
 	nghttp2_session_callbacks *cb = NULL;
@@ -653,19 +284,17 @@ static int make_session(struct http2 *h)
 			    : nghttp2_session_client_new3(&h->session, cb, h, option, &h->mem.table);
 	nghttp2_option_del(option);
 	nghttp2_session_callbacks_del(cb);
-	return r < 0 ? -ENOMEM : submit_settings(h);
+	return r < 0 ? -ENOMEM : http2_windows_begin(h);
 }
 
-int http2_new(struct http_filter *f, bool server, const struct http2_role *role,
-	      const struct http_side_ops *ops, struct http2 **ret)
+int http2_new(struct http_filter *f, bool server, const struct http2_role *role, struct http2 **ret)
 {
 	struct http2 *h = calloc(1, sizeof(*h));
 	int r;
 
 	if (!h)
 		return -ENOMEM;
-	n_connections++;
-	h->side = (struct http_side){ .ops = ops, .filter = f };
+	h->side = (struct http_side){ .ops = &http2_side_ops, .filter = f };
 	h->role = role;
 	h->server = server;
 	h->wiped = !server;

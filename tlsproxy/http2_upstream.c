@@ -140,16 +140,6 @@ static void frame(struct http2 *h, const nghttp2_frame *fr)
 	}
 }
 
-static const struct http2_role role = {
-	.head = head,
-	.body = http_response_body,
-	.room = http_response_room,
-	.end = http_response_end,
-	.malformed = malformed,
-	.gone = gone,
-	.frame = frame,
-};
-
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static size_t open_streams(const struct http2 *h)
@@ -161,14 +151,12 @@ static size_t open_streams(const struct http2 *h)
 	return n;
 }
 
-static bool ready(const struct http_side *s, const struct http_exchange *x)
+static bool ready(const struct http2 *h)
 {
-	const struct http2 *h = http2_of(s);
 	uint32_t max = nghttp2_session_get_remote_settings(h->session,
 							   NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 
-	(void)x;
-	return !h->draining && !h->dead && !h->ended && h->mem.used < HTTP2_MEM_SOFT &&
+	return !h->draining && !h->dead && !h->ended &&
 	       open_streams(h) < MIN(max, (uint32_t)HTTP2_STREAMS_MAX);
 }
 
@@ -186,11 +174,10 @@ static void pseudo_fields(struct http2_fields *w, const struct http_head *h)
 		http2_fields_add(w, http_text_of(":path"), h->target, h->target_sensitive);
 }
 
-static int request_head(struct http_side *s, struct http_exchange *x, const struct http_head *h,
+static int request_head(struct http2 *h2, struct http_exchange *x, const struct http_head *h,
 			const struct http_framing *fr)
 {
 	nghttp2_data_provider source;
-	struct http2 *h2 = http2_of(s);
 	struct http2_stream *st;
 	struct http2_fields w;
 	int r;
@@ -221,32 +208,39 @@ static int request_head(struct http_side *s, struct http_exchange *x, const stru
 	return 0;
 }
 
-static void request_reset(struct http_side *s, struct http_exchange *x)
+static uint32_t reset_code(struct http2_stream *st, uint32_t code)
 {
-	struct http2_stream *st = http_exchange_upstream(x);
-	uint32_t code = http_exchange_code(x);
-
-	if (!st)
-		return;
-	http2_stream_reset(st, code ? code : NGHTTP2_CANCEL);
-	http2_flush(http2_of(s));
+	(void)st;
+	return code ? code : NGHTTP2_CANCEL;
 }
 
-static void forget(struct http_side *s, struct http_exchange *x)
+/* A request that is not sent to its end, or a reply nobody waits for. */
+static void left(struct http2_stream *st)
 {
-	struct http2_stream *st = http_exchange_upstream(x);
-
-	(void)s;
-	if (!st)
-		return;
-	http_exchange_set_upstream(x, NULL);
-	/* A request that is not sent to its end, or a reply nobody waits for. */
 	if (!st->out_ended || !st->in_told)
 		http2_stream_reset(st, NGHTTP2_CANCEL);
-	http2_stream_detach(st);
-	if (st->closed)
-		st->h->reap = true;
 }
+
+static struct http2_stream *stream(const struct http_exchange *x)
+{
+	return http_exchange_upstream(x);
+}
+
+static const struct http2_role role = {
+	.head = head,
+	.body = http_response_body,
+	.room = http_response_room,
+	.end = http_response_end,
+	.malformed = malformed,
+	.gone = gone,
+	.frame = frame,
+	.ready = ready,
+	.write_head = request_head,
+	.reset_code = reset_code,
+	.left = left,
+	.stream = stream,
+	.set_stream = http_exchange_set_upstream,
+};
 
 /* ---- between two guests ---------------------------------------------------------------------- */
 
@@ -254,8 +248,8 @@ bool http2_upstream_rests(const struct http_side *s)
 {
 	struct http2 *h = http2_of(s);
 
-	return h->settled && !h->pinged && !h->disturbed && !h->draining && !h->dead && !h->ended &&
-	       !h->over && list_empty(&h->streams) && !h->out_bytes && !h->waiting_bytes &&
+	return h->settled && !h->disturbed && !h->draining && !h->dead && !h->ended && !h->over &&
+	       !h->pinged && list_empty(&h->streams) && !h->out_bytes && !h->waiting_bytes &&
 	       !h->reader.n_header && !h->reader.left && !nghttp2_session_want_write(h->session) &&
 	       nghttp2_session_get_next_stream_id(h->session) < HTTP2_STREAM_ID_LAST;
 }
@@ -274,26 +268,8 @@ void http2_upstream_move(struct http_side *s, struct http_filter *f)
 
 int http2_upstream_new(struct http_filter *f, struct http_side **ret)
 {
-	static const struct http_side_ops ops = {
-		.feed = http2_feed,
-		.eof = http2_eof,
-		.pump = http2_pump,
-		.idle = http2_idle,
-		.drain = http2_drain,
-		.tick = http2_tick,
-		.ping = http2_ping,
-		.free = http2_free,
-		.ready = ready,
-		.head = request_head,
-		.room = http2_out_room,
-		.body = http2_out_body,
-		.end = http2_out_end,
-		.reset = request_reset,
-		.taken = http2_out_taken,
-		.forget = forget,
-	};
 	struct http2 *h;
-	int r = http2_new(f, false, &role, &ops, &h);
+	int r = http2_new(f, false, &role, &h);
 
 	if (r < 0)
 		return r;

@@ -2,8 +2,7 @@
 /*
  * A head as a list for nghttp2, which copies it (into memory that is wiped), makes its names
  * lower-case and encodes it. Sensitive fields are never indexed: neither our
- * table nor that of a hop beyond keeps them (RFC 7541 7.1.3). And what follows a head, which
- * is the same for requests and responses.
+ * table nor that of a hop beyond keeps them (RFC 7541 7.1.3).
  */
 #include "tlsproxy/http2_internal.h"
 
@@ -66,40 +65,4 @@ int http2_fields_fit(const struct http2_fields *w, const struct http2 *h)
 
 	/* Ours has a limit too: nghttp2's for what it sends. */
 	return w->size > max || w->size > 2 * HTTP_HEAD_MAX ? -ENOBUFS : 0;
-}
-
-/* ---- out, as a side of a flow ---------------------------------------------------------- */
-
-static struct http2_stream *stream_of(const struct http_side *s, const struct http_exchange *x)
-{
-	return http2_of(s)->server ? http_exchange_guest(x) : http_exchange_upstream(x);
-}
-
-size_t http2_out_room(const struct http_side *s, const struct http_exchange *x)
-{
-	const struct http2_stream *st = stream_of(s, x);
-
-	return st ? http2_stream_room(st) : HTTP_SLICE;
-}
-
-int http2_out_body(struct http_side *s, struct http_exchange *x, const uint8_t *p, size_t n)
-{
-	struct http2_stream *st = stream_of(s, x);
-
-	return st ? http2_stream_body(st, p, n) : 0;
-}
-
-int http2_out_end(struct http_side *s, struct http_exchange *x, const struct http_head *trailers)
-{
-	struct http2_stream *st = stream_of(s, x);
-
-	return st ? http2_stream_finish(st, trailers) : 0;
-}
-
-/* Windows are given back as exchanges take bytes (http2_stream.c). */
-void http2_out_taken(struct http_side *s, struct http_exchange *x, size_t n)
-{
-	(void)s;
-	(void)x;
-	(void)n;
 }

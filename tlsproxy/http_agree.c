@@ -113,17 +113,31 @@ static int absolute_form(const struct http_filter *f, struct http_head *h,
 	return 0;
 }
 
+/* Where what is inside could not be read; NULL: it can. */
+static const char *why_no_connect(const struct http_filter *f, const struct http_head *h)
+{
+	if (f->cfg.flow->connect)
+		return "CONNECT inside CONNECT is not read: ask one proxy for it";
+	if (!f->cfg.ops->judge_connect)
+		return "CONNECT is not available on this connection";
+	if (f->cfg.tls)
+		return "CONNECT inside TLS is not read: name the proxy as http://, if it takes "
+		       "that "
+		       "too, or have it bypassed";
+	return h->http2 ? "CONNECT in HTTP/2 is not read: speak HTTP/1.1 to the proxy" : NULL;
+}
+
 /* host:port and nothing else (RFC 9112 3.2.3); Host, where it is sent, is the same. */
 static int connect_target(const struct http_filter *f, const struct http_head *h,
 			  struct authority *ret, struct http_refusal *refusal)
 {
-	const struct tlsproxy_flow *flow = f->cfg.flow;
+	const char *why = why_no_connect(f, h);
 	struct http_text host;
 	size_t n = http_field_find(h, "Host", &host);
 	struct authority a, b;
 
-	if (f->cfg.tls || h->http2 || flow->connect || !f->cfg.ops->judge_connect)
-		return refuse(refusal, 405, "CONNECT is not available on this connection");
+	if (why)
+		return refuse(refusal, 405, why);
 	if (authority_parse(h->target.s, h->target.len, &a, NULL) < 0 || !a.port)
 		return refuse(refusal, 400, "the target of CONNECT is not host:port");
 	if (n > 1)

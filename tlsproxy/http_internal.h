@@ -464,6 +464,10 @@ struct http_pipe_filter http_secret_down(struct http_exchange *x);
 void http_secret_report(struct http_exchange *x);
 void http_secret_forget(struct http_exchange *x); /* not sent after all */
 
+/* May the request be signed with it, by host, method, path and uses; static, NULL: it may. */
+const char *http_secret_why_unsigned(const struct http_exchange *x, size_t secret);
+/* It was: one of its uses. */
+void http_secret_signed(struct http_exchange *x, size_t secret, enum tlsproxy_place place);
 /* A signature that cannot be made: a violation. -EPERM, or 0 where that lets it pass as it is. */
 must_check int http_secret_unsigned(struct http_exchange *x, size_t secret,
 				    enum tlsproxy_place place, const char *why);

@@ -176,8 +176,10 @@ static int unfold(struct http_mask *m, const uint8_t *p, size_t n, enum http_cod
 		r = http_coder_run(m->decoder, p, n, op, &m->text, &taken, &done);
 		if (r == 0 && !done && !taken && m->text.len == before)
 			r = -EFBIG;
-		p += r == 0 ? taken : 0;
-		n -= r == 0 ? taken : 0;
+		if (r == 0 && taken) { /* no input may be NULL */
+			p += taken;
+			n -= taken;
+		}
 	}
 	return r;
 }

@@ -215,6 +215,11 @@ static struct http_way downward(struct http_exchange *x)
 
 static enum http_flow give_up_body(struct http_exchange *x, int r)
 {
+	if (r == -EMSGSIZE) {
+		http_exchange_cut(x, "a secret's value in a reply whose length was told before the "
+				     "secrets changed");
+		return HTTP_FLOW_REFUSED;
+	}
 	if (r != -EBADMSG)
 		return HTTP_FLOW_ABORT;
 	snprintf(x->extra, sizeof(x->extra), "the content coding of the response: %s",

@@ -168,6 +168,11 @@ static bool name_allowed(const struct secret *s, const struct http_place *place,
 		       : secret_name_allowed(s, place->place, place->name.s, place->name.len);
 }
 
+static bool is_used_up(const struct http_exchange *x, const struct secret *s, size_t secret)
+{
+	return s->max_uses && s->uses->n >= s->max_uses && !(x->reported[secret] & MARK_COUNTED);
+}
+
 static const char *why_not(const struct http_exchange *x, const struct secret *s,
 			   const struct http_place *place, const struct secret_hit *hit)
 {
@@ -186,9 +191,7 @@ static const char *why_not(const struct http_exchange *x, const struct secret *s
 	/* Too late to keep from the guest what this may buy. */
 	if ((s->mask || s->renews) && x->response_begun && !x->mask)
 		return "its reply has begun";
-	if (s->max_uses && s->uses->n >= s->max_uses && !(x->reported[hit->secret] & MARK_COUNTED))
-		return "used up";
-	return NULL;
+	return is_used_up(x, s, hit->secret) ? "used up" : NULL;
 }
 
 /* Does its placeholder hold what a client may escape: then one that stands plain was left so. */
@@ -337,6 +340,22 @@ static void note_use(struct http_exchange *x, const struct http_place *place,
 		x->n_put_names++;
 	}
 	x->pending[hit->secret] |= (uint8_t)place->place;
+}
+
+const char *http_secret_why_unsigned(const struct http_exchange *x, size_t secret)
+{
+	const struct secret *s = &x->secrets->secrets[secret];
+	const char *why = why_not_request(x, s);
+
+	return why ? why : is_used_up(x, s, secret) ? "used up" : NULL;
+}
+
+void http_secret_signed(struct http_exchange *x, size_t secret, enum tlsproxy_place place)
+{
+	const struct http_place at = { .x = x, .place = place };
+	const struct secret_hit hit = { .secret = secret };
+
+	note_use(x, &at, &hit);
 }
 
 enum secret_verdict http_secret_decide(void *ctx, struct secret_hit *hit)

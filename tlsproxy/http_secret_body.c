@@ -140,27 +140,25 @@ struct http_pipe_filter http_secret_up(struct http_exchange *x)
 /* ---- responses -------------------------------------------------------------------------------- */
 
 /*
- * To the newest set, as soon as nothing is held that the old one has begun to match.
- * Where the reply's length was told it has to stay the same by the new one, too.
+ * From the next byte on by the newest set, which knows the values of those before it as well.
+ * Where the reply's length was told and a placeholder has another, finding that value ends it.
  */
-static bool changes_set(const struct http_exchange *x)
+static void to_newest(struct http_exchange *x)
 {
 	const struct secret_set *next = x->filter->secrets;
+	bool told = x->down_body.pipe && !http_pipe_changes_length(x->down_body.pipe);
 
-	if (x->reply_secrets == next || secret_stream_held(&x->response_body))
-		return false;
-	return !x->down_body.pipe || http_pipe_changes_length(x->down_body.pipe) || next->keeps_back;
+	if (x->reply_secrets == next)
+		return;
+	secret_stream_renew(&x->response_body, next, told);
+	http_secret_reply(x);
 }
 
 static int down_feed(void *ctx, const uint8_t *p, size_t n, struct buf *out)
 {
 	struct http_exchange *x = ctx;
 
-	if (changes_set(x)) {
-		secret_stream_fini(&x->response_body);
-		http_secret_reply(x);
-		secret_stream_back(&x->response_body, x->reply_secrets);
-	}
+	to_newest(x);
 	return secret_stream_feed(&x->response_body, p, n, out);
 }
 
@@ -168,24 +166,23 @@ static int down_end(void *ctx, struct buf *out)
 {
 	struct http_exchange *x = ctx;
 
+	to_newest(x);
 	return secret_stream_end(&x->response_body, out);
 }
 
 static size_t down_fits(void *ctx, size_t room)
 {
 	struct http_exchange *x = ctx;
-	struct secret_stream next;
 
-	if (!changes_set(x))
-		return secret_stream_fits(&x->response_body, room);
-	secret_stream_back(&next, x->filter->secrets);
-	return secret_stream_fits(&next, room);
+	to_newest(x);
+	return secret_stream_fits(&x->response_body, room);
 }
 
 static size_t down_end_room(void *ctx)
 {
 	struct http_exchange *x = ctx;
 
+	to_newest(x);
 	return MIN(secret_stream_end_room(&x->response_body), HTTP_PIPE_ROOM);
 }
 

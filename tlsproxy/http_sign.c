@@ -109,7 +109,8 @@ int http_sign_verify(struct http_exchange *x, const struct http_head *h, struct 
 	int r = sign_find(set_of(x), &x->authority, &m, ret, &why);
 
 	if (r == 1) {
-		r = sign_verify(ret, &m, body, &why);
+		why = http_secret_why_unsigned(x, ret->secret);
+		r = why ? -EPERM : sign_verify(ret, &m, body, &why);
 		r = r == 0 ? 1 : r;
 	}
 	if (r != -EPERM)
@@ -139,6 +140,6 @@ int http_sign_head(struct http_exchange *x, const struct sign_plan *p, struct ht
 	if (r == -EPERM)
 		return http_secret_unsigned(x, p->secret, p->place, why);
 	if (r == 0)
-		x->pending[p->secret] |= (uint8_t)p->place;
+		http_secret_signed(x, p->secret, p->place);
 	return r;
 }

@@ -50,6 +50,8 @@
 #define SECRET_HOLD_MAX ((size_t)32 * 1024)
 /* Raw bytes of one character that is escaped, "&#x0000041;": stops padding without end. */
 #define SECRET_TOKEN_MAX 12
+/* Raw bytes of a break of a line between two characters, "\\r\\n" in JSON inside JSON. */
+#define SECRET_BREAK_MAX 6
 
 /* ---- memory --------------------------------------------------------------------- */
 
@@ -312,7 +314,10 @@ enum secret_lane_kind {
 	SECRET_LANE_JSON = 4,	   /* any number of backslashes */
 	SECRET_LANE_JSON_1 = 5,	   /* once only: values that hold a backslash */
 	SECRET_LANE_HTML = 6,
-	SECRET_LANES = 7,
+	/* Text broken into lines, as base64 often is (RFC 2045 6.8): a break is passed over, as it
+	 * stands or escaped for JSON, whose other escapes are undone as well. */
+	SECRET_LANE_LINES = 7,
+	SECRET_LANES = 8,
 };
 
 /* What was held back, then the piece at hand; offsets begin at its front. */
@@ -331,10 +336,12 @@ static inline uint8_t secret_window_at(const struct secret_window *w, size_t i)
 /* One character as it was written. */
 struct secret_token {
 	size_t len;    /* bytes of the text */
+	size_t skip;   /* of them, a break of a line in front */
 	int c;	       /* 0..255, or -1: one that is in no pattern */
-	bool escaped;  /* in this lane's way */
+	bool escaped;  /* in this lane's way; a break is one */
+	bool plain;    /* the character itself is not */
 	bool one_form; /* of a kind that has no escape for letters: \", &amp; */
-	uint8_t raw[SECRET_TOKEN_MAX];
+	uint8_t raw[SECRET_BREAK_MAX + SECRET_TOKEN_MAX];
 };
 /* False: more is needed to tell. A lead that begins no escape is itself. */
 bool secret_token_read(enum secret_lane_kind kind, const struct secret_window *w, size_t i,
@@ -346,9 +353,14 @@ size_t secret_token_like(const struct secret_token *t, uint8_t c, uint8_t *out);
 /* c as the lane's encoders write it. At most SECRET_TOKEN_WRITE bytes. */
 #define SECRET_TOKEN_WRITE 6
 size_t secret_token_write(enum secret_lane_kind kind, uint8_t c, uint8_t *out);
-/* The character of base64 that ends before `end`, however escaped, not before `from`. */
+/*
+ * The character of base64 that ends before `end`, however escaped, not before `from`; a break of
+ * a line may stand between: *ret_end is where the character ends.
+ */
 bool secret_token_before(const struct secret_window *w, size_t from, size_t end,
-			 struct secret_token *ret);
+			 struct secret_token *ret, size_t *ret_end);
+/* Where the break of a line that ends at `end` begins, not before `from`; `end`: there is none. */
+size_t secret_break_before(const struct secret_window *w, size_t from, size_t end);
 /* The one at i. False: more is needed. c is -1 when it is not of base64. */
 bool secret_token_base64(const struct secret_window *w, size_t i, struct secret_token *ret);
 
@@ -380,6 +392,7 @@ struct secret_patch {
 struct secret_scrub {
 	struct secret_back_lane lanes[SECRET_LANES];
 	unsigned awake; /* 1 << kind of those that run, lane 0 aside */
+	bool fixed;	/* as many bytes must come out as go in */
 	struct secret_match best;
 	struct secret_patch patch;
 	size_t scanned; /* of what is held: lane 0 goes on there */
@@ -420,6 +433,11 @@ void secret_stream_out(struct secret_stream *s, const struct secret_set *set, bo
 		       secret_decide *decide, void *ctx);
 /* Towards the guest: values become placeholders. */
 void secret_stream_back(struct secret_stream *s, const struct secret_set *set);
+/*
+ * By another set from here on; what is held is read again by it. fixed: the text's length was
+ * told, and feeding fails (-EMSGSIZE) where it would become another.
+ */
+void secret_stream_renew(struct secret_stream *s, const struct secret_set *set, bool fixed);
 /* Wipes what is held. Also for a stream that is all zero. */
 void secret_stream_fini(struct secret_stream *s);
 /* Bytes held back now. */
@@ -434,7 +452,7 @@ size_t secret_stream_end_room(const struct secret_stream *s);
 /* As many bytes come out as go in, whatever they are; how: values are written so. */
 bool secret_stream_keeps_length(const struct secret_stream *s, enum secret_escape how);
 /*
- * 0, -EPERM (stopped), -ENOBUFS, -ENOMEM; after an error the stream is over.
+ * 0, -EPERM (stopped), -EMSGSIZE, -ENOBUFS, -ENOMEM; after an error the stream is over.
  * out NULL: only look (a stream that replaces nothing).
  */
 must_check int secret_stream_feed(struct secret_stream *s, const uint8_t *p, size_t n,
@@ -446,6 +464,8 @@ must_check int secret_stream_end(struct secret_stream *s, struct buf *out);
 must_check int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end,
 				 struct buf *out);
 void secret_scrub_init(struct secret_scrub *b);
+/* What is held is read from its front once more. */
+void secret_scrub_again(struct secret_scrub *b);
 void secret_scrub_fini(struct secret_scrub *b);
 
 #endif

@@ -200,7 +200,8 @@ static void note_value(struct secret_set *set, const struct secret_value *v)
 		return;
 	note_leads(set, v->bytes[0]);
 	/* Any character may stand escaped, those that need none as well. */
-	set->lanes |= 1u << SECRET_LANE_PERCENT | 1u << SECRET_LANE_JSON | 1u << SECRET_LANE_HTML;
+	set->lanes |= 1u << SECRET_LANE_PERCENT | 1u << SECRET_LANE_JSON | 1u << SECRET_LANE_HTML |
+		      1u << SECRET_LANE_LINES;
 	if (has_any(v->bytes, v->len, "%"))
 		set->lanes |= 1u << SECRET_LANE_PERCENT_1;
 	if (has_any(v->bytes, v->len, "\\"))
@@ -259,7 +260,8 @@ static void note_all(struct secret_set *set)
 	for (unsigned c = 0; c < 256; c++) {
 		bool wakes = set->back.root[c] != 0;
 
-		for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++)
+		/* A break wakes only within a text that has begun to match. */
+		for (enum secret_lane_kind k = 0; k < SECRET_LANE_LINES; k++)
 			wakes |= (set->lanes & 1u << k) && secret_token_leads(k, (uint8_t)c);
 		if (wakes)
 			byteset_add(&set->wakes, (uint8_t)c);

@@ -46,7 +46,7 @@ static unsigned patched(const struct secret_scrub *b, size_t at, const struct se
 
 static int emit_char(struct secret_piece *x, const struct secret_token *t, unsigned six, bool url)
 {
-	uint8_t out[SECRET_TOKEN_MAX];
+	uint8_t out[SECRET_BREAK_MAX + SECRET_TOKEN_MAX];
 	unsigned was = (unsigned)secret_base64_bits((uint8_t)t->c);
 	uint8_t c = six == was ? (uint8_t)t->c : secret_base64_char(six, url);
 	int r = buf_append(x->out, out, secret_token_like(t, c, out));
@@ -65,7 +65,7 @@ int secret_emit(struct secret_scrub *b, struct secret_piece *x, size_t to)
 	if (b->patch.set && b->patch.at < to) {
 		r = b->patch.at > x->done ? emit_raw(x, b->patch.at) : 0;
 		if (r == 0 && x->done == b->patch.at && secret_token_base64(&x->w, x->done, &t) &&
-		    t.c >= 0)
+		    t.c >= 0 && x->done + t.len <= to)
 			r = emit_char(x, &t, patched(b, x->done, &t), b->patch.url);
 		b->patch.set = false;
 	}
@@ -78,7 +78,7 @@ int secret_emit(struct secret_scrub *b, struct secret_piece *x, size_t to)
 static int write_chars(struct secret_piece *x, const struct secret_match *m, const uint8_t *c,
 		       size_t n, bool same_count)
 {
-	uint8_t out[SECRET_TOKEN_MAX];
+	uint8_t out[SECRET_BREAK_MAX + SECRET_TOKEN_MAX];
 	struct secret_token t;
 	size_t at = m->start;
 	int r = 0;
@@ -126,12 +126,16 @@ static int render_lead(struct secret_scrub *b, struct secret_piece *x, const str
 {
 	unsigned n = phase == 1 ? 4 : 2, mask = (1u << n) - 1;
 	struct secret_token t;
+	size_t end;
 	unsigned six;
 	int r;
 
-	if (!secret_token_before(&x->w, x->done, m->start, &t))
+	if (!secret_token_before(&x->w, x->done, m->start, &t, &end))
 		return secret_emit(b, x, m->start);
-	r = secret_emit(b, x, m->start - t.len);
+	/* It may be the one behind another value, with a break of a line between. */
+	if (b->patch.set && b->patch.at == secret_break_before(&x->w, x->done, end - t.len))
+		b->patch.at = end - t.len;
+	r = secret_emit(b, x, end - t.len);
 	if (r < 0)
 		return r;
 	six = exchange_bits(patched(b, x->done, &t), mask, value >> (8 - n), placeholder >> (8 - n));

@@ -3,8 +3,8 @@
  * Replies: every value, in whatever spelling, becomes the placeholder, across any
  * pieces.
  *
- * Lane 0 reads the text as it stands. Each other lane undoes one kind of escape and
- * runs only while an escape is among the bytes that could still match: before it, and
+ * Lane 0 reads the text as it stands. Each other lane undoes one kind of escape (of which
+ * the break of a line within base64 is one) and runs only while an escape is among the bytes that could still match: before it, and
  * again behind it, it would be in lane 0's state. A lane remembers where in the text
  * the beginning it has matched begins (tail); when the automaton gives up some of it, the
  * tail moves on by as many characters, read again. Each byte is so read twice at most.
@@ -17,13 +17,23 @@
  */
 #include "tlsproxy/secret_internal.h"
 
-/* The longest spelling of a character of base64: \u002f. */
-#define LEAD_MAX 6
+/* The longest spelling of a character of base64, \u002f, and a break behind it. */
+#define LEAD_MAX (6 + SECRET_BREAK_MAX)
 
 void secret_scrub_init(struct secret_scrub *b)
 {
 	*b = (struct secret_scrub){ 0 };
 	b->lanes[SECRET_LANE_TEXT].active = true;
+}
+
+void secret_scrub_again(struct secret_scrub *b)
+{
+	for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++)
+		b->lanes[k] = (struct secret_back_lane){ 0 };
+	b->lanes[SECRET_LANE_TEXT].active = true;
+	b->awake = 0;
+	b->best.found = false;
+	b->scanned = 0;
 }
 
 void secret_scrub_fini(struct secret_scrub *b)
@@ -90,6 +100,18 @@ static void lane_step(const struct secret_machine *m, struct secret_scrub *b,
 	note_match(b, &match);
 }
 
+/* What is matched begins behind a break of a line, not with it. */
+static void leave_break(enum secret_lane_kind kind, const struct secret_window *w,
+			struct secret_back_lane *l)
+{
+	struct secret_token t;
+
+	if (kind == SECRET_LANE_LINES && l->state && l->tail < w->n &&
+	    secret_token_leads(kind, secret_window_at(w, l->tail)) &&
+	    secret_token_read(kind, w, l->tail, &t))
+		l->tail += t.skip;
+}
+
 /* Characters up to `pos`; the last may reach beyond. */
 static void lane_run(const struct secret_machine *m, struct secret_scrub *b,
 		     enum secret_lane_kind kind, const struct secret_window *w, size_t pos)
@@ -104,8 +126,9 @@ static void lane_run(const struct secret_machine *m, struct secret_scrub *b,
 		if (!secret_token_read(kind, w, l->at, &t))
 			return;
 		if (t.escaped)
-			l->escape_end = l->at + t.len;
+			l->escape_end = l->at + (t.plain ? t.skip : t.len);
 		lane_step(m, b, kind, w, t.c, l->at + t.len);
+		leave_break(kind, w, l);
 	}
 	l->active = l->state && l->tail < l->escape_end;
 	if (!l->active)
@@ -127,6 +150,9 @@ static void lanes_begin(const struct secret_set *set, struct secret_scrub *b, ui
 
 		if (!(set->lanes & 1u << k) || l->active || !secret_token_leads(k, c))
 			continue;
+		/* Nothing goes on behind this break, or begins with an escaped '/'. */
+		if (k == SECRET_LANE_LINES && !text->state && (c != '\\' || !set->back.root['/']))
+			continue;
 		*l = *text;
 		b->awake |= 1u << k;
 		l->active = true;
@@ -143,7 +169,7 @@ static void read_byte(const struct secret_set *set, struct secret_scrub *b,
 
 	text->at = pos;
 	lane_step(&set->back, b, SECRET_LANE_TEXT, w, c, pos + 1);
-	if (set->wakes.has[c])
+	if (set->wakes.has[c] || (before.state && (c == '\n' || c == '\r')))
 		lanes_begin(set, b, c, pos, &before);
 	lanes_run(set, b, w, pos);
 }
@@ -167,14 +193,15 @@ static bool is_settled(const struct secret_machine *m, const struct secret_scrub
 static int settle(const struct secret_set *set, struct secret_scrub *b, struct secret_piece *x)
 {
 	struct secret_match best = b->best;
+	size_t from = x->done, written = x->out->len;
+	int r;
 
-	for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++)
-		b->lanes[k] = (struct secret_back_lane){ 0 };
-	b->lanes[SECRET_LANE_TEXT].active = true;
-	b->awake = 0;
-	b->best.found = false;
+	secret_scrub_again(b);
 	b->scanned = best.end;
-	return secret_render(set, b, x, &best);
+	r = secret_render(set, b, x, &best);
+	if (r == 0 && b->fixed && x->out->len - written != x->done - from)
+		return -EMSGSIZE;
+	return r;
 }
 
 /* ---- what is held back -------------------------------------------------------------------- */
@@ -184,13 +211,15 @@ static size_t back_by(size_t at, size_t n)
 	return at > n ? at - n : 0;
 }
 
-/* The last character may be one that a value, beginning next, has bits in. */
-static size_t lead_at_end(const struct secret_set *set, const struct secret_window *w)
+/* The last character may be one that a value, beginning next, has bits in, if it is not out. */
+static size_t lead_at_end(const struct secret_set *set, const struct secret_piece *x)
 {
+	const struct secret_window *w = &x->w;
 	struct secret_token t;
+	size_t end;
 
-	if (w->n && secret_token_before(w, back_by(w->n, LEAD_MAX), w->n, &t) && set->lead[t.c])
-		return w->n - t.len;
+	if (w->n && secret_token_before(w, back_by(w->n, LEAD_MAX), w->n, &t, &end) && set->lead[t.c])
+		return end - t.len;
 	return w->n;
 }
 
@@ -209,9 +238,10 @@ static void give_up_long(struct secret_scrub *b)
 
 /* Everything before it may go out. */
 static size_t hold_from(const struct secret_set *set, const struct secret_scrub *b,
-			const struct secret_window *w)
+			const struct secret_piece *x)
 {
-	size_t from = lead_at_end(set, w);
+	const struct secret_window *w = &x->w;
+	size_t from = lead_at_end(set, x);
 	struct secret_token t;
 
 	for (enum secret_lane_kind k = 0; k < SECRET_LANES; k++) {
@@ -224,7 +254,8 @@ static size_t hold_from(const struct secret_set *set, const struct secret_scrub 
 	}
 	if (b->best.found)
 		from = MIN(from, back_by(b->best.start, LEAD_MAX));
-	if (b->patch.set && b->patch.at < w->n && !secret_token_base64(w, b->patch.at, &t))
+	if (b->patch.set && b->patch.at < w->n &&
+	    (!secret_token_base64(w, b->patch.at, &t) || b->patch.at + t.len > from))
 		from = MIN(from, b->patch.at);
 	return from;
 }
@@ -339,7 +370,7 @@ int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool 
 		return r;
 	if (!end)
 		give_up_long(b);
-	from = end ? x.w.n : MAX(hold_from(s->set, b, &x.w), x.done);
+	from = end ? x.w.n : MAX(hold_from(s->set, b, &x), x.done);
 	r = secret_emit(b, &x, from);
 	if (r == 0)
 		r = keep(b, &x.w, MAX(from, x.done));

@@ -39,6 +39,14 @@ void secret_stream_back(struct secret_stream *s, const struct secret_set *set)
 	secret_scrub_init(&s->scrub);
 }
 
+void secret_stream_renew(struct secret_stream *s, const struct secret_set *set, bool fixed)
+{
+	s->machine = &set->back;
+	s->set = set;
+	s->scrub.fixed = fixed;
+	secret_scrub_again(&s->scrub);
+}
+
 void secret_stream_fini(struct secret_stream *s)
 {
 	secret_scrub_fini(&s->scrub);

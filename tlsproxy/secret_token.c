@@ -2,8 +2,8 @@
 /*
  * Characters as servers write them when they echo: plain, percent-escaped (RFC 3986
  * 2.1, once or several times), in JSON strings (RFC 8259 7, also in JSON inside JSON),
- * as HTML character references. Read one at a time, never more than
- * SECRET_TOKEN_MAX bytes; written again in the same spelling.
+ * as HTML character references; with a break of a line in front. Read one at a time, never
+ * more than SECRET_TOKEN_MAX bytes; written again in the same spelling.
  */
 #include "tlsproxy/secret_internal.h"
 
@@ -32,6 +32,8 @@ bool secret_token_leads(enum secret_lane_kind kind, uint8_t c)
 		return c == '\\';
 	case SECRET_LANE_HTML:
 		return c == '&';
+	case SECRET_LANE_LINES:
+		return c == '\\' || c == '\n' || c == '\r';
 	default:
 		return false;
 	}
@@ -208,6 +210,8 @@ static bool has_one_form(const struct secret_token *t)
 	return t->raw[0] == '+';
 }
 
+static bool read_behind_break(const struct secret_window *w, size_t i, struct secret_token *ret);
+
 bool secret_token_read(enum secret_lane_kind kind, const struct secret_window *w, size_t i,
 		       struct secret_token *ret)
 {
@@ -216,10 +220,14 @@ bool secret_token_read(enum secret_lane_kind kind, const struct secret_window *w
 
 	if (i >= w->n)
 		return false;
+	if (kind == SECRET_LANE_LINES)
+		return read_behind_break(w, i, ret);
 	ret->raw[0] = secret_window_at(w, i);
 	ret->c = ret->raw[0];
 	ret->len = 1;
+	ret->skip = 0;
 	ret->escaped = ret->one_form = false;
+	ret->plain = true;
 	if (!secret_token_leads(kind, ret->raw[0]))
 		return true;
 	n = window_copy(w, i, SECRET_TOKEN_MAX, ret->raw);
@@ -238,7 +246,48 @@ bool secret_token_read(enum secret_lane_kind kind, const struct secret_window *w
 	ret->len = (size_t)len;
 	ret->c = c;
 	ret->escaped = true;
+	ret->plain = false;
 	ret->one_form = has_one_form(ret);
+	return true;
+}
+
+/* ---- lines ----------------------------------------------------------------------------- */
+
+/* Bytes of the break at i, 0: none stands there. False: more is needed. */
+static bool read_break(const struct secret_window *w, size_t i, size_t *ret_len)
+{
+	struct secret_token t, next;
+
+	*ret_len = 0;
+	if (!secret_token_read(SECRET_LANE_JSON, w, i, &t))
+		return i >= w->n && w->ended;
+	if (t.c == '\r' && !secret_token_read(SECRET_LANE_JSON, w, i + t.len, &next) && !w->ended)
+		return false;
+	if (t.c == '\r' && i + t.len < w->n && next.c == '\n')
+		t.len += next.len;
+	if ((t.c == '\r' || t.c == '\n') && t.len <= SECRET_BREAK_MAX)
+		*ret_len = t.len;
+	return true;
+}
+
+/* A character with the break in front of it, if there is one; a break at the end is itself. */
+static bool read_behind_break(const struct secret_window *w, size_t i, struct secret_token *ret)
+{
+	size_t skip;
+
+	if (!secret_token_leads(SECRET_LANE_LINES, secret_window_at(w, i)))
+		return secret_token_read(SECRET_LANE_TEXT, w, i, ret);
+	if (!read_break(w, i, &skip))
+		return false;
+	if (!skip || (w->ended && i + skip >= w->n))
+		return secret_token_read(SECRET_LANE_JSON, w, i, ret);
+	if (!secret_token_read(SECRET_LANE_JSON, w, i + skip, ret))
+		return false;
+	memmove(ret->raw + skip, ret->raw, ret->len);
+	window_copy(w, i, skip, ret->raw);
+	ret->skip = skip;
+	ret->len += skip;
+	ret->escaped = true;
 	return true;
 }
 
@@ -263,22 +312,23 @@ static void put_decimal(uint8_t *at, size_t width, uint8_t c)
 
 size_t secret_token_like(const struct secret_token *t, uint8_t c, uint8_t *out)
 {
+	const uint8_t *raw = t->raw + t->skip;
 	bool upper = false;
 
 	memcpy(out, t->raw, t->len);
 	if (t->c == c || t->one_form)
 		return t->len;
-	if (!t->escaped) {
-		out[0] = c;
-		return 1;
+	if (t->plain) {
+		out[t->skip] = c;
+		return t->len;
 	}
-	for (size_t i = 0; i < t->len; i++)
+	for (size_t i = t->skip; i < t->len; i++)
 		upper |= t->raw[i] >= 'A' && t->raw[i] <= 'F';
-	if (t->raw[0] != '&')
+	if (raw[0] != '&')
 		put_hex(out + t->len - 2, c, upper);
-	else if ((t->raw[2] | 0x20) == 'x' && t->len >= 6)
+	else if ((raw[2] | 0x20) == 'x' && t->len >= 6)
 		put_hex(out + t->len - 3, c, upper);
-	else if ((t->raw[2] | 0x20) != 'x')
+	else if ((raw[2] | 0x20) != 'x')
 		put_decimal(out + 2, t->len - 3, c);
 	return t->len;
 }
@@ -300,6 +350,7 @@ size_t secret_token_write(enum secret_lane_kind kind, uint8_t c, uint8_t *out)
 		return secret_escape(SECRET_ALL_PERCENT, &c, 1, out);
 	case SECRET_LANE_JSON:
 	case SECRET_LANE_JSON_1:
+	case SECRET_LANE_LINES:
 		return secret_escape(SECRET_IN_JSON, &c, 1, out);
 	case SECRET_LANE_HTML:
 		if (c == '&')
@@ -324,7 +375,9 @@ size_t secret_token_write(enum secret_lane_kind kind, uint8_t c, uint8_t *out)
 
 static enum secret_lane_kind kind_of_lead(uint8_t c)
 {
-	return c == '%' ? SECRET_LANE_PERCENT : c == '\\' ? SECRET_LANE_JSON : SECRET_LANE_TEXT;
+	if (c == '%')
+		return SECRET_LANE_PERCENT;
+	return secret_token_leads(SECRET_LANE_LINES, c) ? SECRET_LANE_LINES : SECRET_LANE_TEXT;
 }
 
 bool secret_token_base64(const struct secret_window *w, size_t i, struct secret_token *ret)
@@ -336,13 +389,29 @@ bool secret_token_base64(const struct secret_window *w, size_t i, struct secret_
 	return true;
 }
 
-bool secret_token_before(const struct secret_window *w, size_t from, size_t end,
-			 struct secret_token *ret)
+size_t secret_break_before(const struct secret_window *w, size_t from, size_t end)
 {
+	for (size_t len = SECRET_BREAK_MAX; len > 0; len--) {
+		struct secret_window upto = *w;
+		size_t n;
+
+		upto.n = end;
+		upto.ended = true;
+		if (end >= from + len && read_break(&upto, end - len, &n) && n == len)
+			return end - len;
+	}
+	return end;
+}
+
+bool secret_token_before(const struct secret_window *w, size_t from, size_t end,
+			 struct secret_token *ret, size_t *ret_end)
+{
+	end = secret_break_before(w, from, end);
+	*ret_end = end;
 	/* \u002f, %2F, \/, /: the longest that ends there. */
 	for (size_t len = 6; len > 0; len--)
 		if (end >= from + len && secret_token_base64(w, end - len, ret) &&
-		    ret->len == len && ret->c >= 0)
+		    ret->len == len && !ret->skip && ret->c >= 0)
 			return true;
 	return false;
 }

@@ -136,7 +136,7 @@ int boot_elf_load(const struct gmem *mem, const struct boot_file *f, struct boot
 	if (f->read(f, h.e_phoff, ph, h.e_phnum * sizeof(ph[0])) < 0)
 		return wrong("an ELF file that ends before its list of segments", ret_why);
 	for (unsigned i = 0; i < h.e_phnum && r == 0; i++) {
-		if (ph[i].p_type == PT_LOAD && ph[i].p_memsz)
+		if (ph[i].p_type == PT_LOAD && (ph[i].p_memsz || ph[i].p_filesz))
 			r = load_segment(mem, f, &ph[i], place, ret_why);
 		else if (ph[i].p_type == PT_NOTE && found < 0)
 			found = read_notes(f, &ph[i], &entry);

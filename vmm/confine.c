@@ -11,6 +11,7 @@
  * Each is killed when the one before it is gone, whatever that dies of.
  */
 #include "vmm/confine.h"
+#include "vmm/confine_probe.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -200,20 +201,26 @@ int confine_memory(uint64_t guest_bytes)
 }
 
 /* Also used where no namespace could be made: the waiting process costs little. */
-static _Noreturn void wait_for(pid_t pid)
+static _Noreturn void wait_for(pid_t pid, const char *probe)
 {
 	struct confine_filter f;
-	int status;
+	char line[80];
+	int status, n;
 
 	if (confine_filter_waiter(&f) < 0)
 		_exit(STATUS_ERROR);
 	confine_thread(&f);
+	confine_probe_thread(probe, "waiter");
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			_exit(STATUS_ERROR);
 	if (WIFEXITED(status))
 		_exit(WEXITSTATUS(status));
-	dprintf(STDERR_FILENO, "weir-vmm: the monitor was killed by signal %d\n", WTERMSIG(status));
+	/* Not dprintf(): that asks what kind of file it is, which is not on the list. */
+	n = snprintf(line, sizeof(line), "weir-vmm: the monitor was killed by signal %d\n",
+		     WTERMSIG(status));
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(STATUS_ERROR);
 	_exit(STATUS_ERROR);
 }
 
@@ -230,11 +237,15 @@ static int follow_parent(int alive)
 	return 0;
 }
 
-static int become_monitor(const char **ret_why)
+static int become_monitor(pid_t parent, const char *probe, const char **ret_why)
 {
 	int alive[2], r;
 	pid_t pid;
 
+	/* Said once more: changing credentials took it back. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(STATUS_ERROR);
 	if (pipe2(alive, O_CLOEXEC) < 0)
 		return failed("a pipe", ret_why);
 	pid = fork();
@@ -242,7 +253,7 @@ static int become_monitor(const char **ret_why)
 		return failed("a process for the machine", ret_why);
 	if (pid > 0) {
 		close(alive[0]);
-		wait_for(pid);
+		wait_for(pid, probe);
 	}
 	close(alive[1]);
 	r = follow_parent(alive[0]);
@@ -274,15 +285,15 @@ static int drop_rights(const char **ret_why)
 	return r;
 }
 
-int confine_process(const int *keep, size_t n, const char **ret_why)
+int confine_process(const int *keep, size_t n, const char *probe, const char **ret_why)
 {
+	pid_t parent = getppid();
 	int r;
 
 	/* Stage 1: only what was handed over; a terminal's keys are not for us. */
 	close_others(keep, n);
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* Still possible: everything the user may. */
 
 	/* Stage 2: nobody, in namespaces of our own, with an empty root and no network. */
@@ -296,7 +307,9 @@ int confine_process(const int *keep, size_t n, const char **ret_why)
 	/* Stage 3: no capability, none to be gained, no file, no debugger, no core. */
 	r = drop_rights(ret_why);
 	if (r == 0)
-		r = become_monitor(ret_why);
+		r = become_monitor(parent, probe, ret_why);
 	/* Still possible: all system calls, on what is open. Stage 4 is each thread's own. */
+	if (r == 0)
+		confine_probe_process(probe);
 	return r;
 }

@@ -21,9 +21,9 @@
  * keep (n of them, and 0 to 2) stay open. Returns in a new process that is alone in
  * namespaces of its own; the old one waits for it and leaves with its status. Where the host
  * makes no namespaces, that is said on stderr, and the other stages are taken all the same.
- * Negative errno when one of those fails; *ret_why says which.
+ * Negative errno when one of those fails; *ret_why says which. probe: see confine_probe.h.
  */
-must_check int confine_process(const int *keep, size_t n, const char **ret_why);
+must_check int confine_process(const int *keep, size_t n, const char *probe, const char **ret_why);
 /* The address space may not grow beyond what a guest of so many bytes needs. */
 must_check int confine_memory(uint64_t guest_bytes);
 

@@ -85,7 +85,7 @@ static int allow_write(scmp_filter_ctx ctx, int fd)
 	return 0;
 #else
 	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
-				SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)fd));
+				SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)fd, 0));
 #endif
 }
 
@@ -153,7 +153,7 @@ int confine_filter_devices(struct confine_filter *ret)
 		r = allow_memory(ctx);
 	if (r == 0) /* for the last words about a guest that crashed */
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)KVM_GET_REGS));
+				     SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)KVM_GET_REGS, 0));
 	return ctx ? compile(ctx, r, ret) : r;
 }
 
@@ -161,8 +161,8 @@ int confine_filter_cpu(int vcpu_fd, const int *events, size_t n, struct confine_
 {
 	scmp_filter_ctx ctx = begin_list();
 	int r = ctx ? seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 2,
-				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)vcpu_fd),
-				       SCMP_A1(SCMP_CMP_EQ, KVM_RUN))
+				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)vcpu_fd, 0),
+				       SCMP_A1(SCMP_CMP_EQ, KVM_RUN, 0))
 		    : -ENOMEM;
 
 	for (size_t i = 0; i < n && r == 0; i++)

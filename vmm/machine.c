@@ -127,41 +127,55 @@ static int load(struct machine *m, const struct options *o, const char **ret_why
 	return r;
 }
 
-static int explain(int r, const char *what, const char *why, char *ret_why, size_t why_size)
+/* The parts in their order. *ret_what and *ret_why: which one failed, and how. */
+static int make(struct machine *m, const struct options *o, int kvm, const char **ret_what,
+		const char **ret_why)
 {
-	if (r < 0)
-		snprintf(ret_why, why_size, "%s: %s (%s)", what, why, strerror(-r));
+	int r = vm_init(&m->vm, kvm, o->memory_mib, ret_why);
+
+	*ret_what = "machine";
+	if (r == 0) {
+		*ret_why = "its events, or the console";
+		r = make_loop(m, o);
+	}
+	if (r == 0) {
+		*ret_what = "processors";
+		r = make_cpus(m, o->cpus, ret_why);
+	}
+	if (r == 0) {
+		*ret_what = "kernel";
+		r = load(m, o, ret_why);
+	}
+	if (r == 0) {
+		*ret_what = "devices";
+		r = machine_devices(m, o, ret_why);
+	}
 	return r;
 }
 
 int machine_new(const struct options *o, int kvm, struct machine **ret, char *ret_why, size_t why_size)
 {
 	struct machine *m = calloc(1, sizeof(*m));
-	const char *why = "out of memory";
+	const char *what = "machine", *why = "out of memory";
 	int r = -ENOMEM;
 
-	if (!m)
-		return explain(r, "machine", why, ret_why, why_size);
-	m->began = time_mono_ns();
-	m->ask_wake = m->serial_wake = m->end_wake = m->com1_irq = m->console.fd = -1;
-	m->vm = (struct vm){ .fd = -1, .memory = -1 };
-	m->log_fd = o->log_fd;
-	atomic_init(&m->end, -1);
-	pthread_mutex_init(&m->serial_lock, NULL);
-	r = explain(vm_init(&m->vm, kvm, o->memory_mib, &why), "machine", why, ret_why, why_size);
-	if (r == 0)
-		r = explain(make_loop(m, o), "machine", "events or the console", ret_why, why_size);
-	if (r == 0)
-		r = explain(make_cpus(m, o->cpus, &why), "processors", why, ret_why, why_size);
-	if (r == 0)
-		r = explain(load(m, o, &why), "kernel", why, ret_why, why_size);
-	if (r == 0)
-		r = machine_devices(m, o, ret_why, why_size);
-	if (r < 0)
+	if (m) {
+		m->began = time_mono_ns();
+		m->ask_wake = m->serial_wake = m->end_wake = m->com1_irq = m->console.fd = -1;
+		m->vm = (struct vm){ .fd = -1, .memory = -1 };
+		m->log_fd = o->log_fd;
+		m->probe = o->probe;
+		atomic_init(&m->end, -1);
+		pthread_mutex_init(&m->serial_lock, NULL);
+		r = make(m, o, kvm, &what, &why);
+	}
+	if (r < 0) {
+		snprintf(ret_why, why_size, "%s: %s (%s)", what, why, strerror(-r));
 		machine_free(m);
-	else
-		*ret = m;
-	return r;
+		return r;
+	}
+	*ret = m;
+	return 0;
 }
 
 static const char *end_name(enum machine_end end)
@@ -243,6 +257,7 @@ enum machine_end machine_run(struct machine *m)
 		return MACHINE_ERROR;
 	}
 	confine_thread(&filter);
+	confine_probe_thread(m->probe, "devices");
 	pthread_barrier_wait(&m->ready);
 	end = loop_run(m->loop);
 	for (unsigned i = 0; i < LAST_ROUNDS && loop_step(m->loop, 0) == 0; i++)
@@ -254,7 +269,7 @@ enum machine_end machine_run(struct machine *m)
 	}
 	report(m, (enum machine_end)end);
 	for (unsigned i = 0; i < m->n_devices; i++)
-		virtio_free(m->device[i].dev);
+		virtio_free(m->device[i]);
 	m->n_devices = 0;
 	return (enum machine_end)end;
 }
@@ -264,7 +279,7 @@ void machine_free(struct machine *m)
 	if (!m)
 		return;
 	for (unsigned i = 0; i < m->n_devices; i++)
-		virtio_free(m->device[i].dev);
+		virtio_free(m->device[i]);
 	for (unsigned i = 0; i < m->n_cpus; i++)
 		vcpu_fini(&m->cpu[i].vcpu);
 	if (m->loop)

@@ -104,7 +104,7 @@ static struct virtio_mmio *device_at(struct machine *m, uint64_t address)
 {
 	uint64_t n = (address - LAYOUT_VIRTIO) / LAYOUT_VIRTIO_SIZE;
 
-	return address >= LAYOUT_VIRTIO && n < m->n_devices ? m->device[n].dev : NULL;
+	return address >= LAYOUT_VIRTIO && n < m->n_devices ? m->device[n] : NULL;
 }
 
 static void do_mmio(struct machine_cpu *cpu)
@@ -155,6 +155,7 @@ void *machine_cpu_main(void *p)
 	struct machine_cpu *cpu = p;
 
 	confine_thread(&cpu->filter);
+	confine_probe_thread(cpu->machine->probe, "cpu");
 	pthread_barrier_wait(&cpu->machine->ready);
 	for (;;) {
 		switch (vcpu_run(&cpu->vcpu)) {

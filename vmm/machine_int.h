@@ -4,6 +4,7 @@
 #define WEIR_VMM_MACHINE_INT_H
 
 #include "vmm/confine.h"
+#include "vmm/confine_probe.h"
 #include "vmm/layout.h"
 #include "vmm/machine.h"
 #include "vmm/ports.h"
@@ -30,11 +31,6 @@ struct machine_cpu {
 	uint64_t ports, mmio, unknown; /* exits; its thread's own until the machine has ended */
 };
 
-struct machine_device {
-	struct virtio_mmio *dev;
-	bool is_net;
-};
-
 /* A place where the guest's console goes; see machine_console.c. */
 struct machine_console {
 	int fd; /* -1: nowhere */
@@ -47,7 +43,7 @@ struct machine {
 	struct loop *loop;
 	struct machine_cpu cpu[LAYOUT_MAX_CPUS];
 	unsigned n_cpus;
-	struct machine_device device[LAYOUT_MAX_DEVICES];
+	struct virtio_mmio *device[LAYOUT_MAX_DEVICES];
 	unsigned n_devices;
 
 	pthread_mutex_t serial_lock;
@@ -69,6 +65,7 @@ struct machine {
 
 	pthread_barrier_t ready; /* all threads have given up their rights */
 	int log_fd;
+	const char *probe;
 	uint64_t began; /* ns */
 };
 
@@ -84,8 +81,7 @@ void machine_console_pump(struct machine *m);
 void machine_console_flush(struct machine *m);
 
 /* Devices as the options want them; in this order they are probed. */
-must_check int machine_devices(struct machine *m, const struct options *o, char *ret_why,
-			       size_t why_size);
+must_check int machine_devices(struct machine *m, const struct options *o, const char **ret_why);
 unsigned machine_count_devices(const struct options *o);
 
 /* One count on an event descriptor; any thread. */

@@ -39,7 +39,7 @@ static void confine(const struct options *o, int kvm)
 	int r;
 
 	keep[n++] = kvm;
-	r = confine_process(keep, n, &why);
+	r = confine_process(keep, n, o->probe, &why);
 	if (r == 0) {
 		why = "a limit of memory";
 		r = confine_memory(o->memory_mib << 20);

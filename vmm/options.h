@@ -23,7 +23,7 @@ struct options {
 	unsigned n_disks;
 	uint8_t mac[6];
 	uint16_t mtu;
-	const char *probe; /* see confine_test.h */
+	const char *probe; /* NULL, or see confine_probe.h */
 };
 
 /*

@@ -54,19 +54,20 @@ static int set_cpuid(struct vcpu *cpu, struct vm *vm, unsigned cpus, const char 
 
 static int set_msrs(struct vcpu *cpu, const char **ret_why)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head = { .nmsrs = 1 } };
 	static const struct kvm_msr_entry wanted[] = {
 		{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
 		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_WRITE_BACK },
 	};
+	/* A list of one, which ends in its entries. */
+	cleanup_free struct kvm_msrs *list = calloc(1, sizeof(*list) + sizeof(wanted[0]));
 
+	if (!list)
+		return -ENOMEM;
+	list->nmsrs = 1;
 	/* One by one: a KVM that has no use for one of them takes the other. */
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		msr.entry = wanted[i];
-		if (ioctl(cpu->fd, KVM_SET_MSRS, &msr) < 0)
+		list->entries[0] = wanted[i];
+		if (ioctl(cpu->fd, KVM_SET_MSRS, list) < 0)
 			return failed("KVM does not take the processor's MSRs", ret_why);
 	}
 	return 0;

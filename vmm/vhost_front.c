@@ -38,7 +38,7 @@ enum request {
 #define F_PROTOCOL (UINT64_C(1) << 30)
 #define PROTO_REPLY_ACK (UINT64_C(1) << 3)
 
-/* For one answer. The gateway answers between two batches of frames. */
+/* For all answers of one step. The gateway answers between two batches of frames. */
 #define PATIENCE_NS (5 * NS_PER_S)
 
 struct head {
@@ -82,14 +82,13 @@ static int wait_for(int fd, short event, uint64_t until)
 	return r < 0 && errno != EINTR ? -errno : 0;
 }
 
-static int send_all(int fd, struct iovec *iov, const int *fds, unsigned n_fds)
+static int send_all(int fd, struct iovec *iov, const int *fds, unsigned n_fds, uint64_t until)
 {
 	union {
 		char b[CMSG_SPACE(sizeof(int) * GMEM_REGIONS)];
 		struct cmsghdr align;
 	} control = { .b = { 0 } };
 	struct msghdr h = { .msg_iov = iov, .msg_iovlen = 2 };
-	uint64_t until = time_mono_ns() + PATIENCE_NS;
 	int r = 0;
 
 	if (n_fds) {
@@ -126,9 +125,8 @@ static int send_all(int fd, struct iovec *iov, const int *fds, unsigned n_fds)
 	return r;
 }
 
-static int recv_all(int fd, void *p, size_t size)
+static int recv_all(int fd, void *p, size_t size, uint64_t until)
 {
-	uint64_t until = time_mono_ns() + PATIENCE_NS;
 	uint8_t *to = p;
 	int r = 0;
 
@@ -157,14 +155,14 @@ static int send_message(struct vhost_front *f, enum request request, uint32_t fl
 
 	/* sendmsg() only reads it. */
 	memcpy(&iov[1].iov_base, &payload, sizeof(payload));
-	return send_all(f->fd, iov, fds, n_fds);
+	return send_all(f->fd, iov, fds, n_fds, f->until);
 }
 
 static int recv_answer(struct vhost_front *f, enum request request, void *payload, size_t size,
 		       const char **ret_why)
 {
 	struct head head = { 0 };
-	int r = recv_all(f->fd, &head, sizeof(head));
+	int r = recv_all(f->fd, &head, sizeof(head), f->until);
 
 	if (r < 0)
 		return lost(ret_why, r);
@@ -172,7 +170,7 @@ static int recv_answer(struct vhost_front *f, enum request request, void *payloa
 		*ret_why = "the back end of the network answers something else";
 		return -EPROTO;
 	}
-	r = recv_all(f->fd, payload, size);
+	r = recv_all(f->fd, payload, size, f->until);
 	return r < 0 ? lost(ret_why, r) : 0;
 }
 
@@ -211,7 +209,7 @@ static int ask_u64(struct vhost_front *f, enum request request, uint64_t *ret, c
 
 int vhost_front_open(struct vhost_front *f, int fd, const char **ret_why)
 {
-	struct vhost_front fresh = { .fd = fd };
+	struct vhost_front fresh = { .fd = fd, .until = time_mono_ns() + PATIENCE_NS };
 	uint64_t proto = 0;
 	int r = ask_u64(&fresh, GET_FEATURES, &fresh.features, ret_why);
 
@@ -287,8 +285,10 @@ static int tell_ring(struct vhost_front *f, unsigned ring, const struct vhost_fr
 int vhost_front_start(struct vhost_front *f, uint64_t features, const struct gmem *mem,
 		      const struct vhost_front_ring *rings, unsigned n, const char **ret_why)
 {
-	int r = tell_u64(f, SET_FEATURES, features | (f->protocol ? F_PROTOCOL : 0), ret_why);
+	int r;
 
+	f->until = time_mono_ns() + PATIENCE_NS;
+	r = tell_u64(f, SET_FEATURES, features | (f->protocol ? F_PROTOCOL : 0), ret_why);
 	if (r == 0)
 		r = tell_memory(f, mem, ret_why);
 	for (unsigned i = 0; r == 0 && i < n; i++)
@@ -301,6 +301,7 @@ int vhost_front_stop(struct vhost_front *f, unsigned n, const char **ret_why)
 	struct ring_state s;
 	int r = 0;
 
+	f->until = time_mono_ns() + PATIENCE_NS;
 	for (unsigned i = 0; r == 0 && i < n; i++) {
 		s = (struct ring_state){ .index = i };
 		r = send_message(f, GET_VRING_BASE, 0, &s, sizeof(s), NULL, 0);

@@ -14,6 +14,7 @@ struct vhost_front {
 	uint64_t features; /* that the back end offers, its own bit 30 not among them */
 	bool protocol;	   /* it has protocol features, and with them rings to enable */
 	bool acks;	   /* it says whether what was asked is done */
+	uint64_t until;	   /* when waiting for it has an end: of the step under way */
 };
 
 struct vhost_front_ring {
@@ -22,7 +23,7 @@ struct vhost_front_ring {
 };
 
 /*
- * Each of these asks and waits for the answer, a few seconds at most, and fails with a
+ * Each of these asks and waits for the answers, a few seconds at most in all, and fails with a
  * negative errno and a sentence in *ret_why. After a failure the connection is of no use.
  */
 must_check int vhost_front_open(struct vhost_front *f, int fd, const char **ret_why);

@@ -26,6 +26,9 @@
 
 #define MAGIC 0x74726976u
 #define VENDOR 0x52494557u /* "WEIR" */
+/* Lines about one device that is lost. */
+#define TOLD_MAX 8
+
 /* The status on the way, as a driver writes it. */
 #define STAGE_DRIVER (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
 #define STAGE_FEATURES (STAGE_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
@@ -108,7 +111,9 @@ void virtio_fail(struct virtio_mmio *d, const char *why)
 	if (d->regs.status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return;
 	d->why = why;
-	d->count.broken++;
+	/* A guest may do this over and over; a few times tell enough. */
+	if (d->count.broken++ < TOLD_MAX)
+		log_warn("virtio %s: lost until the guest resets it: %s", d->kind->name, why);
 	d->regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	stop(d);
 	if (d->regs.status & VIRTIO_CONFIG_S_DRIVER_OK)

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define SINK_KEPT (256u << 10)
+/* In the end, for a reader that is only slow. */
+#define LAST_WORDS_NS (500 * NS_PER_MS)
 
 static void on_writable(struct loop_io *io, uint32_t revents);
 
@@ -112,8 +114,14 @@ int virtio_sink_init(struct virtio_sink *s, struct loop *loop, int fd)
 
 void virtio_sink_fini(struct virtio_sink *s)
 {
-	if (s->fd >= 0)
+	uint64_t until = time_mono_ns() + LAST_WORDS_NS, now;
+
+	while (s->fd >= 0 && s->kept.len && (now = time_mono_ns()) < until) {
+		struct pollfd p = { .fd = s->fd, .events = POLLOUT };
+
+		(void)poll(&p, 1, (int)((until - now) / NS_PER_MS) + 1);
 		flush(s);
+	}
 	if (s->fd >= 0)
 		give_up(s);
 	buf_fini(&s->kept);

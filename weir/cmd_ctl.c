@@ -70,11 +70,18 @@ static const char ctl_help[] =
 	"Only the user who runs the sandbox, and root, may ask; nothing inside it can.\n"
 	"Exit status: 0 done, 1 refused or not found, 2 usage.\n";
 
+static const char *speaker = "ctl";
+
+void ctl_speak_as(const char *command)
+{
+	speaker = command;
+}
+
 int ctl_complain(int status, const char *fmt, ...)
 {
 	va_list ap;
 
-	fputs("weir ctl: ", stderr);
+	fprintf(stderr, "weir %s: ", speaker);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -144,6 +151,11 @@ int ctl_ask(const struct ctl_run *run, json_t *request, int fd, json_t **ret)
 	if (r == 0)
 		fd_close(out);
 	return r;
+}
+
+int ctl_ask_for(const struct ctl_run *run, json_t *request, json_t **ret, int *ret_fd)
+{
+	return ask_with(run, request, -1, ret, ret_fd);
 }
 
 static int ask(const struct ctl_run *run, const char *verb, int fd, json_t **ret_reply, int *ret_fd)
@@ -496,7 +508,7 @@ static int list(bool json)
 }
 
 /* By id, which is one run's, or by name, which several may have. */
-static int find(const char *name, struct ctl_run *ret)
+int ctl_find(const char *name, struct ctl_run *ret)
 {
 	struct ctl_run *runs = NULL;
 	char ids[256] = "", quoted[80];
@@ -582,7 +594,7 @@ static int one_word(const char *word)
 				"%s of which sandbox? weir ctl lists them; then weir ctl "
 				"NAME %s",
 				word, word);
-	r = find(word, &run);
+	r = ctl_find(word, &run);
 	log_quote(word, strlen(word), quoted, sizeof(quoted));
 	return r ? r
 		 : ctl_complain(
@@ -599,7 +611,7 @@ static int run_verb(char **words, size_t n, bool json)
 	if (n == 1)
 		return one_word(words[0]);
 	if (str_eq(words[1], "secret")) {
-		r = find(words[0], &run);
+		r = ctl_find(words[0], &run);
 		return r ? r
 			 : ctl_secret(&run, words + 2, n - 2, secret_hosts, secret_places,
 				      secret_from, json);
@@ -626,7 +638,7 @@ static int run_verb(char **words, size_t n, bool json)
 			return ctl_complain(CTL_USAGE, "--json does not go with %s",
 					    v->second ? "policy show, which is JSON already"
 						      : v->word);
-		r = find(words[0], &run);
+		r = ctl_find(words[0], &run);
 		return r ? r : v->fn(&run, words[used], json);
 	}
 	return unknown(words, n);

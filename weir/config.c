@@ -12,7 +12,7 @@
 
 /* ---- flags of one value --------------------------------------------------------------- */
 
-static int set_backend(struct config_builder *b, const struct where *w, const char *text)
+int config_set_backend(struct config_builder *b, const struct where *w, const char *text)
 {
 	static const char *const names[] = {
 		[BACKEND_AUTO] = "auto",
@@ -112,7 +112,7 @@ static int apply_flags(struct config_builder *b)
 		enum option option;
 		int (*fn)(struct config_builder *b, const struct where *w, const char *text);
 	} setters[] = {
-		{ OPTION_BACKEND, set_backend },
+		{ OPTION_BACKEND, config_set_backend },
 		{ OPTION_NAME, set_name },
 		{ OPTION_SECRET_VIOLATION, set_violation },
 		{ OPTION_SECRET, add_secret },
@@ -252,6 +252,10 @@ static int build(struct config_builder *b)
 	int r = apply_flags(b);
 
 	if (r == 0)
+		r = config_life_flags(b);
+	if (r == 0)
+		r = config_machine_flags(b);
+	if (r == 0)
 		r = config_limit_flags(b);
 	if (r == 0 && option_value(&b->o, OPTION_CONFIG))
 		r = config_read_file(b);
@@ -325,6 +329,8 @@ void weir_config_free(struct weir_config *c)
 	for (size_t i = 0; i < c->n_secrets; i++)
 		config_secret_fini(&c->secrets[i]);
 	config_tls_fini(c);
+	config_machine_fini(&c->machine);
+	config_life_fini(&c->life);
 	free(c->secrets);
 	free(c->dns_servers);
 	free(c->dns_records);

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "dns/dns.h"
+#include "image/image.h"
 #include "netstack/netstack.h"
 #include "policy/policy.h"
 #include "tlsproxy/tlsproxy.h"
@@ -135,8 +136,33 @@ struct tls_upstream_config {
 	unsigned says, by_flag; /* while it is read: which fields, and which from a flag */
 };
 
+/* The machine of a microVM backend; what was not given is NULL, 0 or empty. */
+struct machine_config {
+	char *kernel, *modules; /* as struct image_boot_options has them */
+	char *rootfs, *image,
+		*reference; /* as struct image_root_options; at most one of the first two */
+	struct image_patches patches;
+	struct image_volume *volumes; /* not open yet */
+	size_t n_volumes;
+	uint64_t memory; /* bytes */
+	uint32_t cpus;	 /* 0: as many as suits the backend */
+	char **env;	 /* NAME=VALUE */
+	size_t n_env;
+	char *user, *workdir;
+};
+
+/* How long a run lives, and how it is found again. */
+struct life_config {
+	bool detach;
+	char **labels; /* KEY=VALUE, each key once */
+	size_t n_labels;
+	uint32_t max_s, idle_s; /* 0: no end */
+};
+
 struct weir_config {
 	enum weir_backend backend;
+	struct life_config life;
+	struct machine_config machine;
 	char *name; /* [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}; NULL: made up */
 	bool json;
 	enum log_level log_level;
@@ -219,7 +245,7 @@ void weir_config_free(struct weir_config *c);
 /* Is TLS read that goes to this port (unless its host is bypassed)? */
 bool weir_config_reads_port(const struct weir_config *c, uint16_t port);
 /* The texts of `weir run --help` and `weir gateway --help`, in parts; NULL ends them. */
-extern const char *const weir_help[][4];
+extern const char *const weir_help[][5];
 void weir_help_print(enum config_command c);
 
 #endif

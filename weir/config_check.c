@@ -193,6 +193,8 @@ int config_check(struct config_builder *b)
 		}
 	r = config_check_tls(b);
 	if (r == 0)
+		r = config_check_machine(b);
+	if (r == 0)
 		r = check_distinct(b);
 	if (r == 0 && b->command == CONFIG_GATEWAY)
 		r = check_gateway(b);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration file, in JSON, YAML or TOML: the sections policy, dns, tls,
- * secrets, limits, publish, network, proxy and audit. Every key is known or refused, every
+ * secrets, limits, publish, network, machine, proxy and audit. Every key is known or refused, every
  * complaint names file, line and column. What a flag already said is not
  * overwritten; lists are added to. Relative paths start at the file's folder.
  */
@@ -379,6 +379,7 @@ int config_read_file(struct config_builder *b)
 		{ "proxy", config_read_proxy },
 		{ "gateway", read_gateway },
 		{ "network", config_read_network },
+		{ "machine", config_read_machine },
 	};
 	const char *path = option_value(&b->o, OPTION_CONFIG), *slash = strrchr(path, '/');
 	const char *keys[ARRAY_SIZE(sections)];

@@ -14,15 +14,51 @@ static const char run_sandbox[] =
 	"is recorded; secrets stay outside and are put in on the way to their hosts.\n"
 	"\n"
 	"Sandbox\n"
-	"  --backend auto|kvm|qemu|netns  how to isolate; auto takes kvm, then qemu, and\n"
-	"                                 never less. This version has netns only, so it\n"
-	"                                 has to be asked for\n"
+	"  --backend auto|kvm|qemu|netns  how to isolate: a Linux machine of its own on\n"
+	"                                 KVM, or in QEMU (slow without KVM), or\n"
+	"                                 namespaces. auto, the default, takes kvm, then\n"
+	"                                 qemu, and never less\n"
 	"  --name NAME                    name of the sandbox (default: made up)\n"
+	"  -d, --detach                   start it, print its name and return: weir ps,\n"
+	"                                 exec, logs, stop NAME\n"
+	"  --max-duration TIME            it is ended after 90s, 30m, 12h, 7d; status 124\n"
+	"  --idle-timeout TIME            the same when nothing happened for so long:\n"
+	"                                 no flow carried anything, and a machine's\n"
+	"                                 command neither read nor wrote\n"
+	"  --label KEY=VALUE              to find it by (weir ps --label); repeatable\n"
 	"  --mac ADDR                     its network card's, as 02:00:00:00:00:05\n"
 	"  --config FILE                  JSON (or YAML, TOML: .yaml, .toml) with the\n"
 	"                                 sections policy, dns, tls, secrets, limits,\n"
-	"                                 publish, proxy, network, audit and the key\n"
-	"                                 policy_floor; flags win\n"
+	"                                 publish, proxy, network, machine, audit and the\n"
+	"                                 key policy_floor; flags win\n"
+	"\n";
+
+static const char run_machine_help[] =
+	"Machine (--backend kvm and qemu)\n"
+	"  --rootfs DIR|FILE              its root file system: a folder, or a file with\n"
+	"                                 ext4, squashfs or erofs. Never written to; what\n"
+	"                                 the machine writes is gone with it. Default: a\n"
+	"                                 small one made of this machine's busybox\n"
+	"  --image FILE                   instead: an archive of docker save, podman save\n"
+	"                                 or an OCI layout\n"
+	"  --image-name NAME[:TAG]        which one, when the archive holds several\n"
+	"  --patch OP:...                 done to it before the start, one after the\n"
+	"                                 other: text:PATH:CONTENT, append:PATH:CONTENT,\n"
+	"                                 file:HOST:PATH, copy_file:HOST:PATH,\n"
+	"                                 copy_dir:HOST:PATH, symlink:TARGET:PATH,\n"
+	"                                 mkdir:PATH, remove:PATH, @FILE (JSON);\n"
+	"                                 repeatable\n"
+	"  --volume HOST:GUEST[:ro]       a folder is copied into a disk of its own; a\n"
+	"                                 file with a file system is the disk, and keeps\n"
+	"                                 what is written; repeatable\n"
+	"  --kernel FILE                  bzImage or ELF (default: the newest in /boot)\n"
+	"  --modules DIR                  its modules (default: /lib/modules/RELEASE)\n"
+	"  --memory SIZE                  default 1GiB; what it does not use is not taken\n"
+	"  --cpus N                       default 2, or 1 where they are emulated\n"
+	"  --env NAME[=VALUE]             of the command's environment; of weir's own it\n"
+	"                                 has only terminal and language; repeatable\n"
+	"  --user NAME[:GROUP]            who the command runs as, in the machine\n"
+	"  --workdir DIR                  where it starts\n"
 	"\n";
 
 static const char gateway_link[] =
@@ -59,6 +95,11 @@ static const char gateway_link[] =
 	"  --no-dhcp                      do not tell the machine its addresses (DHCP,\n"
 	"                                 router advertisements, DHCPv6): it has them set\n"
 	"  --name NAME                    name of the sandbox (default: made up)\n"
+	"  --max-duration TIME            it is ended after 90s, 30m, 12h, 7d; status 124\n"
+	"  --idle-timeout TIME            the same when nothing happened for so long:\n"
+	"                                 no flow carried anything, and a machine's\n"
+	"                                 command neither read nor wrote\n"
+	"  --label KEY=VALUE              to find it by (weir ps --label); repeatable\n"
 	"  --config FILE                  as that of weir run, with a section gateway:\n"
 	"                                 link, ca_out, env_out\n"
 	"\n";
@@ -224,6 +265,8 @@ static const char run_end[] =
 	"executed, 127 it was not found.\n"
 	"\n"
 	"Examples\n"
+	"  weir run -- sh\n"
+	"  weir run --image agent.tar --volume .:/work --workdir /work -- ./agent\n"
 	"  weir run --backend netns -- curl https://example.com/\n"
 	"  weir run --backend netns --secret GITHUB_TOKEN@api.github.com -- ./agent\n"
 	"  weir run --backend netns --no-net \\\n"
@@ -247,8 +290,8 @@ static const char gateway_end[] =
 	"      --secret API_KEY@api.example.com --env-out guest.env\n"
 	"  weir ctl NAME status     what it serves     weir audit    show the last record\n";
 
-const char *const weir_help[][4] = {
-	[CONFIG_RUN] = { run_sandbox, both, run_end },
+const char *const weir_help[][5] = {
+	[CONFIG_RUN] = { run_sandbox, run_machine_help, both, run_end },
 	[CONFIG_GATEWAY] = { gateway_link, both, gateway_end },
 };
 

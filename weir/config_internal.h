@@ -120,6 +120,22 @@ enum option {
 	OPTION_MEMORY_BUDGET,
 	OPTION_RATE,
 	OPTION_NAME,
+	OPTION_DETACH,
+	OPTION_LABEL,
+	OPTION_MAX_DURATION,
+	OPTION_IDLE_TIMEOUT,
+	OPTION_KERNEL,
+	OPTION_MODULES,
+	OPTION_ROOTFS,
+	OPTION_IMAGE,
+	OPTION_IMAGE_NAME,
+	OPTION_VOLUME,
+	OPTION_PATCH,
+	OPTION_MEMORY,
+	OPTION_CPUS,
+	OPTION_ENV,
+	OPTION_USER,
+	OPTION_WORKDIR,
 	OPTION_LINK,
 	OPTION_CA_OUT,
 	OPTION_ENV_OUT,
@@ -331,6 +347,18 @@ must_check int config_limit_flags(struct config_builder *b);
 must_check int config_read_limits(struct config_builder *b, const struct conf *c);
 /* What only the whole can show. */
 must_check int config_check_limits(struct config_builder *b);
+
+/* config_life.c */
+must_check int config_life_flags(struct config_builder *b);
+void config_life_fini(struct life_config *l);
+
+/* config_machine.c */
+must_check int config_machine_flags(struct config_builder *b);
+must_check int config_read_machine(struct config_builder *b, const struct conf *c);
+must_check int config_check_machine(struct config_builder *b);
+void config_machine_fini(struct machine_config *m);
+/* config.c */
+must_check int config_set_backend(struct config_builder *b, const struct where *w, const char *text);
 
 /* That a value can be had from there; never the value. */
 must_check int config_check_source(struct config_builder *b, const struct where *w,

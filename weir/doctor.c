@@ -10,6 +10,7 @@
 #include "weir/message.h"
 #include "weir/run_addresses.h"
 #include "weir/sandbox.h"
+#include "weir/vm.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -276,6 +277,34 @@ static void check_addresses(void)
 	host_routes_fini(&routes);
 }
 
+/* The choice of auto, and a kernel for it: what a run would find out first. */
+static void check_microvm(void)
+{
+	struct image_boot_options o = { 0 };
+	struct image_error why = { { 0 } };
+	struct conf_error err = { { 0 } };
+	struct image_boot boot;
+	struct image_store *store = NULL;
+	struct vm_choice choice;
+	char kvm[160], text[512];
+
+	say(vm_kvm_usable(kvm, sizeof(kvm)) ? GOOD : OPTIONAL, "KVM", kvm);
+	if (vm_choose(BACKEND_AUTO, &choice, &err) < 0) {
+		say(OPTIONAL, "monitor", err.text);
+		return;
+	}
+	say(GOOD, choice.backend == BACKEND_KVM ? "weir-vmm" : "QEMU", choice.program);
+	o.agent = choice.agent;
+	if (image_store_open(NULL, &store, &why) < 0 || image_boot_open(store, &o, &boot, &why) < 0) {
+		say(OPTIONAL, "kernel", why.text);
+	} else {
+		snprintf(text, sizeof(text), "%s", boot.source_path);
+		say(GOOD, "kernel", text);
+		image_boot_fini(&boot);
+	}
+	image_store_free(store);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	struct utsname u;
@@ -299,6 +328,6 @@ int cmd_doctor(int argc, char **argv)
 	check_bundle();
 	check_ping();
 	printf("microVM backends:\n");
-	say(OPTIONAL, "kvm, qemu", "not part of this version");
+	check_microvm();
 	return any_missing ? 1 : 0;
 }

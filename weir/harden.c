@@ -291,3 +291,18 @@ int harden_command(bool keep_root_caps, struct conf_error *err)
 		return step_failed(err, "no_new_privs");
 	return 0;
 }
+
+int harden_program(struct conf_error *err)
+{
+	int r = drop_capabilities(0, 0);
+
+	if (r < 0) {
+		errno = -r;
+		return step_failed(err, "dropping capabilities");
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return step_failed(err, "no_new_privs");
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return step_failed(err, "parent-death signal");
+	return 0;
+}

@@ -39,6 +39,12 @@ const char *harden_why_no_namespaces(int e);
 must_check int harden_command(bool keep_root_caps, struct conf_error *err);
 
 /*
+ * A program of this machine's that is executed next, in namespaces of its own: no
+ * capability, none to be gained, no life without the parent.
+ */
+must_check int harden_program(struct conf_error *err);
+
+/*
  * Identity or single-id maps of a new user namespace, as far as we may. The ids
  * are asked for before the namespace is entered: inside, until they are
  * mapped, everybody reads as nobody.

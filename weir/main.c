@@ -4,7 +4,9 @@
 #include "weir/cmd_audit.h"
 #include "weir/cmd_ca.h"
 #include "weir/cmd_ctl.h"
+#include "weir/cmd_exec.h"
 #include "weir/cmd_policy.h"
+#include "weir/cmd_ps.h"
 #include "weir/doctor.h"
 #include "weir/run.h"
 #include "weir/wiped_heap.h"
@@ -19,6 +21,9 @@ static const char usage[] =
 	"\n"
 	"  weir run [OPTIONS] -- COMMAND...  run a command in a sandbox; exits as it does\n"
 	"  weir gateway --link LINK          serve the link of a machine that others run\n"
+	"  weir ps, inspect, stop, kill, rm  the sandboxes there are, and their end\n"
+	"  weir exec, shell, cp, metrics     into a microVM that runs, and out of it\n"
+	"  weir logs, attach                 what one in the background writes\n"
 	"  weir audit [FILE]                 the record of a run, as a table\n"
 	"  weir why ID                       what was denied, and what would change it\n"
 	"  weir ctl [NAME ...]               sandboxes that run: status, policy, secrets\n"
@@ -47,13 +52,14 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	    { "gateway", cmd_gateway },
-	{ "policy", cmd_policy },   { "audit", cmd_audit },
-	{ "ctl", cmd_ctl },	    { "why", cmd_why },
-	{ "ca", cmd_ca },	    { "doctor", cmd_doctor },
-	{ "version", cmd_version }, { "--version", cmd_version },
-	{ "help", cmd_help },	    { "--help", cmd_help },
-	{ "-h", cmd_help },
+	{ "run", cmd_run },	    { "gateway", cmd_gateway }, { "policy", cmd_policy },
+	{ "audit", cmd_audit },	    { "ctl", cmd_ctl },		{ "why", cmd_why },
+	{ "ca", cmd_ca },	    { "doctor", cmd_doctor },	{ "ps", cmd_ps },
+	{ "inspect", cmd_inspect }, { "stop", cmd_stop },	{ "kill", cmd_kill },
+	{ "rm", cmd_rm },	    { "exec", cmd_exec },	{ "shell", cmd_shell },
+	{ "cp", cmd_cp },	    { "logs", cmd_logs },	{ "attach", cmd_attach },
+	{ "metrics", cmd_metrics }, { "version", cmd_version }, { "--version", cmd_version },
+	{ "help", cmd_help },	    { "--help", cmd_help },	{ "-h", cmd_help },
 };
 
 /*

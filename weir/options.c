@@ -72,6 +72,22 @@ static const struct {
 	[OPTION_MEMORY_BUDGET] = { "--memory-budget", FLAG_VALUE },
 	[OPTION_RATE] = { "--rate", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_NAME] = { "--name", FLAG_VALUE },
+	[OPTION_DETACH] = { "--detach", FLAG_RUN },
+	[OPTION_LABEL] = { "--label", FLAG_VALUE | FLAG_REPEAT },
+	[OPTION_MAX_DURATION] = { "--max-duration", FLAG_VALUE },
+	[OPTION_IDLE_TIMEOUT] = { "--idle-timeout", FLAG_VALUE },
+	[OPTION_KERNEL] = { "--kernel", FLAG_VALUE | FLAG_RUN },
+	[OPTION_MODULES] = { "--modules", FLAG_VALUE | FLAG_RUN },
+	[OPTION_ROOTFS] = { "--rootfs", FLAG_VALUE | FLAG_RUN },
+	[OPTION_IMAGE] = { "--image", FLAG_VALUE | FLAG_RUN },
+	[OPTION_IMAGE_NAME] = { "--image-name", FLAG_VALUE | FLAG_RUN },
+	[OPTION_VOLUME] = { "--volume", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
+	[OPTION_PATCH] = { "--patch", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
+	[OPTION_MEMORY] = { "--memory", FLAG_VALUE | FLAG_RUN },
+	[OPTION_CPUS] = { "--cpus", FLAG_VALUE | FLAG_RUN },
+	[OPTION_ENV] = { "--env", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
+	[OPTION_USER] = { "--user", FLAG_VALUE | FLAG_RUN },
+	[OPTION_WORKDIR] = { "--workdir", FLAG_VALUE | FLAG_RUN },
 	[OPTION_LINK] = { "--link", FLAG_VALUE | FLAG_GATEWAY },
 	[OPTION_CA_OUT] = { "--ca-out", FLAG_VALUE | FLAG_GATEWAY },
 	[OPTION_ENV_OUT] = { "--env-out", FLAG_VALUE | FLAG_GATEWAY },
@@ -128,6 +144,8 @@ static int unknown(enum config_command c, const char *arg, size_t len, struct co
 /* OPTIONS: none of ours. */
 static enum option find(const char *arg, size_t len)
 {
+	if (len == 2 && arg[1] == 'd')
+		return OPTION_DETACH;
 	if (len == 2 && arg[1] == 'v')
 		return OPTION_VERBOSE;
 	if (len == 2 && arg[1] == 'q')

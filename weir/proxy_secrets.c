@@ -105,6 +105,26 @@ static int read_sources(struct proxy_secrets *ps, struct conf_error *err)
 	return r;
 }
 
+static bool is_masked(const struct secret_config *defs, size_t n, const char *env)
+{
+	for (size_t i = 0; i < n; i++)
+		if (defs[i].mask && str_eq(defs[i].env, env))
+			return true;
+	return false;
+}
+
+/* A process before this may have died before the supervisor heard of a secret's change. */
+static void drop_orphans(struct proxy_secrets *ps)
+{
+	struct kept *k = &ps->kept;
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->n_tokens; i++)
+		if (is_masked(ps->cfg->secrets, ps->cfg->n_secrets, k->tokens[i].of))
+			k->tokens[n++] = k->tokens[i];
+	k->n_tokens = n;
+}
+
 int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *err)
 {
 	struct locked image;
@@ -117,6 +137,8 @@ int proxy_secrets_open(struct proxy_secrets *ps, bool first, struct conf_error *
 		r = vault_read(&ps->vault, &image, &len);
 		if (r == 0)
 			r = adopt(ps, image, len);
+		if (r == 0)
+			drop_orphans(ps);
 	}
 	if (r < 0 && !err->text[0])
 		conf_error_set(err,
@@ -203,15 +225,9 @@ int proxy_secrets_keep(struct proxy_secrets *ps, const struct tlsproxy *tp, stru
 static void keep_tokens(const struct proxy_secrets *ps, const struct secret_config *defs, size_t n,
 			struct kept *next)
 {
-	for (size_t i = 0; i < ps->kept.n_tokens; i++) {
-		const struct kept_token *t = &ps->kept.tokens[i];
-		bool stays = false;
-
-		for (size_t k = 0; k < n; k++)
-			stays |= defs[k].mask && str_eq(defs[k].env, t->of);
-		if (stays)
-			next->tokens[next->n_tokens++] = *t;
-	}
+	for (size_t i = 0; i < ps->kept.n_tokens; i++)
+		if (is_masked(defs, n, ps->kept.tokens[i].of))
+			next->tokens[next->n_tokens++] = ps->kept.tokens[i];
 }
 
 static void next_kept(const struct proxy_secrets *ps, const struct secret_config *defs, size_t n,

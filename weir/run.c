@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The supervisor of one run, whatever is run: a sandboxed command
- * (run_command.c) or a link to somebody else's machine (run_link.c).
+ * (run_command.c), one in a microVM (run_vm.c) or a link to somebody else's
+ * machine (run_link.c).
  *
  *   tlsproxy forked ─► its placeholders and CA arrive ─► our copy of the
  *   secrets is wiped ─► the link is there ─► gateway forked ─► go ─► ... ─►
@@ -43,6 +44,7 @@ void run_end(struct run *r)
 	if (r->ending)
 		return;
 	r->ending = true;
+	run_life_end(r);
 	if (r->subject->ending)
 		r->subject->ending(r);
 	kill_child(&r->sandbox);
@@ -171,6 +173,8 @@ static void reap(struct run *r)
 				all[i]->status = status;
 				if (all[i] == &r->proxy)
 					run_proxy_reaped(r);
+				if (all[i] == &r->sandbox && r->subject->reaped)
+					r->subject->reaped(r);
 			}
 	}
 	run_check_end(r);
@@ -231,16 +235,17 @@ static int listen_to_all(struct run *r, struct conf_error *err)
 }
 
 /* "k3v9qd2m": unguessable enough to tell runs apart, short enough to type. */
-static void make_id(struct run *r)
+void run_make_id(char ret[static RUN_ID_LEN + 1])
 {
 	static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 	uint8_t b[RUN_ID_LEN];
 
 	random_bytes(b, sizeof(b));
 	for (size_t i = 0; i < RUN_ID_LEN; i++)
-		r->id[i] = alphabet[b[i] % 32];
+		ret[i] = alphabet[b[i] % 32];
 	/* An id never reads as a number. */
-	r->id[0] = alphabet[10 + b[0] % 22];
+	ret[0] = alphabet[10 + b[0] % 22];
+	ret[RUN_ID_LEN] = 0;
 }
 
 static void finish(struct run *r)
@@ -320,6 +325,7 @@ static int supervise(struct run *r, struct conf_error *err)
 		return rc;
 	}
 	run_record_event(r, "begin", NULL);
+	run_life_start(r);
 	if (!r->ending)
 		r->subject->go(r);
 	rc = loop_run(r->loop);
@@ -346,7 +352,7 @@ int run_main(struct run *r)
 		r->clients[i].fd = -1;
 	r->began = time_mono_ns();
 	list_init(&r->secrets.sources);
-	make_id(r);
+	run_make_id(r->id);
 	if (!r->cfg->name)
 		r->cfg->name = strdup(r->id);
 	r->capture = r->policy_fd = r->upstream_auth = r->life.gateway_end = -1;

@@ -7,4 +7,8 @@
 int cmd_run(int argc, char **argv);
 int cmd_gateway(int argc, char **argv);
 
+struct weir_config;
+/* What `weir run` does with a microVM backend; cfg is taken over. Returns the exit status. */
+int run_machine(struct weir_config *cfg);
+
 #endif

@@ -7,6 +7,7 @@
 #include "weir/run.h"
 
 #include "weir/message.h"
+#include "weir/run_detach.h"
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 #include "weir/sandbox.h"
@@ -25,7 +26,7 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 	struct sandbox_spec spec;
 	struct sandbox sb;
 	struct msg m;
-	int rc = run_environment(r->cfg, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
+	int rc = run_environment(r->cfg, NULL, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
 
 	if (rc == 0)
 		rc = run_secret_paths(r->cfg, &r->secret_paths);
@@ -148,6 +149,8 @@ static void command_go(struct run *r)
 {
 	if (msg_send(r->sandbox.sock, MSG_GO, 0, NULL, 0, NULL, 0) < 0)
 		run_fail(r, "the sandbox ended before it began");
+	else
+		run_detach_ready(r);
 }
 
 static void command_signal(struct run *r, int sig)
@@ -177,19 +180,6 @@ static const struct run_subject command = {
 
 /* ---- the command line ---------------------------------------------------------------- */
 
-static int check_backend(const struct weir_config *cfg, struct conf_error *err)
-{
-	if (cfg->backend == BACKEND_NETNS)
-		return 0;
-	conf_error_set(err,
-		       cfg->backend == BACKEND_AUTO
-			       ? "auto takes only a microVM, which this version does not have; "
-				 "to isolate with namespaces, say so: --backend netns"
-			       : "the microVM backends kvm and qemu are not in this version; use "
-				 "--backend netns");
-	return -ENOTSUP;
-}
-
 /*
  * An open directory is a way around every cover: its parents can be walked in
  * the host's mounts.
@@ -211,31 +201,39 @@ static int check_descriptors(struct conf_error *err)
 	return 0;
 }
 
+static int run_in_namespaces(struct weir_config *cfg)
+{
+	struct run r = { .subject = &command, .cfg = cfg, .what = cfg->command[0], .tty = -1 };
+
+	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	r.foreground = in_foreground(&r);
+	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
+	r.given = r.foreground && isatty(STDOUT_FILENO);
+	return run_main(&r);
+}
+
 int cmd_run(int argc, char **argv)
 {
-	struct run r = { .subject = &command, .tty = -1 };
+	struct weir_config *cfg = NULL;
 	struct conf_error err = { { 0 } };
-	int rc = weir_config_load(CONFIG_RUN, argc - 1, argv + 1, &r.cfg, &err);
+	int rc = weir_config_load(CONFIG_RUN, argc - 1, argv + 1, &cfg, &err);
+	int (*run)(struct weir_config * cfg) = run_in_namespaces;
 
 	if (rc == -ECANCELED) {
 		weir_help_print(CONFIG_RUN);
 		return 0;
 	}
 	if (rc == 0) {
-		log_setup("", r.cfg->log_level);
-		rc = check_backend(r.cfg, &err);
+		log_setup("", cfg->log_level);
+		if (cfg->backend != BACKEND_NETNS)
+			run = run_machine;
+		else if (!cfg->life.detach)
+			rc = check_descriptors(&err);
 	}
-	if (rc == 0)
-		rc = check_descriptors(&err);
 	if (rc < 0) {
 		log_error("%s", err.text);
-		weir_config_free(r.cfg);
+		weir_config_free(cfg);
 		return EXIT_WEIR_FAILED;
 	}
-	r.what = r.cfg->command[0];
-	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	r.foreground = in_foreground(&r);
-	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
-	r.given = r.foreground && isatty(STDOUT_FILENO);
-	return run_main(&r);
+	return cfg->life.detach ? run_detached(cfg, run) : run(cfg);
 }

@@ -78,6 +78,7 @@ static void tell_status(struct run *r, struct ctl_client *c, bool heard)
 		      "floor", floor != NULL, "record", r->audit_path, "tls_intercept",
 		      r->cfg->tls_intercept);
 	if (o) {
+		run_life_json(r, o);
 		run_totals_json(o, &t);
 		run_stats_json(r, heard, o);
 	}
@@ -211,6 +212,9 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 			verbs[i].fn(r, c, request, fd);
 			return;
 		}
+	if (run_life_ask(r, c, verb, request) ||
+	    (r->subject->ask && r->subject->ask(r, c, verb, request)))
+		return;
 	run_ctl_refuse(c, "this run (weir " WEIR_VERSION ") does not know what was asked for");
 }
 

@@ -4,7 +4,8 @@
  *
  *   run_start.c   the processes, one after the other, until each is ready
  *   run.c         what they say, who may die when, how it ends
- *   run_command.c, run_link.c  what is run: a sandboxed command, or a link
+ *   run_command.c, run_vm.c, run_link.c  what is run: a sandboxed command, one in a
+ *                 microVM, or a link
  *   run_ctl.c     the control socket
  *   run_proxy.c   the tlsproxy: started, and started again when it dies
  *   run_secrets.c, run_sources.c  secrets that are changed, or change by themselves
@@ -83,6 +84,12 @@ struct run_subject {
 	void (*signal)(struct run *r, int sig);
 	/* The gateway says that its link is gone for good. */
 	void (*link_lost)(struct run *r);
+	/* A control client asks for something of the subject's own; false: it knows no such verb. */
+	bool (*ask)(struct run *r, struct ctl_client *c, const char *verb, const json_t *request);
+	/* Whether somebody is at work in it, so that it is not idle. */
+	bool (*busy)(struct run *r);
+	/* The process of r->sandbox is gone, with its status. */
+	void (*reaped)(struct run *r);
 	/* From here on nothing new begins. */
 	void (*ending)(struct run *r);
 	/* Nothing of the run is left. */
@@ -124,6 +131,14 @@ struct secret_ask {
 	struct loop_timer deadline;
 };
 
+/* What ends a run that does not end by itself. */
+struct run_clock {
+	struct loop_timer max, idle, grace;
+	uint64_t bytes;	 /* of all flows, when last looked at */
+	uint64_t active; /* when something last happened; loop time */
+	bool expired;	 /* --max-duration, --idle-timeout: status 124 */
+};
+
 struct run_secrets {
 	uint64_t generation; /* of all of them: 1 is what the run began with */
 	int32_t last_number; /* of questions to the tlsproxy */
@@ -162,6 +177,7 @@ struct run {
 	struct ctl_client clients[CTL_CLIENTS];
 	struct child gateway, proxy, sandbox;
 	struct proxy_life life;
+	struct run_clock clock;
 	struct vault vault;
 	struct run_secrets secrets;
 	struct loop_io signals;
@@ -186,6 +202,7 @@ struct run {
 
 /* The life of a run; subject, what and cfg (taken over) are set. Returns the exit status. */
 int run_main(struct run *r);
+void run_make_id(char ret[static RUN_ID_LEN + 1]);
 /* What is run is over, one way or another: the helpers may finish. */
 void run_end(struct run *r);
 /* A child of the subject's own is gone. */
@@ -239,6 +256,24 @@ void run_ctl_end(struct run *r);
 /* Sends o (taken over) and fd (not; -1: none), and closes. */
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd);
 void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3);
+
+/* ---- run_detach.c ------------------------------------------------------------------- */
+
+/* The command has begun: whoever started us in the background need not wait any more. */
+void run_detach_ready(struct run *r);
+
+/* ---- run_life.c -------------------------------------------------------------------- */
+
+void run_life_start(struct run *r);
+void run_life_end(struct run *r);
+/* Something happened in it, beside what goes over its link. */
+void run_life_active(struct run *r);
+/* SIGTERM, and when that was not enough within grace (ns), the end. */
+void run_life_stop(struct run *r, uint64_t grace);
+/* "stop" and "signal"; false: another verb. */
+bool run_life_ask(struct run *r, struct ctl_client *c, const char *verb, const json_t *request);
+/* Adds what the configuration says of its life. */
+void run_life_json(const struct run *r, json_t *o);
 
 /* ---- run_policy.c ------------------------------------------------------------------ */
 

@@ -147,12 +147,13 @@ static int add_var(struct strv *s, const char *var, const char *value)
 	return strv_add(s, asprintf(&text, "%s=%s", var, value) < 0 ? NULL : text);
 }
 
-int run_environment(const struct weir_config *cfg, char *const *placeholders, bool has_ca, char ***ret)
+int run_environment(const struct weir_config *cfg, char *const *from, char *const *placeholders,
+		    bool has_ca, char ***ret)
 {
 	struct strv s = { 0 };
 	int r = 0;
 
-	for (char **e = environ; r == 0 && *e; e++)
+	for (char *const *e = from ? from : environ; r == 0 && *e; e++)
 		if (!is_replaced(cfg, has_ca, *e))
 			r = strv_add(&s, strdup(*e));
 	for (size_t i = 0; r == 0 && i < cfg->n_secrets; i++)

@@ -13,11 +13,11 @@
 size_t run_resolvers(const struct weir_config *cfg, struct endpoint ret[static RUN_MAX_RESOLVERS]);
 
 /*
- * Our environment without the secrets' sources, with placeholders and, when
+ * An environment (NULL: our own) without the secrets' sources, with placeholders and, when
  * there is a CA, the variables by which programs find it. NULL-terminated.
  */
-must_check int run_environment(const struct weir_config *cfg, char *const *placeholders,
-			       bool has_ca, char ***ret);
+must_check int run_environment(const struct weir_config *cfg, char *const *from,
+			       char *const *placeholders, bool has_ca, char ***ret);
 
 /*
  * Paths that are covered in the sandbox: the record and the directory of earlier

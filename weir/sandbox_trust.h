@@ -40,6 +40,8 @@ struct guest_trust {
 	const char *seen[TRUST_TEXTS]; /* real paths that are covered */
 };
 
+/* Of the certificate's subject, as OpenSSL names files in folders of roots; false: it is none. */
+bool guest_trust_hash(const char *pem, char ret[static 9]);
 /*
  * Does all of it. An error is one of the bundle, by which everything stands; *ret_what is
  * then the place. Other places that cannot be covered are only logged: programs that

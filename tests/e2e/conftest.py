@@ -128,7 +128,7 @@ EXAMPLE = {"policy": {"default_egress": "deny", "rules": [
 class Weir:
     def __init__(self, tmp, lab, user):
         self.tmp, self.lab, self.n = tmp, lab, 0
-        self.program, self.prefix = WEIR, []
+        self.program, self.prefix, self.backend = WEIR, [], "netns"
         if user:
             # The sources may lie where that user cannot go.
             self.program = os.path.join(lab.tmp, "weir")
@@ -150,7 +150,7 @@ class Weir:
         return p
 
     def argv(self, command, policy=EXAMPLE, flags=(), audit=None, intercept=None):
-        argv = [*self.prefix, self.program, "run", "--backend", "netns"]
+        argv = [*self.prefix, self.program, "run", "--backend", self.backend]
         if isinstance(policy, dict):
             argv += ["--policy", self.file("policy.json", policy)]
         elif policy:

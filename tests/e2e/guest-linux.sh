@@ -1,15 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# A stock Debian kernel and a small initramfs for test_qemu.py:
+# A stock Debian kernel and a small initramfs for test_qemu.py; the kernel's modules and a small
+# root file system for test_microvm.py:
 #
-#   sh tests/e2e/guest-linux.sh DIR     DIR/vmlinuz, DIR/initrd; nothing to do when they are there
+#   sh tests/e2e/guest-linux.sh DIR     DIR/vmlinuz, DIR/initrd, DIR/modules, DIR/root; nothing to do
+#                                       when they are there
 #
 # The package of linux-image-cloud-amd64 (26 MB) is downloaded by apt-get and unpacked, not
 # installed. In the initramfs: busybox, the modules of virtio-net, curl with its libraries, and
 # an init that takes its job from the kernel's command line (job=NAME runs /jobs/NAME).
 set -eu
 dir=$1
-[ -e "$dir/vmlinuz" ] && [ -e "$dir/initrd" ] && exit 0
+[ -e "$dir/vmlinuz" ] && [ -e "$dir/initrd" ] && [ -e "$dir/modules" ] && [ -e "$dir/root" ] && exit 0
 for tool in apt-get dpkg-deb depmod modprobe cpio busybox curl ldd; do
 	command -v "$tool" >/dev/null || { echo "guest-linux.sh: $tool is missing" >&2; exit 1; }
 done
@@ -66,6 +68,16 @@ done
 echo 'hosts: files dns' >"$i/etc/nsswitch.conf"
 echo '127.0.0.1 localhost' >"$i/etc/hosts"
 echo 'root:x:0:0::/:/bin/sh' >"$i/etc/passwd"
+rm -rf "$dir/root" "$dir/modules" "$dir/root.part" "$dir/modules.part"
+mkdir "$dir/root.part"
+(cd "$i" && tar -cf - bin etc lib* usr 2>/dev/null) | tar -xf - -C "$dir/root.part"
+mkdir "$dir/root.part/tmp" "$dir/root.part/root"
+for applet in $("$i/bin/busybox" --list); do
+	[ -e "$dir/root.part/bin/$applet" ] || ln -s busybox "$dir/root.part/bin/$applet"
+done
+mv "$dir/root.part" "$dir/root"
+cp -a "$tmp/root/lib/modules/$version" "$dir/modules.part"
+mv "$dir/modules.part" "$dir/modules"
 cat >"$i/etc/udhcpc" <<'END'
 #!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0

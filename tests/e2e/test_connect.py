@@ -94,3 +94,12 @@ def test_weak_3_a_proxy_on_a_port_of_its_own(weir, lab, how):
                     proxy, API, proxy, EVIL, proxy, EVIL), policy=policy(allow(API)), flags=flags)
     assert r.out.split() == ["200", "403", "403"], r
     assert not reached(lab, EVIL) and not lab.asked(EVIL), lab.seen()
+
+
+@pytest.mark.parametrize("version,why", [("--http1.1", "inside TLS"), ("--http2", "inside TLS")])
+def test_a_proxy_inside_tls_is_refused_and_told_why(weir, lab, version, why):
+    """curl -x https://...: the 405 says what would do."""
+    r = weir.sh("curl -sSv -m 10 --proxy-insecure %s -x https://%s:443 https://%s/ 2>&1" % (
+        version, FILES, API), policy=policy(allow(API), allow(FILES)), intercept=True)
+    assert "405" in r.out and not reached(lab, API), r
+    assert why in r.find("http", method="CONNECT", status=405)[0]["detail"], r

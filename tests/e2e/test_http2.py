@@ -77,6 +77,69 @@ open('b', '/lab.Echo/Unary');
         live.end()
 
 
+HANG_UP = """
+const http2 = require('http2'), out = {};
+const connect = () => http2.connect('https://h2.example.com').on('error', () => {});
+
+function ask(session, method, path) {
+  return new Promise((done) => {
+    const r = session.request({ ':method': method, ':path': path });
+    let status = 0, body = '';
+    r.on('response', (h) => { status = h[':status']; });
+    r.on('data', (b) => { body += b; });
+    r.on('error', () => {});
+    r.on('close', () => done({ status, body, code: r.rstCode }));
+    r.end(method === 'POST' ? 'data' : undefined);
+  });
+}
+
+async function main() {
+  for (const method of ['GET', 'POST']) {
+    const path = '/hang-up?how=' + process.argv[1] + '&key=' + method + process.argv[1], session = connect();
+    await ask(session, 'GET', '/echo');
+    out[method] = await ask(session, method, path);
+    out[method].closed = await new Promise((go) => session.closed ? go(true) : session.on('close', () => go(true)));
+    out[method + ' again'] = await ask(connect(), method, path);
+  }
+  console.log(JSON.stringify(out));
+  process.exit(0);
+}
+main();
+"""
+
+
+@pytest.mark.parametrize("how", ["goaway", "close", "reset"])
+def test_an_upstream_that_hangs_up_is_no_riddle(weir, h2, how):
+    """Under a request on a connection that was kept: given back to be sent again where that is safe, or told why."""
+    r = weir.run("node", "-e", HANG_UP, how, intercept=True)
+    refused = {"status": 0, "body": "", "code": 7, "closed": True}
+    assert r.json["GET"] == refused, r
+    # Only GOAWAY says that nothing was done with a POST.
+    if how == "goaway":
+        assert r.json["POST"] == refused, r
+    else:
+        assert r.json["POST"]["status"] == 502 and "without an answer" in r.json["POST"]["body"], r
+    for again in ("GET again", "POST again"):
+        assert r.json[again]["status"] == 200, r
+    told = [e["detail"] for e in r.find("http", outcome="upstream_failed")]
+    assert len(told) == 2 and all("the upstream" in t for t in told), told
+
+
+def test_a_request_given_up_is_on_the_record_as_that(weir, h2):
+    script = """
+const s = require('http2').connect('https://h2.example.com');
+const r = s.request({ ':path': '/hold?key=given-up' });
+r.on('error', () => {});
+setTimeout(() => r.close(8), 700);
+setTimeout(() => s.request({ ':path': '/echo' }).on('response', () => process.exit(0)), 1000);
+"""
+    r = weir.run("node", "-e", script, intercept=True)
+    gone = r.find("http", path="/hold?key=given-up")
+    assert [(e["outcome"], e["verdict"], e["status"]) for e in gone] == [("cancelled", "allow", 0)], r
+    assert "gave the request up unanswered" in gone[0]["detail"], r
+    assert h2.seen(path="/hold?key=given-up"), "it did go out"
+
+
 def test_load(weir, h2):
     r = weir.sh("h2load -n 3000 -c 3 -m 50 https://h2.example.com/bytes/1000 | grep '^requests'; "
                 "nghttp -sn -m 20 https://h2.example.com/bytes/300000 >/dev/null && echo fine", intercept=True)

@@ -528,6 +528,43 @@ def test_uses_are_counted_by_successors(weir, lab):
         box.end()
 
 
+HAMMER = """
+import http.client, os, threading, time
+end = time.time() + 6
+def work():
+    while time.time() < end:
+        try:
+            c = http.client.HTTPSConnection('api.example.com', timeout=20)
+            c.request('GET', '/x', None, {'X-Key': os.environ['LAB_TOKEN']})
+            c.getresponse().read()
+        except Exception:
+            time.sleep(0.02)
+threads = [threading.Thread(target=work) for _ in range(8)]
+print('ready', flush=True)
+for t in threads: t.start()
+for t in threads: t.join()
+print('over', flush=True)
+"""
+
+
+def test_s13_uses_are_not_raced_for_across_successors(weir, lab):
+    """Eight clients at once, and the process that counts is killed meanwhile: never one too many."""
+    box = Live(weir, "/usr/bin/python3", "-c", HAMMER, name="race", flags=["--config", weir.file("r.json", {
+        "policy": OPEN["policy"], "limits": {"tlsproxy_restarts": 100}, "secrets": [
+            {"env": "LAB_TOKEN", "hosts": ["api.example.com"], "max_uses": 12, "at": ["header"]}]})])
+    try:
+        assert box.p.stdout.readline() == b"ready\n"
+        for _ in range(4):
+            time.sleep(0.2)
+            kill(box.p)
+        assert box.p.stdout.readline() == b"over\n"
+        got = [e for e in lab.seen("http") if lab.token in e["head"]]
+        # One that was counted and cut off may be missing, none may be too many.
+        assert 4 <= len(got) <= 12, len(got)
+    finally:
+        box.end()
+
+
 def test_changes_under_traffic_are_whole(weir, lab):
     """Each request has one of the values there ever were; killing the process in between changes nothing."""
     box = Box(weir, lab, "traffic", [*TOKEN, "--config", weir.file("l.json", {

@@ -42,6 +42,18 @@ def test_s13_methods_paths_and_uses(weir):
     assert [e["uses"] for e in r.find("secret", event="used")] == [1, 2], r
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_s13_uses_are_not_raced_for(weir, h2, lab, version):
+    """Forty requests at once, on one connection or many: as many go out as there are uses."""
+    c = weir.file("r.json", {"secrets": [{"env": "LAB_TOKEN", "hosts": ["h2.example.com"], "max_uses": 3}]})
+    urls = "".join("url = https://h2.example.com/echo?%d\noutput = /dev/null\n" % i for i in range(40))
+    r = weir.sh("curl -sS %s --parallel --parallel-immediate --parallel-max 40 -H \"X-Key: $LAB_TOKEN\" "
+                "-w '%%{http_code}\\n' --config %s" % (version, weir.file("urls", urls)),
+                flags=["--config", c], policy={"default_egress": "allow"})
+    assert sorted(r.out.split()) == ["200"] * 3 + ["403"] * 37, r
+    assert sorted(e["uses"] for e in r.find("secret", event="used")) == [1, 2, 3], r
+
+
 @pytest.mark.user
 def test_s03_named_field_of_a_body(weir, lab):
     c = config(weir, at=["body:auth.token"])

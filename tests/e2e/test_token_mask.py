@@ -261,3 +261,21 @@ def test_p9_3_18_oldest_token_makes_room(weir, lab, endpoint):
         assert a.use(first)[0] == 403
         assert a.use(got)[0] == 200
         assert "Bearer %s-65" % lab.token in lab.seen("http")[-1]["head"]
+
+
+def test_p9_3_18_tokens_go_with_their_secret(weir, lab, endpoint):
+    """A secret that changes keeps its tokens; one that is removed takes them along, for good."""
+    with Agent(weir, lab, "mask-gone", HOSTS) as a:
+        got = json.loads(a.buy()["text"])
+        change = subprocess.run([*weir.prefix, weir.program, "ctl", "mask-gone", "secret", "set", "CLIENT_SECRET"],
+                                input="another-client-secret-0815\n", text=True, capture_output=True,
+                                check=False, env=weir.environment(None))
+        assert change.returncode == 0, change
+        a.buy()
+        assert endpoint.asked[-1]["client_secret"] == "another-client-secret-0815"
+        assert a.use(got["access_token"]) == (200, True)
+        assert a.ctl("secret", "rm", "CLIENT_SECRET").returncode == 0
+        assert a.use(got["access_token"])[0] == 403
+        kill(a.p)
+        # Nobody knows it any more: it is a text like any other.
+        assert a.use(got["access_token"]) == (200, False)

@@ -191,6 +191,22 @@ function broken(req, res, how, args) {
   }, 50);
 }
 
+// The connection ends under the request, once for each key; asked again it is answered.
+const hungUp = new Set();
+
+function hangUp(req, res, ctx, args) {
+  const key = args.get('key') || '', session = res.stream && res.stream.session;
+  if (hungUp.has(key) || !session) return json(req, res, { again: true });
+  hungUp.add(key);
+  switch (args.get('how')) {
+    case 'goaway': // not processed, it says
+      session.goaway(0, res.stream.id - 2);
+      return setTimeout(() => session.destroy(), 50);
+    case 'close': return session.socket.destroySoon(); // a close in order, of TLS only
+    default: return session.socket._parent.resetAndDestroy(); // not even that
+  }
+}
+
 function trace(req, res, ctx) {
   const e = ctx.entry;
   const text = `${e.method} ${e.path} HTTP/${e.version}\r\n` +
@@ -358,6 +374,7 @@ exports.answer = (req, res, body, ctx) => {
     }
     case 'reset': case 'goaway': return broken(req, res, part[1], args);
     case 'delay': return setTimeout(() => json(req, res, { late: true }), Number(args.get('ms') || 50));
+    case 'hang-up': return hangUp(req, res, ctx, args);
     case 'hold': return hold(req, res, args);
     case 'release':
       release(args.get('key') || '');

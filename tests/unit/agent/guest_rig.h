@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define RIG_PATIENCE (20 * NS_PER_S)
+#define RIG_PATIENCE (60 * NS_PER_S)
 
 struct rig {
 	struct loop *loop;
@@ -117,12 +117,13 @@ static const struct agent_events rig_events = {
 		}                                                                                  \
 	} while (0)
 
-/* In the child: namespaces as the machine has them, and the program. */
-static inline void rig_child(int port)
+/* In the child: namespaces as the machine has them, a root when one is wanted, and the program. */
+static inline void rig_child(int port, const char *dir, void (*root)(const char *dir),
+			     const char *program)
 {
-	char text[32], number[16];
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
+	char text[32];
 	pid_t pid;
 	int status;
 
@@ -136,8 +137,12 @@ static inline void rig_child(int port)
 		snprintf(text, sizeof(text), "0 %u 1", gid);
 		rig_write("/proc/self/gid_map", text);
 	}
+	/* A first process has three descriptors, and this one has its port. */
+	if (dup2(port, 3) < 0 || close_range(4, ~0U, 0) < 0)
+		_exit(96);
 	pid = fork();
 	if (pid) {
+		close(3);
 		waitpid(pid, &status, 0);
 		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
 	}
@@ -145,34 +150,42 @@ static inline void rig_child(int port)
 	    mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0 ||
 	    mount("proc", "/proc", "proc", 0, NULL) < 0)
 		_exit(98);
-	/* A first process has three descriptors, and this one has its port. */
-	if (dup2(port, 3) < 0 || close_range(4, ~0U, 0) < 0)
-		_exit(96);
-	snprintf(number, sizeof(number), "%d", 3);
-	execl(WEIR_AGENT, WEIR_AGENT, "--port-fd", number, (char *)NULL);
+	if (root)
+		root(dir);
+	execl(program, program, "--port-fd", "3", (char *)NULL);
 	_exit(97);
 }
 
-/* A connection and its program; INIT is the test's. */
-static inline void rig_start(struct rig *r)
+static inline void rig_make(struct rig *r)
 {
-	int pair[2];
-
 	*r = (struct rig){ 0 };
 	snprintf(r->dir, sizeof(r->dir), "/tmp/weir-agent-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
+}
+
+/* A connection and its program; INIT is the test's. */
+static inline void rig_boot(struct rig *r, void (*root)(const char *dir), const char *program)
+{
+	int pair[2];
+
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	r->pid = fork();
 	assert_true(r->pid >= 0);
 	if (r->pid == 0) {
 		close(pair[0]);
-		rig_child(pair[1]);
+		rig_child(pair[1], r->dir, root, program);
 	}
 	close(pair[1]);
 	assert_int_equal(loop_new(&r->loop), 0);
 	assert_int_equal(agent_new(r->loop, pair[0], &rig_events, r, &r->agent), 0);
 	rig_until(r, r->hello || r->lost);
 	assert_int_equal(r->lost, 0);
+}
+
+static inline void rig_start(struct rig *r)
+{
+	rig_make(r);
+	rig_boot(r, NULL, WEIR_AGENT);
 }
 
 static inline void rig_init(struct rig *r, const struct agent_init *init)

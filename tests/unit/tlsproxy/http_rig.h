@@ -25,6 +25,8 @@ struct rig {
 	/* How input is cut: 0 whole, 1 single bytes, else random by this seed. */
 	uint32_t cut;
 	size_t buf_cap; /* 0: RIG_CAP */
+	/* Of tokens that replies bring; NULL: they cannot be kept. */
+	int (*mask)(struct rig *g, const char *env, const struct tlsproxy_fresh *list, size_t n);
 };
 
 static inline void rig_judge(void *ctx, const struct tlsproxy_request *r, struct tlsproxy_verdict *ret)
@@ -85,6 +87,22 @@ static inline void rig_terminate(void *ctx, const char *env)
 	g->terminated++;
 }
 
+static inline int rig_mask(void *ctx, const struct tlsproxy_flow *f, const char *env,
+			   const struct tlsproxy_fresh *list, size_t n)
+{
+	struct rig *g = ctx;
+
+	(void)f;
+	return g->mask ? g->mask(g, env, list, n) : -ENOSYS;
+}
+
+/* A pattern is how the target begins; what has "//" in it can be read in two ways. */
+static inline bool rig_path_matches(void *ctx, const char *pattern, const char *target)
+{
+	(void)ctx;
+	return !strstr(target, "//") && (str_eq(pattern, "/**") || str_starts(target, pattern));
+}
+
 static inline struct name rig_name(const char *s)
 {
 	struct name n;
@@ -102,6 +120,8 @@ static inline void rig_prepare(struct rig *g, bool tls, const struct secret_set 
 		.http_event = rig_http_event,
 		.secret_event = rig_secret_event,
 		.terminate = rig_terminate,
+		.mask = rig_mask,
+		.path_matches = rig_path_matches,
 	};
 
 	*g = (struct rig){ .log = BUF_INIT(RIG_CAP) };

@@ -316,6 +316,70 @@ static void p9_3_18_refusals(void **state)
 	}
 }
 
+static bool starts_with(void *ctx, const char *pattern, const char *target)
+{
+	(void)ctx;
+	return str_starts(target, pattern);
+}
+
+/* Methods, paths and uses narrow a key that signs as they do a value that is put in. */
+static void p9_3_18_s13_narrowed(void **state)
+{
+	static const struct tlsproxy_sign hook = { .kind = TLSPROXY_SIGN_HMAC,
+						   .header = "X-Sig",
+						   .signs = "{body}" };
+	static const char *const methods[] = { "POST" }, *const paths[] = { "/ok" };
+	static const struct {
+		const char *line, *why;
+	} cases[] = { { "PUT /ok", "method not allowed" },
+		      { "POST /other", "path not allowed" },
+		      { "POST /ok", NULL },
+		      { "POST /ok", NULL },
+		      { "POST /ok", "used up" } };
+	struct tlsproxy_host_pattern p;
+	struct tlsproxy_secret in = { .env = "KEY",
+				      .value = REAL_HOOK,
+				      .value_len = strlen(REAL_HOOK),
+				      .sign = &hook,
+				      .hosts = &p,
+				      .n_hosts = 1,
+				      .methods = methods,
+				      .n_methods = 1,
+				      .paths = paths,
+				      .n_paths = 1,
+				      .max_uses = 2,
+				      .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	struct secret_set *set;
+	struct tlsproxy_ops ops;
+	char err[256] = "";
+	struct rig g;
+
+	(void)state;
+	rig_must(tlsproxy_host_pattern_parse("api.example.com", 15, &p, NULL));
+	rig_must(secret_set_new(&in, 1, &set, err, sizeof(err)));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct buf text = BUF_INIT(4096);
+
+		rig_prepare(&g, true, set);
+		ops = *g.cfg.ops;
+		ops.path_matches = starts_with;
+		g.cfg.ops = &ops;
+		rig_start(&g);
+		rig_must(buf_printf(&text,
+				    "%s HTTP/1.1\r\nHost: api.example.com\r\nX-Sig: %s\r\n"
+				    "Content-Length: 4\r\n\r\nbody",
+				    cases[i].line, secret_set_placeholder(set, 0)));
+		rig_guest(&g, buf_str(&text));
+		assert_int_equal(g.up.len == 0, cases[i].why != NULL);
+		if (cases[i].why)
+			assert_non_null(strstr(rig_text(&g.log), cases[i].why));
+		buf_fini(&text);
+		rig_end(&g);
+		rig_free(&g);
+	}
+	secret_set_unref(set);
+}
+
 /* The key's own placeholder may stand nowhere; over plain HTTP nothing is signed. */
 static void p9_3_18_only_signatures(void **state)
 {
@@ -425,13 +489,10 @@ static void p9_3_18_hmac_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(p9_3_18_get),
-		cmocka_unit_test(p9_3_18_body_is_hashed),
-		cmocka_unit_test(p9_3_18_long_body),
-		cmocka_unit_test(p9_3_18_refusals),
-		cmocka_unit_test(p9_3_18_only_signatures),
-		cmocka_unit_test(p9_3_18_passthrough),
-		cmocka_unit_test(p9_3_18_hmac),
+		cmocka_unit_test(p9_3_18_get),		cmocka_unit_test(p9_3_18_body_is_hashed),
+		cmocka_unit_test(p9_3_18_long_body),	cmocka_unit_test(p9_3_18_refusals),
+		cmocka_unit_test(p9_3_18_s13_narrowed), cmocka_unit_test(p9_3_18_only_signatures),
+		cmocka_unit_test(p9_3_18_passthrough),	cmocka_unit_test(p9_3_18_hmac),
 		cmocka_unit_test(p9_3_18_hmac_refused),
 	};
 

@@ -21,23 +21,57 @@ static const struct world *said;
 
 struct plan {
 	struct world w;
-	const struct secret *s;
+	const struct secret_set *set;
+	const struct secret *s; /* the one that is planted; in replies, the one of now */
+	bool keyless;		/* it stands in a query, or a body, that has no key before it */
 	struct buf want_target, want_fields, want_body, want_trailers, want_interim, want_reason;
 	bool violates;
 	const char *what; /* is planted, for who reads of a failure */
 	const char *coding;
 };
 
-static struct secret_set *make_set(const char *value, const char *host)
-{
-	struct secret_spec spec = { "KEY", value, host, 63, TLSPROXY_BLOCK_AND_LOG };
+/* What a round's secrets are like: the first one, and others beside it. */
+struct kind {
+	const char *value, *host;
+	bool named;  /* only for the fields and keys that are called so here */
+	bool shaped; /* a placeholder of another length */
+	unsigned others;
+};
 
-	return secret_rig(&spec, 1);
+static struct secret_set *make_set(const struct kind *k)
+{
+	static const struct tlsproxy_place_name names[] = { { TLSPROXY_IN_HEADER, "X-Key" },
+							    { TLSPROXY_IN_QUERY, "key" },
+							    { TLSPROXY_IN_BODY, "key" } };
+	static const char *const env[] = { "KEY", "SECOND", "THIRD" };
+	static const char *const more[] = { "", "second-VALUE/4711", "the.third~one_0815+is=here" };
+	struct tlsproxy_host_pattern host;
+	struct tlsproxy_secret in[ARRAY_SIZE(env)];
+	struct secret_set *set;
+	char err[256] = "";
+
+	rig_must(tlsproxy_host_pattern_parse(k->host, strlen(k->host), &host, NULL));
+	for (size_t i = 0; i <= k->others; i++)
+		in[i] = (struct tlsproxy_secret){ .env = env[i],
+						  .value = i ? more[i] : k->value,
+						  .value_len = strlen(i ? more[i] : k->value),
+						  .hosts = &host,
+						  .n_hosts = 1,
+						  .places = 63,
+						  .names = names,
+						  .n_names = k->named ? ARRAY_SIZE(names) : 0,
+						  .shape = k->shaped ? i ? "t_**********" : "token-..."
+								     : NULL,
+						  .on_violation = TLSPROXY_BLOCK_AND_LOG };
+	if (secret_set_new(in, k->others + 1, &set, err, sizeof(err)) < 0)
+		fail_msg("%s", err);
+	return set;
 }
 
 static void plan_init(struct plan *p, const struct secret_set *set)
 {
-	*p = (struct plan){ .s = &set->secrets[0],
+	*p = (struct plan){ .set = set,
+			    .s = &set->secrets[0],
 			    .want_target = BUF_INIT(WORLD_CAP),
 			    .want_fields = BUF_INIT(WORLD_CAP),
 			    .want_body = BUF_INIT(WORLD_CAP),
@@ -100,6 +134,20 @@ static void spell_base64(struct buf *b, const void *p, size_t n, unsigned lead, 
 	while (url && len && text[len - 1] == '=')
 		len--;
 	add(b, text, len);
+}
+
+/* Base64 in lines, as MIME, PEM and GitHub's contents have it. */
+static void spell_lines(struct buf *b, const void *p, size_t n, unsigned lead, size_t columns,
+			const char *end)
+{
+	struct buf line = BUF_INIT(4096);
+
+	spell_base64(&line, p, n, lead, false);
+	for (size_t i = 0; i < line.len; i += columns) {
+		add(b, buf_at(&line) + i, MIN(columns, line.len - i));
+		add_str(b, end);
+	}
+	buf_fini(&line);
 }
 
 /* In ways that no client's library has: never put in, always found. */
@@ -188,8 +236,9 @@ static void plant_target(struct plan *p, enum place place, bool odd)
 	both(in, out, place == PATH ? "/a/" : "/a/b");
 	if (place != PATH && place != QUERY)
 		return;
+	p->keyless |= place == QUERY && rnd(2);
 	if (place == QUERY)
-		both(in, out, rnd(2) ? "?x=1&key=" : "?");
+		both(in, out, p->keyless ? "?" : "?x=1&key=");
 	if (odd)
 		spell_odd(in, p->s, &p->what);
 	else
@@ -227,6 +276,12 @@ static void plant_field(struct plan *p, enum place place, bool odd)
 			spell_odd(in, p->s, &p->what);
 		else
 			put_natural(p, place, in, out);
+		both(in, out, "\n");
+	}
+	for (size_t i = 1; i < p->set->n_present; i++) {
+		both(in, out, "x-key: with ");
+		add(in, p->set->secrets[i].placeholder, p->set->secrets[i].placeholder_len);
+		add(out, p->set->secrets[i].value, p->set->secrets[i].len);
 		both(in, out, "\n");
 	}
 	both(in, out, "x-last: two\n");
@@ -324,7 +379,8 @@ static void must_have(const char *what, const struct buf *got, const struct buf 
 	fail_msg("round %u, h%d to h%d: %s", round, 1 + said->guest_h2, 1 + said->upstream_h2, what);
 }
 
-static void must_not_have_value(const struct plan *p, const struct message *m, unsigned round)
+static void must_not_have(const struct plan *p, const struct secret *s, const struct message *m,
+			  unsigned round)
 {
 	const struct buf *all[] = { &m->target,	  &m->fields,  &m->body,
 				    &m->trailers, &m->interim, &m->reason };
@@ -333,9 +389,15 @@ static void must_not_have_value(const struct plan *p, const struct message *m, u
 	if (m == &p->w.down || !p->violates)
 		world_code(false, p->coding, &m->body, &plain);
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-		if (has(all[i], p->s->value, p->s->len) || has(&plain, p->s->value, p->s->len))
+		if (has(all[i], s->value, s->len) || has(&plain, s->value, s->len))
 			fail_msg("round %u: the value is in part %zu", round, i);
 	buf_fini(&plain);
+}
+
+static void must_not_have_value(const struct plan *p, const struct message *m, unsigned round)
+{
+	for (size_t i = 0; i < p->set->n_present; i++)
+		must_not_have(p, &p->set->secrets[i], m, round);
 }
 
 static void check_refused(struct plan *p, enum place place, unsigned round)
@@ -352,15 +414,23 @@ static void check_refused(struct plan *p, enum place place, unsigned round)
 		fail_msg("round %u: %s at place %d: status %u\n%s", round, p->what, place,
 			 w->down.status, rig_text(&w->g.log));
 	p->coding = "";
-	must_not_have_value(p, &w->up, round);
+	/* The others may have gone out with a head before it. */
+	must_not_have(p, p->s, &w->up, round);
 	must_not_have_value(p, &w->down, round);
-	if (w->g.violations != 1 || w->g.uses)
+	if (w->g.violations != 1 || (w->g.uses && p->set->n_present == 1))
 		fail_msg("round %u: place %d: %u violations, %u uses", round, place,
 			 w->g.violations, w->g.uses);
 	assert_false(has(&w->up.fields, p->s->placeholder, p->s->placeholder_len));
 	assert_false(has(&w->up.trailers, p->s->placeholder, p->s->placeholder_len));
 	assert_false(has(&w->up.target, p->s->placeholder, p->s->placeholder_len));
 	assert_false(has(&w->up.body, p->s->placeholder, p->s->placeholder_len));
+}
+
+/* Does a secret for named fields stand in one of another name, or of none. */
+static bool is_misnamed(const struct plan *p, enum place place)
+{
+	return place == BEARER || place == COOKIE || place == BODY_RAW ||
+	       (place == QUERY && p->keyless);
 }
 
 static void check_arrived(struct plan *p, unsigned round)
@@ -395,19 +465,21 @@ static void request_round(unsigned round)
 	const char *value = values[rnd(ARRAY_SIZE(values))];
 	bool elsewhere = rnd(4) == 0, odd = rnd(3) == 0;
 	enum place place = rnd(PLACES);
-	struct secret_set *set = make_set(value, elsewhere ? "other.example.com" : ".example.com");
+	struct kind kind = { value, elsewhere ? "other.example.com" : ".example.com", rnd(4) == 0,
+			     rnd(3) == 0, elsewhere ? 0 : rnd(3) };
+	struct secret_set *set = make_set(&kind);
 	struct plan p;
 
 	plan_init(&p, set);
 	make_request(&p, place, odd);
-	p.violates = elsewhere || odd || place > BODY_PARTS;
+	p.violates = elsewhere || odd || place > BODY_PARTS || (kind.named && is_misnamed(&p, place));
 	world_run(&p.w);
 	said = &p.w;
 	if (p.violates)
 		check_refused(&p, place, round);
 	else
 		check_arrived(&p, round);
-	if (!p.violates && (p.w.g.uses != 1 || p.w.g.violations))
+	if (!p.violates && (p.w.g.uses != set->n_present || p.w.g.violations))
 		fail_msg("round %u: %s", round, rig_text(&p.w.g.log));
 	assert_false(has(&p.w.g.log, value, strlen(value)));
 	plan_fini(&p);
@@ -428,38 +500,47 @@ static void spell_char(struct buf *b, char c, unsigned how)
 		add(b, &c, 1);
 }
 
+/* How many of them a reason phrase, a field and a body take. */
+enum { IN_REASON = 4, IN_FIELD = 9, IN_BODY = 10 };
+
 /* The value in one spelling, and the placeholder in the same. */
-static void spell_back(struct plan *p, struct buf *in, struct buf *out, bool token)
+static void spell_back(struct plan *p, struct buf *in, struct buf *out, unsigned spellings)
 {
-	const struct secret *s = p->s;
+	const struct secret *s = &p->set->secrets[rnd((uint32_t)p->set->n_present)];
 	const char *ph = s->placeholder;
 	const char *v = (const char *)s->value;
-	unsigned how = rnd(token ? 4 : 9), lead = rnd(3), upper = rnd(2);
+	unsigned how = rnd(spellings), lead = rnd(3), upper = rnd(2);
 
-	assert_int_equal(s->len, s->placeholder_len);
 	if (how == 0) {
 		add(in, v, s->len);
-		add(out, ph, s->len);
+		add(out, ph, s->placeholder_len);
 	} else if (how == 1) {
 		spell_hex(in, v, s->len, upper);
-		spell_hex(out, ph, s->len, upper);
+		spell_hex(out, ph, s->placeholder_len, upper);
 	} else if (how < 4) {
 		/* In one alphabet: which it was cannot be told of every value. */
 		spell_base64(in, v, s->len, lead, false);
-		spell_base64(out, ph, s->len, lead, false);
+		spell_base64(out, ph, s->placeholder_len, lead, false);
 	} else if (how < 7) {
 		for (size_t i = 0; i < s->len; i++) {
+			char c = i < s->placeholder_len ? ph[i] : '.';
 			/* Decimal digits are as many as they were. */
-			bool plain = how == 6 && (v[i] > 99) != (ph[i] > 99);
+			bool plain = how == 6 && (v[i] > 99) != (c > 99);
 
 			spell_char(in, v[i], plain ? 7 : how);
-			spell_char(out, ph[i], plain ? 7 : how);
+			spell_char(out, c, plain ? 7 : how);
 		}
+	} else if (how == 9) {
+		size_t columns = (size_t[]){ 60, 64, 76, 5 }[rnd(4)];
+		const char *end = (const char *[]){ "\n", "\r\n", "\\n" }[rnd(3)];
+
+		spell_lines(in, v, s->len, lead, columns, end);
+		spell_lines(out, ph, s->placeholder_len, lead, columns, end);
 	} else {
 		uint8_t t[6 * 256];
 
 		add(in, t, secret_encode_json(how - 7, s->value, s->len, t));
-		add(out, t, secret_encode_json(how - 7, (const uint8_t *)ph, s->len, t));
+		add(out, t, secret_encode_json(how - 7, (const uint8_t *)ph, s->placeholder_len, t));
 	}
 }
 
@@ -474,7 +555,7 @@ static void plant_texts(struct plan *p, struct buf *in, struct buf *out, const c
 		noise(in, out, rnd(10), false);
 		both(in, out, "|");
 		if (rnd(4))
-			spell_back(p, in, out, false);
+			spell_back(p, in, out, IN_FIELD);
 		both(in, out, "|");
 		both(in, out, "\n");
 	}
@@ -490,7 +571,7 @@ static void make_reply(struct plan *p)
 	m->status = rnd(3) ? 200 : 404;
 	m->chunked = p->w.upstream_h2 || rnd(2);
 	both(&m->reason, &p->want_reason, "Said ");
-	spell_back(p, &m->reason, &p->want_reason, true);
+	spell_back(p, &m->reason, &p->want_reason, IN_REASON);
 	if (rnd(2))
 		plant_texts(p, &m->interim, &p->want_interim, "x-hint");
 	plant_texts(p, &m->fields, &p->want_fields, "x-key");
@@ -503,7 +584,7 @@ static void make_reply(struct plan *p)
 	for (unsigned i = 0, n = rnd(4); i < n; i++) {
 		noise(&in, out, rnd(3) ? rnd(50) : rnd(9000), rnd(2));
 		both(&in, out, "\n");
-		spell_back(p, &in, out, false);
+		spell_back(p, &in, out, IN_BODY);
 		both(&in, out, "\n");
 		/* A beginning that is none. */
 		add(&in, p->s->value, 3);
@@ -520,13 +601,15 @@ static void make_reply(struct plan *p)
 /* No eight bytes of the value that the placeholder does not have as well. */
 static void must_not_have_piece(const struct plan *p, const struct buf *b, unsigned round)
 {
-	const struct secret *s = p->s;
+	for (size_t k = 0; k < p->set->n_present; k++) {
+		const struct secret *s = &p->set->secrets[k];
 
-	for (size_t i = 0; i + 8 <= s->len; i++)
-		if (has(b, s->value + i, 8) &&
-		    !memmem(s->placeholder, s->placeholder_len, s->value + i, 8))
-			fail_msg("round %u: a piece of the value: %.8s", round,
-				 (const char *)s->value + i);
+		for (size_t i = 0; i + 8 <= s->len; i++)
+			if (has(b, s->value + i, 8) &&
+			    !memmem(s->placeholder, s->placeholder_len, s->value + i, 8))
+				fail_msg("round %u: a piece of the value: %.8s", round,
+					 (const char *)s->value + i);
+	}
 }
 
 static void fold_digits(struct buf *b)
@@ -553,13 +636,18 @@ static void check_reply(struct plan *p, unsigned round)
 	if (w->down.status != w->reply.status)
 		fail_msg("round %u: status %u\n%s", round, w->down.status, rig_text(&w->g.log));
 	world_code(false, p->coding, &w->down.body, &plain);
-	must_be_text("body", &plain, &p->want_body, round);
-	fields_named(&w->down.fields, "x-", &fields);
-	must_be_text("fields", &fields, &p->want_fields, round);
-	must_be_text("trailers", &w->down.trailers, &p->want_trailers, round);
-	must_be_text("interim", &w->down.interim, &p->want_interim, round);
-	if (!w->guest_h2 && !w->upstream_h2)
+	/* Which spelling it was cannot always be kept where the length is another. */
+	if (p->set->keeps_back) {
+		must_be_text("body", &plain, &p->want_body, round);
+		fields_named(&w->down.fields, "x-", &fields);
+		must_be_text("fields", &fields, &p->want_fields, round);
+		must_be_text("trailers", &w->down.trailers, &p->want_trailers, round);
+		must_be_text("interim", &w->down.interim, &p->want_interim, round);
+	}
+	if (p->set->keeps_back && !w->guest_h2 && !w->upstream_h2)
 		must_have("reason", &w->down.reason, &p->want_reason, round);
+	if (!w->down.ended)
+		fail_msg("round %u: the reply does not end", round);
 	must_not_have_value(p, &w->down, round);
 	must_not_have_piece(p, &plain, round);
 	must_not_have_piece(p, &w->down.fields, round);
@@ -572,7 +660,9 @@ static void check_reply(struct plan *p, unsigned round)
 
 static void reply_round(unsigned round)
 {
-	struct secret_set *set = make_set(values[rnd(ARRAY_SIZE(values))], "api.example.com");
+	struct kind kind = { values[rnd(ARRAY_SIZE(values))], "api.example.com", false, rnd(3) == 0,
+			     rnd(3) };
+	struct secret_set *set = make_set(&kind);
 	struct plan p;
 
 	plan_init(&p, set);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Secrets planted in WebSocket messages, both directions, text and binary, compressed or
- * not, in frames and pieces cut at random. The text is built together with what it has to
+ * not, over HTTP/1 and HTTP/2 (RFC 8441), in frames and pieces cut at random. The text is built together with what it has to
  * become. WEIR_SECRET_ROUNDS sets how many rounds there are.
  */
 #include "secret_rig.h"
@@ -21,20 +21,144 @@ struct talk {
 	z_stream z;
 	struct buf wire, got;
 	struct ws_rig_reader reader;
+	/* HTTP/2: the two ends, what each of them still sends, and what it got. */
+	nghttp2_session *ends[2];
+	int32_t stream;
+	struct buf sends[2], arrived[2];
 };
+enum { GUEST = 0, UPSTREAM = 1 };
 
 #define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 #define DEFLATE "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
+/* ---- over HTTP/2 ------------------------------------------------------------------------- */
+
+static ssize_t h2_next(nghttp2_session *session, int32_t id, uint8_t *to, size_t n, uint32_t *flags,
+		       nghttp2_data_source *source, void *user)
+{
+	struct buf *b = source->ptr;
+
+	(void)session;
+	(void)id;
+	(void)flags;
+	(void)user;
+	n = MIN(n, b->len ? upto(b->len, 2000) : 0);
+	if (!n)
+		return NGHTTP2_ERR_DEFERRED;
+	memcpy(to, buf_at(b), n);
+	buf_consume(b, n);
+	return (ssize_t)n;
+}
+
+static int h2_arrived(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p,
+		      size_t n, void *user)
+{
+	struct talk *t = user;
+
+	(void)flags;
+	(void)id;
+	add(&t->arrived[session == t->ends[UPSTREAM]], p, n);
+	return 0;
+}
+
+#define NV(name, value)                                                                            \
+	{                                                                                          \
+		(uint8_t *)(uintptr_t)(name), (uint8_t *)(uintptr_t)(value), sizeof(name) - 1,     \
+			sizeof(value) - 1, 0                                                       \
+	}
+
+/* The upstream takes the stream. */
+static int h2_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	static const nghttp2_nv nv[] = { NV(":status", "200"),
+					 NV("sec-websocket-extensions", "permessage-deflate") };
+	struct talk *t = user;
+	nghttp2_data_provider source = { { .ptr = &t->sends[UPSTREAM] }, h2_next };
+
+	if (session != t->ends[UPSTREAM] || frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	t->stream = frame->hd.stream_id;
+	return nghttp2_submit_response(session, t->stream, nv, t->deflates ? 2 : 1, &source);
+}
+
+/* What each end has to say, until neither has. */
+static void h2_pump(struct talk *t)
+{
+	const uint8_t *p;
+	bool moved = true;
+	ssize_t n;
+
+	while (moved) {
+		moved = false;
+		for (unsigned e = GUEST; e <= UPSTREAM; e++) {
+			struct buf *out = e == GUEST ? &t->g.guest : &t->g.up;
+
+			if (t->stream)
+				(void)nghttp2_session_resume_data(t->ends[e], t->stream);
+			while (t->g.state == HTTP_OK &&
+			       (n = nghttp2_session_mem_send(t->ends[e], &p)) > 0) {
+				rig_feed(&t->g, e == GUEST, p, (size_t)n);
+				moved = true;
+			}
+			if (!out->len)
+				continue;
+			assert_true(nghttp2_session_mem_recv(t->ends[e], buf_at(out), out->len) >= 0);
+			buf_consume(out, out->len);
+			moved = true;
+		}
+	}
+}
+
+static void h2_begin(struct talk *t)
+{
+	static const nghttp2_settings_entry connect = { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 };
+	static const nghttp2_nv nv[] = { NV(":method", "CONNECT"),
+					 NV(":protocol", "websocket"),
+					 NV(":scheme", "https"),
+					 NV(":authority", "api.example.com"),
+					 NV(":path", "/"),
+					 NV("sec-websocket-version", "13"),
+					 NV("sec-websocket-extensions", "permessage-deflate") };
+	nghttp2_data_provider source = { { .ptr = &t->sends[GUEST] }, h2_next };
+	nghttp2_session_callbacks *cb;
+
+	rig_must(nghttp2_session_callbacks_new(&cb));
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_arrived);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_frame);
+	rig_must(nghttp2_session_client_new(&t->ends[GUEST], cb, t));
+	rig_must(nghttp2_session_server_new(&t->ends[UPSTREAM], cb, t));
+	nghttp2_session_callbacks_del(cb);
+	for (unsigned e = GUEST; e <= UPSTREAM; e++)
+		t->sends[e] = t->arrived[e] = (struct buf)BUF_INIT(RIG_CAP);
+	rig_must(nghttp2_submit_settings(t->ends[GUEST], 0, NULL, 0));
+	rig_must(nghttp2_submit_settings(t->ends[UPSTREAM], 0, &connect, 1));
+	h2_pump(t);
+	rig_must(nghttp2_submit_request(t->ends[GUEST], NULL, nv, t->deflates ? 7 : 6, &source, NULL));
+	h2_pump(t);
+	assert_true(t->stream != 0);
+}
+
+/* ---- a conversation ------------------------------------------------------------------------ */
+
 static void talk_begin(struct talk *t, struct secret_set *set)
 {
+	bool h2 = rnd(2);
+
 	*t = (struct talk){ .s = &set->secrets[0],
 			    .deflates = rnd(2),
 			    .from_guest = rnd(2),
 			    .wire = BUF_INIT(RIG_CAP),
 			    .got = BUF_INIT(RIG_CAP) };
 	rig_prepare(&t->g, true, set);
+	t->g.cfg.guest_h2 = t->g.cfg.upstream_h2 = h2;
 	rig_start(&t->g);
+	assert_int_equal(deflateInit2(&t->z, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	ws_rig_reader_init(&t->reader, t->from_guest, t->deflates ? 15 : 0, false);
+	if (h2) {
+		h2_begin(t);
+		t->g.cut = rnd(4) ? 2 + rnd(100000) : rnd(2);
+		return;
+	}
 	assert_true(rig_guest(&t->g, "GET / HTTP/1.1\r\nHost: api.example.com\r\n" UPGRADE));
 	assert_true(rig_guest(&t->g, t->deflates ? DEFLATE "\r\n" : "\r\n"));
 	assert_true(rig_upstream(&t->g, "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE));
@@ -42,13 +166,16 @@ static void talk_begin(struct talk *t, struct secret_set *set)
 	assert_int_equal(t->g.state, HTTP_TUNNEL);
 	buf_consume(&t->g.up, t->g.up.len);
 	buf_consume(&t->g.guest, t->g.guest.len);
-	assert_int_equal(deflateInit2(&t->z, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY), Z_OK);
-	ws_rig_reader_init(&t->reader, t->from_guest, t->deflates ? 15 : 0, false);
 	t->g.cut = rnd(4) ? 2 + rnd(100000) : rnd(2);
 }
 
 static void talk_end(struct talk *t)
 {
+	for (unsigned e = GUEST; e <= UPSTREAM; e++) {
+		nghttp2_session_del(t->ends[e]);
+		buf_fini(&t->sends[e]);
+		buf_fini(&t->arrived[e]);
+	}
 	deflateEnd(&t->z);
 	ws_rig_reader_fini(&t->reader);
 	buf_fini(&t->wire);
@@ -76,9 +203,22 @@ static void say(struct talk *t, uint8_t opcode, const struct buf *text)
 		ws_rig_frame(&t->wire, (uint8_t)(opcode | (at + n == coded.len ? 0x80 : 0)),
 			     buf_at(&coded) + at, n, key);
 	}
-	assert_true(rig_feed(&t->g, t->from_guest, buf_at(&t->wire), t->wire.len));
+	if (t->ends[GUEST]) {
+		add(&t->sends[t->from_guest ? GUEST : UPSTREAM], buf_at(&t->wire), t->wire.len);
+		h2_pump(t);
+	} else {
+		assert_true(rig_feed(&t->g, t->from_guest, buf_at(&t->wire), t->wire.len));
+	}
 	buf_consume(&t->wire, t->wire.len);
 	buf_fini(&coded);
+}
+
+/* What the other end, or the upstream, has got. */
+static struct buf *got_by(struct talk *t, bool upstream)
+{
+	if (t->ends[GUEST])
+		return &t->arrived[upstream];
+	return upstream ? &t->g.up : &t->g.guest;
 }
 
 static void noise(struct buf *a, struct buf *b, size_t n)
@@ -163,7 +303,7 @@ static void make_back(struct talk *t, struct buf *in, struct buf *want)
 
 static void must_have(struct talk *t, const struct buf *want, size_t before, unsigned round)
 {
-	struct buf *out = t->from_guest ? &t->g.up : &t->g.guest;
+	struct buf *out = got_by(t, t->from_guest);
 	const struct ws_rig_message *m;
 
 	ws_rig_read(&t->reader, out, false);
@@ -182,11 +322,12 @@ static void must_be_refused(struct talk *t, size_t before, unsigned round)
 
 	if (t->g.violations != 1)
 		fail_msg("round %u: %u violations", round, t->g.violations);
-	ws_rig_read(&t->reader, &t->g.up, true);
+	ws_rig_read(&t->reader, got_by(t, true), true);
 	assert_true(t->reader.n <= before + 1); /* a Close */
 	assert_null(memmem(text_of(all).s, all->len, t->s->placeholder, t->s->placeholder_len));
 	/* Binary messages and odd spellings: not a byte of a value was put in. */
-	assert_int_equal(t->g.state, HTTP_CLOSE);
+	if (!t->ends[GUEST])
+		assert_int_equal(t->g.state, HTTP_CLOSE);
 }
 
 static void talk_round(unsigned round)

@@ -206,12 +206,27 @@ static void add_text(const struct secret *s, enum spelling how, struct buf *in, 
 	}
 }
 
+/* In lines, as MIME, PEM and the contents of GitHub's API have it; columns 0: in one. */
+static void add_lines(struct buf *b, const char *text, size_t len, size_t columns, const char *end)
+{
+	for (size_t i = 0, n; i < len; i += n) {
+		n = columns ? MIN(columns, len - i) : len;
+		add(b, text + i, n);
+		if (columns && (i + n < len || len % 2))
+			add(b, end, strlen(end));
+	}
+}
+
 /* `phase` bytes, then the value, then others, all encoded. */
 static void add_base64(const struct secret *s, unsigned phase, bool url, struct buf *in,
 		       struct buf *want)
 {
+	static const char *const ends[] = { "\n", "\r\n", "\r", "\\n", "\\r\\n", "\\\\n", "\\u000a" };
+	static const size_t widths[] = { 0, 0, 60, 64, 76, 4, 1, 17 };
+	size_t columns = widths[rnd(ARRAY_SIZE(widths))];
+	const char *end = ends[rnd(ARRAY_SIZE(ends))];
 	uint8_t a[512], b[512];
-	size_t n = phase + 3 * rnd(3), tail = rnd(5);
+	size_t n = phase + 3 * rnd(30), tail = rnd(5);
 	char text[1024];
 	size_t core = secret_encode_base64(phase, false, s->value, s->len, (uint8_t *)text);
 
@@ -228,7 +243,7 @@ static void add_base64(const struct secret *s, unsigned phase, bool url, struct 
 			text[i] = text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i];
 		while (url && len && text[len - 1] == '=')
 			len--;
-		add(k ? want : in, text, len);
+		add_lines(k ? want : in, text, len, columns, end);
 	}
 }
 

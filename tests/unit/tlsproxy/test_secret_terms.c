@@ -505,6 +505,42 @@ static void s02_replies_under_way(void **state)
 	secret_set_unref(c);
 }
 
+/* A length was told by secrets that would have kept it: another's value ends the reply. */
+static void s02_told_length_under_way(void **state)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 62\r\n\r\nbegins, Q";
+	struct tlsproxy_host_pattern h = host("api.example.com");
+	struct tlsproxy_secret s = definition("AValueOfTwentyOneLong", &h, 31);
+	struct secret_set *a = load(NULL, &s, 1, 1), *b;
+	struct rig g;
+
+	(void)state;
+	assert_true(a->keeps_back);
+	s.value = PLAIN;
+	s.value_len = strlen(PLAIN);
+	b = load(a, &s, 1, 2);
+	for (unsigned has_value = 0; has_value < 3; has_value++) {
+		begin(&g, a, true);
+		ask(&g, "GET /", "", "");
+		assert_true(rig_upstream(&g, head));
+		assert_non_null(strstr(rig_text(&g.guest), "Content-Length: 62"));
+		http_filter_secrets(g.filter, b);
+		rig_upstream(&g, has_value == 0
+					 ? ", a filling that goes on and on; and then the ends it."
+				 : has_value == 1
+					 ? ", AValueOfTwentyOneLong and then, at last, it's over."
+					 : ", " PLAIN " is the end of it.");
+		assert_null(strstr(rig_text(&g.guest), PLAIN));
+		assert_null(strstr(rig_text(&g.guest), "AValueOfTwentyOneLong"));
+		assert_int_equal(g.state == HTTP_ABORT, has_value == 2);
+		if (has_value == 1)
+			assert_non_null(strstr(rig_text(&g.guest), "begins, Q, " PH " and"));
+		rig_free(&g);
+	}
+	secret_set_unref(a);
+	secret_set_unref(b);
+}
+
 #define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 static void frame(struct rig *g, bool from_guest, const char *text)
@@ -661,6 +697,7 @@ int main(void)
 		cmocka_unit_test(s02_rotated_and_removed),
 		cmocka_unit_test(s02_requests_under_way),
 		cmocka_unit_test(s02_replies_under_way),
+		cmocka_unit_test(s02_told_length_under_way),
 		cmocka_unit_test(s02_messages_under_way),
 		cmocka_unit_test(s11_lesson_39_unread_under_way),
 		cmocka_unit_test(s01_refused_sets),

@@ -307,6 +307,9 @@ static void test_elf_that_lies(void **state)
 	expect(r, -EINVAL, "wraps");
 	put_elf(r)->ph[0].p_filesz = 5000;
 	expect(r, -EINVAL, "larger");
+	/* Nothing in memory, much in the file: an entry point there would be in nothing. */
+	put_elf(r)->ph[0].p_memsz = 0;
+	expect(r, -EINVAL, "larger");
 	put_elf(r)->ph[0].p_offset = UINT64_MAX;
 	expect(r, -EIO, "ends");
 	put_elf(r)->ph[0].p_offset = sizeof(struct elf) - 64;

@@ -6,6 +6,7 @@
 #include "virtio_rig.h"
 
 #include <linux/virtio_console.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #define IN VRING_DESC_F_WRITE
@@ -326,6 +327,39 @@ static void a_console_that_nobody_reads_drops(void **state)
 	}
 }
 
+static void *read_slowly(void *arg)
+{
+	struct con *c = arg;
+	static uint8_t b[4096];
+	size_t *n = calloc(1, sizeof(*n));
+
+	for (unsigned i = 0; i < 300 && *n < 0x20000; i++) {
+		ssize_t k = read(c->out[0], b, sizeof(b));
+
+		*n += k > 0 ? (size_t)k : 0;
+		usleep(1000);
+	}
+	return n;
+}
+
+/* More than the pipe holds, and then the machine ends: the reader gets it all. */
+static void last_words_are_waited_for(void **state)
+{
+	struct con *c = *state;
+	pthread_t t;
+	void *n;
+
+	rig_start(&c->r, 0);
+	for (unsigned i = 0; i < 2; i++)
+		rig_one(&c->r, TX0, RIG_DATA, 0x10000, 0);
+	assert_int_equal(pthread_create(&t, NULL, read_slowly, c), 0);
+	virtio_free(c->r.d);
+	c->r.d = NULL;
+	pthread_join(t, &n);
+	assert_int_equal(*(size_t *)n, 0x20000);
+	free(n);
+}
+
 static void a_file_takes_everything(void **state)
 {
 	struct con *c = *state;
@@ -358,6 +392,7 @@ int main(void)
 		T(a_receive_buffer_has_room),
 		T(hvc0_is_written_out),
 		T(a_console_that_nobody_reads_drops),
+		T(last_words_are_waited_for),
 		T(a_file_takes_everything),
 	};
 

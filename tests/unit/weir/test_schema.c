@@ -101,7 +101,8 @@ static void check_keys(const char *name, const char *before, const char *after, 
 static void test_keys(void **state)
 {
 	(void)state;
-	check_keys(NULL, "{", "}", 12);
+	check_keys(NULL, "{", "}", 13);
+	check_keys("machine", "{\"machine\": {", "}}", 13);
 	check_keys("proxy", "{\"proxy\": {", "}}", 5);
 	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);

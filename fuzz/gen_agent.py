@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the seeds of fuzz_agent_client and fuzz_agent_codec: conversations of one thing each.
+
+usage: gen_agent.py [FOLDER]    default corpus/, beside this file
+"""
+import os
+import struct
+import sys
+
+
+def frame(ident, kind, body=b"", flags=0):
+    return struct.pack("<IIHH", len(body), ident, kind, flags) + body
+
+
+def field(tag, value):
+    if isinstance(value, str):
+        value = value.encode() + b"\0"
+    elif isinstance(value, int):
+        value = struct.pack("<I", value)
+    return struct.pack("<HI", tag, len(value)) + value
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+HELLO = frame(0, 1, field(1, 1) + field(2, "0.1") + field(3, "6.1") + field(4, "id") + field(5, u64(7)))
+READY = frame(0, 3)
+# The ids that a host gives out first, in the order of fuzz_agent_client.c.
+EXEC, GET, LIST, PUT, METRICS, CONNECT = ((n + 1) << 8 | n for n in range(6))
+STARTED, DONE = field(1, 42), b""
+FAILED = field(1, 20) + field(2, 2) + field(3, "no such file")
+EXITED = field(1, 3) + field(4, u64(10)) + field(6, u64(4096))
+ENTRY = field(1, "name") + field(2, 0o100644) + field(5, u64(5)) + field(9, "target")
+SAMPLE = field(1, u64(1)) + field(2, 2) + field(5, u64(1 << 28))
+
+CLIENT = {
+    "hello": HELLO,
+    "init-failed": HELLO + frame(0, 81, FAILED),
+    "exec": HELLO + READY + frame(EXEC, 64, STARTED) + frame(EXEC, 65, b"out") + frame(EXEC, 66, b"err!")
+    + frame(EXEC, 56, field(1, 5)) + frame(EXEC, 82, EXITED),
+    "exec-failed": HELLO + READY + frame(EXEC, 81, FAILED),
+    "get": HELLO + READY + frame(GET, 67, ENTRY) + frame(GET, 65, b"x" * 999) + frame(GET, 80),
+    "list": HELLO + READY + frame(LIST, 67, ENTRY) * 3 + frame(LIST, 80),
+    "put": HELLO + READY + frame(PUT, 80),
+    "metrics": HELLO + READY + frame(METRICS, 68, SAMPLE) + frame(METRICS, 80),
+    "connect": HELLO + READY + frame(CONNECT, 64) + frame(CONNECT, 65, b"hi") + frame(CONNECT, 80),
+    "log": HELLO + frame(0, 4, field(1, 1) + field(2, "text")),
+    "unknown-id": HELLO + READY + frame(99, 80),
+    "bad-name": HELLO + READY + frame(LIST, 67, field(1, "../x")),
+}
+
+MOUNT = field(1, "/dev/vdb") + field(2, "/data") + field(3, "ext4") + field(5, 1)
+INIT = (field(1, field(1, "/dev/vda") + field(3, "ext4")) + field(4, MOUNT) * 2 + field(5, "box") + field(7, 1500)
+        + field(8, "10.0.0.2/24") + field(8, "fd00::2/64") + field(9, "10.0.0.1") + field(14, "A=1")
+        + field(14, "B=2") + field(19, b"entropy") + field(20, u64(1 << 60)) + field(21, 1))
+RUN = field(1, "sh") + field(1, "-c") + field(1, "true") + field(2, "A=1") + field(6, 3) + field(9, u64(1000))
+FILE = field(1, "/a/b") + field(2, "/c") + field(3, 32) + field(4, 0o644) + field(8, u64(1))
+
+CODEC = {
+    "init": frame(0, 2, INIT),
+    "init-in-parts": frame(0, 2, INIT[:50], 1) + frame(0, 2, INIT[50:90], 1) + frame(0, 2, INIT[90:]),
+    "exec": frame(5, 16, RUN) + frame(5, 48, b"input") + frame(5, 49) + frame(5, 50, field(1, 24) + field(2, 80))
+    + frame(5, 51, field(1, 15)) + frame(5, 56, field(1, 9)) + frame(5, 52),
+    "answers": frame(5, 16, RUN) + frame(5, 64, STARTED) + frame(5, 65, b"x") + frame(5, 56, field(1, 3))
+    + frame(5, 82, EXITED),
+    "file": b"".join(frame(n, n, FILE) for n in range(17, 27)),
+    "others": frame(1, 32, field(1, 100)) + frame(2, 33) + frame(3, 34, field(1, u64(5))) + frame(4, 35, field(1, 1))
+    + frame(5, 36, field(1, 80)),
+    "entry": frame(1, 19, FILE) + frame(1, 67, ENTRY) + frame(1, 80),
+    "unknown-field": frame(1, 51, field(1, 9) + field(777, "later")),
+    "twice": frame(1, 51, field(1, 9) + field(1, 9)),
+    "cut-field": frame(1, 51, field(1, 9)[:-1]),
+    "no-nul": frame(0, 4, struct.pack("<HI", 2, 3) + b"abc"),
+    "mixed-parts": frame(0, 2, b"", 1) + frame(1, 16, RUN),
+}
+
+
+def main():
+    top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+    for folder, seeds, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b"")):
+        os.makedirs(os.path.join(top, folder), exist_ok=True)
+        for name, seed in seeds.items():
+            with open(os.path.join(top, folder, name), "wb") as f:
+                f.write(first + seed)
+
+
+main()

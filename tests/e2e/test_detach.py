@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the background, found again, and ended: weir run -d, ps, inspect, stop, kill, rm."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from conftest import SLACK, wait_for
+
+
+@pytest.fixture
+def place(weir, monkeypatch):
+    """A folder for control sockets that no other test has; root's is fixed."""
+    names = []
+    yield names
+    for name in names:
+        weir.call_as("rm", "--force", name)
+
+
+def start(weir, names, name, *command, flags=()):
+    names.append(name)
+    audit = weir.path("audit.jsonl")
+    p = subprocess.run(weir.argv(command, flags=["--detach", "--name", name, *flags], audit=audit),
+                       capture_output=True, text=True, timeout=60 * SLACK, check=False,
+                       env=weir.environment(None), stdin=subprocess.DEVNULL)
+    return p, audit
+
+
+def listed(weir, *flags):
+    p = weir.call_as("ps", "--json", *flags)
+    assert p.returncode == 0, p
+    return {o["name"]: o for o in json.loads(p.stdout)}
+
+
+# Parity: V09, V12, V16.
+@pytest.mark.user
+def test_life_in_the_background(weir, lab, place):
+    t0 = time.monotonic()
+    p, audit = start(weir, place, "bg-one", "sh", "-c", "echo begun; trap 'exit 5' TERM; sleep 300 & wait",
+                     flags=["--label", "team=red", "--label", "tier=1"])
+    assert p.returncode == 0 and p.stdout == "bg-one\n" and not p.stderr, p
+    assert time.monotonic() - t0 < 30 * SLACK
+    again, _ = start(weir, [], "bg-one", "true")
+    assert again.returncode == 125 and "is running" in again.stderr, again
+    mine = listed(weir, "--label", "team=red")["bg-one"]
+    assert mine["labels"] == {"team": "red", "tier": "1"} and mine["detached"], mine
+    assert "bg-one" not in listed(weir, "--label", "team=blue")
+    assert "bg-one" in weir.call_as("ps").stdout
+    seen = json.loads(weir.call_as("inspect", "bg-one").stdout)
+    assert seen["state"] == "running" and seen["backend"] == "netns" and seen["record"] == audit, seen
+    assert weir.call_as("rm", "bg-one").returncode == 1  # it runs
+    p = weir.call_as("stop", "bg-one")
+    assert p.returncode == 0, p
+    assert "bg-one" not in listed(weir)
+    over = listed(weir, "--all")["bg-one"]
+    assert over["status"] == 5, over
+    assert json.loads(weir.call_as("inspect", "bg-one").stdout)["state"] == "ended"
+    with open(audit, encoding="utf-8") as f:
+        assert [e["status"] for e in map(json.loads, f) if e.get("event") == "end"] == [5]
+    assert weir.call_as("rm", "bg-one").returncode == 0
+    assert "bg-one" not in listed(weir, "--all") and weir.call_as("rm", "bg-one").returncode == 1
+
+
+# Parity: V12.
+def test_kill_and_signals(weir, place):
+    p, _ = start(weir, place, "bg-two", "sh", "-c", "trap '' TERM; trap 'exit 9' USR1; while :; do sleep 0.1; done")
+    assert p.returncode == 0, p
+    assert weir.call_as("kill", "--signal", "nonsense", "bg-two").returncode == 2
+    assert weir.call_as("kill", "--signal", "USR1", "bg-two").returncode == 0
+    assert wait_for(lambda: "bg-two" in listed(weir, "--all") and "bg-two" not in listed(weir), 20)
+    assert listed(weir, "--all")["bg-two"]["status"] == 9
+    p, _ = start(weir, place, "bg-two", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    assert p.returncode == 0 and "bg-two" in listed(weir), p
+    t0 = time.monotonic()
+    assert weir.call_as("stop", "--timeout", "1", "bg-two").returncode == 0
+    assert time.monotonic() - t0 >= 1
+    assert listed(weir, "--all")["bg-two"]["status"] == 137
+
+
+# Parity: V14.
+def test_longest_life_and_idleness(weir, place):
+    r = weir.run("sh", "-c", "trap '' TERM; sleep 300", flags=["--max-duration", "1s"])
+    assert r.rc == 124 and "--max-duration" in r.err, r
+    assert 10 <= r.seconds < 10 + 15 * SLACK, r  # it was asked first, and had ten seconds
+    r = weir.run("sleep", "300", flags=["--idle-timeout", "2s"])
+    assert r.rc == 124 and "--idle-timeout" in r.err and 2 <= r.seconds < 2 + 15 * SLACK, r
+    # Traffic keeps it alive: a request each half second, for five.
+    script = "for i in 1 2 3 4 5 6 7 8 9 10; do curl -sS -o /dev/null http://files.example.com/bytes/10; sleep 0.5; done"
+    r = weir.sh(script, flags=["--idle-timeout", "4s"])
+    assert r.rc == 0, r
+    assert weir.call("run", "--max-duration", "soon", "--", "true").returncode == 125
+
+
+def test_start_that_fails_is_told(weir, place):
+    p, _ = start(weir, place, "bg-three", "sleep", "1", flags=["--capture", "/surely/not/there"])
+    assert p.returncode == 125 and "/surely/not/there" in p.stderr and not p.stdout, p
+    assert "bg-three" not in listed(weir, "--all")
+    assert weir.call_as("rm", "bg-three").returncode == 1

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In and out of a microVM that runs in the background: exec, shell, cp, metrics, logs. One boot, many checks."""
+
+import filecmp
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+import fcntl
+
+import pytest
+
+from conftest import SLACK, wait_for
+from test_microvm import PATIENCE, cache, machines, vm  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+
+class Box:
+    def __init__(self, weir):
+        self.weir = weir
+        r = weir.call(*weir.argv(["sh", "-c", "echo begun; echo bad >&2; exec sleep 1000"], audit=weir.path("audit"),
+                                 flags=[*weir.machine, "--detach", "--name", "box"])[1:], timeout=PATIENCE)
+        assert r.returncode == 0 and r.stdout == "box\n", r
+
+    def exec(self, *words, **kw):
+        return self.weir.call("exec", *words[:-1], "box", "--", *words[-1], **kw)
+
+    def sh(self, script, **kw):
+        return self.exec(["sh", "-c", script], **kw)
+
+
+@pytest.fixture
+def box(vm, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    b = Box(vm)
+    yield b
+    vm.call("rm", "--force", "box")
+    assert wait_for(lambda: not machines("box")), machines("box")
+
+
+def check_exec(box):
+    """A01, A03, A05, A07: output, code, input, user, folder, variables, limits, timeout, failures."""
+    r = box.sh("echo out; echo err >&2; exit 7")
+    assert (r.returncode, r.stdout, r.stderr) == (7, "out\n", "err\n"), r
+    text = "".join("line %d\n" % i for i in range(100000))
+    r = box.exec(["cat"], stdin=text, timeout=60)
+    assert r.returncode == 0 and r.stdout == text, (r.returncode, len(r.stdout), r.stderr)
+    r = box.exec("--workdir", "/etc", "--env", "A=b c", "--user", "65534:65534", "--rlimit", "nofile=99",
+                 ["sh", "-c", "pwd; echo $A; id -u; id -g; ulimit -n"])
+    assert r.stdout.split("\n") == ["/etc", "b c", "65534", "65534", "99", ""], r
+    assert box.exec("--timeout", "1", ["sleep", "100"]).returncode == 124
+    assert box.exec(["surely-not-there"]).returncode == 127
+    assert box.exec(["/etc/passwd"]).returncode == 126
+    r = box.exec("--user", "surely-nobody", ["true"])
+    assert r.returncode == 125 and "surely-nobody" in r.stderr, r
+    r = box.weir.call("exec", "no-such-box", "true")
+    assert r.returncode == 125 and r.stderr, r
+
+
+def check_side_by_side(box):
+    """A02: several at once, and one that is killed takes its own command along, nobody else's."""
+    many = [subprocess.Popen([box.weir.program, "exec", "box", "--", "sh", "-c", "sleep 1; echo %d" % i],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for i in range(8)]
+    lost = subprocess.Popen([box.weir.program, "exec", "box", "--", "sleep", "98765"], stdin=subprocess.DEVNULL)
+    assert wait_for(lambda: box.sh("ps | grep -q '[s]leep 98765'").returncode == 0, 20)
+    lost.kill()
+    lost.wait()
+    assert wait_for(lambda: box.sh("ps | grep -q '[s]leep 98765'").returncode == 1, 20)
+    for i, p in enumerate(many):
+        assert p.communicate(timeout=30 * SLACK)[0] == b"%d\n" % i
+    polite = subprocess.Popen([box.weir.program, "exec", "box", "--", "sh", "-c", "trap 'exit 9' TERM; echo up;"
+                               "while :; do sleep 0.1; done"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert polite.stdout.readline() == b"up\n"
+    polite.send_signal(signal.SIGTERM)
+    assert polite.wait(20 * SLACK) == 9
+
+
+def check_cp(box, tmp):
+    """F04: files and folders both ways: bytes, modes, times, links; what is refused."""
+    cp = lambda *a: box.weir.call("cp", *a, timeout=60)  # noqa: E731
+    tree = os.path.join(tmp, "tree")
+    os.makedirs(tree + "/a/b")
+    with open(tree + "/a/big", "wb") as f:
+        f.write(os.urandom(1500007))
+    with open(tree + "/a/b/tool", "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\n")
+    os.chmod(tree + "/a/b/tool", 0o4751)
+    os.utime(tree + "/a/big", (1234567890, 1234567890))
+    os.symlink("../../etc/passwd", tree + "/a/link")
+    assert cp(tree, "box:/tmp").returncode == 0
+    r = box.sh("cd /tmp/tree/a && sha256sum < big; readlink link; ls -l b/tool")
+    assert "../../etc/passwd" in r.stdout and "-rwsr-x--x" in r.stdout, r
+    r = cp("box:/tmp/tree", tmp + "/back")
+    assert r.returncode == 0, r
+    assert filecmp.cmp(tree + "/a/big", tmp + "/back/a/big", shallow=False)
+    assert os.readlink(tmp + "/back/a/link") == "../../etc/passwd"
+    assert os.stat(tmp + "/back/a/b/tool").st_mode & 0o7777 == 0o751  # what a guest says sets no user id here
+    assert os.stat(tmp + "/back/a/big").st_mtime == 1234567890
+    assert cp("box:/etc/passwd", tmp).returncode == 0 and os.path.exists(tmp + "/passwd")
+    assert cp("box:/none", tmp).returncode == 1 and cp(tmp + "/none", "box:/tmp/x").returncode == 1
+    assert cp(tmp, tmp).returncode == 2
+    # A link that is in the way here is replaced, not followed.
+    os.symlink(tmp + "/victim", tmp + "/out")
+    assert cp("box:/etc/passwd", tmp + "/out").returncode == 0
+    assert not os.path.exists(tmp + "/victim") and not os.path.islink(tmp + "/out")
+
+
+def check_terminal(box):
+    """A04, A06: a shell with a terminal of our size; detach keys end it."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    before = termios.tcgetattr(follower)
+
+    def control():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    p = subprocess.Popen([box.weir.program, "shell", "box"], stdin=follower, stdout=follower, stderr=follower,
+                         preexec_fn=control)
+    out = b""
+
+    def until(text):
+        nonlocal out
+        end = time.monotonic() + 20 * SLACK
+        while text not in out and time.monotonic() < end:
+            if select.select([leader], [], [], 0.5)[0]:
+                out += os.read(leader, 4096)
+        assert text in out, out
+
+    until(b"# ")
+    os.write(leader, b"stty size; tty\r")
+    until(b"33 101")
+    until(b"/dev/pts/")
+    os.write(leader, b"echo a\x10b\r")  # the first of the keys alone means nothing
+    os.write(leader, b"echo $((6*7))\r")
+    until(b"42")
+    os.write(leader, b"\x10\x11")
+    assert p.wait(20 * SLACK) == 0, out
+    assert termios.tcgetattr(follower) == before
+    os.close(leader)
+    os.close(follower)
+
+
+def check_metrics_and_logs(box):
+    """O01, O05: what the machine uses; what its command wrote."""
+    r = box.weir.call("metrics", "--json", "box")
+    m = json.loads(r.stdout)
+    assert m["cpus"] >= 1 and 100 << 20 < m["memory_bytes"] < 300 << 20 and m["processes"] > 3, m
+    assert 0 < m["memory_available_bytes"] < m["memory_bytes"] and 0 <= m["cpu_percent"] <= 100, m
+    assert "CPU" in box.weir.call("metrics", "box").stdout
+    r = box.weir.call("logs", "box")
+    assert "begun\n" in r.stdout and "bad\n" in r.stdout + r.stderr, r
+    assert box.weir.call("logs", "no-such-box").returncode == 1
+
+
+# Parity: A01 to A08, F04, O01, O05.
+def test_in_and_out_of_one_machine(box, lab, tmp_path):
+    check_exec(box)
+    check_side_by_side(box)
+    check_cp(box, str(tmp_path))
+    check_terminal(box)
+    check_metrics_and_logs(box)
+    # weir attach ends with the sandbox, and as it does.
+    p = subprocess.Popen([box.weir.program, "attach", "box"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    assert p.poll() is None
+    assert box.weir.call("stop", "box", timeout=60).returncode == 0
+    assert p.wait(30 * SLACK) == 143, p.communicate()
+    assert box.weir.call("exec", "box", "true").returncode == 125

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs that go on in the background, and the files they leave for later. */
+#ifndef WEIR_RUN_DETACH_H
+#define WEIR_RUN_DETACH_H
+
+#include "weir/config.h"
+
+/* Longer than any name with what stands behind it. */
+#define RUN_DETACH_FILE 96
+
+/* "NAME.log", "NAME.ended": in the folder of control sockets. */
+void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const char *what);
+/*
+ * run(cfg) in a process of its own; returns when the command has begun (0, and its name was
+ * printed) or cannot begin (the status; why was printed). cfg is taken over.
+ */
+int run_detached(struct weir_config *cfg, int (*run)(struct weir_config *cfg));
+
+#endif
