@@ -105,6 +105,17 @@ static int on_guest_alpn(SSL *ssl, const unsigned char **out, unsigned char *out
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/*
+ * RFC 9113 9.2.2: with TLS 1.2 only ephemeral keys and AEAD. The version is chosen by now and the
+ * cipher is not; reading the list costs more than a few of a handshake's parts, so with TLS 1.3, which
+ * has no others, it is left alone.
+ */
+static bool h2_ciphers(const struct session *s, SSL *ssl)
+{
+	return s->alpn != ALPN_H2 || SSL_version(ssl) > TLS1_2_VERSION ||
+	       SSL_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20");
+}
+
 /* The name OpenSSL read must be the one that was judged: two readers, one answer. */
 static int on_guest_sni(SSL *ssl, int *alert, void *arg)
 {
@@ -113,6 +124,10 @@ static int on_guest_sni(SSL *ssl, int *alert, void *arg)
 	struct name n;
 
 	(void)arg;
+	if (!h2_ciphers(s, ssl)) {
+		*alert = SSL_AD_INTERNAL_ERROR;
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	}
 	/* Nothing rests on the name of a resolver, and some clients send its address. */
 	if (s->flow.terminate || (!text && !s->has_sni))
 		return SSL_TLSEXT_ERR_OK;
@@ -190,9 +205,6 @@ static bool bind_tickets(const struct session *s, X509 *leaf, SSL *ssl)
 	       SSL_set_session_id_context(ssl, md, len) == 1;
 }
 
-/* RFC 9113 9.2.2: with TLS 1.2 only ephemeral keys and AEAD. */
-static const char h2_ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
-
 int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret)
 {
 	SSL *ssl = SSL_new(s->tp->guest_ctx);
@@ -201,8 +213,7 @@ int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret)
 		return -ENOMEM;
 	if (!SSL_use_certificate(ssl, leaf) || !SSL_use_PrivateKey(ssl, s->tp->leaves.key) ||
 	    (s->tp->ca.presented && !SSL_set1_chain(ssl, s->tp->ca.presented)) ||
-	    !bind_tickets(s, leaf, ssl) ||
-	    (s->alpn == ALPN_H2 && !SSL_set_cipher_list(ssl, h2_ciphers))) {
+	    !bind_tickets(s, leaf, ssl)) {
 		SSL_free(ssl);
 		return -EPROTO;
 	}
