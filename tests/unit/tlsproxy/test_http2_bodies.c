@@ -307,7 +307,7 @@ static void many(void (*one)(const struct secret_set *set))
 	struct secret_spec spec = { "T", "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
 				    "api.example.com", 31, TLSPROXY_BLOCK_AND_LOG };
 	const char *more = getenv("WEIR_LIVES");
-	uint32_t n = more ? (uint32_t)strtoul(more, NULL, 10) : 16;
+	uint32_t n = more ? (uint32_t)strtoul(more, NULL, 10) : 6;
 	struct secret_set *set = secret_rig(&spec, 1);
 
 	for (uint32_t i = 0; i < n; i++) {
