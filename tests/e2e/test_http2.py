@@ -6,8 +6,6 @@ import pytest
 
 from test_reload import Live
 
-pytestmark = pytest.mark.http2
-
 
 def paths(*allowed):
     return {"policy": {"default_egress": "deny", "rules": [
