@@ -16,7 +16,8 @@
  *
  * Nothing here waits for it but the first start, when nobody waits for us. A
  * fork takes the thread that forks and no other: while the worker loads a policy
- * there is none, and the change is refused when it has loaded.
+ * there is none, and the change is refused when it has loaded; the little that it
+ * may clear away is waited for.
  */
 #include "weir/run_internal.h"
 
@@ -56,6 +57,7 @@ static int fork_proxy(struct run *r, int sup[2], int flows[2])
 {
 	pid_t self = getpid();
 
+	worker_hold(&r->worker);
 	vault_share_key(&r->vault, true);
 	r->proxy.pid = fork();
 	if (r->proxy.pid == 0) {
@@ -74,6 +76,7 @@ static int fork_proxy(struct run *r, int sup[2], int flows[2])
 		proxy_main(&spec);
 	}
 	vault_share_key(&r->vault, false);
+	worker_release(&r->worker);
 	return r->proxy.pid < 0 ? -errno : 0;
 }
 

@@ -37,9 +37,12 @@ static void work_on(struct worker *w, struct worker_job *job)
 {
 	bool has_done = job->done;
 
+	w->at_work = true;
 	pthread_mutex_unlock(&w->lock);
 	job->work(job);
 	pthread_mutex_lock(&w->lock);
+	w->at_work = false;
+	pthread_cond_signal(&w->rests);
 	if (!has_done)
 		return;
 	list_add_tail(&w->finished, &job->in_queue);
@@ -121,6 +124,21 @@ void worker_later(struct worker *w, void (*fn)(void *arg), void *arg)
 	worker_post(w, &l->job);
 }
 
+void worker_hold(struct worker *w)
+{
+	if (!w->started)
+		return;
+	pthread_mutex_lock(&w->lock);
+	while (w->at_work)
+		pthread_cond_wait(&w->rests, &w->lock);
+}
+
+void worker_release(struct worker *w)
+{
+	if (w->started)
+		pthread_mutex_unlock(&w->lock);
+}
+
 /* Signals are the loop's; those that a thread causes itself stay its own. */
 static int start_thread(struct worker *w)
 {
@@ -159,6 +177,7 @@ int worker_start(struct worker *w, struct loop *loop)
 	list_init(&w->finished);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wake, NULL);
+	pthread_cond_init(&w->rests, NULL);
 	r = loop_io_add(loop, &w->io, w->wake_loop, EPOLLIN, on_finished);
 	if (r == 0)
 		r = start_thread(w);
@@ -192,6 +211,7 @@ void worker_stop(struct worker *w)
 		if (!job->done)
 			job->work(job);
 	pthread_cond_destroy(&w->wake);
+	pthread_cond_destroy(&w->rests);
 	pthread_mutex_destroy(&w->lock);
 	loop_io_del(&w->io);
 	fd_close(w->wake_loop);

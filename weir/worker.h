@@ -29,9 +29,9 @@ struct worker_job {
 struct worker {
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct list todo, finished; /* struct worker_job, under the lock */
-	bool running, stop;	    /* under the lock */
+	pthread_cond_t wake, rests;
+	struct list todo, finished;  /* struct worker_job, under the lock */
+	bool running, at_work, stop; /* under the lock */
 	struct loop_io io;
 	int wake_loop; /* eventfd */
 	bool started;
@@ -44,5 +44,11 @@ void worker_stop(struct worker *w);
 void worker_post(struct worker *w, struct worker_job *job);
 /* fn(arg), some time; at once when no worker runs or there is no memory to wait with. */
 void worker_later(struct worker *w, void (*fn)(void *arg), void *arg);
+/*
+ * Between the two it does nothing: for a fork, whose child would keep for ever what locks
+ * (of an allocator, say) the thread held. Waits for the job at hand.
+ */
+void worker_hold(struct worker *w);
+void worker_release(struct worker *w);
 
 #endif

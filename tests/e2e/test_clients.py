@@ -77,7 +77,7 @@ def test_java_trusts_the_sandbox(weir):
             "String[] a) throws Exception { System.out.println(HttpClient.newHttpClient().send("
             "HttpRequest.newBuilder(URI.create(\"https://api.example.com/\")).build(), "
             "HttpResponse.BodyHandlers.ofString()).statusCode()); } }")
-    r = weir.sh("java %s; keytool -list -cacerts -storepass changeit 2>/dev/null | "
+    r = weir.sh("java -XX:-UsePerfData %s; keytool -list -cacerts -storepass changeit 2>/dev/null | "
                 "grep -c weir-sandbox-ca" % weir.file("T.java", code), intercept=True)
     assert r.out.split() == ["200", "1"], r
 

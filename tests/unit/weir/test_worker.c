@@ -63,6 +63,38 @@ static void test_one_after_the_other(void **state)
 	loop_free(loop);
 }
 
+/* While it is held it has nothing at hand, and begins nothing. */
+static void test_hold(void **state)
+{
+	static struct numbered jobs[JOBS];
+	struct loop *loop;
+	struct worker w;
+	unsigned seen;
+
+	(void)state;
+	worked = finished = 0;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(worker_start(&w, loop), 0);
+	for (unsigned i = 0; i < JOBS; i++) {
+		jobs[i] = (struct numbered){ .job = { .work = work, .done = done }, .n = i };
+		worker_post(&w, &jobs[i].job);
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		worker_hold(&w);
+		seen = __atomic_load_n(&worked, __ATOMIC_RELAXED);
+		usleep(200);
+		assert_int_equal(__atomic_load_n(&worked, __ATOMIC_RELAXED), seen);
+		worker_release(&w);
+	}
+	while (finished < JOBS)
+		assert_int_equal(loop_step(loop, 10000), 0);
+	worker_stop(&w);
+	/* One that does not run: nothing to wait for. */
+	worker_hold(&w);
+	worker_release(&w);
+	loop_free(loop);
+}
+
 static unsigned later;
 
 static void count(void *arg)
@@ -123,6 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_after_the_other),
+		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_stop),
 	};
 
