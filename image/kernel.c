@@ -149,7 +149,8 @@ int kernel_extract(const uint8_t *p, size_t len, struct buf *ret,
 		return image_fail(err, ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	if (elf_open(buf_at(ret) + before, ret->len - before, &elf) < 0 || !elf_is_program(&elf))
+	if (ret->len == before || elf_open(buf_at(ret) + before, ret->len - before, &elf) < 0 ||
+	    !elf_is_program(&elf))
 		return image_fail(err, EBADMSG, "what is inside is no ELF kernel for x86-64");
 	kernel_release(p, len, release);
 	if (!release[0])
