@@ -8,7 +8,7 @@
 # leaves nothing behind, and exits with an error if anything it shows is not true: first an agent that
 # misbehaves behind a policy, then a key that an agent uses and never has, then the way from watching an
 # agent to its policy and what to do with one, the network below it, and last the same in a microVM,
-# where QEMU and a kernel for it are there.
+# where QEMU and a kernel for it are there, or can be had.
 set -eu
 cd "$(dirname "$0")/.."
 top=$(pwd)
@@ -25,6 +25,11 @@ if ! cmake --build build >"$log" 2>&1; then
 	exit 1
 fi
 rm -f "$log"
+# The last part says so where it cannot be shown.
+if [ "$(id -u)" -eq 0 ]; then
+	packages_try qemu-system-x86_64:qemu-system-x86 cpio:cpio depmod:kmod
+	sh tests/e2e/guest-linux.sh build/guest-linux >/dev/null 2>&1 || :
+fi
 lab() { python3 tests/lab/lab.py run -- sh "$@" "$top/build/bin/weir"; }
 rc=0
 lab demo/steps.sh || rc=1
