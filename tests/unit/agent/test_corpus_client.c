@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What fuzz_agent_client starts from, as an ordinary test; each file also cut off anywhere. */
 #include "fuzz/fuzz_agent_client.c"
-
-#include <glob.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "tests/unit/corpus.h"
 
 static void test_corpus(void **state)
 {
-	glob_t g;
-
 	(void)state;
-	if (glob("fuzz/corpus/agent_client/*", 0, NULL, &g) != 0) {
-		print_message("SKIPPED: not run in the source directory\n");
-		skip();
-	}
-	for (size_t i = 0; i < g.gl_pathc; i++) {
-		struct buf b = BUF_INIT(1 << 20);
-
-		assert_int_equal(file_read(g.gl_pathv[i], 1 << 20, &b), 0);
-		for (size_t n = 0; n <= b.len; n += 1 + b.len / 97)
-			LLVMFuzzerTestOneInput(buf_at(&b), n);
-		LLVMFuzzerTestOneInput(buf_at(&b), b.len);
-		buf_fini(&b);
-	}
-	assert_true(g.gl_pathc >= 5);
-	globfree(&g);
+	corpus_test("agent_client", 5);
 }
 
 int main(void)
