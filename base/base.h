@@ -564,4 +564,28 @@ must_check int fd_set_nonblock(int fd, bool on);
 must_check int ipc_send(int sock, const void *p, size_t n, const int *fds, size_t n_fds);
 ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, size_t *ret_n_fds);
 
+/* ---- giving up rights -------------------------------------------------- */
+
+/* Descriptors 0-2 and `keep` stay open, everything else is closed. */
+void rights_close_others(const int *keep, size_t n);
+/*
+ * -ENOENT: there is no nobody in this user namespace, and nothing was changed. Root of one
+ * that somebody else made may have none to turn into; outside of it, that root is an ordinary
+ * user already.
+ */
+must_check int rights_become_nobody(void);
+/*
+ * Maps of a new user namespace, of the process pid (0: our own), as far as we may: the single
+ * ids, or, with all, those that exist here one to one.
+ */
+must_check int rights_write_id_maps(pid_t pid, uid_t uid, gid_t gid, bool all);
+/*
+ * An empty, read-only root: a tmpfs that is pivoted into and sealed; in a mount namespace of our
+ * own. A kernel's first root, an initramfs, cannot be exchanged: -EINVAL, or, with cover, it is covered.
+ */
+must_check int rights_enter_empty_root(bool cover);
+/* Sets of capabilities, 1 << CAP_*. The bounding set: -EPERM without CAP_SETPCAP. */
+must_check int rights_bound_capabilities(uint64_t bounding);
+must_check int rights_keep_capabilities(uint64_t keep);
+
 #endif

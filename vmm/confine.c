@@ -14,20 +14,16 @@
 #include "vmm/confine_probe.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NOBODY 65534
 #define MAX_FILES 256
 #define STATUS_ERROR 4
 /* Beside the guest's memory: our own code, stacks, buffers, and what a KVM page table walk maps. */
@@ -41,79 +37,6 @@ static int failed(const char *why, const char **ret_why)
 {
 	*ret_why = why;
 	return -errno;
-}
-
-static int write_file(const char *path, const char *text)
-{
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
-}
-
-static void close_others(const int *keep, size_t n)
-{
-	int last = 2;
-
-	for (;;) {
-		int next = -1;
-
-		for (size_t i = 0; i < n; i++)
-			if (keep[i] > last && (next < 0 || keep[i] < next))
-				next = keep[i];
-		close_range((unsigned)last + 1, next < 0 ? ~0U : (unsigned)next - 1, 0);
-		if (next < 0)
-			return;
-		last = next;
-	}
-}
-
-/* Root of a namespace that somebody else made may have no nobody to turn into. */
-static bool become_nobody(void)
-{
-	return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-	       setresuid(NOBODY, NOBODY, NOBODY) == 0;
-}
-
-static int write_id_maps(uid_t uid, gid_t gid)
-{
-	char map[64];
-	int r = write_file("/proc/self/setgroups", "deny");
-
-	snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
-	if (r == 0)
-		r = write_file("/proc/self/uid_map", map);
-	snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
-	return r == 0 ? write_file("/proc/self/gid_map", map) : r;
-}
-
-/* From the folder we are in on, everything else is gone. */
-static int make_root_here(void)
-{
-	if (syscall(SYS_pivot_root, ".", ".") == 0)
-		return umount2(".", MNT_DETACH) < 0 ? -errno : 0;
-	/* The first root of a kernel, an initramfs, cannot be exchanged, only covered. */
-	if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
-		return -errno;
-	return 0;
-}
-
-/* An empty, read-only root: a tmpfs that is pivoted into and sealed. */
-static int enter_empty_root(void)
-{
-	int r;
-
-	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
-	    mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "size=4k,nr_inodes=2,mode=555") < 0 ||
-	    chdir("/tmp") < 0)
-		return -errno;
-	r = make_root_here();
-	if (r == 0 &&
-	    (chdir("/") < 0 ||
-	     mount(NULL, "/", NULL,
-		   MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0))
-		r = -errno;
-	return r;
 }
 
 /* 0: in namespaces of our own. 1: the host makes none, which has been said. */
@@ -135,25 +58,21 @@ static int enter_namespaces(const char **ret_why)
 			strerror(errno));
 		return 1;
 	}
-	r = write_id_maps(uid, gid);
+	r = rights_write_id_maps(0, uid, gid, false);
 	*ret_why = "mapping ids into a user namespace";
 	if (r == 0) {
 		*ret_why = "an empty root directory";
-		r = enter_empty_root();
+		r = rights_enter_empty_root(true);
 	}
 	return r;
 }
 
+/* Without a namespace of our own we may not change the bounding set: no_new_privs has to do. */
 static int drop_capabilities(void)
 {
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[2] = { { 0 } };
+	int r = rights_bound_capabilities(0);
 
-	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EINVAL && errno != EPERM)
-			return -errno;
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
+	return r == 0 || r == -EPERM ? rights_keep_capabilities(0) : r;
 }
 
 /*
@@ -291,13 +210,13 @@ int confine_process(const int *keep, size_t n, const char *probe, const char **r
 	int r;
 
 	/* Stage 1: only what was handed over; a terminal's keys are not for us. */
-	close_others(keep, n);
+	rights_close_others(keep, n);
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
 	/* Still possible: everything the user may. */
 
 	/* Stage 2: nobody, in namespaces of our own, with an empty root and no network. */
-	if (geteuid() == 0 && !become_nobody())
+	if (geteuid() == 0 && rights_become_nobody() < 0)
 		fprintf(stderr, "weir-vmm: there is no user nobody here: root stays\n");
 	r = enter_namespaces(ret_why);
 	if (r < 0)

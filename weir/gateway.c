@@ -216,7 +216,7 @@ static void keep_only_ours(const struct gateway_spec *spec, int link)
 	keep[n++] = spec->proxy_auth;
 	for (size_t i = 0; i < spec->n_ports; i++)
 		keep[n++] = spec->ports[i].fd;
-	harden_close_others(keep, n);
+	rights_close_others(keep, n);
 }
 
 _Noreturn void gateway_main(const struct gateway_spec *spec, int link)

@@ -15,8 +15,6 @@ enum harden_role {
 	HARDEN_TLSPROXY = 2, /* holds secrets; has no network and no files */
 };
 
-/* Descriptors 0-2 and `keep` stay open, everything else is closed. */
-void harden_close_others(const int *keep, size_t n);
 /*
  * Stage 1, before descriptors arrive: own session, no core dumps, as many
  * descriptors as the hard limit gives, no life without the parent (its pid as

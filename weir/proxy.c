@@ -611,7 +611,7 @@ static void keep_only_ours(struct proxy_spec *spec)
 	struct rlimit l = { .rlim_cur = 1024 };
 	int high;
 
-	harden_close_others(keep, ARRAY_SIZE(keep));
+	rights_close_others(keep, ARRAY_SIZE(keep));
 	/*
 	 * A process that is killed closes its descriptors from the highest number on (the
 	 * kernel works them off last in, first out). The channel goes above all others,

@@ -281,7 +281,7 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret, struct c
 		return r;
 	}
 	if (pid == 0) {
-		harden_close_others(&sv[1], 1);
+		rights_close_others(&sv[1], 1);
 		init_main(spec, sv[1]);
 	}
 	fd_close(sv[1]);

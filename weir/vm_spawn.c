@@ -209,7 +209,7 @@ static void inherit(const struct monitor *m)
 		if (fcntl(s->fds[i], F_SETFD, 0) < 0)
 			step_failed(m, "descriptors");
 	}
-	harden_close_others(keep, n);
+	rights_close_others(keep, n);
 }
 
 static _Noreturn void monitor_main(const struct vm_spawn_spec *spec, int sock)
