@@ -18,32 +18,11 @@
 #define OWN GUEST_DIR "/ca.pem"
 #define BUNDLE_MAX (16 << 20)
 
-static const char *const bundles[] = {
-	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch, Gentoo */
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
-	"/etc/pki/tls/certs/ca-bundle.crt",		     /* older RHEL */
-	"/etc/pki/tls/cert.pem",			     /* OpenSSL of RHEL */
-	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE */
-	"/etc/ssl/ca-bundle.pem",			     /* older SUSE */
-	"/etc/ca-certificates/extracted/tls-ca-bundle.pem",  /* Arch */
-	"/etc/ssl/certs/ca-bundle.crt",			     /* NixOS */
-	"/etc/ssl/cert.pem",				     /* Alpine, BSD style */
-	"/usr/lib/ssl/cert.pem",			     /* OpenSSL's default on Debian */
-	"/usr/local/ssl/cert.pem",			     /* OpenSSL's own default */
-};
-
-static const char *const anchors[] = {
-	"/usr/local/share/ca-certificates",
-	"/etc/pki/ca-trust/source/anchors",
-	"/etc/ca-certificates/trust-source/anchors",
-	"/etc/pki/trust/anchors",
-};
-
 /* The image's own roots, as far as it has any. */
 static int read_first(struct buf *ret)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(bundles); i++) {
-		cleanup_close int fd = open(bundles[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	for (size_t i = 0; root_bundles[i]; i++) {
+		cleanup_close int fd = open(root_bundles[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		struct stat st;
 
 		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
@@ -64,15 +43,16 @@ static void lay_over_all(void)
 {
 	bool any = false;
 
-	for (size_t i = 0; i < ARRAY_SIZE(bundles); i++) {
-		int r = access(bundles[i], F_OK) == 0 ? lay_file(BUNDLE, bundles[i]) : -ENOENT;
+	for (size_t i = 0; root_bundles[i]; i++) {
+		int r = access(root_bundles[i], F_OK) == 0 ? lay_file(BUNDLE, root_bundles[i])
+							   : -ENOENT;
 
 		any |= r == 0;
 		if (r < 0 && r != -ENOENT)
-			log_warn("%s cannot be covered: %s", bundles[i], strerror(-r));
+			log_warn("%s cannot be covered: %s", root_bundles[i], strerror(-r));
 	}
-	if (!any && lay_file(BUNDLE, bundles[0]) < 0)
-		log_warn("%s cannot be made: %s", bundles[0], strerror(errno));
+	if (!any && lay_file(BUNDLE, root_bundles[0]) < 0)
+		log_warn("%s cannot be made: %s", root_bundles[0], strerror(errno));
 }
 
 /* A read-only root has no room for these; the bundle is what counts. */
@@ -80,10 +60,10 @@ static void leave_copies(const struct agent_init *init)
 {
 	char path[256];
 
-	for (size_t i = 0; i < ARRAY_SIZE(anchors); i++) {
-		if (access(anchors[i], F_OK) < 0)
+	for (size_t i = 0; root_anchors[i]; i++) {
+		if (access(root_anchors[i], F_OK) < 0)
 			continue;
-		snprintf(path, sizeof(path), "%s/weir-sandbox-ca.crt", anchors[i]);
+		snprintf(path, sizeof(path), "%s/weir-sandbox-ca.crt", root_anchors[i]);
 		if (write_file(path, init->ca_pem, strlen(init->ca_pem), 0644) < 0)
 			log_debug("%s: %s", path, strerror(errno));
 	}

@@ -588,4 +588,14 @@ must_check int rights_enter_empty_root(bool cover);
 must_check int rights_bound_capabilities(uint64_t bounding);
 must_check int rights_keep_capabilities(uint64_t keep);
 
+/* ---- root certificates -------------------------------------------------- */
+
+/*
+ * Where systems keep them, as absolute names; NULL ends each. Of the bundles the first that is
+ * there is the system's, whatever the others are links to. What lies among the anchors, the
+ * tools that make bundles put into them.
+ */
+extern const char *const root_bundles[];
+extern const char *const root_anchors[];
+
 #endif

@@ -14,36 +14,12 @@
 #define BUNDLE_MAX (16 << 20)
 #define OWN_NAME "weir-sandbox-ca"
 
-/* The first that is there is what the sandbox's begins with; all that are there are covered. */
-static const char *const bundles[] = {
-	"/etc/ssl/certs/ca-certificates.crt",		     /* Debian, Alpine, Arch, Gentoo */
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
-	"/etc/pki/tls/certs/ca-bundle.crt",		     /* older RHEL */
-	"/etc/pki/tls/cert.pem",			     /* OpenSSL of RHEL */
-	"/var/lib/ca-certificates/ca-bundle.pem",	     /* SUSE */
-	"/etc/ssl/ca-bundle.pem",			     /* older SUSE */
-	"/etc/ca-certificates/extracted/tls-ca-bundle.pem",  /* Arch */
-	"/etc/ssl/certs/ca-bundle.crt",			     /* NixOS */
-	"/etc/ssl/cert.pem",				     /* Alpine, BSD style */
-	"/usr/lib/ssl/cert.pem",			     /* OpenSSL's default on Debian */
-	"/usr/local/ssl/cert.pem",			     /* OpenSSL's own default */
-	"/usr/local/share/certs/ca-root-nss.crt",
-};
-
 /* Where OpenSSL looks a root up by the hash of its name. */
 static const char *const hashed[] = {
 	"/etc/ssl/certs", /* Debian, Alpine; links elsewhere on Arch and SUSE */
 	"/etc/pki/tls/certs",
 	"/etc/pki/ca-trust/extracted/pem/directory-hash",
 	"/var/lib/ca-certificates/openssl",
-};
-
-/* What the tools that make the others read, so that they find it too. p11-kit reads some itself. */
-static const char *const anchors[] = {
-	"/usr/local/share/ca-certificates",	     /* Debian, Alpine */
-	"/etc/pki/ca-trust/source/anchors",	     /* Fedora, RHEL */
-	"/etc/ca-certificates/trust-source/anchors", /* Arch */
-	"/etc/pki/trust/anchors",		     /* SUSE */
 };
 
 const char *guest_trust_text(struct guest_trust *t, const char *fmt, ...)
@@ -100,10 +76,10 @@ static int write_bundle(struct guest_trust *t, const char *path)
 	struct buf text = BUF_INIT(BUNDLE_MAX);
 	int r = -ENOENT;
 
-	for (size_t i = 0; i < ARRAY_SIZE(bundles) && r < 0; i++) {
+	for (size_t i = 0; root_bundles[i] && r < 0; i++) {
 		char from[PATH_MAX];
 
-		snprintf(from, sizeof(from), "%s%s", t->root, bundles[i]);
+		snprintf(from, sizeof(from), "%s%s", t->root, root_bundles[i]);
 		buf_reset(&text);
 		r = file_read(from, BUNDLE_MAX / 2, &text);
 	}
@@ -220,8 +196,8 @@ static void cover_folders(struct guest_trust *t, const char *own, const char *bu
 		if (realpath(path, real) && !guest_trust_seen(t, real))
 			told(hashed[i], cover_hashed(t, hashed[i], hash, own, bundle));
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(anchors); i++)
-		told(anchors[i], guest_trust_folder(t, anchors[i], &anchor, 1));
+	for (size_t i = 0; root_anchors[i]; i++)
+		told(root_anchors[i], guest_trust_folder(t, root_anchors[i], &anchor, 1));
 }
 
 int guest_trust_install(struct guest_trust *t, const char **ret_what)
@@ -236,10 +212,10 @@ int guest_trust_install(struct guest_trust *t, const char **ret_what)
 	/* Folders first: they hold some of the bundles and stores, which are covered in them. */
 	if (r == 0 && t->ca_pem)
 		cover_folders(t, own, bundle);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(bundles); i++) {
-		r = lay_bundle(t, bundle, bundles[i]);
+	for (size_t i = 0; r == 0 && root_bundles[i]; i++) {
+		r = lay_bundle(t, bundle, root_bundles[i]);
 		if (r < 0)
-			*ret_what = bundles[i];
+			*ret_what = root_bundles[i];
 	}
 	if (r == 0 && t->ca_pem) {
 		guest_trust_java(t);
