@@ -22,7 +22,6 @@
 #define LINE_MAX_LEN (1 << 20)
 #define LOOK_MS 100
 #define TAIL_MAX 1000000
-#define STATE_MAX 4096
 
 static const char logs_help[] =
 	"Usage: weir logs [OPTIONS] NAME\n"
@@ -383,19 +382,14 @@ int cmd_logs(int argc, char **argv)
 static int status_of(const struct logs *l)
 {
 	char file[RUN_DETACH_FILE];
-	struct buf text = BUF_INIT(STATE_MAX);
-	cleanup_close int fd = -1;
-	json_t *o = NULL;
 	int status = 125;
+	json_t *o;
 
 	run_detach_file(file, l->name, "ended");
-	fd = openat(l->dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && fd_read_all(fd, STATE_MAX, &text) == 0)
-		o = json_loadb((const char *)buf_at(&text), text.len, 0, NULL);
+	o = run_detach_ended(l->dir, file);
 	if (json_is_integer(json_object_get(o, "status")))
 		status = (int)json_integer_value(json_object_get(o, "status")) & 255;
 	json_decref(o);
-	buf_fini(&text);
 	return status;
 }
 

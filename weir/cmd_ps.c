@@ -20,7 +20,6 @@
 /* Until a sandbox that was stopped is gone, beyond its grace: its helpers' last words, and more. */
 #define GONE_S 15
 #define GRACE_DEFAULT_S 10
-#define STATE_MAX 4096
 
 struct words {
 	const char *names[NAMES_MAX];
@@ -135,18 +134,6 @@ static int end(int status)
 
 /* ---- those that are over ------------------------------------------------------------ */
 
-static json_t *read_ended(int dir, const char *file)
-{
-	cleanup_close int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	struct buf text = BUF_INIT(STATE_MAX);
-	json_t *o = NULL;
-
-	if (fd >= 0 && fd_read_all(fd, STATE_MAX, &text) == 0)
-		o = json_loadb((const char *)buf_at(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
-	buf_fini(&text);
-	return o;
-}
-
 static void list_ended(const struct words *w, json_t *all)
 {
 	int dir = -1;
@@ -166,7 +153,7 @@ static void list_ended(const struct words *w, json_t *all)
 
 		if (n < 7 || de->d_name[0] == '.' || !str_eq(de->d_name + n - 6, ".ended"))
 			continue;
-		o = read_ended(dir, de->d_name);
+		o = run_detach_ended(dir, de->d_name);
 		if (!o)
 			continue;
 		if (w->json)
@@ -279,7 +266,7 @@ static json_t *ended_of(const char *name)
 	if (strchr(name, '/') || ctl_dir_open(&dir, NULL) < 0)
 		return NULL;
 	run_detach_file(file, name, "ended");
-	return read_ended(dir, file);
+	return run_detach_ended(dir, file);
 }
 
 static bool runs_now(const char *name, struct ctl_run *ret)

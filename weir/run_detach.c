@@ -21,6 +21,7 @@
 
 /* Of a log that is shown because the start failed. */
 #define TOLD_MAX 65536
+#define ENDED_MAX 4096
 
 /* The starter waits at the other end; -1: nobody does. */
 static int ready_fd = -1;
@@ -39,6 +40,18 @@ void run_detach_ready(struct run *r)
 void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const char *what)
 {
 	snprintf(out, RUN_DETACH_FILE, "%s.%s", name, what);
+}
+
+json_t *run_detach_ended(int dir, const char *file)
+{
+	cleanup_close int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct buf text = BUF_INIT(ENDED_MAX);
+	json_t *o = NULL;
+
+	if (fd >= 0 && fd_read_all(fd, ENDED_MAX, &text) == 0 && text.len)
+		o = json_loadb((const char *)buf_at(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
+	buf_fini(&text);
+	return o;
 }
 
 /* ---- the run ------------------------------------------------------------------------ */

@@ -5,11 +5,18 @@
 
 #include "weir/config.h"
 
+#include <jansson.h>
+
 /* Longer than any name with what stands behind it. */
 #define RUN_DETACH_FILE 96
 
 /* "NAME.log", "NAME.ended": in the folder of control sockets. */
 void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const char *what);
+/*
+ * What "NAME.ended" in this folder says: name, command, status, began, ended (seconds). NULL: it
+ * is not there, or is none. The caller's to json_decref().
+ */
+json_t *run_detach_ended(int dir, const char *file);
 /*
  * run(cfg) in a process of its own; returns when the command has begun (0, and its name was
  * printed) or cannot begin (the status; why was printed). cfg is taken over.
