@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP servers of a test's own: a thread for each connection, until they are closed."""
 
+import os
 import socket
 import ssl
 import threading
+from http.server import ThreadingHTTPServer
+
+import world
 
 
 class Listener:
@@ -50,3 +54,18 @@ def tls_context(pem):
     x = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     x.load_cert_chain(pem)
     return x
+
+
+class HttpsServer:
+    """A host of the lab, with its certificate; what is asked is for a http.server handler."""
+
+    def __init__(self, host, port, handler):
+        self.server = ThreadingHTTPServer((world.v4(host), port), handler)
+        context = tls_context("%s/pki/%s.pem" % (os.environ["LAB_DIR"], host))
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
+                                                 do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()

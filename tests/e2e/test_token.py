@@ -7,23 +7,20 @@ the lab's API wants. The sandbox has a placeholder of it, and nothing of what bu
 
 import base64
 import json
-import os
-import ssl
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
 import pytest
+from listener import HttpsServer
 
-import world
 
 SECRET, REFRESH, NEXT = "client/secret+with=signs", "refresh-token-the-first", "refresh-token-the-second"
 ENDPOINT, API, PORT = "files.example.com", "api.example.com", 8443
 GET = "curl -sS -H \"Authorization: Bearer $API_TOKEN\" https://api.example.com/x"
 
 
-class Endpoint:
+class Endpoint(HttpsServer):
     """Answers as .reply says; .asked are the forms it was sent, with their Authorization."""
 
     def __init__(self, token):
@@ -48,16 +45,7 @@ class Endpoint:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer((world.v4(ENDPOINT), PORT), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain("%s/pki/%s.pem" % (os.environ["LAB_DIR"], ENDPOINT))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
-                                                 do_handshake_on_connect=False)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(ENDPOINT, PORT, Handler)
 
 
 @pytest.fixture

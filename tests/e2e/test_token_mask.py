@@ -7,19 +7,16 @@ of a client secret; what comes back are placeholders, which work where the confi
 
 import gzip
 import json
-import os
-import ssl
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
 import pytest
+from listener import HttpsServer
 from test_reload import Live
 from test_secret_process import kill
 
-import world
 
 SECRET = "client-secret-4711-of-the-agent"
 REFRESH = "refresh.token/of~the-agent+0815"
@@ -48,7 +45,7 @@ for line in sys.stdin:
 """
 
 
-class Endpoint:
+class Endpoint(HttpsServer):
     """Answers with .body (JSON when it is a dict), however it is to be sent."""
 
     def __init__(self, token):
@@ -88,16 +85,7 @@ class Endpoint:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer((world.v4(ENDPOINT), PORT), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain("%s/pki/%s.pem" % (os.environ["LAB_DIR"], ENDPOINT))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
-                                                 do_handshake_on_connect=False)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(ENDPOINT, PORT, Handler)
 
 
 @pytest.fixture

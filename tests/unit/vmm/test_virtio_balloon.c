@@ -23,13 +23,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* Pages that the memory file has. */
 static uint64_t pages(struct rig *r)
 {
@@ -153,7 +146,7 @@ static void lists_have_an_end(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 	const struct CMUnitTest tests[] = {
 		T(reported_pages_go_back), T(the_last_byte_of_memory_may_be_reported),
 		T(inflated_pages_go_back), T(a_target_is_told),

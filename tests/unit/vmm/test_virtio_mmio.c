@@ -5,24 +5,6 @@
  */
 #include "virtio_rig.h"
 
-static int setup(void **state)
-{
-	struct rig *r = malloc(sizeof(*r));
-
-	assert_non_null(r);
-	rig_open(r);
-	assert_int_equal(virtio_rng_new(r->loop, &r->mem, &r->d), 0);
-	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	return 0;
-}
-
 static uint64_t ignored(struct rig *r)
 {
 	struct virtio_counters c;
@@ -322,7 +304,7 @@ static void entropy_is_capped(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_rng, rig_teardown)
 	const struct CMUnitTest tests[] = {
 		T(says_what_it_is),
 		T(status_goes_one_way),

@@ -5,24 +5,6 @@
  */
 #include "virtio_rig.h"
 
-static int setup(void **state)
-{
-	struct rig *r = malloc(sizeof(*r));
-
-	assert_non_null(r);
-	rig_open(r);
-	assert_int_equal(virtio_rng_new(r->loop, &r->mem, &r->d), 0);
-	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	return 0;
-}
-
 #define IN VRING_DESC_F_WRITE
 #define NEXT VRING_DESC_F_NEXT
 #define INDIRECT VRING_DESC_F_INDIRECT
@@ -326,7 +308,7 @@ static void events_are_told_once_passed(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_rng, rig_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_chain_is_served_in_its_order),
 		T(indirect_tables_are_read),

@@ -233,4 +233,24 @@ static inline bool rig_lost(struct rig *r)
 	return rig_status(r) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
+/* ---- as setups and teardowns ---------------------------------------------- */
+
+static inline int rig_setup_rng(void **state)
+{
+	struct rig *r = malloc(sizeof(*r));
+
+	assert_non_null(r);
+	rig_open(r);
+	assert_int_equal(virtio_rng_new(r->loop, &r->mem, &r->d), 0);
+	*state = r;
+	return 0;
+}
+
+static inline int rig_teardown(void **state)
+{
+	rig_close(*state);
+	free(*state);
+	return 0;
+}
+
 #endif
