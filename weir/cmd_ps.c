@@ -269,23 +269,6 @@ static json_t *ended_of(const char *name)
 	return run_detach_ended(dir, file);
 }
 
-static bool runs_now(const char *name, struct ctl_run *ret)
-{
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n && !found; i++)
-		if (str_eq(runs[i].name, name) || str_eq(runs[i].id, name)) {
-			*ret = runs[i];
-			found = true;
-		}
-	free(runs);
-	return found;
-}
-
 int cmd_inspect(int argc, char **argv)
 {
 	struct words w = { 0 };
@@ -299,7 +282,7 @@ int cmd_inspect(int argc, char **argv)
 		struct ctl_run run;
 		json_t *o = NULL;
 
-		if (!runs_now(w.names[i], &run) && (o = ended_of(w.names[i]))) {
+		if (!ctl_runs(w.names[i], &run) && (o = ended_of(w.names[i]))) {
 			(void)json_object_set_new(o, "state", json_string("ended"));
 		} else {
 			r = ctl_find(w.names[i], &run);
@@ -447,7 +430,7 @@ static int remove_one(const char *name, bool force)
 	bool found = false;
 	int r;
 
-	if (runs_now(name, &run)) {
+	if (ctl_runs(name, &run)) {
 		if (!force)
 			return ctl_complain(CTL_REFUSED, "%s: runs; stop it first, or --force", name);
 		r = stop(name, 0);

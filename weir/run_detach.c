@@ -54,6 +54,20 @@ json_t *run_detach_ended(int dir, const char *file)
 	return o;
 }
 
+int run_detach_status(int dir, const char *name)
+{
+	char file[RUN_DETACH_FILE];
+	int status = EXIT_WEIR_FAILED;
+	json_t *o;
+
+	run_detach_file(file, name, "ended");
+	o = run_detach_ended(dir, file);
+	if (json_is_integer(json_object_get(o, "status")))
+		status = (int)json_integer_value(json_object_get(o, "status")) & 255;
+	json_decref(o);
+	return status;
+}
+
 /* ---- the run ------------------------------------------------------------------------ */
 
 static int write_end(int dir, const char *name, json_t *o)
@@ -135,26 +149,12 @@ static int await_start(pid_t pid, int ready, int dir, const char *file)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_WEIR_FAILED;
 }
 
-static bool is_running(const char *name)
-{
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		found |= str_eq(runs[i].name, name);
-	free(runs);
-	return found;
-}
-
 static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct conf_error *err)
 {
 	char file[RUN_DETACH_FILE];
 	int r;
 
-	if (cfg->name && is_running(cfg->name)) {
+	if (cfg->name && ctl_runs(cfg->name, NULL)) {
 		conf_error_set(err,
 			       "a sandbox named \"%s\" is running; stop it (weir stop %s) or take "
 			       "another name",

@@ -17,6 +17,8 @@ void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const c
  * is not there, or is none. The caller's to json_decref().
  */
 json_t *run_detach_ended(int dir, const char *file);
+/* The status it ended with; 125 where nobody left word. */
+int run_detach_status(int dir, const char *name);
 /*
  * run(cfg) in a process of its own; returns when the command has begun (0, and its name was
  * printed) or cannot begin (the status; why was printed). cfg is taken over.
