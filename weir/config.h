@@ -149,6 +149,10 @@ struct machine_config {
 	char **env;	 /* NAME=VALUE */
 	size_t n_env;
 	char *user, *workdir;
+	/* Of namespaces, too. */
+	char *hostname; /* NULL: the sandbox's name */
+	char **rlimits; /* as rlimit_parse() has them */
+	size_t n_rlimits;
 };
 
 /* How long a run lives, and how it is found again. */

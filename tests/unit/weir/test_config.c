@@ -284,6 +284,9 @@ static const struct {
 	  "could never be used for *.b.a.com" },
 	/* the machine */
 	{ ARGS("--memory", "2"), "--memory 2: " },
+	{ ARGS("--hostname", "a_b"), "a host name is letters" },
+	{ ARGS("--hostname", "-a"), "a host name is letters" },
+	{ ARGS("--rlimit", "files=3"), "there is no limit of that name" },
 	{ ARGS("--memory", "64MiB"), "a machine has from 128MiB to 1TiB" },
 	{ ARGS("--cpus", "0"), "from 1 to 8" },
 	{ ARGS("--cpus", "9"), "from 1 to 8" },
