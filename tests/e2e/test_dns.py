@@ -38,6 +38,7 @@ def test_tunnel_labels_never_leave(weir, lab):
     assert lab.asked("evil") == [] and len(r.find("dns", verdict="deny")) >= 7, r
 
 
+@pytest.mark.machine
 def test_any_server_address_is_us(weir, lab):
     r = weir.sh("dig +short @8.8.8.8 api.example.com; dig +short @%s api.example.com; "
                 "dig +short @10.1.2.3 api.example.com; dig +tcp +short @8.8.8.8 api.example.com" %
@@ -48,6 +49,7 @@ def test_any_server_address_is_us(weir, lab):
 
 
 # Parity: d11.
+@pytest.mark.machine
 def test_virtual_addresses_are_stable_and_one_per_name(weir):
     r = weir.sh("for n in api files api; do dig +short $n.example.com; dig +short AAAA "
                 "$n.example.com; done")

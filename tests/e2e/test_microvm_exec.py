@@ -18,7 +18,7 @@ import pytest
 from conftest import SLACK, wait_for
 from test_microvm import PATIENCE, cache, machines, vm  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("boots machines of its own")]
 
 
 class Box:

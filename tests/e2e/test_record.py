@@ -120,6 +120,7 @@ def test_not_a_record_is_an_error(weir):
     assert weir.call("audit", "/no/such/file").returncode != 0
 
 
+@pytest.mark.netns("covers over the host's files")
 def test_the_sandbox_cannot_touch_the_record(weir):
     path = os.path.join(weir.tmp, "mine.jsonl")
     p = weir.start("sh", "-c", "echo forged >> %s; : > %s; rm -f %s; mv %s %s.old; true" % ((path,) * 5),
@@ -130,6 +131,7 @@ def test_the_sandbox_cannot_touch_the_record(weir):
     assert "forged" not in text and json.loads(text.splitlines()[0])["kind"] == "run", text
 
 
+@pytest.mark.netns("calls weir itself, with --backend netns")
 def test_default_place(weir):
     """Without --audit a record is kept all the same, and `weir why` finds it."""
     home = weir.tmp
@@ -146,6 +148,7 @@ def test_default_place(weir):
         assert q.returncode == 0, (d, q)
 
 
+@pytest.mark.machine
 def test_hostile_names_do_not_break_the_record(weir):
     r = weir.sh(r"dig 'a\"b\\\010c.example.com' >/dev/null; dig '\027[31mred.example.com' >/dev/null; "
                 r"curl -sS -m 3 -g --path-as-is 'http://api.example.com/\"}{' >/dev/null; true",

@@ -165,6 +165,7 @@ def test_new_policy_for_names_flows_and_requests(lab, live):
 
 
 # Parity: lesson-16.
+@pytest.mark.machine
 def test_live_flows_are_reset_and_say_why(weir, lab, live):
     a = live(*guest(lab, "stream", "echo.example.com", world.ECHO), policy=OPEN)
     lines = a.lines()
