@@ -179,6 +179,7 @@ class Weir:
         argv += ["--upstream-ca", os.environ["LAB_CA"], "--audit", audit]
         if self.inside:
             argv += self.inside.for_command(self, command, env)
+            command = self.inside.patient(command)
         return argv + list(flags) + ["--"] + list(command)
 
     def environment(self, env):

@@ -16,7 +16,7 @@ import shutil
 import stat
 import subprocess
 
-from conftest import TOP
+from conftest import MACHINE_SLACK, TOP
 
 PACKAGES = """bash bind9-dnsutils brotli busybox coreutils curl dash dpkg findutils git grep gzip hostname
     iodine iproute2 iputils-ping iputils-tracepath knot-dnsutils libc-bin libnss3-tools mawk nghttp2-client
@@ -30,8 +30,10 @@ WITHOUT = {"adduser", "debconf", "debconf-2.0", "init-system-helpers", "perl", "
 TRIMMED = re.compile(r"/usr/share/(doc|man|locale|info|lintian|bug|zsh|bash-completion|i18n|perl)/|/usr/lib/[^/]*/gconv/|"
                      r"/usr/include/|/usr/share/nodejs/(npm|typescript)/|/usr/lib/python3/dist-packages/botocore/data/"
                      r"(?!(s3|sts|endpoints|partitions|_retry|sdk-default))|/var/|/\.")
-ETC = ("alternatives", "group", "host.conf", "hosts", "gai.conf", "nsswitch.conf", "passwd", "ssl", "ca-certificates.conf",
+ETC = ("group", "host.conf", "hosts", "gai.conf", "nsswitch.conf", "passwd", "ssl", "ca-certificates.conf",
        "ca-certificates")
+# A limit that a command has of its own.
+CURL_LIMIT = re.compile(r"(\bcurl\b[^;|&\n]*? -m )(\d+)\b")
 LAB_PATH = re.compile(r"/media/lab/[\w./+@%-]*[\w+@%-]")
 
 
@@ -170,18 +172,26 @@ class Machine:
             fcntl.flock(lock, fcntl.LOCK_EX)
             make_folder(folder)
             # The image itself, so that a run need not look through the folder for what changed.
-            p = subprocess.run([os.path.join(os.path.dirname(program), "weir-image"), "root", "--rootfs", folder],
-                               capture_output=True, text=True, env=dict(os.environ, XDG_CACHE_HOME=self.cache))
+            image, env = os.path.join(os.path.dirname(program), "weir-image"), dict(os.environ, XDG_CACHE_HOME=self.cache)
+            p = subprocess.run([image, "root", "--rootfs", folder], capture_output=True, text=True, env=env)
+            subprocess.run([image, "prune", "--keep", "4GiB"], capture_output=True, check=False, env=env)
         if p.returncode:
             raise RuntimeError("the machine's root file system: " + p.stderr)
         self.flags = ["--kernel", linux + "/vmlinuz", "--modules", linux + "/modules",
                       "--rootfs", json.loads(p.stdout)["path"], "--memory", "384MiB"]
 
+    @staticmethod
+    def patient(command):
+        """The command, with curl's limits as many times as long as a machine is slower."""
+        return [CURL_LIMIT.sub(lambda m: m[1] + str(int(m[2]) * MACHINE_SLACK), word) for word in command]
+
     def for_command(self, weir, command, env):
         """The flags of one run: of the test's environment and files, what its command names."""
         text = "\0".join(command)
-        flags = list(self.flags)
-        for name, value in (env or {}).items():
+        flags = [*self.flags, "--env", "GUEST_PATIENCE=%d" % MACHINE_SLACK]
+        # LAB_TOKEN's value is what secrets are made of: inside it is a placeholder or nothing.
+        lab = {k: v for k, v in os.environ.items() if k.startswith("LAB_") and k != "LAB_TOKEN"}
+        for name, value in {**lab, **(env or {})}.items():
             if name.startswith("GUEST_") or re.search(r"\b%s\b" % re.escape(name), text):
                 flags += ["--env", "%s=%s" % (name, value)]
                 text += "\0" + value

@@ -161,10 +161,8 @@ def test_no_such_name_and_failures(weir):
 
 
 def test_late_answers_do_not_hold_up_others(weir):
-    r = weir.sh("dig +time=10 +short late.example.com > /dev/null & "
-                "t=$(date +%s%N); dig +short api.example.com; "
-                "echo $(( ($(date +%s%N) - t) / 1000000 )); wait")
-    assert int(r.out.split()[1]) < 1500, r
+    r = weir.sh("dig +time=10 +short late.example.com & sleep 0.2; dig +short api.example.com; wait")
+    assert [e["name"] for e in r.find("dns")] == ["api.example.com", "late.example.com"], r
 
 
 def test_truncation_and_tcp(weir):
