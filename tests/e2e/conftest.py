@@ -67,6 +67,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "netns(why): about namespaces alone, not run with --backend qemu")
     config.addinivalue_line("markers", "machine: is also run with --backend qemu in CI")
     if config.option.backend == "qemu":
+        if config.option.weir_user:
+            raise pytest.UsageError("--weir-user: with --backend netns only; the machine's image is this user's")
         global SLACK  # before the tests' modules, which import it, are there
         SLACK *= MACHINE_SLACK
 
