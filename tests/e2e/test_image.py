@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tarfile
 
@@ -80,6 +81,33 @@ def test_stores_are_apart(tmp_path):
         opened = {line.split('"')[1] for line in p.stdout.splitlines() if "O_PATH" in line and '"' in line}
         ours = {os.path.basename(x) for x in opened if x.startswith(str(store))}
         assert ours == {writable, "lock", "tmp"}, (ours, p.stdout[-3000:])
+
+
+def without_landlock():
+    """In a child: its three system calls are not there, as in a kernel that was built without."""
+    class Filter(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+    code = b"".join(struct.pack("HBBI", *x) for x in (
+        (0x20, 0, 0, 0),                # the number
+        (0x35, 0, 2, 444), (0x25, 1, 0, 446),
+        (0x06, 0, 0, 0x00050000 | 38),  # ENOSYS
+        (0x06, 0, 0, 0x7fff0000)))
+    keep = ctypes.create_string_buffer(code)
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.byref(Filter(len(code) // 8, ctypes.addressof(keep))), 0, 0) == 0
+
+
+def test_without_landlock(tmp_path):
+    """It is said, and all the rest holds."""
+    p = image("root", store=str(tmp_path / "store"), preexec_fn=without_landlock)
+    assert p.returncode == 0 and json.loads(p.stdout)["fs"] == "ext4", p
+    assert p.stderr.startswith("weir-image: this kernel has no Landlock: "), p
+    p = image("root", "--probe", "files", store=str(tmp_path / "store"), preexec_fn=without_landlock)
+    assert "capabilities: 0\n" in p.stdout and "passwd: POSSIBLE" in p.stdout, p
+    p = image("root", "--probe", "socket", store=str(tmp_path / "store"), preexec_fn=without_landlock)
+    assert p.returncode == 2, p
 
 
 # ---- one that was taken over ----
