@@ -280,23 +280,6 @@ static json_t *over_of(const char *name)
 	return run_detach_over(dir, name);
 }
 
-static bool runs_now(const char *name, struct ctl_run *ret)
-{
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n && !found; i++)
-		if (str_eq(runs[i].name, name) || str_eq(runs[i].id, name)) {
-			*ret = runs[i];
-			found = true;
-		}
-	free(runs);
-	return found;
-}
-
 int cmd_inspect(int argc, char **argv)
 {
 	struct words w = { 0 };
@@ -310,7 +293,7 @@ int cmd_inspect(int argc, char **argv)
 		struct ctl_run run;
 		json_t *o = NULL;
 
-		if (runs_now(w.names[i], &run) || !(o = over_of(w.names[i]))) {
+		if (ctl_runs(w.names[i], &run) || !(o = over_of(w.names[i]))) {
 			r = ctl_find(w.names[i], &run);
 			if (r == 0)
 				r = ctl_ask(&run, json_pack("{s:s}", "verb", "status"), -1, &o);
@@ -456,7 +439,7 @@ static int remove_one(const char *name, bool force)
 	bool found = false;
 	int r;
 
-	if (runs_now(name, &run)) {
+	if (ctl_runs(name, &run)) {
 		if (!force)
 			return ctl_complain(CTL_REFUSED, "%s: runs; stop it first, or --force", name);
 		r = stop(name, 0);

@@ -154,7 +154,8 @@ struct machine_config {
 /* How long a run lives, and how it is found again. */
 struct life_config {
 	bool detach;
-	char **labels; /* KEY=VALUE, each key once */
+	bool tty, input; /* detached: a terminal of its own; its input stays open for weir attach */
+	char **labels;	 /* KEY=VALUE, each key once */
 	size_t n_labels;
 	uint32_t max_s, idle_s; /* 0: no end */
 };

@@ -244,3 +244,20 @@ void ctl_unlisten(struct ctl_listener *l)
 	fd_close(l->dir);
 	l->fd = l->dir = -1;
 }
+
+bool ctl_runs(const char *name, struct ctl_run *ret)
+{
+	struct ctl_run *runs = NULL;
+	bool found = false;
+	size_t n = 0;
+
+	if (ctl_list(&runs, &n) < 0)
+		return false;
+	for (size_t i = 0; i < n && !found; i++) {
+		found = str_eq(runs[i].name, name) || str_eq(runs[i].id, name);
+		if (found && ret)
+			*ret = runs[i];
+	}
+	free(runs);
+	return found;
+}

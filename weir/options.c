@@ -73,6 +73,8 @@ static const struct {
 	[OPTION_RATE] = { "--rate", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_NAME] = { "--name", FLAG_VALUE },
 	[OPTION_DETACH] = { "--detach", FLAG_RUN },
+	[OPTION_INTERACTIVE] = { "--interactive", FLAG_RUN },
+	[OPTION_TTY] = { "--tty", FLAG_RUN },
 	[OPTION_LABEL] = { "--label", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_MAX_DURATION] = { "--max-duration", FLAG_VALUE },
 	[OPTION_IDLE_TIMEOUT] = { "--idle-timeout", FLAG_VALUE },
@@ -141,17 +143,39 @@ static int unknown(enum config_command c, const char *arg, size_t len, struct co
 	return -EINVAL;
 }
 
+/* OPTIONS: none of ours. None of them takes a value. */
+static enum option letter(char c)
+{
+	static const struct {
+		char letter;
+		enum option option;
+	} letters[] = {
+		{ 'd', OPTION_DETACH },	 { 'i', OPTION_INTERACTIVE }, { 't', OPTION_TTY },
+		{ 'v', OPTION_VERBOSE }, { 'q', OPTION_QUIET },	      { 'h', OPTION_HELP },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(letters); i++)
+		if (letters[i].letter == c)
+			return letters[i].option;
+	return OPTIONS;
+}
+
+/* "-dit" */
+static bool are_letters(const char *arg)
+{
+	if (arg[0] != '-' || !arg[1] || !arg[2])
+		return false;
+	while (*++arg)
+		if (letter(*arg) == OPTIONS)
+			return false;
+	return true;
+}
+
 /* OPTIONS: none of ours. */
 static enum option find(const char *arg, size_t len)
 {
-	if (len == 2 && arg[1] == 'd')
-		return OPTION_DETACH;
-	if (len == 2 && arg[1] == 'v')
-		return OPTION_VERBOSE;
-	if (len == 2 && arg[1] == 'q')
-		return OPTION_QUIET;
-	if (len == 2 && arg[1] == 'h')
-		return OPTION_HELP;
+	if (len == 2 && arg[1] != '-')
+		return letter(arg[1]);
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (strlen(flags[i].name) == len && memcmp(arg, flags[i].name, len) == 0)
 			return (enum option)i;
@@ -194,6 +218,16 @@ static int parse_one(struct options *o, enum config_command c, int argc, char **
 	size_t len = strcspn(arg, "=");
 	enum option i = find(arg, len);
 
+	if (are_letters(arg)) {
+		char one[] = "-x", *word = one;
+		int r = 0, none = 0;
+
+		for (const char *p = arg + 1; r == 0 && *p; p++) {
+			one[1] = *p;
+			r = parse_one(o, c, 1, &word, &none, err);
+		}
+		return r;
+	}
 	if (i == OPTIONS)
 		return unknown(c, arg, len, err);
 	if (!belongs(i, c)) {

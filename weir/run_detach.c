@@ -60,6 +60,20 @@ json_t *run_detach_ended(int dir, const char *file)
 	return o;
 }
 
+int run_detach_status(int dir, const char *name)
+{
+	char file[RUN_DETACH_FILE];
+	int status = EXIT_WEIR_FAILED;
+	json_t *o;
+
+	run_detach_file(file, name, "ended");
+	o = run_detach_ended(dir, file);
+	if (json_is_integer(json_object_get(o, "status")))
+		status = (int)json_integer_value(json_object_get(o, "status")) & 255;
+	json_decref(o);
+	return status;
+}
+
 bool run_detach_lives(int dir, const char *name)
 {
 	char file[RUN_DETACH_FILE];
@@ -171,20 +185,6 @@ static int await_start(pid_t pid, int ready, int dir, const char *file)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_WEIR_FAILED;
 }
 
-static bool is_running(const char *name)
-{
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		found |= str_eq(runs[i].name, name);
-	free(runs);
-	return found;
-}
-
 static int is_taken(const char *name, struct conf_error *err)
 {
 	conf_error_set(err,
@@ -222,7 +222,7 @@ static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct c
 {
 	int r;
 
-	if (cfg->name && is_running(cfg->name))
+	if (cfg->name && ctl_runs(cfg->name, NULL))
 		return is_taken(cfg->name, err);
 	if (!cfg->name) {
 		char id[RUN_ID_LEN + 1];

@@ -17,6 +17,8 @@ void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const c
  * is not there, or is none. The caller's to json_decref().
  */
 json_t *run_detach_ended(int dir, const char *file);
+/* The status it ended with; 125 where nobody left word. */
+int run_detach_status(int dir, const char *name);
 /* One of this name begins or runs in the background. */
 bool run_detach_lives(int dir, const char *name);
 /*

@@ -8,7 +8,6 @@
  *   vm_qemu.c, vm_kvm.c   the command line of each
  *   vm_layer.c    QEMU's form of a writable layer over a base that stays as it is
  *   vm_env.c, vm_guest.c    what the agent in the machine is told before it runs anything
- *   vm_log.c      what it writes when nobody watches
  *   vm_stdio.c    standard input, output and the terminal of the command in there
  *   run_vm.c      the run: which of these when
  *
