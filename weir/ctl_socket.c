@@ -5,6 +5,7 @@
  */
 #include "weir/ctl_socket.h"
 
+#include "weir/ctl_tidy.h"
 #include "weir/state.h"
 
 #include <dirent.h>
@@ -126,6 +127,7 @@ static int scan(const char *path, int dir, struct ctl_run **ret, size_t *ret_n)
 		*ret = more;
 	}
 	closedir(d);
+	ctl_tidy(dir);
 	return r;
 }
 
@@ -222,7 +224,9 @@ int ctl_listen(const char *id, const char *name, struct ctl_listener *ret)
 	if (scan(path, l.dir, NULL, NULL) < 0)
 		log_debug("%s: sockets of dead runs may be left", path);
 	snprintf(l.file, sizeof(l.file), "%s@%s%s", id, name, suffix);
+	ctl_hold(l.dir, false);
 	l.fd = listen_as(l.dir, l.file);
+	ctl_release(l.dir);
 	if (l.fd < 0) {
 		fd_close(l.dir);
 		return l.fd;

@@ -97,11 +97,17 @@ static bool in_foreground(const struct run *r)
 	return r->tty >= 0 && tcgetpgrp(r->tty) == getpgrp();
 }
 
+/* One that is gone has said how it ended, or its channel's end says that it was killed. */
+static void tell_sandbox(struct run *r, enum msg_type type, int value)
+{
+	if (msg_send(r->sandbox.sock, type, value, NULL, 0, NULL, 0) < 0)
+		log_debug("the sandbox is gone");
+}
+
 static void resume(struct run *r, bool give)
 {
 	r->given = r->given || give;
-	if (msg_send(r->sandbox.sock, MSG_RESUME, r->given, NULL, 0, NULL, 0) < 0)
-		run_end(r);
+	tell_sandbox(r, MSG_RESUME, r->given);
 }
 
 /*
@@ -130,10 +136,9 @@ static void on_stopped(struct run *r, int sig)
 		r->given = false;
 		return;
 	}
-	if (wants_terminal && msg_send(r->sandbox.sock, MSG_SIGNAL, SIGHUP, NULL, 0, NULL, 0) < 0)
-		run_end(r);
-	else
-		resume(r, false);
+	if (wants_terminal)
+		tell_sandbox(r, MSG_SIGNAL, SIGHUP);
+	resume(r, false);
 }
 
 /* A terminal whose foreground has gone is taken back; one that somebody else has by now is not. */
@@ -192,8 +197,8 @@ static void command_signal(struct run *r, int sig)
 {
 	if (sig == SIGCONT)
 		resume(r, in_foreground(r) && isatty(STDOUT_FILENO));
-	else if (msg_send(r->sandbox.sock, MSG_SIGNAL, sig, NULL, 0, NULL, 0) < 0)
-		run_end(r);
+	else
+		tell_sandbox(r, MSG_SIGNAL, sig);
 }
 
 /* What it wrote last is still on the way. */
