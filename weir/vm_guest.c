@@ -44,6 +44,8 @@ int vm_guest_init(struct agent *a, const struct weir_config *cfg, const struct v
 	struct agent_init init = {
 		.root = { .source = "/dev/vda",
 			  .fs = image_fs_name(parts->root.fs),
+			  /* What it deletes leaves the layer, too. */
+			  .options = layered && parts->root.fs == IMAGE_EXT4 ? "discard" : NULL,
 			  .flags = layered ? 0 : AGENT_MOUNT_READONLY },
 		.upper_fs = layered ? NULL : "tmpfs",
 		.mounts = mounts,

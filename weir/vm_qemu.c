@@ -160,7 +160,8 @@ static void add_disks(struct vm_args *a, const struct vm_parts *p)
 		add_fd(a, set, p->layer);
 		vm_args_add(a, "-blockdev");
 		vm_args_add(a,
-			    "driver=qcow2,node-name=root,file.driver=file,file.locking=off,"
+			    "driver=qcow2,node-name=root,discard=unmap,file.driver=file,"
+			    "file.discard=unmap,file.locking=off,"
 			    "file.filename=/dev/fdset/%u,backing=base",
 			    set++);
 	}

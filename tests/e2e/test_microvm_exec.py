@@ -5,6 +5,7 @@ import filecmp
 import json
 import os
 import signal
+import stat
 import subprocess
 import time
 
@@ -136,6 +137,28 @@ def check_clock(box):
     assert wait_for(lambda: off() < 30, 30), off()
 
 
+def check_layer(box):
+    """What the machine deletes leaves the file that takes its writes."""
+    (pid,) = machines("box")[:1]
+
+    def kept():
+        """Of files without a name; the machine's memory is one, too."""
+        sizes = [0]
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            path = "/proc/%d/fd/%s" % (pid, fd)
+            st = os.stat(path)
+            if stat.S_ISREG(st.st_mode) and st.st_nlink == 0 and "memfd" not in os.readlink(path):
+                sizes.append(st.st_blocks * 512)
+        return max(sizes)
+
+    assert "discard" in box.sh("grep ' / ' /proc/mounts").stdout
+    before = kept()
+    assert box.sh("dd if=/dev/urandom of=/big bs=1M count=40; sync").returncode == 0
+    assert kept() > before + (39 << 20), (before, kept())
+    assert box.sh("rm /big; sync").returncode == 0
+    assert wait_for(lambda: kept() < before + (4 << 20), 30), (before, kept())
+
+
 def check_metrics_and_logs(box):
     """O01, O05: what the machine uses; what its command wrote."""
     r = box.weir.call("metrics", "--json", "box")
@@ -155,6 +178,7 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     check_cp(box, str(tmp_path))
     check_terminal(box)
     check_clock(box)
+    check_layer(box)
     check_metrics_and_logs(box)
     # weir attach ends with the sandbox, and as it does.
     p = subprocess.Popen([box.weir.program, "attach", "box"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
