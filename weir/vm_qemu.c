@@ -95,7 +95,7 @@ static void add_boot(struct vm_args *a, bool kvm)
 	vm_args_add(a, "-append");
 	vm_args_add(a,
 		    "console=ttyS0 quiet panic=-1 reboot=t pci=off 8250.nr_uarts=1 "
-		    "random.trust_cpu=on%s%s",
+		    "random.trust_cpu=on cryptomgr.notests%s%s",
 		    kvm ? "" : " mitigations=off", clock);
 }
 
