@@ -95,6 +95,10 @@ struct agent_stream_events {
  */
 must_check int agent_exec(struct agent *a, const struct agent_exec *x, uint64_t deadline,
 			  const struct agent_stream_events *ev, void *arg, struct agent_stream **ret);
+/* Of a hub's client. */
+must_check int agent_attach(struct agent *a, const struct agent_attach *x, uint64_t deadline,
+			    const struct agent_stream_events *ev, void *arg,
+			    struct agent_stream **ret);
 /* type: AGENT_PUT to AGENT_COPY. */
 must_check int agent_file(struct agent *a, enum agent_type type, const struct agent_file *f,
 			  uint64_t deadline, const struct agent_stream_events *ev, void *arg,
@@ -162,5 +166,52 @@ void agent_relay_free(struct agent_relay *r);
 must_check int agent_relay_add(struct agent_relay *r, int fd);
 /* Clients that are connected; for an idle timeout. */
 size_t agent_relay_clients(const struct agent_relay *r);
+
+/* ---- one command, several who watch it -------------------------------------------------- */
+
+/*
+ * Local clients attach to a command that runs, in a machine or anywhere else. Each is a stream socket that
+ * speaks the same protocol: a client calls agent_join() and agent_attach() on its end. All of
+ * them see the command's output from then on, and what each types is its input; the end of one's
+ * input is that one's alone.
+ *
+ * Who reads slowly slows the command down for HUB_PATIENCE at most; then that client is
+ * dropped, with a word to it. What waits for one is bounded by HUB_LATE_MAX and its window.
+ */
+struct agent_hub;
+#define AGENT_HUB_CLIENTS_MAX 16
+#define AGENT_HUB_PATIENCE (2 * NS_PER_S)
+
+struct agent_hub_events {
+	/*
+	 * Bytes for the command's input; how many of them it takes now. The rest is kept and offered again
+	 * by agent_hub_pump(). NULL: it has none, and who brings some is refused.
+	 */
+	size_t (*input)(const uint8_t *p, size_t n, void *arg);
+	/* The terminal of one of them; also when it comes. */
+	void (*resize)(uint32_t rows, uint32_t cols, void *arg);
+	void (*signal)(int number, void *arg);
+	/* agent_hub_full() was true, and is not any more. */
+	void (*room)(void *arg);
+	/* After agent_hub_end(): every client has been told, or is gone. */
+	void (*drained)(void *arg);
+};
+
+/* ev is copied. */
+must_check int agent_hub_new(struct loop *l, const struct agent_hub_events *ev, void *arg,
+			     struct agent_hub **ret);
+/* Not from an event of its own. */
+void agent_hub_free(struct agent_hub *h);
+/* fd is the hub's on success. -EAGAIN: AGENT_HUB_CLIENTS_MAX; -EPIPE: the command is over. */
+must_check int agent_hub_add(struct agent_hub *h, int fd);
+/* type: AGENT_OUTPUT or AGENT_ERRORS. */
+void agent_hub_output(struct agent_hub *h, enum agent_type type, const uint8_t *p, size_t n);
+/* Somebody is behind: no more output, please, until room() is called. */
+bool agent_hub_full(const struct agent_hub *h);
+/* The command takes input again. */
+void agent_hub_pump(struct agent_hub *h);
+/* The command is over; e: as the clients are to see it. */
+void agent_hub_end(struct agent_hub *h, const struct agent_exited *e);
+size_t agent_hub_clients(const struct agent_hub *h);
 
 #endif

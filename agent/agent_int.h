@@ -67,6 +67,7 @@ union agent_body {
 	struct agent_init init;
 	struct agent_log log;
 	struct agent_exec exec;
+	struct agent_attach attach;
 	struct agent_started started;
 	struct agent_resize resize;
 	struct agent_signal signal;

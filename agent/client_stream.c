@@ -113,6 +113,14 @@ int agent_exec(struct agent *a, const struct agent_exec *x, uint64_t deadline,
 	return begin(a, AGENT_EXEC, &b, deadline, ev, arg, ret);
 }
 
+int agent_attach(struct agent *a, const struct agent_attach *x, uint64_t deadline,
+		 const struct agent_stream_events *ev, void *arg, struct agent_stream **ret)
+{
+	union agent_body b = { .attach = *x };
+
+	return begin(a, AGENT_ATTACH, &b, deadline, ev, arg, ret);
+}
+
 int agent_file(struct agent *a, enum agent_type type, const struct agent_file *f, uint64_t deadline,
 	       const struct agent_stream_events *ev, void *arg, struct agent_stream **ret)
 {

@@ -283,7 +283,7 @@ static void on_request(struct guest *g, const struct agent_message *m, const uni
 {
 	struct rules rules;
 
-	if (rules_begin(&rules, m->type, b) < 0)
+	if (rules_begin(&rules, m->type, b) < 0 || m->type == AGENT_ATTACH)
 		refuse(g, m->id, AGENT_STAGE_UNKNOWN, ENOSYS, "this agent has no such request");
 	else if (place_of(g, m->id))
 		guest_log(g, AGENT_LOG_WARN, "an id that is in use begins anew: passed over");

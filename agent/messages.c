@@ -83,6 +83,11 @@ static const struct field exec_fields[] = {
 	FIELD(agent_exec, timeout_ms, 9, U64),
 };
 
+static const struct field attach_fields[] = {
+	FIELD(agent_attach, flags, 1, U32),
+	FIELD(agent_attach, rows, 2, U32),
+	FIELD(agent_attach, cols, 3, U32),
+};
 static const struct field started_fields[] = { FIELD(agent_started, pid, 1, U32) };
 static const struct field resize_fields[] = {
 	FIELD(agent_resize, rows, 1, U32),
@@ -140,6 +145,7 @@ static const struct shape hello_shape = SHAPE(agent_hello, hello_fields);
 static const struct shape init_shape = SHAPE(agent_init, init_fields);
 static const struct shape log_shape = SHAPE(agent_log, log_fields);
 static const struct shape exec_shape = SHAPE(agent_exec, exec_fields);
+static const struct shape attach_shape = SHAPE(agent_attach, attach_fields);
 static const struct shape started_shape = SHAPE(agent_started, started_fields);
 static const struct shape resize_shape = SHAPE(agent_resize, resize_fields);
 static const struct shape signal_shape = SHAPE(agent_signal, signal_fields);
@@ -174,6 +180,8 @@ static const struct shape *shape_of(uint16_t type)
 		return &clock_shape;
 	case AGENT_SHUTDOWN:
 		return &shutdown_shape;
+	case AGENT_ATTACH:
+		return &attach_shape;
 	case AGENT_CONNECT:
 		return &connect_shape;
 	case AGENT_RESIZE:
@@ -231,6 +239,8 @@ static bool makes_sense(uint16_t type, const union agent_body *b)
 		return b->credit.bytes != 0;
 	case AGENT_RESIZE:
 		return b->resize.rows <= UINT16_MAX && b->resize.cols <= UINT16_MAX;
+	case AGENT_ATTACH:
+		return b->attach.rows <= UINT16_MAX && b->attach.cols <= UINT16_MAX;
 	case AGENT_SIGNAL:
 		return b->signal.number >= 1 && b->signal.number <= 64;
 	case AGENT_EXITED:

@@ -69,6 +69,8 @@ enum agent_type {
 	AGENT_CLOCK = 34,    /* struct agent_clock: DONE */
 	AGENT_SHUTDOWN = 35, /* struct agent_shutdown: DONE, then the machine ends */
 	AGENT_CONNECT = 36,  /* struct agent_connect: STARTED, INPUT and OUTPUT, DONE */
+	/* Of a hub, never of a guest. struct agent_attach: as EXEC, of a command that runs already. */
+	AGENT_ATTACH = 37,
 
 	/* Within an id, from the host. */
 	AGENT_INPUT = 48,  /* bytes */
@@ -217,6 +219,13 @@ struct agent_exec {
 	uint32_t flags;
 	uint32_t rows, cols; /* of the terminal */
 	uint64_t timeout_ms; /* then SIGKILL to the group; 0: none */
+};
+
+#define AGENT_ATTACH_INPUT 1 /* INPUT follows */
+
+struct agent_attach {
+	uint32_t flags;
+	uint32_t rows, cols; /* of the terminal; 0: there is none */
 };
 
 struct agent_started {

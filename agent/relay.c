@@ -11,16 +11,12 @@
  * read is bounded by the windows of its streams.
  */
 #include "agent/client_int.h"
-
-#include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
+#include "agent/serve.h"
 
 /* Streams of one client; the others get their share of the agent's. */
 #define CLIENT_STREAMS_MAX 64
 /* All its windows full, and the answers beside them. */
 #define RELAY_OUT_MAX (CLIENT_STREAMS_MAX * (size_t)AGENT_WINDOW + (4 << 20))
-#define READS_MAX 8
 
 struct relay_stream {
 	struct relay_client *c;
@@ -29,12 +25,8 @@ struct relay_stream {
 };
 
 struct relay_client {
+	struct served conn;
 	struct agent_relay *relay;
-	int fd;
-	struct loop_io io;
-	struct loop_task flush;
-	struct frames in;
-	struct buf out;
 	struct relay_stream streams[CLIENT_STREAMS_MAX]; /* free where s is NULL */
 };
 
@@ -45,9 +37,17 @@ struct agent_relay {
 	size_t n_clients;
 };
 
-static bool is_full(const struct agent_relay *r)
+static struct relay_client *client_of(struct served *s)
 {
-	return r->agent->out.len >= CLIENT_OUT_FULL;
+	return container_of(s, struct relay_client, conn);
+}
+
+/* An agent that is slow to take slows its clients. */
+static bool may_read(const struct served *s)
+{
+	const struct relay_client *c = (const struct relay_client *)(const void *)s;
+
+	return c->relay->agent->out.len < CLIENT_OUT_FULL;
 }
 
 /* ---- a client goes ------------------------------------------------------------------ */
@@ -63,57 +63,16 @@ static void client_free(struct relay_client *c)
 		if (r->clients[i] == c)
 			r->clients[i] = NULL;
 	r->n_clients--;
-	loop_task_cancel(r->loop, &c->flush);
-	loop_io_del(&c->io);
-	fd_close(c->fd);
-	frames_fini(&c->in);
-	buf_fini(&c->out);
+	served_stop(&c->conn);
 	free(c);
 }
 
+static void on_gone(struct served *s)
+{
+	client_free(client_of(s));
+}
+
 /* ---- towards the client ------------------------------------------------------------- */
-
-static bool flush(struct relay_client *c)
-{
-	while (c->out.len) {
-		ssize_t n = send(c->fd, buf_at(&c->out), c->out.len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
-		if (n < 0) {
-			client_free(c);
-			return false;
-		}
-		buf_consume(&c->out, (size_t)n);
-	}
-	if (!c->out.len)
-		buf_reset(&c->out);
-	loop_io_set(&c->io, (is_full(c->relay) ? 0 : EPOLLIN) | (c->out.len ? EPOLLOUT : 0));
-	return true;
-}
-
-static void flush_task(struct loop_task *t)
-{
-	flush(container_of(t, struct relay_client, flush));
-}
-
-/* Freed later, from the loop: a caller may still be using it. */
-static void queue(struct relay_client *c, int r)
-{
-	if (r < 0)
-		shutdown(c->fd, SHUT_RDWR);
-	else
-		loop_task_queue(c->relay->loop, &c->flush);
-}
-
-static void refuse(struct relay_client *c, uint32_t id, enum agent_stage stage, int err,
-		   const char *text)
-{
-	queue(c, frames_write_message(&c->out, id, AGENT_FAILED,
-				      &(struct agent_failed){ stage, (uint32_t)err, text }));
-}
 
 /* A message of the guest's, checked; NULL: the agent is lost, and the relay with it soon. */
 static void on_guest(struct agent_stream *s, const struct agent_message *m, void *arg)
@@ -126,7 +85,7 @@ static void on_guest(struct agent_stream *s, const struct agent_message *m, void
 		rs->s = NULL;
 		return;
 	}
-	queue(c, frames_write(&c->out, rs->id, m->type, m->body, m->len));
+	served_queue(&c->conn, frames_write(&c->conn.out, rs->id, m->type, m->body, m->len));
 	if (m->type >= AGENT_DONE)
 		rs->s = NULL;
 }
@@ -149,20 +108,22 @@ static void begin(struct relay_client *c, const struct agent_message *m, const u
 	while (rs < c->streams + CLIENT_STREAMS_MAX && rs->s)
 		rs++;
 	if (rs == c->streams + CLIENT_STREAMS_MAX) {
-		refuse(c, m->id, AGENT_STAGE_LIMIT, EAGAIN, "too many requests at a time");
+		served_refuse(&c->conn, m->id, AGENT_STAGE_LIMIT, EAGAIN,
+			      "too many requests at a time");
 		return;
 	}
 	*rs = (struct relay_stream){ .c = c, .id = m->id };
 	r = client_stream_begin(c->relay->agent, m->type, m->body, m->len, b, 0, NULL, on_guest, rs,
 				&rs->s);
 	if (r < 0)
-		refuse(c, m->id, r == -EAGAIN ? AGENT_STAGE_LIMIT : AGENT_STAGE_LOST, -r,
-		       "the agent cannot be asked now");
+		served_refuse(&c->conn, m->id, r == -EAGAIN ? AGENT_STAGE_LIMIT : AGENT_STAGE_LOST,
+			      -r, "the agent cannot be asked now");
 }
 
 /* Negative: this client breaks the rules. */
-static int on_message(struct relay_client *c, const struct agent_message *m)
+static int on_message(struct served *s, const struct agent_message *m)
 {
+	struct relay_client *c = client_of(s);
 	struct relay_stream *rs = find(c, m->id);
 	struct scratch lists = { 0 };
 	union agent_body b;
@@ -171,7 +132,8 @@ static int on_message(struct relay_client *c, const struct agent_message *m)
 	if (r == 0 && (!m->id || (rs && rules_is_request(m->type))))
 		r = -EPROTO;
 	else if (r == 0 && m->type == AGENT_SHUTDOWN)
-		refuse(c, m->id, AGENT_STAGE_REQUEST, EPERM, "the machine is not a client's to end");
+		served_refuse(&c->conn, m->id, AGENT_STAGE_REQUEST, EPERM,
+			      "the machine is not a client's to end");
 	else if (r == 0 && rules_is_request(m->type))
 		begin(c, m, &b);
 	else if (r == 0 && rs)
@@ -181,50 +143,11 @@ static int on_message(struct relay_client *c, const struct agent_message *m)
 	return r;
 }
 
-static int receive(struct relay_client *c)
-{
-	struct agent_message m;
-
-	for (int i = 0; i < READS_MAX; i++) {
-		uint8_t *p;
-		size_t room;
-		ssize_t n;
-		int r;
-
-		/* An agent that is slow to take slows its clients. */
-		if (is_full(c->relay)) {
-			loop_io_set(&c->io, c->io.events & ~(uint32_t)EPOLLIN);
-			return 0;
-		}
-		r = frames_room(&c->in, &p, &room);
-		if (r < 0)
-			return r;
-		n = recv(c->fd, p, room, 0);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return 0;
-		if (n <= 0)
-			return n < 0 ? -errno : -ECONNRESET;
-		frames_filled(&c->in, (size_t)n);
-		while ((r = frames_next(&c->in, &m)) > 0) {
-			r = on_message(c, &m);
-			if (r < 0)
-				break;
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static void on_io(struct loop_io *io, uint32_t events)
-{
-	struct relay_client *c = container_of(io, struct relay_client, io);
-
-	if (events & EPOLLOUT && !flush(c))
-		return;
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && receive(c) < 0)
-		client_free(c);
-}
+static const struct served_ops ops = {
+	.message = on_message,
+	.gone = on_gone,
+	.may_read = may_read,
+};
 
 /* ---- life --------------------------------------------------------------------------- */
 
@@ -235,7 +158,7 @@ static void on_drained(struct agent *a, void *arg)
 	(void)a;
 	for (size_t i = 0; i < AGENT_RELAY_CLIENTS_MAX; i++)
 		if (r->clients[i])
-			loop_io_set(&r->clients[i]->io, r->clients[i]->io.events | EPOLLIN);
+			served_read_on(&r->clients[i]->conn);
 }
 
 int agent_relay_new(struct loop *l, struct agent *a, struct agent_relay **ret)
@@ -279,29 +202,14 @@ int agent_relay_add(struct agent_relay *r, int fd)
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	*c = (struct relay_client){
-		.relay = r,
-		.fd = fd,
-		.flush = { .cb = flush_task },
-		.out = BUF_INIT(RELAY_OUT_MAX),
-	};
-	frames_init(&c->in, AGENT_MESSAGE_MAX);
-	rc = fd_set_nonblock(fd, true);
-	if (rc == 0)
-		rc = frames_write_message(&c->out, 0, AGENT_HELLO, hello);
-	if (rc == 0)
-		rc = frames_write_message(&c->out, 0, AGENT_READY, NULL);
-	if (rc == 0)
-		rc = loop_io_add(r->loop, &c->io, fd, EPOLLIN, on_io);
+	c->relay = r;
+	rc = served_start(&c->conn, r->loop, fd, RELAY_OUT_MAX, hello, &ops);
 	if (rc < 0) {
-		frames_fini(&c->in);
-		buf_fini(&c->out);
 		free(c);
 		return rc;
 	}
 	r->clients[place] = c;
 	r->n_clients++;
-	loop_task_queue(r->loop, &c->flush);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
  * order of answers:
  *
  *   EXEC      STARTED (OUTPUT | ERRORS)* EXITED            or FAILED instead of STARTED
+ *   ATTACH    as EXEC                                    FAILED at any point
  *   CONNECT   STARTED OUTPUT* DONE                         FAILED at any point
  *   PUT       DONE                                         after the host's INPUT* EOF
  *   GET       ENTRY OUTPUT* DONE
@@ -21,7 +22,7 @@
 bool rules_is_request(uint16_t type)
 {
 	return (type >= AGENT_EXEC && type <= AGENT_COPY) ||
-	       (type >= AGENT_METRICS && type <= AGENT_CONNECT);
+	       (type >= AGENT_METRICS && type <= AGENT_ATTACH);
 }
 
 int rules_begin(struct rules *r, uint16_t type, const union agent_body *b)
@@ -31,7 +32,8 @@ int rules_begin(struct rules *r, uint16_t type, const union agent_body *b)
 	*r = (struct rules){
 		.request = type,
 		.takes_input = type == AGENT_PUT || type == AGENT_CONNECT ||
-			       (type == AGENT_EXEC && b->exec.flags & AGENT_EXEC_INPUT),
+			       (type == AGENT_EXEC && b->exec.flags & AGENT_EXEC_INPUT) ||
+			       (type == AGENT_ATTACH && b->attach.flags & AGENT_ATTACH_INPUT),
 		.once = type == AGENT_METRICS && !b->every.interval_ms,
 		.guest_may = AGENT_WINDOW,
 		.host_may = AGENT_WINDOW,
@@ -55,9 +57,14 @@ static int gain(uint32_t *may, uint32_t n)
 	return 0;
 }
 
+static bool is_command(const struct rules *r)
+{
+	return r->request == AGENT_EXEC || r->request == AGENT_ATTACH;
+}
+
 static bool sends_bytes(const struct rules *r)
 {
-	return r->request == AGENT_EXEC || r->request == AGENT_GET || r->request == AGENT_LIST ||
+	return is_command(r) || r->request == AGENT_GET || r->request == AGENT_LIST ||
 	       r->request == AGENT_METRICS || r->request == AGENT_CONNECT;
 }
 
@@ -80,7 +87,7 @@ int rules_from_host(struct rules *r, const struct agent_message *m, const union 
 		return once(r->takes_input, &r->eof);
 	case AGENT_RESIZE:
 	case AGENT_SIGNAL:
-		return r->request == AGENT_EXEC ? 0 : -EPROTO;
+		return is_command(r) ? 0 : -EPROTO;
 	case AGENT_CLOSE:
 		return once(true, &r->closed);
 	case AGENT_CREDIT:
@@ -99,7 +106,7 @@ static bool is_due(struct rules *r, uint16_t type)
 	case AGENT_OUTPUT:
 		return r->request == AGENT_GET ? r->seen_entry : r->started;
 	case AGENT_ERRORS:
-		return r->request == AGENT_EXEC && r->started;
+		return is_command(r) && r->started;
 	case AGENT_ENTRY:
 		r->seen_entry = true;
 		return r->request == AGENT_LIST ||
@@ -117,6 +124,8 @@ static bool may_end(const struct rules *r, uint16_t type)
 	switch (r->request) {
 	case AGENT_EXEC:
 		return r->started ? type == AGENT_EXITED : type == AGENT_FAILED;
+	case AGENT_ATTACH:
+		return type == AGENT_FAILED || (type == AGENT_EXITED && r->started);
 	case AGENT_CONNECT:
 		return type == AGENT_FAILED || (type == AGENT_DONE && r->started);
 	case AGENT_GET:
@@ -135,7 +144,7 @@ int rules_from_guest(struct rules *r, const struct agent_message *m, const union
 		return -EPROTO;
 	switch (m->type) {
 	case AGENT_STARTED:
-		return once(r->request == AGENT_EXEC || r->request == AGENT_CONNECT, &r->started);
+		return once(is_command(r) || r->request == AGENT_CONNECT, &r->started);
 	case AGENT_OUTPUT:
 	case AGENT_ERRORS:
 	case AGENT_ENTRY:

@@ -7,19 +7,11 @@
 #include "weir/cmd_exec.h"
 
 #include "weir/cmd_ctl.h"
-#include "weir/detach_keys.h"
-#include "weir/machine_call.h"
-#include "weir/vm_stdio.h"
+#include "weir/call_session.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #define LIST_MAX 256
-#define STATUS_WEIR 125
-#define START_PATIENCE (60 * NS_PER_S)
 #define TIMEOUT_MAX_S (366 * 86400)
 
 struct words {
@@ -32,18 +24,9 @@ struct words {
 	struct detach_keys keys;
 	char **argv;
 	size_t argc;
+	bool shell;
 	char *owned[LIST_MAX]; /* variables taken from our own environment */
 	size_t n_owned;
-};
-
-struct session {
-	struct machine_call call;
-	struct vm_stdio stdio;
-	struct agent_stream *stream;
-	struct detach_keys keys;
-	struct loop_io signals;
-	int status;
-	bool detached, over;
 };
 
 static const char exec_help[] =
@@ -60,6 +43,7 @@ static const char exec_help[] =
 	"      --timeout SECONDS     then it is killed with all it started, and 124 is\n"
 	"                            the status\n"
 	"  -t, --tty; -T, --no-tty   a terminal, or none, whatever ours is\n"
+	"  -i, --interactive         has our standard input: so it is without saying\n"
 	"  -n, --no-input            its standard input is empty\n"
 	"      --detach-keys KEYS    a key (ctrl-]) or several (ctrl-p,ctrl-q) that end\n"
 	"                            the session and what runs in it; none: there are\n"
@@ -73,7 +57,7 @@ static const char exec_help[] =
 static int add(const char **list, size_t *n, const char *value, const char *what)
 {
 	if (*n == LIST_MAX)
-		return ctl_complain(STATUS_WEIR, "more than %d of %s", LIST_MAX, what);
+		return ctl_complain(SESSION_FAILED, "more than %d of %s", LIST_MAX, what);
 	list[(*n)++] = value;
 	return 0;
 }
@@ -89,7 +73,7 @@ static int add_env(struct words *w, const char *value)
 	if (!own)
 		return 0;
 	if (w->n_owned == LIST_MAX || asprintf(&entry, "%s=%s", value, own) < 0)
-		return ctl_complain(STATUS_WEIR, "--env %s: too many", value);
+		return ctl_complain(SESSION_FAILED, "--env %s: too many", value);
 	w->owned[w->n_owned++] = entry;
 	return add(w->env, &w->n_env, entry, "--env");
 }
@@ -108,9 +92,9 @@ static int set_value(struct words *w, const char *option, const char *value)
 		return add(w->rlimits, &w->n_rlimits, value, "--rlimit");
 	else if (str_eq(option, "--detach-keys")) {
 		if (detach_keys_parse(value, &w->keys, &why) < 0)
-			return ctl_complain(STATUS_WEIR, "--detach-keys %s: %s", value, why);
+			return ctl_complain(SESSION_FAILED, "--detach-keys %s: %s", value, why);
 	} else if (uint_parse(value, strlen(value), 1, TIMEOUT_MAX_S, &w->timeout_s, &why) < 0)
-		return ctl_complain(STATUS_WEIR, "--timeout %s: %s", value, why);
+		return ctl_complain(SESSION_FAILED, "--timeout %s: %s", value, why);
 	return 0;
 }
 
@@ -119,10 +103,10 @@ static const struct option {
 	char letter;
 	bool value;
 } options[] = {
-	{ "--user", 'u', true },  { "--workdir", 'w', true }, { "--env", 'e', true },
-	{ "--rlimit", 0, true },  { "--timeout", 0, true },   { "--detach-keys", 0, true },
-	{ "--tty", 't', false },  { "--no-tty", 'T', false }, { "--no-input", 'n', false },
-	{ "--help", 'h', false },
+	{ "--user", 'u', true },	 { "--workdir", 'w', true }, { "--env", 'e', true },
+	{ "--rlimit", 0, true },	 { "--timeout", 0, true },   { "--detach-keys", 0, true },
+	{ "--interactive", 'i', false }, { "--tty", 't', false },    { "--no-tty", 'T', false },
+	{ "--no-input", 'n', false },	 { "--help", 'h', false },
 };
 
 static const struct option *option_of(const char *word, size_t len)
@@ -141,7 +125,25 @@ static void set_flag(struct words *w, const struct option *o)
 	else if (o->letter == 'T')
 		w->tty = TTY_NO;
 	else
-		w->no_input = true;
+		w->no_input = o->letter == 'n';
+}
+
+/* "-it": letters without values. */
+static bool set_letters(struct words *w, const char *word)
+{
+	if (strlen(word) < 3 || word[1] == '-')
+		return false;
+	for (int set = 0; set < 2; set++)
+		for (const char *p = word + 1; *p; p++) {
+			const char one[] = { '-', *p, 0 };
+			const struct option *o = option_of(one, 2);
+
+			if (!o || o->value || o->letter == 'h')
+				return false;
+			if (set)
+				set_flag(w, o);
+		}
+	return true;
 }
 
 /* 0; 1: help was asked for; else a status to end with. */
@@ -156,8 +158,10 @@ static int parse(int argc, char **argv, struct words *w)
 
 		if (str_eq(argv[i], "--"))
 			break;
+		if (set_letters(w, argv[i]))
+			continue;
 		if (!o)
-			return ctl_complain(STATUS_WEIR, "unknown option %s; see: weir %s --help",
+			return ctl_complain(SESSION_FAILED, "unknown option %s; see: weir %s --help",
 					    argv[i], argv[0]);
 		if (o->letter == 'h')
 			return 1;
@@ -167,7 +171,7 @@ static int parse(int argc, char **argv, struct words *w)
 		}
 		value = argv[i][len] ? argv[i] + len + 1 : i + 1 < argc ? argv[++i] : NULL;
 		if (!value)
-			return ctl_complain(STATUS_WEIR, "%s needs a value", o->name);
+			return ctl_complain(SESSION_FAILED, "%s needs a value", o->name);
 		r = set_value(w, o->name, value);
 		if (r)
 			return r;
@@ -180,181 +184,74 @@ static int parse(int argc, char **argv, struct words *w)
 	w->argc = (size_t)(argc - i);
 	return w->name && !str_eq(w->name, "--")
 		       ? 0
-		       : ctl_complain(STATUS_WEIR, "which sandbox? weir ps lists them");
+		       : ctl_complain(SESSION_FAILED, "which sandbox? weir ps lists them");
 }
 
 /* ---- the session ------------------------------------------------------------------- */
 
-static void on_started(struct agent_stream *s, uint32_t pid, void *arg)
+/* Its variables, after TERM as the user's terminal understands it, unless another was asked for. */
+static const char **variables(const struct words *w, const char *term)
 {
-	struct session *x = arg;
+	const char **env = calloc(w->n_env + 1, sizeof(*env));
 
-	(void)pid;
-	vm_stdio_attach(&x->stdio, s);
+	if (!env)
+		return NULL;
+	env[0] = term;
+	memcpy(env + 1, w->env, w->n_env * sizeof(*env));
+	return env;
 }
 
-static void on_data(struct agent_stream *s, enum agent_type type, const uint8_t *p, size_t n,
-		    void *arg)
+static int begin(struct call_session *x, void *arg)
 {
-	(void)s;
-	vm_stdio_data(&((struct session *)arg)->stdio, type, p, n);
-}
-
-static void on_room(struct agent_stream *s, void *arg)
-{
-	(void)s;
-	vm_stdio_room(&((struct session *)arg)->stdio);
-}
-
-static void tell_failure(int status, const struct agent_failed *f)
-{
-	/* Their texts say it all; an errno of the search would only repeat it. */
-	bool plain = f->stage == AGENT_STAGE_LOOKUP || f->stage == AGENT_STAGE_USER || !f->err;
-	char text[256];
-
-	log_quote(f->text, strlen(f->text), text, sizeof(text));
-	ctl_complain(status, "%s: %s%s%s", agent_stage_text(f->stage), text, plain ? "" : ": ",
-		     plain ? "" : strerror((int)MIN(f->err, 4095u)));
-}
-
-static void on_ended(struct agent_stream *s, const struct agent_end *e, void *arg)
-{
-	struct session *x = arg;
-
-	(void)s;
-	x->stream = NULL;
-	x->status = agent_end_status(e);
-	if (e->kind == AGENT_ENDED_FAILED)
-		tell_failure(x->status, &e->failed);
-	vm_stdio_ended(&x->stdio);
-}
-
-static const struct agent_stream_events session_events = {
-	.started = on_started,
-	.data = on_data,
-	.room = on_room,
-	.ended = on_ended,
-};
-
-static void on_drained(struct vm_stdio *s)
-{
-	container_of(s, struct session, stdio)->over = true;
-}
-
-/* What the user typed, without the keys that mean us. */
-static size_t on_typed(struct vm_stdio *s, const uint8_t *in, size_t n, uint8_t *out)
-{
-	struct session *x = container_of(s, struct session, stdio);
-	size_t kept = detach_keys_filter(&x->keys, in, n, out, &x->detached);
-
-	x->over |= x->detached;
-	return kept;
-}
-
-/* Ours go to the command; a terminal's keys go there as bytes. */
-static void on_signal(struct loop_io *io, uint32_t revents)
-{
-	struct session *x = container_of(io, struct session, signals);
-	struct signalfd_siginfo si;
-
-	(void)revents;
-	if (read(io->fd, &si, sizeof(si)) != sizeof(si))
-		return;
-	if (si.ssi_signo == SIGCONT)
-		vm_stdio_continued(&x->stdio);
-	else if (!x->stream || agent_stream_signal(x->stream, (int)si.ssi_signo) < 0)
-		x->over = true;
-}
-
-static int watch_signals(struct session *x)
-{
-	static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT };
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		sigaddset(&set, ours[i]);
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	return loop_io_add(x->call.loop, &x->signals, fd, EPOLLIN, on_signal);
-}
-
-static int run_session(struct session *x, const struct words *w, bool shell)
-{
+	const struct words *w = arg;
+	const char *own = getenv("TERM"), **env;
+	char term[128];
 	struct agent_exec e = {
 		.argv = { (const char *const *)w->argv, w->argc },
-		.env = { w->env, w->n_env },
 		.rlimits = { w->rlimits, w->n_rlimits },
 		.cwd = w->cwd,
 		.user = w->user,
 		.timeout_ms = w->timeout_s * 1000,
 		.flags = (w->no_input ? 0 : AGENT_EXEC_INPUT) |
-			 (x->stdio.tty ? AGENT_EXEC_TTY : 0) | (shell ? AGENT_EXEC_SHELL : 0),
+			 (x->stdio.tty ? AGENT_EXEC_TTY : 0) | (w->shell ? AGENT_EXEC_SHELL : 0),
 	};
-	char term[128];
-	const char *own = getenv("TERM");
 	int r;
 
-	/* As the user's terminal understands it, unless another was asked for. */
 	snprintf(term, sizeof(term), "TERM=%s", own ? own : "xterm");
-	if (x->stdio.tty && w->n_env < LIST_MAX) {
-		const char **env = calloc(w->n_env + 1, sizeof(*env));
-
-		if (!env)
-			return -ENOMEM;
-		env[0] = term;
-		memcpy(env + 1, w->env, w->n_env * sizeof(*env));
-		e.env = (struct agent_strings){ env, w->n_env + 1 };
-	}
+	env = variables(w, term);
+	if (!env)
+		return -ENOMEM;
+	e.env = x->stdio.tty ? (struct agent_strings){ env, w->n_env + 1 }
+			     : (struct agent_strings){ w->env, w->n_env };
 	vm_stdio_size(&e.rows, &e.cols);
-	r = vm_stdio_start(&x->stdio);
-	if (r == 0)
-		r = watch_signals(x);
-	if (r == 0)
-		r = agent_exec(x->call.agent, &e, loop_now_update(x->call.loop) + START_PATIENCE,
-			       &session_events, x, &x->stream);
-	while (r >= 0 && !x->over)
-		r = loop_step(x->call.loop, -1);
-	if (e.env.v != w->env)
-		free((void *)(uintptr_t)e.env.v);
+	r = agent_exec(x->call.agent, &e, loop_now_update(x->call.loop) + SESSION_PATIENCE,
+		       &call_session_events, x, &x->stream);
+	free(env);
 	return r;
 }
 
-static int session(const struct words *w, bool shell)
+static int session(struct words *w)
 {
-	struct session x = { .keys = w->keys, .status = STATUS_WEIR };
-	int r = machine_call_open(&x.call, w->name);
+	struct call_session x = { .keys = w->keys, .status = SESSION_FAILED };
+	bool ours = !w->no_input && vm_stdio_wants_tty();
 
-	if (r)
-		return STATUS_WEIR;
-	x.stdio = (struct vm_stdio){
-		.loop = x.call.loop,
-		.drained = on_drained,
-		.tty = w->tty == TTY_AUTO ? !w->no_input && vm_stdio_wants_tty() : w->tty == TTY_YES,
-		.no_input = w->no_input,
-	};
-	if (x.stdio.tty && w->keys.n)
-		x.stdio.filter = on_typed;
-	r = run_session(&x, w, shell);
-	vm_stdio_stop(&x.stdio);
-	if (r < 0)
-		ctl_complain(STATUS_WEIR, "%s: %s", w->name, strerror(-r));
+	if (machine_call_open(&x.call, w->name))
+		return SESSION_FAILED;
+	x.stdio.tty = w->tty == TTY_AUTO ? ours : w->tty == TTY_YES;
+	x.stdio.no_input = w->no_input;
+	if (call_session_run(&x, begin, w) < 0)
+		x.status = SESSION_FAILED;
 	if (x.detached) {
 		fputs("\r\nweir: the session is over\n", stderr);
 		x.status = 0;
 	}
-	loop_io_del(&x.signals);
 	machine_call_close(&x.call);
 	return x.status;
 }
 
 static int start(int argc, char **argv, bool shell)
 {
-	struct words w = { .keys = DETACH_KEYS_DEFAULT };
+	struct words w = { .keys = DETACH_KEYS_DEFAULT, .shell = shell };
 	int r;
 
 	ctl_speak_as(argv[0]);
@@ -363,9 +260,9 @@ static int start(int argc, char **argv, bool shell)
 		fputs(exec_help, stdout);
 		r = 0;
 	} else if (r == 0 && !w.argc && !shell) {
-		r = ctl_complain(STATUS_WEIR, "which command? See: weir exec --help");
+		r = ctl_complain(SESSION_FAILED, "which command? See: weir exec --help");
 	} else if (r == 0) {
-		r = session(&w, shell);
+		r = session(&w);
 	}
 	while (w.n_owned)
 		free(w.owned[--w.n_owned]);

@@ -11,4 +11,7 @@ int cmd_logs(int argc, char **argv);
 int cmd_attach(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 
+/* Shows the log of one that is over, whole; -ENOENT: there is none. */
+int logs_show_ended(const char *name, int *ret_status);
+
 #endif

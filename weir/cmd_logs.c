@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a sandbox in the background wrote: its log, which is JSON lines for a machine's command and
- * plain text for weir's own words and for namespaces.
+ * What a sandbox in the background wrote: its log, which is JSON lines for its command and
+ * plain text for weir's own words.
  *
  *   {"t":"2026-01-01T00:00:00.000Z","s":"stdout","d":"text"}
- *
- * weir attach shows what comes from now on, until the sandbox ends, and ends with its status.
  */
 #include "weir/cmd_exec.h"
 
@@ -39,15 +37,6 @@ static const char logs_help[] =
 	"      --json            as it is kept: one object a line\n"
 	"\n"
 	"Exit status: 0; 1 there is none of that name; 2 usage.\n";
-
-static const char attach_help[] =
-	"Usage: weir attach NAME\n"
-	"\n"
-	"Shows what a sandbox in the background writes from now on, until it ends, and\n"
-	"ends with its status. Interrupted, it leaves the sandbox as it is. For a\n"
-	"terminal in there: weir shell NAME\n"
-	"\n"
-	"Exit status: the sandbox's; 125 there is none of that name.\n";
 
 enum source { SOURCE_ALL, SOURCE_STDOUT, SOURCE_STDERR, SOURCE_OUTPUT, SOURCE_SYSTEM };
 
@@ -215,16 +204,7 @@ static bool is_over(const struct logs *l)
 /* Whoever kills the supervisor leaves no word of the end. */
 static bool is_gone(const struct logs *l)
 {
-	struct ctl_run *runs = NULL;
-	size_t n = 0;
-	bool runs_yet = false;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		runs_yet |= str_eq(runs[i].name, l->name) || str_eq(runs[i].id, l->name);
-	free(runs);
-	return !runs_yet;
+	return !ctl_runs(l->name, NULL);
 }
 
 static int follow(struct logs *l)
@@ -377,45 +357,19 @@ int cmd_logs(int argc, char **argv)
 	return r < 0 ? ctl_complain(CTL_REFUSED, "%s: %s", l.name, strerror(-r)) : CTL_DONE;
 }
 
-/* ---- attach ------------------------------------------------------------------------- */
+/* ---- of one that is over -------------------------------------------------------------- */
 
-static int status_of(const struct logs *l)
+int logs_show_ended(const char *name, int *ret_status)
 {
-	char file[RUN_DETACH_FILE];
-	int status = 125;
-	json_t *o;
+	struct logs l = { .name = name, .dir = -1, .fd = -1, .waiting = BUF_INIT(2 * LINE_MAX_LEN) };
+	int r = open_log(&l);
 
-	run_detach_file(file, l->name, "ended");
-	o = run_detach_ended(l->dir, file);
-	if (json_is_integer(json_object_get(o, "status")))
-		status = (int)json_integer_value(json_object_get(o, "status")) & 255;
-	json_decref(o);
-	return status;
-}
-
-int cmd_attach(int argc, char **argv)
-{
-	struct logs l = { .dir = -1, .fd = -1, .waiting = BUF_INIT(2 * LINE_MAX_LEN) };
-	int r, status = 125;
-
-	ctl_speak_as(argv[0]);
-	if (argc == 2 && (str_eq(argv[1], "--help") || str_eq(argv[1], "-h"))) {
-		fputs(attach_help, stdout);
-		return 0;
-	}
-	if (argc != 2 || argv[1][0] == '-')
-		return ctl_complain(125, "which sandbox? See: weir attach --help");
-	l.name = argv[1];
-	r = open_log(&l);
-	/* One that is over is shown whole. */
-	if (r == 0 && !is_over(&l) && lseek(l.fd, 0, SEEK_END) < 0)
-		r = -errno;
+	if (r == 0 && !is_over(&l))
+		r = -ENOENT;
 	if (r == 0)
-		r = follow(&l);
+		r = read_on(&l);
 	if (r == 0)
-		status = status_of(&l);
+		*ret_status = run_detach_status(l.dir, name);
 	logs_fini(&l);
-	if (r == -ENOENT)
-		return ctl_complain(125, "%s: nothing of that name runs in the background", l.name);
-	return r < 0 ? ctl_complain(125, "%s: %s", l.name, strerror(-r)) : status;
+	return r;
 }

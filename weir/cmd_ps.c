@@ -134,8 +134,20 @@ static int end(int status)
 
 /* ---- those that are over ------------------------------------------------------------ */
 
+static void print_over(const json_t *o)
+{
+	if (json_is_integer(json_object_get(o, "status")))
+		printf("%-20s %-8s %-7s ended %-4lld %9llds  %s\n", ctl_text(o, "name"), "-", "-",
+		       number(o, "status"), number(o, "ended") - number(o, "began"),
+		       ctl_text(o, "command"));
+	else
+		printf("%-20s %-8s %-7s %-10s %10s\n", ctl_text(o, "name"), "-", "-",
+		       ctl_text(o, "state"), "-");
+}
+
 static void list_ended(const struct words *w, json_t *all)
 {
+	static const char suffix[] = ".log";
 	int dir = -1;
 	struct dirent *de;
 	DIR *d;
@@ -151,9 +163,11 @@ static void list_ended(const struct words *w, json_t *all)
 		size_t n = strlen(de->d_name);
 		json_t *o;
 
-		if (n < 7 || de->d_name[0] == '.' || !str_eq(de->d_name + n - 6, ".ended"))
+		if (n < sizeof(suffix) || n >= RUN_DETACH_FILE || de->d_name[0] == '.' ||
+		    !str_eq(de->d_name + n - (sizeof(suffix) - 1), suffix))
 			continue;
-		o = run_detach_ended(dir, de->d_name);
+		de->d_name[n - (sizeof(suffix) - 1)] = 0;
+		o = run_detach_over(dirfd(d), de->d_name);
 		if (!o)
 			continue;
 		if (w->json)
@@ -161,9 +175,7 @@ static void list_ended(const struct words *w, json_t *all)
 		else if (w->quiet)
 			printf("%s\n", ctl_text(o, "name"));
 		else
-			printf("%-20s %-8s %-7s ended %-4lld %9llds  %s\n", ctl_text(o, "name"),
-			       "-", "-", number(o, "status"),
-			       number(o, "ended") - number(o, "began"), ctl_text(o, "command"));
+			print_over(o);
 		json_decref(o);
 	}
 	closedir(d);
@@ -175,8 +187,9 @@ static const char ps_help[] =
 	"Usage: weir ps [--all] [--label KEY[=VALUE]]... [--quiet] [--json]\n"
 	"\n"
 	"The sandboxes of this user that run; with --all also those that ran in the\n"
-	"background (weir run --detach) and are over, until weir rm. --label: only those\n"
-	"that have it. --quiet: names alone.\n"
+	"background (weir run --detach) and are over, until weir rm: with their status, or\n"
+	"as killed when weir itself was. --label: only those that have it. --quiet: names\n"
+	"alone.\n"
 	"\n"
 	"Exit status: 0; 2 usage.\n";
 
@@ -258,32 +271,13 @@ static const char inspect_help[] =
 	"\n"
 	"Exit status: 0; 1 there is none of that name; 2 usage.\n";
 
-static json_t *ended_of(const char *name)
+static json_t *over_of(const char *name)
 {
 	cleanup_close int dir = -1;
-	char file[RUN_DETACH_FILE];
 
 	if (strchr(name, '/') || ctl_dir_open(&dir, NULL) < 0)
 		return NULL;
-	run_detach_file(file, name, "ended");
-	return run_detach_ended(dir, file);
-}
-
-static bool runs_now(const char *name, struct ctl_run *ret)
-{
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
-
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n && !found; i++)
-		if (str_eq(runs[i].name, name) || str_eq(runs[i].id, name)) {
-			*ret = runs[i];
-			found = true;
-		}
-	free(runs);
-	return found;
+	return run_detach_over(dir, name);
 }
 
 int cmd_inspect(int argc, char **argv)
@@ -299,9 +293,7 @@ int cmd_inspect(int argc, char **argv)
 		struct ctl_run run;
 		json_t *o = NULL;
 
-		if (!runs_now(w.names[i], &run) && (o = ended_of(w.names[i]))) {
-			(void)json_object_set_new(o, "state", json_string("ended"));
-		} else {
+		if (ctl_runs(w.names[i], &run) || !(o = over_of(w.names[i]))) {
 			r = ctl_find(w.names[i], &run);
 			if (r == 0)
 				r = ctl_ask(&run, json_pack("{s:s}", "verb", "status"), -1, &o);
@@ -447,7 +439,7 @@ static int remove_one(const char *name, bool force)
 	bool found = false;
 	int r;
 
-	if (runs_now(name, &run)) {
+	if (ctl_runs(name, &run)) {
 		if (!force)
 			return ctl_complain(CTL_REFUSED, "%s: runs; stop it first, or --force", name);
 		r = stop(name, 0);
@@ -458,6 +450,9 @@ static int remove_one(const char *name, bool force)
 	if (strchr(name, '/') || ctl_dir_open(&dir, NULL) < 0)
 		return ctl_complain(CTL_REFUSED, "%s: there is none of that name", name);
 	run_detach_file(file, name, "ended");
+	if (run_detach_lives(dir, name) && faccessat(dir, file, F_OK, 0) < 0)
+		return ctl_complain(CTL_REFUSED, "%s: begins or ends at this moment; try again",
+				    name);
 	found |= unlinkat(dir, file, 0) == 0;
 	run_detach_file(file, name, "log");
 	found |= unlinkat(dir, file, 0) == 0;

@@ -149,12 +149,14 @@ struct machine_config {
 	char **env;	 /* NAME=VALUE */
 	size_t n_env;
 	char *user, *workdir;
+	char *entrypoint; /* instead of the image's; "": none; NULL: the image's */
 };
 
 /* How long a run lives, and how it is found again. */
 struct life_config {
 	bool detach;
-	char **labels; /* KEY=VALUE, each key once */
+	bool tty, input; /* detached: a terminal of its own; its input stays open for weir attach */
+	char **labels;	 /* KEY=VALUE, each key once */
 	size_t n_labels;
 	uint32_t max_s, idle_s; /* 0: no end */
 };
@@ -222,7 +224,8 @@ struct weir_config {
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */
 
-	char **command; /* NULL-terminated, points into argv; NULL for a gateway */
+	/* NULL-terminated, points into argv; NULL for a gateway. Empty: the image's (vm_command.c). */
+	char **command;
 
 	struct link_config link; /* a gateway's */
 	char *ca_out;		 /* where the CA's certificate is written, or NULL */

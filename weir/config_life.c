@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How long a sandbox lives and how it is found again: --detach, --label, --max-duration,
+ * How long a sandbox lives and how it is found again: --detach, --interactive, --tty, --label, --max-duration,
  * --idle-timeout.
  */
 #include "weir/config_internal.h"
@@ -88,6 +88,8 @@ int config_life_flags(struct config_builder *b)
 	};
 
 	b->c->life.detach = b->o.of[OPTION_DETACH].n > 0;
+	b->c->life.input = b->o.of[OPTION_INTERACTIVE].n > 0;
+	b->c->life.tty = b->o.of[OPTION_TTY].n > 0;
 	for (size_t i = 0; i < ARRAY_SIZE(setters); i++)
 		for (size_t k = 0; k < b->o.of[setters[i].option].n; k++) {
 			struct where w = {

@@ -5,6 +5,7 @@
  */
 #include "weir/ctl_socket.h"
 
+#include "weir/ctl_tidy.h"
 #include "weir/state.h"
 
 #include <dirent.h>
@@ -126,6 +127,7 @@ static int scan(const char *path, int dir, struct ctl_run **ret, size_t *ret_n)
 		*ret = more;
 	}
 	closedir(d);
+	ctl_tidy(dir);
 	return r;
 }
 
@@ -222,7 +224,9 @@ int ctl_listen(const char *id, const char *name, struct ctl_listener *ret)
 	if (scan(path, l.dir, NULL, NULL) < 0)
 		log_debug("%s: sockets of dead runs may be left", path);
 	snprintf(l.file, sizeof(l.file), "%s@%s%s", id, name, suffix);
+	ctl_hold(l.dir, false);
 	l.fd = listen_as(l.dir, l.file);
+	ctl_release(l.dir);
 	if (l.fd < 0) {
 		fd_close(l.dir);
 		return l.fd;
@@ -239,4 +243,21 @@ void ctl_unlisten(struct ctl_listener *l)
 	fd_close(l->fd);
 	fd_close(l->dir);
 	l->fd = l->dir = -1;
+}
+
+bool ctl_runs(const char *name, struct ctl_run *ret)
+{
+	struct ctl_run *runs = NULL;
+	bool found = false;
+	size_t n = 0;
+
+	if (ctl_list(&runs, &n) < 0)
+		return false;
+	for (size_t i = 0; i < n && !found; i++) {
+		found = str_eq(runs[i].name, name) || str_eq(runs[i].id, name);
+		if (found && ret)
+			*ret = runs[i];
+	}
+	free(runs);
+	return found;
 }

@@ -53,6 +53,8 @@ void ctl_unlisten(struct ctl_listener *l);
 
 /* Live runs of this user, in no order; *ret is freed by the caller. */
 must_check int ctl_list(struct ctl_run **ret, size_t *ret_n);
+/* Whether one of this name or id runs; ret may be NULL. */
+bool ctl_runs(const char *name, struct ctl_run *ret);
 /* -ECONNREFUSED: nobody listens any more. */
 must_check int ctl_connect(const struct ctl_run *r, int *ret_fd);
 

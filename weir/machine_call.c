@@ -24,7 +24,7 @@ static void on_lost(struct agent *a, int err, const char *why, void *arg)
 	((struct machine_call *)arg)->lost = err;
 }
 
-int machine_call_open(struct machine_call *c, const char *name)
+static int join(struct machine_call *c, const char *name, const char *verb, json_t **ret)
 {
 	static const struct agent_events events = { .ready = on_ready, .lost = on_lost };
 	uint64_t end = time_mono_ns() + READY_PATIENCE;
@@ -35,23 +35,39 @@ int machine_call_open(struct machine_call *c, const char *name)
 
 	*c = (struct machine_call){ .name = name };
 	if (r == 0)
-		r = ctl_ask_for(&run, json_pack("{s:s}", "verb", "agent"), &reply, &fd);
-	json_decref(reply);
-	if (r)
+		r = ctl_ask_for(&run, json_pack("{s:s}", "verb", verb), &reply, &fd);
+	if (r) {
+		json_decref(reply);
 		return r;
-	if (fd < 0)
-		return ctl_complain(CTL_REFUSED, "%s: has no agent: it is no microVM", name);
-	r = loop_new(&c->loop);
+	}
+	r = fd < 0 ? -EPROTO : loop_new(&c->loop);
 	if (r == 0)
 		r = agent_join(c->loop, fd, &events, c, &c->agent);
 	if (r == 0)
 		fd = -1;
 	while (r == 0 && !c->ready && !c->lost && time_mono_ns() < end)
 		r = MIN(loop_step(c->loop, 100), 0);
-	if (r == 0 && c->ready)
+	if (r == 0 && c->ready) {
+		*ret = reply;
 		return 0;
+	}
+	json_decref(reply);
 	machine_call_close(c);
-	return ctl_complain(CTL_REFUSED, "%s: its agent does not answer", name);
+	return ctl_complain(CTL_REFUSED, "%s: it does not answer", name);
+}
+
+int machine_call_open(struct machine_call *c, const char *name)
+{
+	json_t *reply = NULL;
+	int r = join(c, name, "agent", &reply);
+
+	json_decref(reply);
+	return r;
+}
+
+int machine_call_attach(struct machine_call *c, const char *name, json_t **ret)
+{
+	return join(c, name, "attach", ret);
 }
 
 void machine_call_close(struct machine_call *c)

@@ -9,6 +9,8 @@
 
 #include "agent/agent.h"
 
+#include <jansson.h>
+
 struct machine_call {
 	const char *name;
 	struct loop *loop;
@@ -19,6 +21,8 @@ struct machine_call {
 
 /* Connects to the sandbox's agent; 0, or a status to end with: complained of. */
 must_check int machine_call_open(struct machine_call *c, const char *name);
+/* The same with who serves its main command; *ret: what is said of that, the caller's. */
+must_check int machine_call_attach(struct machine_call *c, const char *name, json_t **ret);
 void machine_call_close(struct machine_call *c);
 
 /* One request at a time, waited for: what commands that copy files are made of. */

@@ -22,7 +22,7 @@
  *   supervisor ──► tlsproxy  MSG_SECRET_CHANGE to MSG_SECRET_EXPIRED
  *   tlsproxy ──► supervisor  MSG_SECRET_DONE, _SAME or _REFUSED, one for each; MSG_SECRET_LIFE
  *   gateway ──► supervisor  MSG_LINK_LOST; back: MSG_LINK + its successor, or none
- *   init ──► supervisor     MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
+ *   init ──► supervisor     MSG_TERMINAL + its master, MSG_LINK + tap, MSG_FAILED, MSG_STOPPED, MSG_EXIT
  *   supervisor ──► init     MSG_GO, MSG_SIGNAL, MSG_RESUME
  */
 #ifndef WEIR_MESSAGE_H
@@ -50,6 +50,7 @@ enum msg_type {
 	MSG_STOPPED = 13,      /* the command stopped (job control); value: by which signal */
 	MSG_RESUME = 14,       /* value: with the terminal */
 	MSG_EXIT = 15,	       /* value: wait(2) status; or -errno of execve in text "exec" */
+	MSG_TERMINAL = 17,     /* descriptor: the command's own terminal, the side that is ours */
 	MSG_POLICY = 20,       /* policy.generation; descriptor: its text, sealed: load it, wait */
 	MSG_POLICY_READY = 21, /* policy.generation: loaded, and not yet in force */
 	MSG_POLICY_REFUSED = 22, /* text: why; the old one stays */

@@ -7,7 +7,7 @@
  */
 #include "weir/config_internal.h"
 
-enum { FLAG_VALUE = 1, FLAG_REPEAT = 2, FLAG_RUN = 4, FLAG_GATEWAY = 8 };
+enum { FLAG_VALUE = 1, FLAG_REPEAT = 2, FLAG_RUN = 4, FLAG_GATEWAY = 8, FLAG_EMPTY = 16 };
 
 static const struct {
 	const char *name;
@@ -73,6 +73,8 @@ static const struct {
 	[OPTION_RATE] = { "--rate", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_NAME] = { "--name", FLAG_VALUE },
 	[OPTION_DETACH] = { "--detach", FLAG_RUN },
+	[OPTION_INTERACTIVE] = { "--interactive", FLAG_RUN },
+	[OPTION_TTY] = { "--tty", FLAG_RUN },
 	[OPTION_LABEL] = { "--label", FLAG_VALUE | FLAG_REPEAT },
 	[OPTION_MAX_DURATION] = { "--max-duration", FLAG_VALUE },
 	[OPTION_IDLE_TIMEOUT] = { "--idle-timeout", FLAG_VALUE },
@@ -81,6 +83,7 @@ static const struct {
 	[OPTION_ROOTFS] = { "--rootfs", FLAG_VALUE | FLAG_RUN },
 	[OPTION_IMAGE] = { "--image", FLAG_VALUE | FLAG_RUN },
 	[OPTION_IMAGE_NAME] = { "--image-name", FLAG_VALUE | FLAG_RUN },
+	[OPTION_ENTRYPOINT] = { "--entrypoint", FLAG_VALUE | FLAG_RUN | FLAG_EMPTY },
 	[OPTION_VOLUME] = { "--volume", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_PATCH] = { "--patch", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_MEMORY] = { "--memory", FLAG_VALUE | FLAG_RUN },
@@ -141,17 +144,39 @@ static int unknown(enum config_command c, const char *arg, size_t len, struct co
 	return -EINVAL;
 }
 
+/* OPTIONS: none of ours. None of them takes a value. */
+static enum option letter(char c)
+{
+	static const struct {
+		char letter;
+		enum option option;
+	} letters[] = {
+		{ 'd', OPTION_DETACH },	 { 'i', OPTION_INTERACTIVE }, { 't', OPTION_TTY },
+		{ 'v', OPTION_VERBOSE }, { 'q', OPTION_QUIET },	      { 'h', OPTION_HELP },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(letters); i++)
+		if (letters[i].letter == c)
+			return letters[i].option;
+	return OPTIONS;
+}
+
+/* "-dit" */
+static bool are_letters(const char *arg)
+{
+	if (arg[0] != '-' || !arg[1] || !arg[2])
+		return false;
+	while (*++arg)
+		if (letter(*arg) == OPTIONS)
+			return false;
+	return true;
+}
+
 /* OPTIONS: none of ours. */
 static enum option find(const char *arg, size_t len)
 {
-	if (len == 2 && arg[1] == 'd')
-		return OPTION_DETACH;
-	if (len == 2 && arg[1] == 'v')
-		return OPTION_VERBOSE;
-	if (len == 2 && arg[1] == 'q')
-		return OPTION_QUIET;
-	if (len == 2 && arg[1] == 'h')
-		return OPTION_HELP;
+	if (len == 2 && arg[1] != '-')
+		return letter(arg[1]);
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (strlen(flags[i].name) == len && memcmp(arg, flags[i].name, len) == 0)
 			return (enum option)i;
@@ -194,6 +219,16 @@ static int parse_one(struct options *o, enum config_command c, int argc, char **
 	size_t len = strcspn(arg, "=");
 	enum option i = find(arg, len);
 
+	if (are_letters(arg)) {
+		char one[] = "-x", *word = one;
+		int r = 0, none = 0;
+
+		for (const char *p = arg + 1; r == 0 && *p; p++) {
+			one[1] = *p;
+			r = parse_one(o, c, 1, &word, &none, err);
+		}
+		return r;
+	}
 	if (i == OPTIONS)
 		return unknown(c, arg, len, err);
 	if (!belongs(i, c)) {
@@ -215,24 +250,30 @@ static int parse_one(struct options *o, enum config_command c, int argc, char **
 		value = argv[++*at];
 	else if (*at + 1 < argc && !str_eq(argv[*at + 1], "--"))
 		return looks_like_flag(flags[i].name, argv[*at + 1], err);
-	if (!value[0]) {
+	if (!value[0] && !((flags[i].how & FLAG_EMPTY) && arg[len] == '=')) {
 		conf_error_set(err, "%s: needs a value", flags[i].name);
 		return -EINVAL;
 	}
 	return add(o, i, value, err);
 }
 
-/* What stands behind the flags: a command for `run`, nothing for `gateway`. */
+int options_no_command(struct conf_error *err)
+{
+	conf_error_set(err,
+		       "there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
+	return -EINVAL;
+}
+
+/*
+ * What stands behind the flags: a command for `run`, unless an image has one
+ * (config_check_machine()), nothing for `gateway`.
+ */
 static int check_rest(enum config_command c, int argc, char **argv, int at, struct conf_error *err)
 {
 	char quoted[80];
 
-	if (c == CONFIG_RUN && (at >= argc || !argv[at][0])) {
-		conf_error_set(
-			err,
-			"there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
-		return -EINVAL;
-	}
+	if (c == CONFIG_RUN && at < argc && !argv[at][0])
+		return options_no_command(err);
 	if (c == CONFIG_GATEWAY && at < argc) {
 		log_quote(argv[at], strlen(argv[at]), quoted, sizeof(quoted));
 		conf_error_set(err,

@@ -47,6 +47,7 @@ void run_end(struct run *r)
 	run_life_end(r);
 	if (r->subject->ending)
 		r->subject->ending(r);
+	run_attach_end(r);
 	kill_child(&r->sandbox);
 	/* The gateway first: to it a tlsproxy that ends before that has died. */
 	for (size_t i = 0; i < 2; i++)
@@ -84,7 +85,7 @@ static void on_deadline(struct loop_timer *t)
 static bool all_gone(const struct run *r)
 {
 	return !r->gateway.io.loop && !r->proxy.io.loop && !r->gateway.pid && !r->proxy.pid &&
-	       !r->sandbox.pid;
+	       !r->sandbox.pid && !run_attach_busy(r);
 }
 
 void run_check_end(struct run *r)
@@ -260,6 +261,7 @@ static void finish(struct run *r)
 	}
 	if (r->subject->finish)
 		r->subject->finish(r);
+	run_attach_free(r);
 	run_ctl_end(r);
 	run_secrets_end(r);
 	run_policy_end(r);

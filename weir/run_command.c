@@ -10,6 +10,7 @@
 #include "weir/run_detach.h"
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
+#include "weir/run_stdio.h"
 #include "weir/sandbox.h"
 
 #include <fcntl.h>
@@ -21,10 +22,38 @@
 
 /* ---- the sandbox ------------------------------------------------------------------ */
 
+struct command_run {
+	struct run run;
+	struct run_stdio stdio; /* in the background */
+};
+
+static struct run_stdio *stdio_of(struct run *r)
+{
+	return &container_of(r, struct command_run, run)->stdio;
+}
+
+/* In the background its descriptors are ours. */
+static int start_sandbox(struct run *r, const struct sandbox_spec *spec, struct conf_error *err)
+{
+	struct sandbox sb;
+	struct msg m;
+	int terminal = -1, rc = sandbox_start(spec, &sb, err);
+
+	if (rc < 0)
+		return rc;
+	r->sandbox.pid = sb.pid;
+	r->sandbox.sock = sb.sock;
+	if (spec->tty)
+		rc = run_first_words(&r->sandbox, &m, MSG_TERMINAL, &terminal, err);
+	if (rc == 0 && r->cfg->life.detach && (rc = run_stdio_given(stdio_of(r), terminal)) < 0)
+		conf_error_set(err, "the command's descriptors: %s", strerror(-rc));
+	return rc;
+}
+
 static int command_start(struct run *r, struct run_link *ret, struct conf_error *err)
 {
+	struct run_stdio *io = stdio_of(r);
 	struct sandbox_spec spec;
-	struct sandbox sb;
 	struct msg m;
 	int rc = run_environment(r->cfg, NULL, r->placeholders, r->ca_pem || r->host_cas, &r->envp);
 
@@ -32,6 +61,8 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		rc = run_secret_paths(r->cfg, &r->secret_paths);
 	if (rc == 0)
 		rc = run_hidden_paths(r->cfg, r->audit_path, &r->hidden);
+	if (rc == 0 && r->cfg->life.detach)
+		rc = run_stdio_open(io, &r->cfg->life);
 	if (rc < 0) {
 		conf_error_set(err, "%s", strerror(-rc));
 		return rc;
@@ -45,14 +76,14 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 		.secret_paths = r->secret_paths,
 		.host_cas = r->host_cas,
 		.hidden_paths = r->hidden,
+		.stdio = { io->child[0], io->child[1], io->child[2] },
+		.tty = r->cfg->life.detach && r->cfg->life.tty,
 		.foreground = r->given,
 		.root = geteuid() == 0,
 	};
-	rc = sandbox_start(&spec, &sb, err);
+	rc = start_sandbox(r, &spec, err);
 	if (rc < 0)
 		return rc;
-	r->sandbox.pid = sb.pid;
-	r->sandbox.sock = sb.sock;
 	ret->kind = NETSTACK_LINK_TAP;
 	return run_first_words(&r->sandbox, &m, MSG_LINK, &ret->fd, err);
 }
@@ -64,11 +95,17 @@ static bool in_foreground(const struct run *r)
 	return r->tty >= 0 && tcgetpgrp(r->tty) == getpgrp();
 }
 
+/* One that is gone has said how it ended, or its channel's end says that it was killed. */
+static void tell_sandbox(struct run *r, enum msg_type type, int value)
+{
+	if (msg_send(r->sandbox.sock, type, value, NULL, 0, NULL, 0) < 0)
+		log_debug("the sandbox is gone");
+}
+
 static void resume(struct run *r, bool give)
 {
 	r->given = r->given || give;
-	if (msg_send(r->sandbox.sock, MSG_RESUME, r->given, NULL, 0, NULL, 0) < 0)
-		run_end(r);
+	tell_sandbox(r, MSG_RESUME, r->given);
 }
 
 /*
@@ -97,10 +134,9 @@ static void on_stopped(struct run *r, int sig)
 		r->given = false;
 		return;
 	}
-	if (wants_terminal && msg_send(r->sandbox.sock, MSG_SIGNAL, SIGHUP, NULL, 0, NULL, 0) < 0)
-		run_end(r);
-	else
-		resume(r, false);
+	if (wants_terminal)
+		tell_sandbox(r, MSG_SIGNAL, SIGHUP);
+	resume(r, false);
 }
 
 /* A terminal whose foreground has gone is taken back; one that somebody else has by now is not. */
@@ -142,7 +178,9 @@ static void on_sandbox(struct loop_io *io, uint32_t revents)
 
 static int command_listen(struct run *r)
 {
-	return run_listen_to(r, &r->sandbox, on_sandbox);
+	int rc = r->cfg->life.detach ? run_stdio_listen(stdio_of(r), r) : 0;
+
+	return rc < 0 ? rc : run_listen_to(r, &r->sandbox, on_sandbox);
 }
 
 static void command_go(struct run *r)
@@ -157,12 +195,20 @@ static void command_signal(struct run *r, int sig)
 {
 	if (sig == SIGCONT)
 		resume(r, in_foreground(r) && isatty(STDOUT_FILENO));
-	else if (msg_send(r->sandbox.sock, MSG_SIGNAL, sig, NULL, 0, NULL, 0) < 0)
-		run_end(r);
+	else
+		tell_sandbox(r, MSG_SIGNAL, sig);
+}
+
+/* What it wrote last is still on the way. */
+static void command_ending(struct run *r)
+{
+	if (r->attach.hub)
+		run_stdio_drain(stdio_of(r));
 }
 
 static void command_finish(struct run *r)
 {
+	run_stdio_fini(stdio_of(r));
 	take_terminal(r);
 	fd_close(r->tty);
 }
@@ -175,6 +221,7 @@ static const struct run_subject command = {
 	.listen = command_listen,
 	.go = command_go,
 	.signal = command_signal,
+	.ending = command_ending,
 	.finish = command_finish,
 };
 
@@ -201,15 +248,30 @@ static int check_descriptors(struct conf_error *err)
 	return 0;
 }
 
+/* In the foreground the command has ours, or none. */
+static int check_terminal(const struct weir_config *cfg, struct conf_error *err)
+{
+	if (!cfg->life.tty || cfg->life.detach || (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
+		return 0;
+	conf_error_set(err,
+		       "--tty: standard input and output are no terminal; leave it out, or run the "
+		       "command in the background (--detach), where it gets one of its own");
+	return -ENOTTY;
+}
+
 static int run_in_namespaces(struct weir_config *cfg)
 {
-	struct run r = { .subject = &command, .cfg = cfg, .what = cfg->command[0], .tty = -1 };
+	struct command_run c = {
+		.run = { .subject = &command, .cfg = cfg, .what = cfg->command[0], .tty = -1 },
+		.stdio = RUN_STDIO_NONE,
+	};
+	struct run *r = &c.run;
 
-	r.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	r.foreground = in_foreground(&r);
+	r->tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	r->foreground = in_foreground(r);
 	/* What comes after us in a pipeline may need the terminal more: the command gets it when it asks. */
-	r.given = r.foreground && isatty(STDOUT_FILENO);
-	return run_main(&r);
+	r->given = r->foreground && isatty(STDOUT_FILENO);
+	return run_main(r);
 }
 
 int cmd_run(int argc, char **argv)
@@ -229,6 +291,8 @@ int cmd_run(int argc, char **argv)
 			run = run_machine;
 		else if (!cfg->life.detach)
 			rc = check_descriptors(&err);
+		if (rc == 0)
+			rc = check_terminal(cfg, &err);
 	}
 	if (rc < 0) {
 		log_error("%s", err.text);

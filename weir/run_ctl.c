@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CTL_DEADLINE (10 * NS_PER_S)
@@ -59,6 +60,27 @@ void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...)
 		if (*s < 0x20 || *s > 0x7e)
 			*s = '?';
 	run_ctl_reply(c, json_pack("{s:b, s:s}", "ok", 0, "error", text), -1);
+}
+
+void run_ctl_hand_out(struct ctl_client *c, int (*add)(void *to, int fd), void *to, json_t *o)
+{
+	int sv[2], r = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		r = -errno;
+	if (r == 0) {
+		r = add(to, sv[0]);
+		if (r == 0)
+			run_ctl_reply(c, o, sv[1]);
+		else
+			fd_close(sv[0]);
+		fd_close(sv[1]);
+	}
+	if (r < 0) {
+		json_decref(o);
+		run_ctl_refuse(c, "no connection: %s",
+			       r == -EAGAIN ? "too many are open" : strerror(-r));
+	}
 }
 
 /* ---- verbs ---------------------------------------------------------------------- */
@@ -187,6 +209,13 @@ static void do_secrets(struct run *r, struct ctl_client *c, const json_t *reques
 	run_secrets_list(r, c);
 }
 
+static void do_attach(struct run *r, struct ctl_client *c, const json_t *request, int fd)
+{
+	(void)request;
+	(void)fd;
+	run_attach_client(r, c);
+}
+
 static void dispatch(struct run *r, struct ctl_client *c, const json_t *request, int fd)
 {
 	static const struct {
@@ -204,6 +233,7 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 		{ "ca.show", do_ca },
 		{ "secret.change", do_secret },
 		{ "secret.list", do_secrets },
+		{ "attach", do_attach },
 	};
 	const char *verb = json_string_value(json_object_get(request, "verb"));
 
@@ -215,7 +245,13 @@ static void dispatch(struct run *r, struct ctl_client *c, const json_t *request,
 	if (run_life_ask(r, c, verb, request) ||
 	    (r->subject->ask && r->subject->ask(r, c, verb, request)))
 		return;
-	run_ctl_refuse(c, "this run (weir " WEIR_VERSION ") does not know what was asked for");
+	if (str_eq(verb, "agent"))
+		run_ctl_refuse(c,
+			       "it is no microVM: weir exec, shell, cp and metrics are for those "
+			       "(weir run --backend kvm or qemu)");
+	else
+		run_ctl_refuse(c,
+			       "this run (weir " WEIR_VERSION ") does not know what was asked for");
 }
 
 /* ---- clients -------------------------------------------------------------------- */

@@ -5,16 +5,21 @@
  * and then says the sandbox's name. Until then the run dies with its starter, afterwards
  * only of what every run dies of.
  *
- *   DIR/NAME.log     what command and weir wrote; DIR is where control sockets are
+ *   DIR/NAME.log     what command and weir wrote; DIR is where control sockets are. Its lock is
+ *                    held from the first moment on for as long as weir's processes live
  *   DIR/NAME.ended   JSON, when it is over: status, times; weir ps --all, weir rm
+ *
+ * A log that nobody locks and beside which nothing says how it ended is of a run that was killed.
  */
 #include "weir/run_detach.h"
 
+#include "weir/ctl_tidy.h"
 #include "weir/run_internal.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,8 +36,9 @@ void run_detach_ready(struct run *r)
 	if (ready_fd < 0)
 		return;
 	prctl(PR_SET_PDEATHSIG, 0);
+	/* It may have died before its death could end us. */
 	if (dprintf(ready_fd, "%s\n", r->cfg->name) < 0)
-		log_debug("nobody waits for the start");
+		run_fail(r, "whoever started the run in the background is gone");
 	fd_close(ready_fd);
 	ready_fd = -1;
 }
@@ -52,6 +58,49 @@ json_t *run_detach_ended(int dir, const char *file)
 		o = json_loadb((const char *)buf_at(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
 	buf_fini(&text);
 	return o;
+}
+
+int run_detach_status(int dir, const char *name)
+{
+	char file[RUN_DETACH_FILE];
+	int status = EXIT_WEIR_FAILED;
+	json_t *o;
+
+	run_detach_file(file, name, "ended");
+	o = run_detach_ended(dir, file);
+	if (json_is_integer(json_object_get(o, "status")))
+		status = (int)json_integer_value(json_object_get(o, "status")) & 255;
+	json_decref(o);
+	return status;
+}
+
+bool run_detach_lives(int dir, const char *name)
+{
+	char file[RUN_DETACH_FILE];
+	cleanup_close int fd = -1;
+
+	run_detach_file(file, name, "log");
+	fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+json_t *run_detach_over(int dir, const char *name)
+{
+	bool lives = run_detach_lives(dir, name); /* asked first: who ends says so before */
+	char file[RUN_DETACH_FILE];
+	struct stat st;
+	json_t *o;
+
+	run_detach_file(file, name, "ended");
+	o = run_detach_ended(dir, file);
+	if (o) {
+		(void)json_object_set_new(o, "state", json_string("ended"));
+		return o;
+	}
+	run_detach_file(file, name, "log");
+	if (fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || lives)
+		return NULL;
+	return json_pack("{s:s, s:n, s:s}", "name", name, "status", "state", "killed");
 }
 
 /* ---- the run ------------------------------------------------------------------------ */
@@ -79,7 +128,8 @@ static int write_end(int dir, const char *name, json_t *o)
 static _Noreturn void run_apart(struct weir_config *cfg, int dir, int log, int ready,
 				int (*run)(struct weir_config *cfg))
 {
-	cleanup_free char *name = strdup(cfg->name), *command = strdup(cfg->command[0]);
+	cleanup_free char *name = strdup(cfg->name),
+			  *command = strdup(cfg->command[0] ? cfg->command[0] : "(the image's)");
 	int64_t began = (int64_t)(time_real_ns() / NS_PER_S);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
 	json_t *o;
@@ -97,6 +147,7 @@ static _Noreturn void run_apart(struct weir_config *cfg, int dir, int log, int r
 		      status, "began", (json_int_t)began, "ended",
 		      (json_int_t)(time_real_ns() / NS_PER_S));
 	/* Who was told of a failed start has seen all there is. */
+	ctl_hold(dir, false);
 	if (ready_fd < 0 && (!name || write_end(dir, name, o) < 0))
 		status = status ? status : EXIT_WEIR_FAILED;
 	json_decref(o);
@@ -135,32 +186,45 @@ static int await_start(pid_t pid, int ready, int dir, const char *file)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_WEIR_FAILED;
 }
 
-static bool is_running(const char *name)
+static int is_taken(const char *name, struct conf_error *err)
 {
-	struct ctl_run *runs = NULL;
-	bool found = false;
-	size_t n = 0;
+	conf_error_set(err,
+		       "a sandbox named \"%s\" is running; stop it (weir stop %s) or take another "
+		       "name",
+		       name, name);
+	return -EEXIST;
+}
 
-	if (ctl_list(&runs, &n) < 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		found |= str_eq(runs[i].name, name);
-	free(runs);
-	return found;
+/* The log of a run that begins, locked; what an earlier one left goes. */
+static int make_log(const char *name, int dir, int *ret, struct conf_error *err)
+{
+	char file[RUN_DETACH_FILE];
+	cleanup_close int fd = -1;
+
+	if (run_detach_lives(dir, name))
+		return is_taken(name, err);
+	run_detach_file(file, name, "ended");
+	unlinkat(dir, file, 0);
+	run_detach_file(file, name, "log");
+	unlinkat(dir, file, 0);
+	fd = openat(dir, file, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		int r = -errno;
+
+		conf_error_set(err, "cannot make %s: %s", file, strerror(-r));
+		return r;
+	}
+	ctl_hold(fd, true);
+	*ret = steal_fd(&fd);
+	return 0;
 }
 
 static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct conf_error *err)
 {
-	char file[RUN_DETACH_FILE];
 	int r;
 
-	if (cfg->name && is_running(cfg->name)) {
-		conf_error_set(err,
-			       "a sandbox named \"%s\" is running; stop it (weir stop %s) or take "
-			       "another name",
-			       cfg->name, cfg->name);
-		return -EEXIST;
-	}
+	if (cfg->name && ctl_runs(cfg->name, NULL))
+		return is_taken(cfg->name, err);
 	if (!cfg->name) {
 		char id[RUN_ID_LEN + 1];
 
@@ -172,17 +236,11 @@ static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct c
 		conf_error_set(err, "no folder for what runs in the background: %s", strerror(-r));
 		return r;
 	}
-	run_detach_file(file, cfg->name, "ended");
-	unlinkat(*ret_dir, file, 0);
-	run_detach_file(file, cfg->name, "log");
-	unlinkat(*ret_dir, file, 0);
-	*ret_log = openat(*ret_dir, file, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (*ret_log < 0) {
-		r = -errno;
-		conf_error_set(err, "cannot make %s: %s", file, strerror(-r));
-		return r;
-	}
-	return 0;
+	/* Two that take one name at one moment: one of them has it. */
+	ctl_hold(*ret_dir, true);
+	r = make_log(cfg->name, *ret_dir, ret_log, err);
+	ctl_release(*ret_dir);
+	return r;
 }
 
 int run_detached(struct weir_config *cfg, int (*run)(struct weir_config *cfg))

@@ -17,6 +17,15 @@ void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const c
  * is not there, or is none. The caller's to json_decref().
  */
 json_t *run_detach_ended(int dir, const char *file);
+/* The status it ended with; 125 where nobody left word. */
+int run_detach_status(int dir, const char *name);
+/* One of this name begins or runs in the background. */
+bool run_detach_lives(int dir, const char *name);
+/*
+ * What is known of one that is over: the same and "state": "ended"; or name and "state":
+ * "killed" of one whose processes were killed before any could write it. NULL: there is none.
+ */
+json_t *run_detach_over(int dir, const char *name);
 /*
  * run(cfg) in a process of its own; returns when the command has begun (0, and its name was
  * printed) or cannot begin (the status; why was printed). cfg is taken over.

@@ -6,6 +6,7 @@
  *   run.c         what they say, who may die when, how it ends
  *   run_command.c, run_vm.c, run_link.c  what is run: a sandboxed command, one in a
  *                 microVM, or a link
+ *   run_stdio.c, run_attach.c  its input and output in the background, and who is attached
  *   run_ctl.c     the control socket
  *   run_proxy.c   the tlsproxy: started, and started again when it dies
  *   run_secrets.c, run_sources.c  secrets that are changed, or change by themselves
@@ -18,12 +19,14 @@
 #ifndef WEIR_RUN_INTERNAL_H
 #define WEIR_RUN_INTERNAL_H
 
+#include "agent/agent.h"
 #include "audit/audit.h"
 #include "netstack/netstack.h"
 #include "weir/config.h"
 #include "weir/ctl_socket.h"
 #include "weir/file_watch.h"
 #include "weir/record.h"
+#include "weir/run_log.h"
 #include "weir/run_setup.h"
 #include "weir/secret_change.h"
 #include "weir/vault.h"
@@ -148,6 +151,15 @@ struct run_secrets {
 	struct file_watcher files;
 };
 
+struct run_stdio;
+
+/* A run in the background: who watches its command, and types. */
+struct run_attach {
+	struct agent_hub *hub; /* NULL: in the foreground, or not listening yet */
+	struct run_log log;
+	struct run_stdio *stdio; /* run_stdio.c's */
+};
+
 struct run {
 	const struct run_subject *subject;
 	const char *what; /* the command's first word, the link's text */
@@ -178,6 +190,7 @@ struct run {
 	struct child gateway, proxy, sandbox;
 	struct proxy_life life;
 	struct run_clock clock;
+	struct run_attach attach;
 	struct vault vault;
 	struct run_secrets secrets;
 	struct loop_io signals;
@@ -256,6 +269,25 @@ void run_ctl_end(struct run *r);
 /* Sends o (taken over) and fd (not; -1: none), and closes. */
 void run_ctl_reply(struct ctl_client *c, json_t *o, int fd);
 void run_ctl_refuse(struct ctl_client *c, const char *fmt, ...) printf_like(2, 3);
+
+/* Replies with o (taken over) and one end of a stream socket; add() takes the other on success. */
+void run_ctl_hand_out(struct ctl_client *c, int (*add)(void *to, int fd), void *to, json_t *o);
+
+/* ---- run_attach.c ------------------------------------------------------------------- */
+
+/* ev: as agent_hub_new() has it, but for drained and signal; arg: r. */
+must_check int run_attach_start(struct run *r, const struct agent_hub_events *ev, void *arg);
+/* The command wrote this. False: no more of it, please, until ev.room(). */
+bool run_attach_output(struct run *r, enum agent_type type, const uint8_t *p, size_t n);
+/* The command takes input again. */
+void run_attach_pump(struct run *r);
+/* "attach", of a control client. */
+void run_attach_client(struct run *r, struct ctl_client *c);
+/* Tells r->status to all of them; run_check_end() is called when they know. */
+void run_attach_end(struct run *r);
+/* Somebody is attached. */
+bool run_attach_busy(const struct run *r);
+void run_attach_free(struct run *r);
 
 /* ---- run_detach.c ------------------------------------------------------------------- */
 

@@ -84,7 +84,7 @@ static void on_idle(struct loop_timer *t)
 		r->clock.bytes = flow_bytes(r);
 		r->clock.active = now;
 	}
-	if (r->subject->busy && r->subject->busy(r))
+	if (run_attach_busy(r) || (r->subject->busy && r->subject->busy(r)))
 		r->clock.active = now;
 	if (now - r->clock.active >= r->cfg->life.idle_s * (uint64_t)NS_PER_S) {
 		expire(r, "the longest idleness (--idle-timeout)", r->cfg->life.idle_s);

@@ -13,7 +13,12 @@
 #include "weir/message.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
+
+/* The gateway of a weir that was killed this moment has a moment to go, and its ports with it. */
+#define PORTS_PATIENCE NS_PER_S
+#define PORTS_PAUSE (20 * NS_PER_MS)
 
 /* ---- the list -------------------------------------------------------------------- */
 
@@ -48,8 +53,21 @@ static int add_port(struct run *r, const struct publish_config *cfg, struct conf
 	return rc;
 }
 
+/* Nothing runs yet that could wait for us. */
+static int add_port_at_start(struct run *r, const struct publish_config *cfg, uint64_t until,
+			     struct conf_error *err)
+{
+	const struct timespec pause = { .tv_nsec = (long)PORTS_PAUSE };
+	int rc;
+
+	while ((rc = add_port(r, cfg, err)) == -EADDRINUSE && time_mono_ns() < until)
+		nanosleep(&pause, NULL);
+	return rc;
+}
+
 int run_ports_bind(struct run *r, struct conf_error *err)
 {
+	uint64_t until = time_mono_ns() + PORTS_PATIENCE;
 	struct conf_error why;
 
 	r->ports = calloc(PUBLISH_MAX, sizeof(*r->ports));
@@ -58,7 +76,7 @@ int run_ports_bind(struct run *r, struct conf_error *err)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < r->cfg->n_publish; i++) {
-		int rc = add_port(r, &r->cfg->publish[i], &why);
+		int rc = add_port_at_start(r, &r->cfg->publish[i], until, &why);
 
 		if (rc < 0) {
 			conf_error_set(err, "--publish: %s", why.text);

@@ -18,7 +18,6 @@
 #include "weir/run_setup.h"
 #include "weir/sandbox_trust.h"
 #include "weir/vm.h"
-#include "weir/vm_log.h"
 #include "weir/vm_stdio.h"
 #include "weir/vm_tail.h"
 
@@ -47,13 +46,14 @@ struct machine_run {
 	struct run run;
 	struct vm_choice choice;
 	struct vm_parts parts;
+	char **argv;			     /* what runs in there */
 	int agent_fd, console_fd, errors_fd; /* ours, until the loop is there */
 	struct agent *agent;
 	struct agent_relay *relay; /* weir exec and its like; NULL before the first */
 	bool ready;
 	struct agent_stream *command;
 	struct vm_stdio stdio;
-	struct vm_log log; /* instead of our output, when detached */
+	size_t owed; /* bytes of its output that were taken, and not told so yet */
 	struct vm_tail console, errors;
 	struct loop_timer patience;
 	struct loop_io monitor;
@@ -136,6 +136,8 @@ static void on_started(struct agent_stream *s, uint32_t pid, void *arg)
 	loop_timer_del(m->run.loop, &m->patience);
 	run_detach_ready(&m->run);
 	vm_stdio_attach(&m->stdio, s);
+	if (m->run.cfg->life.detach)
+		run_attach_pump(&m->run);
 }
 
 static void on_data(struct agent_stream *s, enum agent_type type, const uint8_t *p, size_t n,
@@ -143,13 +145,14 @@ static void on_data(struct agent_stream *s, enum agent_type type, const uint8_t 
 {
 	struct machine_run *m = arg;
 
-	run_life_active(&m->run);
 	if (!m->run.cfg->life.detach) {
+		run_life_active(&m->run);
 		vm_stdio_data(&m->stdio, type, p, n);
-		return;
+	} else if (run_attach_output(&m->run, type, p, n)) {
+		agent_stream_taken(s, n);
+	} else {
+		m->owed += n;
 	}
-	vm_log_write(&m->log, type == AGENT_ERRORS ? "stderr" : "stdout", p, n);
-	agent_stream_taken(s, n);
 }
 
 static void on_room(struct agent_stream *s, void *arg)
@@ -157,13 +160,17 @@ static void on_room(struct agent_stream *s, void *arg)
 	struct machine_run *m = arg;
 
 	(void)s;
+	if (m->run.cfg->life.detach) {
+		run_attach_pump(&m->run);
+		return;
+	}
 	run_life_active(&m->run);
 	vm_stdio_room(&m->stdio);
 }
 
 static void tell_failure(const struct machine_run *m, const struct agent_failed *f)
 {
-	const char *name = m->run.cfg->command[0];
+	const char *name = m->argv[0];
 	char text[256];
 
 	log_quote(f->text ? f->text : "", MIN(strlen(f->text ? f->text : ""), (size_t)60), text,
@@ -202,8 +209,10 @@ static const struct agent_stream_events command_events = {
 
 static void begin_command(struct machine_run *m)
 {
-	const char *const *argv = (const char *const *)m->run.cfg->command;
-	struct agent_exec x = { .flags = AGENT_EXEC_INPUT | (m->stdio.tty ? AGENT_EXEC_TTY : 0) };
+	const char *const *argv = (const char *const *)m->argv;
+	const struct life_config *l = &m->run.cfg->life;
+	bool input = !l->detach || l->input, tty = l->detach ? l->tty : m->stdio.tty;
+	struct agent_exec x = { .flags = (input ? AGENT_EXEC_INPUT : 0) | (tty ? AGENT_EXEC_TTY : 0) };
 	int r;
 
 	while (argv[x.argv.n])
@@ -214,6 +223,46 @@ static void begin_command(struct machine_run *m)
 	r = agent_exec(m->agent, &x, 0, &command_events, m, &m->command);
 	if (r < 0)
 		run_fail(&m->run, "the machine cannot be asked to run the command: %s", strerror(-r));
+}
+
+/* ---- who is attached ---------------------------------------------------------------------- */
+
+/* What came while somebody was behind. */
+static void on_hub_room(void *arg)
+{
+	struct machine_run *m = machine_of(arg);
+	size_t n = m->owed;
+
+	m->owed = 0;
+	if (m->command)
+		agent_stream_taken(m->command, n);
+}
+
+static size_t on_typed(const uint8_t *p, size_t n, void *arg)
+{
+	struct machine_run *m = machine_of(arg);
+	size_t take = m->command ? MIN(n, agent_stream_room(m->command)) : 0;
+
+	return take && agent_stream_write(m->command, p, take) == 0 ? take : 0;
+}
+
+static void on_resize(uint32_t rows, uint32_t cols, void *arg)
+{
+	struct machine_run *m = machine_of(arg);
+
+	if (m->run.cfg->life.tty && m->command && agent_stream_resize(m->command, rows, cols) < 0)
+		log_debug("the machine was not told the terminal's size");
+}
+
+static int start_attach(struct run *r)
+{
+	const struct agent_hub_events ev = {
+		.input = r->cfg->life.input ? on_typed : NULL,
+		.resize = on_resize,
+		.room = on_hub_room,
+	};
+
+	return run_attach_start(r, &ev, r);
 }
 
 /* ---- the agent --------------------------------------------------------------------------- */
@@ -432,7 +481,10 @@ static int machine_listen(struct run *r)
 		rc = loop_io_add(r->loop, &m->monitor, r->sandbox.sock, EPOLLIN, on_monitor);
 	m->stdio = (struct vm_stdio){ .loop = r->loop,
 				      .drained = on_drained,
-				      .tty = vm_stdio_wants_tty() };
+				      .tty = vm_stdio_wants_tty(),
+				      .no_input = r->cfg->life.detach };
+	if (rc == 0 && r->cfg->life.detach)
+		rc = start_attach(r);
 	return rc < 0 ? rc : vm_stdio_start(&m->stdio);
 }
 
@@ -465,31 +517,29 @@ static void machine_signal(struct run *r, int sig)
 }
 
 /* A connection to the agent for weir exec, cp, metrics and their like. */
+static int add_client(void *to, int fd)
+{
+	struct machine_run *m = to;
+	int rc = agent_relay_add(m->relay, fd);
+
+	if (rc == 0)
+		run_life_active(&m->run);
+	return rc;
+}
+
 static void ask_agent(struct machine_run *m, struct ctl_client *c)
 {
-	int sv[2], rc;
+	int rc;
 
 	if (!m->ready) {
 		run_ctl_refuse(c, "the machine is not ready yet");
 		return;
 	}
 	rc = m->relay ? 0 : agent_relay_new(m->run.loop, m->agent, &m->relay);
-	if (rc == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-		rc = -errno;
-	if (rc < 0) {
+	if (rc < 0)
 		run_ctl_refuse(c, "no connection to the machine's agent: %s", strerror(-rc));
-		return;
-	}
-	rc = agent_relay_add(m->relay, sv[0]);
-	if (rc < 0) {
-		fd_close(sv[0]);
-		run_ctl_refuse(c, "no connection to the machine's agent: %s",
-			       rc == -EAGAIN ? "too many are open" : strerror(-rc));
-	} else {
-		run_life_active(&m->run);
-		run_ctl_reply(c, json_pack("{s:b}", "ok", 1), sv[1]);
-	}
-	fd_close(sv[1]);
+	else
+		run_ctl_hand_out(c, add_client, m, json_pack("{s:b}", "ok", 1));
 }
 
 static bool machine_ask(struct run *r, struct ctl_client *c, const char *verb, const json_t *request)
@@ -535,6 +585,7 @@ static void machine_finish(struct run *r)
 	fd_close(m->agent_fd);
 	fd_close(m->console_fd);
 	fd_close(m->errors_fd);
+	free(m->argv);
 	vm_parts_fini(&m->parts);
 }
 
@@ -562,14 +613,18 @@ static int prepare(struct machine_run *m, struct conf_error *err)
 		log_warn("backend qemu: %s", m->choice.why);
 	else
 		log_info("backend %s: %s", m->run.subject->backend, m->choice.why);
-	return vm_parts_open(cfg, &m->choice, &m->parts, err);
+	rc = vm_parts_open(cfg, &m->choice, &m->parts, err);
+	if (rc == 0)
+		rc = vm_command(cfg, &m->parts.root.config, &m->argv, err);
+	if (rc == 0)
+		m->run.what = m->argv[0];
+	return rc;
 }
 
 int run_machine(struct weir_config *cfg)
 {
-	struct machine_run m = { .run = { .cfg = cfg, .tty = -1, .what = cfg->command[0] },
+	struct machine_run m = { .run = { .cfg = cfg, .tty = -1 },
 				 .parts = { .layer = -1 },
-				 .log = { .fd = STDOUT_FILENO },
 				 .agent_fd = -1,
 				 .console_fd = -1,
 				 .errors_fd = -1,

@@ -25,6 +25,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -39,7 +40,8 @@ struct init {
 	const struct sandbox_spec *spec;
 	int sock;
 	pid_t command;
-	int tty; /* controlling terminal, or -1 */
+	int tty;      /* controlling terminal, or -1 */
+	int stdio[3]; /* the command's own; -1: ours. A terminal: the first */
 };
 
 static void init_fail(const struct init *in, const struct conf_error *err)
@@ -100,6 +102,25 @@ static int exec_command(char *const *argv, char *const *envp)
 	return found;
 }
 
+/* A session of its own where it has a terminal of its own, else a process group. */
+static void take_descriptors(const struct init *in, int status_fd)
+{
+	bool tty = in->spec->tty;
+	struct conf_error err;
+	int r = tty ? setsid() : setpgid(0, 0);
+
+	if (tty && r >= 0)
+		r = ioctl(in->stdio[0], TIOCSCTTY, 0);
+	for (int i = 0; r >= 0 && i < 3; i++)
+		if (in->stdio[tty ? 0 : i] >= 0)
+			r = dup2(in->stdio[tty ? 0 : i], i);
+	if (r >= 0)
+		return;
+	conf_error_set(&err, "the command's terminal and descriptors: %s", strerror(errno));
+	(void)!write(status_fd, &err, sizeof(err));
+	_exit(1);
+}
+
 static void command_main(const struct init *in, int status_fd)
 {
 	const struct sandbox_spec *spec = in->spec;
@@ -107,7 +128,7 @@ static void command_main(const struct init *in, int status_fd)
 	sigset_t none;
 	int e;
 
-	setpgid(0, 0);
+	take_descriptors(in, status_fd);
 	if (spec->foreground && in->tty >= 0)
 		tcsetpgrp(in->tty, getpid());
 	signal(SIGTTOU, SIG_DFL);
@@ -145,7 +166,11 @@ static void start_command(struct init *in)
 		fd_close(p[0]);
 		command_main(in, p[1]);
 	}
-	setpgid(in->command, in->command);
+	/* Whoever leads a group cannot begin a session. */
+	if (!in->spec->tty)
+		setpgid(in->command, in->command);
+	for (size_t i = 0; i < ARRAY_SIZE(in->stdio); i++)
+		fd_close(steal_fd(&in->stdio[i]));
 	fd_close(p[1]);
 	do
 		n = read(p[0], &err, sizeof(err));
@@ -226,6 +251,24 @@ static void init_loop(const struct init *in, int sigfd)
 		_exit(1);
 }
 
+/* In /dev/pts of the sandbox, so that it has a name there. */
+static int open_terminal(struct init *in, struct conf_error *err)
+{
+	cleanup_close int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	int unlock = 0, r = 0;
+
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 ||
+	    ioctl(master, TIOCSWINSZ, &size) < 0 ||
+	    (in->stdio[0] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0) {
+		r = -errno;
+		conf_error_set(err, "no terminal for the command: %s", strerror(-r));
+	} else if (msg_send(in->sock, MSG_TERMINAL, 0, NULL, 0, &master, 1) < 0) {
+		_exit(1);
+	}
+	return r;
+}
+
 static void init_main(const struct sandbox_spec *spec, int sock)
 {
 	struct init in = { .spec = spec, .sock = sock };
@@ -245,11 +288,14 @@ static void init_main(const struct sandbox_spec *spec, int sock)
 	in.tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0)
 		log_warn("cannot set the sandbox's host name: %s", strerror(errno));
+	memcpy(in.stdio, spec->stdio, sizeof(in.stdio));
 	r = sandbox_link_up(spec->net, &tap, &err);
 	if (r == 0)
 		r = sandbox_mounts(spec, &err);
 	if (r == 0)
 		r = sandbox_etc(spec, &err);
+	if (r == 0 && spec->tty)
+		r = open_terminal(&in, &err);
 	if (r < 0 || sigfd < 0)
 		init_fail(&in, &err);
 	if (msg_send(sock, MSG_LINK, 0, NULL, 0, &tap, 1) < 0)
@@ -281,7 +327,9 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret, struct c
 		return r;
 	}
 	if (pid == 0) {
-		rights_close_others(&sv[1], 1);
+		const int keep[] = { sv[1], spec->stdio[0], spec->stdio[1], spec->stdio[2] };
+
+		rights_close_others(keep, ARRAY_SIZE(keep));
 		init_main(spec, sv[1]);
 	}
 	fd_close(sv[1]);

@@ -22,8 +22,11 @@ struct sandbox_spec {
 	/* Absolute names of files that are empty from inside, whatever takes their place. */
 	char *const *secret_paths;
 	char *const *hidden_paths; /* files that look empty from inside; NULL-terminated */
-	bool foreground;	   /* the command gets the terminal from the start */
-	bool root;		   /* map all ids and keep a root's useful capabilities */
+	/* The command's input, output and errors; -1: those of pid 1. tty: a terminal of its own instead. */
+	int stdio[3];
+	bool tty;
+	bool foreground; /* the command gets the terminal from the start */
+	bool root;	 /* map all ids and keep a root's useful capabilities */
 };
 
 /* Directory in the sandbox that holds the files we made for it. */
@@ -37,7 +40,7 @@ struct sandbox {
 };
 
 /*
- * Starts pid 1. On success the tap follows as MSG_LINK (or MSG_FAILED with a
+ * Starts pid 1. On success MSG_TERMINAL follows where one was asked for, then the tap as MSG_LINK (or MSG_FAILED with a
  * text); the command starts after MSG_GO. on_child runs first in the child.
  */
 must_check int sandbox_start(const struct sandbox_spec *spec, struct sandbox *ret,

@@ -6,6 +6,7 @@
 #include "weir/slot_lock.h"
 
 #include "weir/ctl_socket.h"
+#include "weir/ctl_tidy.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -54,8 +55,11 @@ int slot_lock_take(const struct ip_prefix *slot, struct slot_lock *ret)
 	}
 	file_name(slot, name, sizeof(name));
 	r = -EAGAIN;
+	/* Who tidies takes a file's lock as well, if only for a moment. */
+	ctl_hold(dir, false);
 	for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++)
 		r = try_take(dir, name, &fd);
+	ctl_release(dir);
 	/* Whoever removes it all the time is using it. */
 	if (r == -EAGAIN)
 		r = -EBUSY;

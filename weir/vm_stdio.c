@@ -248,7 +248,9 @@ static void broken(struct vm_output *o)
 {
 	struct vm_stdio *s = o->up;
 
-	if (!o->broken && s->stream && agent_stream_signal(s->stream, SIGPIPE) < 0)
+	if (!o->broken && s->unread)
+		s->unread(s);
+	else if (!o->broken && s->stream && agent_stream_signal(s->stream, SIGPIPE) < 0)
 		log_debug("the machine was not told that nobody reads");
 	o->broken = true;
 	loop_io_del(&o->io);

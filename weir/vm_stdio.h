@@ -45,6 +45,8 @@ struct vm_stdio {
 	 * VM_STDIO_HELD more, what is to go; NULL: all of it.
 	 */
 	size_t (*filter)(struct vm_stdio *s, const uint8_t *in, size_t n, uint8_t *out);
+	/* Nobody reads what it writes any more; NULL: the command is told as one of this machine's is. */
+	void (*unread)(struct vm_stdio *s);
 	struct vm_output out[2];
 	/* All that the command wrote is where it belongs; called once, after vm_stdio_ended(). */
 	void (*drained)(struct vm_stdio *s);

@@ -6,42 +6,25 @@
 #   sh tests/e2e/guest-linux.sh DIR     DIR/vmlinuz, DIR/initrd, DIR/modules, DIR/root; nothing to do
 #                                       when they are there
 #
-# The package of linux-image-cloud-amd64 (26 MB) is downloaded by apt-get and unpacked, not
-# installed. In the initramfs: busybox, the modules of virtio-net, curl with its libraries, and
-# an init that takes its job from the kernel's command line (job=NAME runs /jobs/NAME).
+# The kernel is what ../kernel.sh downloads, into the folder nested beside DIR. In the initramfs:
+# busybox, the modules of virtio-net, curl with its libraries, and an init that takes its job from the
+# kernel's command line (job=NAME runs /jobs/NAME).
 set -eu
 dir=$1
 [ -e "$dir/vmlinuz" ] && [ -e "$dir/initrd" ] && [ -e "$dir/modules" ] && [ -e "$dir/root" ] && exit 0
-for tool in apt-get dpkg-deb depmod modprobe cpio busybox curl ldd; do
+for tool in modprobe cpio busybox curl ldd; do
 	command -v "$tool" >/dev/null || { echo "guest-linux.sh: $tool is missing" >&2; exit 1; }
 done
 mkdir -p "$dir"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-fail() {
-	echo "guest-linux.sh: $*" >&2
-	exit 1
-}
-kernel() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $2; exit }'; }
-# Five minutes at most, whatever the mirror does.
-apt() { timeout -k 5 300 apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 "$@"; }
-pkg=$(kernel)
-if [ -z "$pkg" ] && [ "$(id -u)" -eq 0 ]; then
-	apt update || :
-	pkg=$(kernel)
-fi
-[ -n "$pkg" ] || fail "no package of a kernel is known (linux-image-cloud-amd64): as root, apt-get update"
-(cd "$tmp" && apt -o APT::Sandbox::User=root download "$pkg") ||
-	fail "$pkg cannot be downloaded: is a Debian mirror reachable? What is known may be old: apt-get update"
-(cd "$tmp" && dpkg-deb -x ./*.deb root && rm ./*.deb)
-[ -d "$tmp/root/lib/modules" ] || ln -s usr/lib "$tmp/root/lib"
-version=$(ls "$tmp/root/lib/modules")
-depmod -b "$tmp/root" "$version"
+root=$(sh "$(dirname "$0")/../kernel.sh" "${WEIR_NESTED_CACHE:-$(dirname "$dir")/nested}")
+version=$(ls "$root/lib/modules")
 
 i=$tmp/initrd
 mkdir -p "$i/bin" "$i/dev" "$i/proc" "$i/sys" "$i/tmp" "$i/etc" "$i/modules" "$i/jobs"
 for m in virtio_pci virtio_net af_packet ipv6; do
-	modprobe -d "$tmp/root" -S "$version" --show-depends "$m" 2>/dev/null |
+	modprobe -d "$root" -S "$version" --show-depends "$m" 2>/dev/null |
 		awk '$1 == "insmod" { print $2 }'
 done | awk '!seen[$0]++' | while read -r f; do
 	name=$(basename "$f")
@@ -76,7 +59,7 @@ for applet in $("$i/bin/busybox" --list); do
 	[ -e "$dir/root.part/bin/$applet" ] || ln -s busybox "$dir/root.part/bin/$applet"
 done
 mv "$dir/root.part" "$dir/root"
-cp -a "$tmp/root/lib/modules/$version" "$dir/modules.part"
+cp -a "$root/lib/modules/$version" "$dir/modules.part"
 mv "$dir/modules.part" "$dir/modules"
 cat >"$i/etc/udhcpc" <<'END'
 #!/bin/sh
@@ -133,5 +116,5 @@ set -- 100003; . /etc/work
 END
 chmod +x "$i/init" "$i/etc/udhcpc"
 (cd "$i" && find . -print0 | cpio --null -o -H newc --quiet) | gzip -1 >"$dir/initrd.part"
-cp "$tmp"/root/boot/vmlinuz-* "$dir/vmlinuz"
+cp "$root"/boot/vmlinuz-* "$dir/vmlinuz"
 mv "$dir/initrd.part" "$dir/initrd"

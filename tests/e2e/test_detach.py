@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in the background, found again, and ended: weir run -d, ps, inspect, stop, kill, rm."""
+"""Runs in the background, found again, attached to, and ended: weir run -d, ps, inspect, attach, stop, kill, rm."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from attachments import check_pipes, check_shell, piped
 from conftest import SLACK, wait_for
 
 
@@ -99,3 +100,65 @@ def test_start_that_fails_is_told(weir, place):
     assert p.returncode == 125 and "/surely/not/there" in p.stderr and not p.stdout, p
     assert "bg-three" not in listed(weir, "--all")
     assert weir.call_as("rm", "bg-three").returncode == 1
+
+
+# Parity: A06.
+@pytest.mark.user
+def test_attach(weir, place):
+    p, _ = start(weir, place, "bg-tty", "sh", flags=["-it"])
+    assert p.returncode == 0, p
+    check_shell(weir, "bg-tty")
+    p, _ = start(weir, place, "bg-cat", "cat", flags=["--interactive"])
+    assert p.returncode == 0, p
+    check_pipes(weir, "bg-cat")
+
+
+def test_attach_to_what_only_writes(weir, place):
+    """Without -i the command's input is empty; what weir attach is given goes nowhere."""
+    p, _ = start(weir, place, "bg-out", "sh", "-c", "cat; echo begun; sleep 2; echo out; echo err >&2; exit 4")
+    assert p.returncode == 0, p
+    with piped(weir, "bg-out") as a:
+        out, err = a.communicate(b"not read\n", timeout=30 * SLACK)
+        assert a.returncode == 4 and out.endswith(b"out\n") and err == b"err\n", (a.returncode, out, err)
+    r = weir.call_as("logs", "bg-out")
+    assert "begun\nout\n" == r.stdout and r.stderr == "err\n", r
+
+
+def test_who_does_not_read_is_dropped(weir, place, tmp_path):
+    """The command writes on, the log has its bound, memory does not grow."""
+    p, _ = start(weir, place, "bg-flood", "sh", "-c",
+                 "while :; do head -c 4000000 /dev/zero | tr '\\0' x; echo; done")
+    assert p.returncode == 0, p
+    with piped(weir, "bg-flood") as stuck:
+        assert stuck.stdout.read(1) == b"x"
+        time.sleep(3 * SLACK)  # the pipe is full, and it is given two seconds
+        out, err = stuck.communicate(timeout=30 * SLACK)
+        assert stuck.returncode == 125 and b"too slow" in err, (stuck.returncode, len(out), err)
+        assert len(out) < 4 << 20, len(out)
+    with piped(weir, "bg-flood") as quick:
+        assert len(quick.stdout.read(3000000)) == 3000000  # it writes on
+        quick.kill()
+    pid = json.loads(weir.call_as("inspect", "bg-flood").stdout)["pid"]
+    with open("/proc/%d/statm" % pid, encoding="ascii") as f:
+        assert int(f.read().split()[1]) * 4096 < 100 << 20
+    assert wait_for(lambda: "no more of it is kept" in weir.call_as("logs", "--source", "system", "bg-flood").stderr, 30)
+
+
+def test_attach_refused(weir, place):
+    """What attach cannot do, said so."""
+    r = weir.call_as("attach", "surely-none")
+    assert r.returncode == 125 and "surely-none" in r.stderr and "weir ps" in r.stderr, r
+    assert weir.call_as("attach").returncode == 125 and weir.call_as("attach", "a", "b").returncode == 125
+    r = weir.call_as("attach", "--detach-keys", "ctrl-?", "a")
+    assert r.returncode == 125 and "--detach-keys" in r.stderr, r
+    place.append("bg-fore")
+    p = weir.start("sleep", "1000", flags=["--name", "bg-fore"])
+    assert wait_for(lambda: "bg-fore" in listed(weir), 20)
+    r = weir.call_as("attach", "bg-fore")
+    assert r.returncode == 125 and "--detach" in r.stderr, r
+    r = weir.call_as("exec", "bg-fore", "true")
+    assert r.returncode == 125 and "microVM" in r.stderr, r
+    p.terminate()
+    p.communicate()
+    r = weir.run("true", flags=["--tty"])
+    assert r.rc == 125 and "--tty" in r.err, r

@@ -4,28 +4,29 @@
 import filecmp
 import json
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
-import termios
 import time
-import fcntl
 
 import pytest
 
+from attachments import check_pipes, check_shell
 from conftest import SLACK, wait_for
+from terminal import Terminal
 from test_microvm import PATIENCE, cache, machines, vm  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("boots machines of its own")]
 
 
 class Box:
     def __init__(self, weir):
         self.weir = weir
-        r = weir.call(*weir.argv(["sh", "-c", "echo begun; echo bad >&2; exec sleep 1000"], audit=weir.path("audit"),
-                                 flags=[*weir.machine, "--detach", "--name", "box"])[1:], timeout=PATIENCE)
+        self.boot("sh", "-c", "echo begun; echo bad >&2; exec sleep 1000")
+
+    def boot(self, *command, flags=()):
+        r = self.weir.call(*self.weir.argv(command, audit=self.weir.path("audit"),
+                                           flags=[*self.weir.machine, "--detach", "--name", "box", *flags])[1:],
+                           timeout=PATIENCE)
         assert r.returncode == 0 and r.stdout == "box\n", r
 
     def exec(self, *words, **kw):
@@ -113,38 +114,17 @@ def check_cp(box, tmp):
 
 def check_terminal(box):
     """A04, A06: a shell with a terminal of our size; detach keys end it."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
-    before = termios.tcgetattr(follower)
-
-    def control():
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    p = subprocess.Popen([box.weir.program, "shell", "box"], stdin=follower, stdout=follower, stderr=follower,
-                         preexec_fn=control)
-    out = b""
-
-    def until(text):
-        nonlocal out
-        end = time.monotonic() + 20 * SLACK
-        while text not in out and time.monotonic() < end:
-            if select.select([leader], [], [], 0.5)[0]:
-                out += os.read(leader, 4096)
-        assert text in out, out
-
-    until(b"# ")
-    os.write(leader, b"stty size; tty\r")
-    until(b"33 101")
-    until(b"/dev/pts/")
-    os.write(leader, b"echo a\x10b\r")  # the first of the keys alone means nothing
-    os.write(leader, b"echo $((6*7))\r")
-    until(b"42")
-    os.write(leader, b"\x10\x11")
-    assert p.wait(20 * SLACK) == 0, out
-    assert termios.tcgetattr(follower) == before
-    os.close(leader)
-    os.close(follower)
+    with Terminal([box.weir.program, "shell", "box"], patience=20 * SLACK) as t:
+        t.until(b"# ")
+        t.ask(b"stty size; tty", b"33 101")
+        t.until(b"/dev/pts/")
+        t.ask(b"echo a\x10b", b"b")  # the first of the keys alone means nothing
+        t.ask(b"echo $((6*7))", b"42")
+        t.type(b"\x10\x11")
+        assert t.end() == 0
+    with Terminal([box.weir.program, "exec", "-it", "box", "sh", "-c", "tty; exit 9"], patience=20 * SLACK) as t:
+        t.until(b"/dev/pts/")
+        assert t.end() == 9
 
 
 def check_metrics_and_logs(box):
@@ -173,3 +153,12 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     assert box.weir.call("stop", "box", timeout=60).returncode == 0
     assert p.wait(30 * SLACK) == 143, p.communicate()
     assert box.weir.call("exec", "box", "true").returncode == 125
+
+
+# Parity: A06.
+def test_attach(box):
+    assert box.weir.call("rm", "--force", "box").returncode == 0
+    box.boot("sh", flags=["-it"])
+    check_shell(box.weir, "box")
+    box.boot("cat", flags=["-i"])
+    check_pipes(box.weir, "box")

@@ -13,12 +13,10 @@ fails. DIR keeps out.log and console.log.
 COMMAND runs as root in /w. In /bin is busybox; `exits COMMAND...` runs a command and
 prints what KVM counted meanwhile, as lines "exits NAME NUMBER".
 
-The kernel is downloaded once, as a package, into WEIR_NESTED_CACHE (default: the build folder's
+The kernel is downloaded once, as a package (../kernel.sh), into WEIR_NESTED_CACHE (default: the build folder's
 nested/). One emulated processor is fastest; the machine has no network.
 """
 import argparse
-import fcntl
-import glob
 import os
 import shutil
 import stat
@@ -28,7 +26,6 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-PACKAGE_OF = "linux-image-cloud-amd64"
 MODULES = ["kvm_amd", "tun"]
 FAILED = 125
 
@@ -94,45 +91,14 @@ def quiet(*words, **more):
 
 # ---- the kernel ------------------------------------------------------------------------------
 
-def newest_package():
-    out = quiet("apt-cache", "depends", PACKAGE_OF)
-    names = [line.split()[-1] for line in out.splitlines() if "Depends: linux-image-" in line]
-    if not names:
-        fail(f"no package of a kernel is known ({PACKAGE_OF}): as root, apt-get update")
-    return names[0]
-
-
 def kernel(cache):
     """The unpacked package of the newest cloud kernel: its folder and version."""
-    os.makedirs(cache, exist_ok=True)
-    with open(os.path.join(cache, "lock"), "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ready = sorted(glob.glob(os.path.join(cache, "linux-*", "ready")))
-        if not ready:
-            ready = [unpack(cache, newest_package())]
-    root = os.path.join(os.path.dirname(ready[-1]), "root")
+    p = subprocess.run(["sh", os.path.join(TOP, "tests", "kernel.sh"), cache],
+                       stdout=subprocess.PIPE, text=True)
+    if p.returncode:
+        fail("no kernel to run")
+    root = p.stdout.strip()
     return root, os.listdir(os.path.join(root, "lib", "modules"))[0]
-
-
-def unpack(cache, package):
-    folder = os.path.join(cache, package)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    try:
-        quiet("timeout", "300", "apt-get", "-qq", "-o", "APT::Sandbox::User=root",
-              "-o", "Acquire::http::Timeout=30", "download", package, cwd=folder)
-        deb = glob.glob(os.path.join(folder, "*.deb"))[0]
-        root = os.path.join(folder, "root")
-        quiet("dpkg-deb", "-x", deb, root)
-        os.unlink(deb)
-        if not os.path.isdir(os.path.join(root, "lib", "modules")):
-            os.symlink("usr/lib", os.path.join(root, "lib"))
-        quiet("depmod", "-b", root, os.listdir(os.path.join(root, "lib", "modules"))[0])
-    except subprocess.CalledProcessError as e:
-        fail(f"{package} cannot be fetched and unpacked: {e.stderr.strip()[-300:]}")
-    ready = os.path.join(folder, "ready")
-    with open(ready, "w", encoding="ascii"):
-        return ready
 
 
 def module_files(root, version, names):

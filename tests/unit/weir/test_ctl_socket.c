@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Control sockets: their names, who is alive, what a dead run left. */
 #include "weir/ctl_socket.h"
+#include "weir/ctl_tidy.h"
 
 #include <setjmp.h>
 #include <cmocka.h>
@@ -96,11 +97,64 @@ static void test_alive_and_dead(void **state)
 	assert_false(listed(run.id));
 }
 
+static int make(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static bool is_there(int at, const char *name)
+{
+	return faccessat(at, name, F_OK, 0) == 0;
+}
+
+static void test_what_dead_runs_left(void **state)
+{
+	static const char *const goes[] = { ".t3stt3st@unit.sock", ".unit.ended",
+					    "slot-192.0.2.8_30" };
+	static const char *const stays[] = { "unit.log", "unit.ended", ".hidden", "sock",
+					     "slot-192.0.2.0_30" };
+	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int other = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), slot = -1;
+
+	(void)state;
+	assert_true(at >= 0 && other >= 0);
+	for (size_t i = 0; i < ARRAY_SIZE(goes); i++)
+		fd_close(make(at, goes[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(stays); i++) {
+		fd_close(slot);
+		slot = make(at, stays[i]);
+	}
+	/* A slot that somebody has. */
+	ctl_hold(slot, true);
+	/* While somebody makes something, that looks like what was left. */
+	ctl_hold(other, false);
+	ctl_tidy(at);
+	for (size_t i = 0; i < ARRAY_SIZE(goes); i++)
+		assert_true(is_there(at, goes[i]));
+	ctl_release(other);
+	ctl_tidy(at);
+	for (size_t i = 0; i < ARRAY_SIZE(goes); i++)
+		assert_false(is_there(at, goes[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(stays); i++)
+		assert_true(is_there(at, stays[i]));
+	fd_close(slot);
+	ctl_tidy(at);
+	assert_false(is_there(at, stays[4]));
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(unlinkat(at, stays[i], 0), 0);
+	fd_close(other);
+	fd_close(at);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_alive_and_dead),
+		cmocka_unit_test(test_what_dead_runs_left),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "weir/vm_log.h"
+#include "weir/run_log.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ static void put_time(char out[static 32])
 	snprintf(out + n, 32 - n, ".%03uZ", (unsigned)(now % NS_PER_S / NS_PER_MS));
 }
 
-static void write_line(struct vm_log *l, const char *source, const uint8_t *p, size_t n)
+static void write_line(struct run_log *l, const char *source, const uint8_t *p, size_t n)
 {
 	char text[2 * LINE_BYTES], when[32], *line;
 	size_t len = as_text(p, n, text);
@@ -81,17 +81,17 @@ static void write_line(struct vm_log *l, const char *source, const uint8_t *p, s
 	free(line);
 }
 
-void vm_log_write(struct vm_log *l, const char *source, const uint8_t *p, size_t n)
+void run_log_write(struct run_log *l, const char *source, const uint8_t *p, size_t n)
 {
 	static const uint8_t full[] = "weir: no more of it is kept\n";
 
-	while (n && l->written < VM_LOG_MAX) {
+	while (n && l->written < RUN_LOG_MAX) {
 		size_t part = MIN(n, (size_t)LINE_BYTES);
 
 		write_line(l, source, p, part);
 		p += part;
 		n -= part;
-		if (l->written >= VM_LOG_MAX)
+		if (l->written >= RUN_LOG_MAX)
 			write_line(l, "system", full, sizeof(full) - 1);
 	}
 }

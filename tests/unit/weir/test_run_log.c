@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a machine's command writes, as lines of JSON, whatever bytes they are. */
-#include "weir/vm_log.h"
+/* What a command in the background writes, as lines of JSON, whatever bytes they are. */
+#include "weir/run_log.h"
 
 #include <setjmp.h>
 #include <cmocka.h>
@@ -10,13 +10,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static struct vm_log log_file;
+static struct run_log log_file;
 static char text[65536];
 
 static int setup(void **state)
 {
 	(void)state;
-	log_file = (struct vm_log){ .fd = memfd_create("log", MFD_CLOEXEC) };
+	log_file = (struct run_log){ .fd = memfd_create("log", MFD_CLOEXEC) };
 	return log_file.fd < 0 ? -1 : 0;
 }
 
@@ -28,7 +28,7 @@ static int teardown(void **state)
 
 static void write_bytes(const char *p, size_t n)
 {
-	vm_log_write(&log_file, "stdout", (const uint8_t *)p, n);
+	run_log_write(&log_file, "stdout", (const uint8_t *)p, n);
 }
 
 /* Line `number` of the file, parsed; its "d". */
@@ -80,7 +80,7 @@ static void test_other_bytes(void **state)
 static void test_end(void **state)
 {
 	(void)state;
-	log_file.written = VM_LOG_MAX - 1;
+	log_file.written = RUN_LOG_MAX - 1;
 	write_bytes("last", 4);
 	write_bytes("never", 5);
 	expect(0, "last");
