@@ -203,13 +203,30 @@ static void settle(struct run *r)
 	assert(r->d->active || !r->d->regs.status || !virtq_started(&r->d->vq[0]));
 }
 
+/* The device saved, its state spoilt where the input says so, and loaded into it after a reset. */
+static void save_and_load(struct run *r)
+{
+	uint8_t spoilt = (uint8_t)take(r, 1) % 4;
+	struct virtio_state s;
+	const char *why;
+
+	if (virtio_save(r->d, &s) < 0)
+		return;
+	while (spoilt--)
+		((uint8_t *)&s)[take(r, 2) % sizeof(s)] = (uint8_t)take(r, 1);
+	write32(r, VIRTIO_MMIO_STATUS, 0);
+	if (r->subject->before_start)
+		r->subject->before_start(r);
+	(void)!virtio_load(r->d, &s, &why);
+}
+
 static void step(struct run *r)
 {
 	uint8_t b[64];
 	unsigned q;
 	size_t n;
 
-	switch (take(r, 1) % 12) {
+	switch (take(r, 1) % 13) {
 	case 0:
 		offer_chain(r);
 		break;
@@ -252,6 +269,9 @@ static void step(struct run *r)
 		break;
 	case 10:
 		fd_close(steal_fd(&r->host));
+		break;
+	case 12:
+		save_and_load(r);
 		break;
 	default:
 		settle(r);

@@ -48,6 +48,10 @@ def wants(n):
     return struct.pack("<BQ", 7, n)
 
 
+def moved(*spoilt):
+    return struct.pack("<BB", 12, len(spoilt)) + b"".join(struct.pack("<HB", *s) for s in spoilt)
+
+
 def hears(n):
     return struct.pack("<BH", 8, n)
 
@@ -85,18 +89,22 @@ SEEDS = {
     "idx_far": (RNG, poke(LOW, 0x102, b"\xff\xff") + reg(0x50, 0) + REST),
     "memory_end": (RNG, chain(0, (LOW_END, 4, 8, True)) + REST + again() +
                    chain(0, (HIGH_END, 8, 8, True)) + REST),
+    "rng_moved": (RNG, chain(0, (LOW, DATA, 64, True)) + moved() + REST + moved((8, 0x41), (80, 0xff)) + REST),
     "window": (RNG, chain(0, (WINDOW, 0x70, 4, True)) + REST),
     "block_read": (BLOCK, request(0, 3, 4096, True) + request(8, 0, 20, True) + request(4, 0, 0, False)),
     "block_write": (BLOCK, request(1, 3, 4096, False) + request(0, 130, 4096, True)),
     "block_ro_write": (BLOCK_RO, request(1, 0, 512, False) + request(0, 0, 512, True)),
     "block_layer": (BLOCK_LAYER, request(1, 3, 1024, False) + request(0, 0, 8192, True) +
                     request(4, 0, 0, False) + again(1 << 29) + request(1, 130, 3584, False)),
+    "block_moved": (BLOCK_LAYER, request(1, 3, 1024, False) + moved() + request(0, 3, 1024, True)),
     "block_sector": (BLOCK, request(0, 0xffffffffffffffff, 512, True) + request(1, 1 << 55, 1024, False)),
     "console": (CONSOLE, PORT_UP + chain(4, (LOW, DATA, 100, True)) + says(40) + REST +
                 chain(5, (HIGH, 0, 5000, False)) + REST + hears(3000) + REST + chain(1, (LOW, 0, 99, False)) +
                 REST),
     "console_full": (CONSOLE, PORT_UP + chain(5, *[(HIGH, 0, 0xfe00, False)] * 8) * 2 + REST + hears(60000) +
                      REST + again() + REST),
+    "console_moved": (CONSOLE, PORT_UP + chain(5, *[(HIGH, 0, 0xfe00, False)] * 8) + REST + moved() + hears(60000) +
+                      REST + hears(60000) + moved() + REST),
     "console_gone": (CONSOLE, PORT_UP + says(50) + GONE + REST + chain(4, (LOW, DATA, 10, True)) + REST +
                      chain(4, (LOW, DATA, 100, True)) + chain(5, (LOW, DATA, 9, False)) + REST),
     "console_alone": (CONSOLE_ALONE, chain(2, (LOW, 0x3100, 64, True)) + control(0, 0, 1) + control(0, 3, 1) +
