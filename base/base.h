@@ -576,11 +576,18 @@ void rights_close_others(const int *keep, size_t n);
  * user already.
  */
 must_check int rights_become_nobody(void);
+#define RIGHTS_NOBODY 65534
+bool rights_nobody_exists(void);
 /*
  * Maps of a new user namespace, of the process pid (0: our own), as far as we may: the single
  * ids, or, with all, those that exist here one to one.
  */
 must_check int rights_write_id_maps(pid_t pid, uid_t uid, gid_t gid, bool all);
+/*
+ * The same for ids that are not ours, of a process that did not begin to run: root's right, and
+ * groups may still be set in there.
+ */
+must_check int rights_write_other_ids(pid_t pid, uid_t uid, gid_t gid);
 /*
  * An empty, read-only root: a tmpfs that is pivoted into and sealed; in a mount namespace of our
  * own. A kernel's first root, an initramfs, cannot be exchanged: -EINVAL, or, with cover, it is covered.
@@ -589,6 +596,21 @@ must_check int rights_enter_empty_root(bool cover);
 /* Sets of capabilities, 1 << CAP_*. The bounding set: -EPERM without CAP_SETPCAP. */
 must_check int rights_bound_capabilities(uint64_t bounding);
 must_check int rights_keep_capabilities(uint64_t keep);
+/* All that this process has or could use; all of them when that cannot be told. */
+uint64_t rights_capabilities(void);
+/* RLIMIT_*, soft and hard. */
+must_check int rights_limit(int what, uint64_t n);
+/*
+ * Landlock, as much of it as the kernel knows: no file but what lies at or below these paths, no
+ * TCP port, no abstract socket, no signal to others. What a path names is looked up now; one that
+ * is not there is passed over. Reading is of files and folders, writing also makes and removes files;
+ * nothing can be executed. Needs no_new_privs or CAP_SYS_ADMIN. -ENOTSUP: not in this kernel.
+ */
+struct rights_path {
+	const char *path;
+	bool write;
+};
+must_check int rights_forbid_files(const struct rights_path *but, size_t n);
 
 /* ---- root certificates -------------------------------------------------- */
 

@@ -5,13 +5,14 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define NOBODY 65534
 
 void rights_close_others(const int *keep, size_t n)
 {
@@ -50,7 +51,7 @@ static bool id_map_next(const char **at, unsigned long *ret_first, unsigned long
 	return true;
 }
 
-static bool nobody_exists(void)
+bool rights_nobody_exists(void)
 {
 	struct buf text = BUF_INIT(4096);
 	bool found = false;
@@ -58,17 +59,17 @@ static bool nobody_exists(void)
 	unsigned long first, n;
 
 	while (!found && id_map_next(&at, &first, &n))
-		found = first <= NOBODY && NOBODY - first < n;
+		found = first <= RIGHTS_NOBODY && RIGHTS_NOBODY - first < n;
 	buf_fini(&text);
 	return found;
 }
 
 int rights_become_nobody(void)
 {
-	if (!nobody_exists())
+	if (!rights_nobody_exists())
 		return -ENOENT;
-	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+	if (setgroups(0, NULL) < 0 || setresgid(RIGHTS_NOBODY, RIGHTS_NOBODY, RIGHTS_NOBODY) < 0 ||
+	    setresuid(RIGHTS_NOBODY, RIGHTS_NOBODY, RIGHTS_NOBODY) < 0)
 		return -errno;
 	return 0;
 }
@@ -130,6 +131,16 @@ int rights_write_id_maps(pid_t pid, uid_t uid, gid_t gid, bool all)
 	return r;
 }
 
+int rights_write_other_ids(pid_t pid, uid_t uid, gid_t gid)
+{
+	char proc[32];
+	int r;
+
+	snprintf(proc, sizeof(proc), "/proc/%d", (int)pid);
+	r = write_map(proc, "uid", uid, false);
+	return r == 0 ? write_map(proc, "gid", gid, false) : r;
+}
+
 /* ---- files and capabilities --------------------------------------------- */
 
 /* From the folder we are in on, everything else is gone. */
@@ -180,4 +191,90 @@ int rights_keep_capabilities(uint64_t keep)
 		data[i] = (struct __user_cap_data_struct){ half, half, 0 };
 	}
 	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+uint64_t rights_capabilities(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2] = { { 0 } };
+
+	if (syscall(SYS_capget, &head, d) < 0)
+		return ~UINT64_C(0);
+	return (d[0].permitted | d[0].effective | d[0].inheritable) |
+	       (uint64_t)(d[1].permitted | d[1].effective | d[1].inheritable) << 32;
+}
+
+int rights_limit(int what, uint64_t n)
+{
+	struct rlimit l = { n, n };
+
+	return setrlimit((__rlimit_resource_t)what, &l) < 0 ? -errno : 0;
+}
+
+/* ---- Landlock ------------------------------------------------------------ */
+
+/* As far as it has to do with files that are no folders; the rest cannot be said of one. */
+#define OF_FILES                                                                                   \
+	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |                              \
+	 LANDLOCK_ACCESS_FS_READ_FILE | RIGHTS_TRUNCATE)
+#define RIGHTS_TRUNCATE 0x4000 /* since version 3 */
+#define RIGHTS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define RIGHTS_KEEP                                                                                \
+	(RIGHTS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |               \
+	 LANDLOCK_ACCESS_FS_REMOVE_FILE | RIGHTS_TRUNCATE)
+
+/* Every right that this version knows, so that what is not allowed below is forbidden. */
+static uint64_t landlock_fs(long abi)
+{
+	uint64_t fs = 0x1fff;
+
+	if (abi >= 2)
+		fs |= 0x2000; /* rename across directories */
+	if (abi >= 3)
+		fs |= RIGHTS_TRUNCATE;
+	if (abi >= 5)
+		fs |= 0x8000; /* ioctl on devices that are opened from now on */
+	return fs;
+}
+
+static int landlock_allow(int ruleset, uint64_t known, const struct rights_path *p)
+{
+	cleanup_close int fd = open(p->path, O_PATH | O_CLOEXEC);
+	struct landlock_path_beneath_attr rule = { .parent_fd = fd };
+	struct stat st;
+
+	/* What is not there cannot be reached either. */
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	rule.allowed_access = (p->write ? RIGHTS_KEEP : RIGHTS_READ) & known;
+	if (!S_ISDIR(st.st_mode))
+		rule.allowed_access &= OF_FILES;
+	return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0
+		       ? -errno
+		       : 0;
+}
+
+int rights_forbid_files(const struct rights_path *but, size_t n)
+{
+	struct {
+		uint64_t fs, net, scoped;
+	} ruleset = { .net = 0x3, .scoped = 0x3 };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
+	cleanup_close int fd = -1;
+	int r = 0;
+
+	if (abi < 1)
+		return -ENOTSUP;
+	ruleset.fs = landlock_fs(abi);
+	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
+	if (fd < 0)
+		return -errno;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = landlock_allow(fd, ruleset.fs, &but[i]);
+	if (r == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		r = -errno;
+	return r;
 }

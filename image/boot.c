@@ -297,14 +297,3 @@ int image_boot_open(struct image_store *s, const struct image_boot_options *o,
 	kernel_place_fini(&place);
 	return r;
 }
-
-void image_boot_fini(struct image_boot *b)
-{
-	fd_close(b->kernel_fd);
-	fd_close(b->initrd_fd);
-	free(b->kernel_path);
-	free(b->initrd_path);
-	free(b->source_path);
-	free(b->release);
-	*b = (struct image_boot){ .kernel_fd = -1, .initrd_fd = -1 };
-}

@@ -307,10 +307,25 @@ static int put_names(struct maker *m, const struct buf *names)
 	return r;
 }
 
-int busybox_tree(const struct busybox *b, struct tree *t, struct image_error *err)
+int image_busybox_names(struct buf *ret, struct image_error *err)
+{
+	struct busybox b;
+	int r = busybox_find(&b, err);
+
+	if (r < 0)
+		return r;
+	r = list_names(b.path, ret);
+	if (r < 0)
+		r = image_fail_sys(err, -r, "cannot ask %s for its names", b.path);
+	busybox_fini(&b);
+	return r;
+}
+
+int busybox_tree(const struct busybox *b, const struct buf *given, struct tree *t,
+		 struct image_error *err)
 {
 	struct maker m = { .tree = t, .err = err, .mtime = b->st.st_mtim.tv_sec };
-	struct buf names = BUF_INIT(64 << 10);
+	struct buf names = BUF_INIT(IMAGE_BUSYBOX_NAMES_MAX);
 	int r;
 
 	if (err)
@@ -321,13 +336,10 @@ int busybox_tree(const struct busybox *b, struct tree *t, struct image_error *er
 		r = put_program(&m, b->path, "/usr/bin/busybox");
 	if (r == 0)
 		r = put_authorities(&m);
-	if (r == 0) {
-		r = list_names(b->path, &names);
-		if (r < 0)
-			r = image_fail_sys(err, -r, "cannot ask %s for its names", b->path);
-	}
+	if (r == 0 && !given)
+		r = image_busybox_names(&names, err);
 	if (r == 0)
-		r = put_names(&m, &names);
+		r = put_names(&m, given ? given : &names);
 	buf_fini(&names);
 	return r;
 }

@@ -27,7 +27,7 @@ struct image_error {
 /* ---- store ------------------------------------------------------------- */
 
 /*
- * A folder with what was made once: DIR/kernel, DIR/boot, DIR/root, DIR/tmp. A name is
+ * A folder with what was made once: DIR/kernel, DIR/boot, DIR/root, DIR/archive, DIR/tmp. A name is
  * the SHA-256 of everything the content follows from, so a name never changes
  * its content. Files appear whole or not at all (written aside, synced,
  * renamed); one that does not fit its record is made again. Two processes that
@@ -51,6 +51,15 @@ must_check int image_store_usage(const struct image_store *s, uint64_t *ret_byte
  */
 must_check int image_store_prune(struct image_store *s, uint64_t keep, uint64_t *ret_freed,
 				 struct image_error *err);
+
+/*
+ * Opens what another process says it has put into a folder of the store: only a plain file of
+ * the user's that has this one name and nobody may write to. folder is ours, name theirs.
+ * -EPROTO: it is something else.
+ */
+must_check int image_store_take(const struct image_store *s, const char *folder, const char *name,
+				int *ret_fd, uint64_t *ret_size, char **ret_path,
+				struct image_error *err);
 
 /* ---- kernel and initial file system -------------------------------------- */
 
@@ -130,6 +139,8 @@ must_check int image_patch_parse(const char *text, struct image_patches *p, stru
 must_check int image_patch_parse_json(const char *json, size_t len, const char *name,
 				      struct image_patches *p, struct image_error *err);
 void image_patches_fini(struct image_patches *p);
+/* As JSON that image_patch_parse_json() takes. */
+must_check int image_patches_json(const struct image_patches *p, struct buf *ret);
 
 /* ---- root file systems ---------------------------------------------------- */
 
@@ -166,7 +177,9 @@ struct image_root_options {
 	/* Which image, when the archive holds several: NAME[:TAG]; NULL: the only one. */
 	const char *reference;
 	const struct image_patches *patches; /* may be NULL */
-	uint64_t free_bytes;		     /* room for the guest's own files; 0: 4 GiB */
+	/* Of image_busybox_names(), for a caller that can execute nothing any more; NULL: they are asked for. */
+	const struct buf *busybox_names;
+	uint64_t free_bytes; /* room for the guest's own files; 0: 4 GiB */
 };
 
 /* The descriptor is read-only, close-on-exec and the caller's until image_root_fini(). */
@@ -184,6 +197,10 @@ struct image_root {
 must_check int image_root_open(struct image_store *s, const struct image_root_options *o,
 			       struct image_root *ret, struct image_error *err);
 void image_root_fini(struct image_root *r);
+
+/* What `busybox --list-full` prints, the only program that is ever executed here. */
+#define IMAGE_BUSYBOX_NAMES_MAX (64 << 10)
+must_check int image_busybox_names(struct buf *ret, struct image_error *err);
 
 /* ---- disks beside the root ------------------------------------------------ */
 
@@ -208,8 +225,21 @@ must_check int image_volume_parse(const char *text, struct image_volume *ret,
 must_check int image_volume_open(struct image_store *s, struct image_volume *v, uint64_t free_bytes,
 				 struct image_error *err);
 void image_volume_fini(struct image_volume *v);
+/*
+ * The same in steps, where two processes share the work: v->fd is the file that is given, or an
+ * empty one for a folder, which is filled; what file system a file holds is looked up; and what is
+ * known then goes into v. Whatever fails, v->fd is image_volume_fini()'s.
+ */
+must_check int image_volume_begin(struct image_store *s, struct image_volume *v, bool *ret_folder,
+				  struct image_error *err);
+must_check int image_volume_fill(const char *source, int fd, uint64_t free_bytes,
+				 struct image_error *err);
+must_check int image_volume_probe(const char *source, int fd, enum image_fs *ret,
+				  struct image_error *err);
+must_check int image_volume_end(struct image_volume *v, enum image_fs fs, struct image_error *err);
 
-/* An empty sparse file without a name in dir, of `size` bytes: the writable layer of one sandbox. */
-must_check int image_layer_open(const char *dir, uint64_t size, int *ret_fd, struct image_error *err);
+/* An empty sparse file without a name in the store, of `size` bytes: the writable layer of one sandbox. */
+must_check int image_layer_open(struct image_store *s, uint64_t size, int *ret_fd,
+				struct image_error *err);
 
 #endif

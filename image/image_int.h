@@ -30,8 +30,8 @@ enum {
 	PATCH_FILE_MAX = 1 << 30,
 	/* A file that something is appended to, with it. */
 	PATCH_APPEND_MAX = 64 << 20,
-	/* A file of operations. */
-	PATCH_JSON_MAX = 64 << 20,
+	/* A file of operations: the largest content as base64, and the rest. */
+	PATCH_JSON_MAX = 1440 << 20,
 	/* Members of an archive beside its layers' contents: two for each image and layer. */
 	BUNDLE_MEMBERS_MAX = 4096,
 	/* A manifest, an index or a configuration (the registries' own limit is 4 MiB). */

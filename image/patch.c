@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 
 static const char *const op_names[] = {
 	[IMAGE_PATCH_TEXT] = "text",	     [IMAGE_PATCH_FILE] = "file",
@@ -394,6 +396,51 @@ int image_patch_parse_json(const char *json, size_t len, const char *name,
 	/* All or nothing. */
 	while (r < 0 && patches->n > before)
 		patch_fini(&patches->list[--patches->n]);
+	json_decref(list);
+	return r;
+}
+
+static int set_base64(json_t *o, const struct image_patch *p)
+{
+	cleanup_free char *text = malloc(p->content_len / 3 * 4 + 5);
+
+	if (!text || p->content_len > INT_MAX)
+		return -ENOMEM;
+	EVP_EncodeBlock((unsigned char *)text, p->content, (int)p->content_len);
+	return json_object_set_new(o, "content_base64", json_string(text));
+}
+
+static int dump_one(json_t *list, const struct image_patch *p)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s*, s:s*, s:b}", "op", op_names[p->op], "path", p->path,
+			      "source", p->source, "target", p->target, "replace", p->replace);
+	char mode[8];
+	int r = o ? 0 : -ENOMEM;
+
+	snprintf(mode, sizeof(mode), "%04o", (unsigned)p->mode & 07777);
+	if (r == 0 && p->mode >= 0)
+		r = json_object_set_new(o, "mode", json_string(mode));
+	if (r == 0 && p->content)
+		r = set_base64(o, p);
+	if (r < 0)
+		json_decref(o);
+	return r == 0 && json_array_append_new(list, o) == 0 ? 0 : -ENOMEM;
+}
+
+static int append(const char *p, size_t n, void *ret)
+{
+	return buf_append(ret, p, n);
+}
+
+int image_patches_json(const struct image_patches *p, struct buf *ret)
+{
+	json_t *list = json_array();
+	int r = list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < p->n; i++)
+		r = dump_one(list, &p->list[i]);
+	if (r == 0 && json_dump_callback(list, append, ret, JSON_COMPACT) < 0)
+		r = -EFBIG;
 	json_decref(list);
 	return r;
 }

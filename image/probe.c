@@ -76,23 +76,3 @@ bool ext4_check(int fd, uint64_t size)
 
 	return fs_probe(fd, &fs, &need) == 0 && fs == IMAGE_EXT4 && need <= size;
 }
-
-const char *image_fs_name(enum image_fs fs)
-{
-	switch (fs) {
-	case IMAGE_SQUASHFS:
-		return "squashfs";
-	case IMAGE_EROFS:
-		return "erofs";
-	case IMAGE_EXT4:
-		break;
-	}
-	return "ext4";
-}
-
-unsigned image_fs_needs(enum image_fs fs)
-{
-	return fs == IMAGE_SQUASHFS ? IMAGE_NEED_SQUASHFS
-	       : fs == IMAGE_EROFS  ? IMAGE_NEED_EROFS
-				    : 0;
-}

@@ -94,7 +94,7 @@ static int make_folder(void *ctx, int fd, json_t *record, struct image_error *er
 static int make_minimal(void *ctx, int fd, json_t *record, struct image_error *err)
 {
 	struct root_job *job = ctx;
-	int r = busybox_tree(&job->busybox, job->tree, err);
+	int r = busybox_tree(&job->busybox, job->options->busybox_names, job->tree, err);
 
 	(void)record;
 	return r == 0 ? write_tree(job, fd, err) : r;
@@ -233,35 +233,14 @@ static int set_config(struct image_root *root, const json_t *record, struct imag
 	return image_fail(err, ENOMEM, "out of memory");
 }
 
-static void strings_free(char **s)
-{
-	for (char **p = s; p && *p; p++)
-		free(*p);
-	free(s);
-}
-
-void image_root_fini(struct image_root *r)
-{
-	fd_close(r->fd);
-	free(r->path);
-	strings_free(r->config.env);
-	strings_free(r->config.entrypoint);
-	strings_free(r->config.cmd);
-	free(r->config.working_dir);
-	free(r->config.user);
-	free(r->config.stop_signal);
-	strings_free(r->notes);
-	*r = (struct image_root){ .fd = -1 };
-}
-
-static int get(struct image_store *s, struct root_job *job,
+static int get(struct image_store *s, struct root_job *job, const char *folder,
 	       int (*make)(void *ctx, int fd, json_t *record, struct image_error *err),
 	       struct image_root *ret, struct image_error *err)
 {
 	const struct store_maker maker = { make, ext4_whole, job };
 	struct image_root root = { .fd = -1, .fs = IMAGE_EXT4 };
 	struct store_item item;
-	int r = store_get(s, "root", job->key, ".ext4", &maker, &item, err);
+	int r = store_get(s, folder, job->key, ".ext4", &maker, &item, err);
 
 	if (r < 0)
 		return r;
@@ -378,7 +357,7 @@ static int open_rootfs(struct image_store *s, struct root_job *job, const char *
 	if (!S_ISDIR(st.st_mode))
 		return open_given(path, steal_fd(&fd), job->options, ret, err);
 	r = key_folder(job, path, steal_fd(&fd), err);
-	return r == 0 ? get(s, job, make_folder, ret, err) : r;
+	return r == 0 ? get(s, job, "root", make_folder, ret, err) : r;
 }
 
 int image_root_open(struct image_store *s, const struct image_root_options *o,
@@ -401,11 +380,11 @@ int image_root_open(struct image_store *s, const struct image_root_options *o,
 	} else if (o->archive) {
 		r = key_archive(&job, o->archive, err);
 		if (r == 0)
-			r = get(s, &job, make_archive, ret, err);
+			r = get(s, &job, "archive", make_archive, ret, err);
 	} else {
 		r = key_minimal(&job, err);
 		if (r == 0)
-			r = get(s, &job, make_minimal, ret, err);
+			r = get(s, &job, "root", make_minimal, ret, err);
 	}
 	oci_image_fini(&job.image);
 	bundle_fini(&job.bundle);

@@ -14,8 +14,9 @@ struct busybox {
 	struct stat st;
 };
 must_check int busybox_find(struct busybox *ret, struct image_error *err);
-/* A system of nothing but busybox and the libraries it needs. d (may be NULL) takes their state. */
-must_check int busybox_tree(const struct busybox *b, struct tree *t, struct image_error *err);
+/* A system of nothing but busybox and the libraries it needs. names: as image_root_options has them. */
+must_check int busybox_tree(const struct busybox *b, const struct buf *names, struct tree *t,
+			    struct image_error *err);
 void busybox_fini(struct busybox *b);
 
 /* ---- operations (patch_apply.c) ---- */

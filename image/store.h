@@ -7,6 +7,11 @@
 
 #include <jansson.h>
 
+struct image_store {
+	char *dir;
+	int fd;
+};
+
 /* One thing of the store, open for reading. */
 struct store_item {
 	int fd;
@@ -28,7 +33,7 @@ struct store_maker {
 };
 
 /*
- * folder: "kernel", "boot", "root"; suffix: ".elf", ".cpio", ".ext4". What is there but does not
+ * folder: "kernel", "boot", "root", "archive"; suffix: ".elf", ".cpio", ".ext4". What is there but does not
  * fit its record is made again.
  */
 must_check int store_get(struct image_store *s, const char *folder, const char key[static DIGEST_HEX],
@@ -38,8 +43,8 @@ void store_item_fini(struct store_item *item);
 
 /* A file for scratch data in the store's tmp that has no name. */
 must_check int store_scratch(struct image_store *s, int *ret_fd, struct image_error *err);
-/* The same in any folder. */
-must_check int scratch_open(const char *dir, int *ret_fd, struct image_error *err);
+/* The same in any folder; dir is what errors call it. */
+must_check int scratch_open(int dirfd, const char *dir, int *ret_fd, struct image_error *err);
 
 /*
  * Puts what tells one state of a file from another into a key: device, inode, size and times,

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,47 +74,13 @@ static int drop_capabilities(void)
 	return r == 0 || r == -EPERM ? rights_keep_capabilities(0) : r;
 }
 
-/*
- * Landlock, as much of it as the kernel knows: no right on any file, no TCP port, no
- * abstract socket, no signal to others. Nothing is allowed, so there is no rule.
- */
-static int forbid_files(void)
-{
-	struct {
-		uint64_t fs, net, scoped;
-	} ruleset = { .fs = 0x1fff, .net = 0x3, .scoped = 0x3 };
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* ask for the version */);
-	size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
-	cleanup_close int fd = -1;
-
-	if (abi < 1)
-		return 0; /* not in this kernel: the other stages hold without it */
-	if (abi >= 2)
-		ruleset.fs |= 0x2000; /* rename across directories */
-	if (abi >= 3)
-		ruleset.fs |= 0x4000; /* truncate */
-	if (abi >= 5)
-		ruleset.fs |= 0x8000; /* ioctl on devices that are opened from now on */
-	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
-	if (fd < 0)
-		return -errno;
-	return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
-}
-
-static int limit(int what, rlim_t n)
-{
-	struct rlimit l = { n, n };
-
-	return setrlimit(what, &l) < 0 ? -errno : 0;
-}
-
 int confine_memory(uint64_t guest_bytes)
 {
 #ifdef WEIR_SANITIZED
 	(void)guest_bytes;
 	return 0; /* the sanitizer maps terabytes */
 #else
-	return limit(RLIMIT_AS, guest_bytes + OWN_MEMORY);
+	return rights_limit(RLIMIT_AS, guest_bytes + OWN_MEMORY);
 #endif
 }
 
@@ -192,14 +157,16 @@ static int drop_rights(const char **ret_why)
 	}
 	if (r == 0) {
 		*ret_why = "Landlock";
-		r = forbid_files();
+		/* Not in every kernel; the other stages hold without it. */
+		r = rights_forbid_files(NULL, 0);
+		r = r == -ENOTSUP ? 0 : r;
 	}
 	if (r == 0) {
 		*ret_why = "limits of files and cores";
-		r = limit(RLIMIT_CORE, 0);
+		r = rights_limit(RLIMIT_CORE, 0);
 	}
 	if (r == 0)
-		r = limit(RLIMIT_NOFILE, MAX_FILES);
+		r = rights_limit(RLIMIT_NOFILE, MAX_FILES);
 	prctl(PR_SET_DUMPABLE, 0);
 	return r;
 }

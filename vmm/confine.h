@@ -6,15 +6,7 @@
 #ifndef WEIR_VMM_CONFINE_H
 #define WEIR_VMM_CONFINE_H
 
-#include "base/base.h"
-
-#ifdef __SANITIZE_ADDRESS__
-#define WEIR_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WEIR_SANITIZED 1
-#endif
-#endif
+#include "base/calls.h"
 
 /*
  * Stages 1 to 3, before any byte of the guest's is looked at. Only the descriptors in

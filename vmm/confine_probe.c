@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/kvm.h>
 #include <net/if.h>
 #include <sched.h>
@@ -286,17 +285,6 @@ static unsigned count_descriptors(void)
 	return n;
 }
 
-static uint64_t capabilities(void)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct d[2] = { { 0 } };
-
-	if (syscall(SYS_capget, &head, d) < 0)
-		return ~UINT64_C(0);
-	return (d[0].permitted | d[0].effective | d[0].inheritable) |
-	       (uint64_t)(d[1].permitted | d[1].effective | d[1].inheritable) << 32;
-}
-
 void confine_probe_process(const char *probe)
 {
 	if (!probe || strcmp(probe, "process") != 0)
@@ -304,7 +292,7 @@ void confine_probe_process(const char *probe)
 	dprintf(STDERR_FILENO,
 		"pid: %d\nparent: %d\nuid: %u\ncapabilities: %llx\nno-new-privs: %d\n"
 		"interfaces: %u\ndescriptors: %u\ndumpable: %d\n",
-		(int)getpid(), (int)getppid(), geteuid(), (unsigned long long)capabilities(),
+		(int)getpid(), (int)getppid(), geteuid(), (unsigned long long)rights_capabilities(),
 		prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), count_interfaces(), count_descriptors(),
 		prctl(PR_GET_DUMPABLE));
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {

@@ -10,8 +10,6 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
-#include <seccomp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -68,15 +66,6 @@ static const int device_calls[] = {
 
 static const int waiter_calls[] = { SCMP_SYS(wait4), SCMP_SYS(waitid) };
 
-static int add_calls(scmp_filter_ctx ctx, const int *calls, size_t n)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
-	return r;
-}
-
 static int allow_write(scmp_filter_ctx ctx, int fd)
 {
 #ifdef WEIR_SANITIZED
@@ -89,26 +78,12 @@ static int allow_write(scmp_filter_ctx ctx, int fd)
 #endif
 }
 
-/* Memory may be mapped and protected, but never executable. */
-static int allow_memory(scmp_filter_ctx ctx)
-{
-	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-
-#ifndef WEIR_SANITIZED
-	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-#endif
-	return r;
-}
-
 /* Every list begins so; what is not on it is trapped. */
 static scmp_filter_ctx begin_list(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
 
-	if (ctx && add_calls(ctx, common_calls, ARRAY_SIZE(common_calls)) < 0) {
+	if (ctx && calls_allow(ctx, common_calls, ARRAY_SIZE(common_calls)) < 0) {
 		seccomp_release(ctx);
 		return NULL;
 	}
@@ -147,10 +122,10 @@ static int compile(scmp_filter_ctx ctx, int r, struct confine_filter *ret)
 int confine_filter_devices(struct confine_filter *ret)
 {
 	scmp_filter_ctx ctx = begin_list();
-	int r = ctx ? add_calls(ctx, device_calls, ARRAY_SIZE(device_calls)) : -ENOMEM;
+	int r = ctx ? calls_allow(ctx, device_calls, ARRAY_SIZE(device_calls)) : -ENOMEM;
 
 	if (r == 0)
-		r = allow_memory(ctx);
+		r = calls_allow_memory(ctx);
 	if (r == 0) /* for the last words about a guest that crashed */
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 				     SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)KVM_GET_REGS, 0));
@@ -177,33 +152,18 @@ int confine_filter_cpu(int vcpu_fd, const int *events, size_t n, struct confine_
 int confine_filter_waiter(struct confine_filter *ret)
 {
 	scmp_filter_ctx ctx = begin_list();
-	int r = ctx ? add_calls(ctx, waiter_calls, ARRAY_SIZE(waiter_calls)) : -ENOMEM;
+	int r = ctx ? calls_allow(ctx, waiter_calls, ARRAY_SIZE(waiter_calls)) : -ENOMEM;
 
 	if (r == 0)
 		r = allow_write(ctx, STDERR_FILENO);
 	return ctx ? compile(ctx, r, ret) : r;
 }
 
-static void on_sigsys(int sig, siginfo_t *si, void *uc)
-{
-	char line[96];
-	int n;
-
-	(void)sig;
-	(void)uc;
-	n = snprintf(line, sizeof(line), "weir-vmm: system call %d is not allowed in this thread\n",
-		     si->si_syscall);
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		_exit(STATUS_ERROR);
-	_exit(STATUS_ERROR);
-}
-
 void confine_thread(const struct confine_filter *f)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
 	struct sock_fprog prog = { .len = f->len, .filter = f->code };
 
-	sigaction(SIGSYS, &sa, NULL);
+	calls_end_at_trap("weir-vmm", "thread", STATUS_ERROR);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) == 0)
 		return;
 	log_error("no list of system calls for a thread: %s", strerror(errno));

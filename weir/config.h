@@ -149,6 +149,7 @@ struct machine_config {
 	char **env;	 /* NAME=VALUE */
 	size_t n_env;
 	char *user, *workdir;
+	char *entrypoint; /* instead of the image's; "": none; NULL: the image's */
 };
 
 /* How long a run lives, and how it is found again. */
@@ -223,7 +224,8 @@ struct weir_config {
 	char *audit_path;   /* NULL: the default place */
 	char *capture_path; /* NULL: none */
 
-	char **command; /* NULL-terminated, points into argv; NULL for a gateway */
+	/* NULL-terminated, points into argv; NULL for a gateway. Empty: the image's (vm_command.c). */
+	char **command;
 
 	struct link_config link; /* a gateway's */
 	char *ca_out;		 /* where the CA's certificate is written, or NULL */

@@ -131,6 +131,7 @@ enum option {
 	OPTION_ROOTFS,
 	OPTION_IMAGE,
 	OPTION_IMAGE_NAME,
+	OPTION_ENTRYPOINT,
 	OPTION_VOLUME,
 	OPTION_PATCH,
 	OPTION_MEMORY,
@@ -154,8 +155,10 @@ struct options {
 		const char **v;
 		size_t n;
 	} of[OPTIONS];
-	char **command; /* of `weir run` */
+	char **command; /* of `weir run`; may be empty */
 };
+/* Nothing to run stands anywhere: -EINVAL. */
+int options_no_command(struct conf_error *err);
 must_check int options_parse(enum config_command command, int argc, char **argv,
 			     struct options *ret, struct conf_error *err);
 void options_fini(struct options *o);

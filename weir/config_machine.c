@@ -69,6 +69,12 @@ static int set_user(struct config_builder *b, const struct where *w, const char 
 	return set_text(&b->c->machine.user, text);
 }
 
+static int set_entrypoint(struct config_builder *b, const struct where *w, const char *text)
+{
+	(void)w;
+	return set_text(&b->c->machine.entrypoint, text);
+}
+
 static int set_workdir(struct config_builder *b, const struct where *w, const char *text)
 {
 	if (text[0] != '/')
@@ -199,19 +205,20 @@ static int add_env(struct config_builder *b, const struct where *w, const char *
 
 /* ---- which flag, which key ----------------------------------------------------------------- */
 
-enum { LIST = 1, PATH = 2 };
+enum { LIST = 1, PATH = 2, EMPTY = 4 };
 
 static const struct item {
 	enum option option;
 	const char *key;
 	int (*set)(struct config_builder *b, const struct where *w, const char *text);
-	unsigned how; /* LIST, PATH */
+	unsigned how; /* LIST, PATH, EMPTY: may be "" */
 } items[] = {
 	{ OPTION_KERNEL, "kernel", set_kernel, PATH },
 	{ OPTION_MODULES, "modules", set_modules, PATH },
 	{ OPTION_ROOTFS, "rootfs", set_rootfs, PATH },
 	{ OPTION_IMAGE, "image", set_image, PATH },
 	{ OPTION_IMAGE_NAME, "image_name", set_reference, 0 },
+	{ OPTION_ENTRYPOINT, "entrypoint", set_entrypoint, EMPTY },
 	{ OPTION_MEMORY, "memory", set_memory, 0 },
 	{ OPTION_CPUS, "cpus", set_cpus, 0 },
 	{ OPTION_USER, "user", set_user, 0 },
@@ -250,7 +257,7 @@ static int read_text(struct config_builder *b, const struct conf *c, const struc
 
 	if (r < 0 || !text)
 		return r;
-	if (!text[0])
+	if (!text[0] && !(i->how & EMPTY))
 		return conf_fail(c, b->err, "an empty text");
 	if (option_value(&b->o, i->option))
 		return 0;
@@ -362,6 +369,9 @@ int config_check_machine(struct config_builder *b)
 				       option_name(items[i].option));
 			return -EINVAL;
 		}
+	if (c->command && !c->command[0] && !c->machine.image &&
+	    !(c->machine.entrypoint && c->machine.entrypoint[0]))
+		return options_no_command(b->err);
 	if (!c->machine.memory)
 		c->machine.memory = MEMORY_DEFAULT;
 	return 0;
@@ -376,6 +386,7 @@ void config_machine_fini(struct machine_config *m)
 	free(m->reference);
 	free(m->user);
 	free(m->workdir);
+	free(m->entrypoint);
 	for (size_t i = 0; i < m->n_volumes; i++)
 		image_volume_fini(&m->volumes[i]);
 	free(m->volumes);

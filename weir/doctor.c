@@ -11,6 +11,7 @@
 #include "weir/run_addresses.h"
 #include "weir/sandbox.h"
 #include "weir/vm.h"
+#include "weir/vm_image.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -295,8 +296,10 @@ static void check_microvm(void)
 	}
 	say(GOOD, choice.backend == BACKEND_KVM ? "weir-vmm" : "QEMU", choice.program);
 	o.agent = choice.agent;
-	if (image_store_open(NULL, &store, &why) < 0 || image_boot_open(store, &o, &boot, &why) < 0) {
+	if (image_store_open(NULL, &store, &why) < 0) {
 		say(OPTIONAL, "kernel", why.text);
+	} else if (vm_image_boot(choice.image, store, &o, &boot, &err) < 0) {
+		say(OPTIONAL, "kernel", err.text);
 	} else {
 		snprintf(text, sizeof(text), "%s", boot.source_path);
 		say(GOOD, "kernel", text);

@@ -7,7 +7,7 @@
  */
 #include "weir/config_internal.h"
 
-enum { FLAG_VALUE = 1, FLAG_REPEAT = 2, FLAG_RUN = 4, FLAG_GATEWAY = 8 };
+enum { FLAG_VALUE = 1, FLAG_REPEAT = 2, FLAG_RUN = 4, FLAG_GATEWAY = 8, FLAG_EMPTY = 16 };
 
 static const struct {
 	const char *name;
@@ -83,6 +83,7 @@ static const struct {
 	[OPTION_ROOTFS] = { "--rootfs", FLAG_VALUE | FLAG_RUN },
 	[OPTION_IMAGE] = { "--image", FLAG_VALUE | FLAG_RUN },
 	[OPTION_IMAGE_NAME] = { "--image-name", FLAG_VALUE | FLAG_RUN },
+	[OPTION_ENTRYPOINT] = { "--entrypoint", FLAG_VALUE | FLAG_RUN | FLAG_EMPTY },
 	[OPTION_VOLUME] = { "--volume", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_PATCH] = { "--patch", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_MEMORY] = { "--memory", FLAG_VALUE | FLAG_RUN },
@@ -249,24 +250,30 @@ static int parse_one(struct options *o, enum config_command c, int argc, char **
 		value = argv[++*at];
 	else if (*at + 1 < argc && !str_eq(argv[*at + 1], "--"))
 		return looks_like_flag(flags[i].name, argv[*at + 1], err);
-	if (!value[0]) {
+	if (!value[0] && !((flags[i].how & FLAG_EMPTY) && arg[len] == '=')) {
 		conf_error_set(err, "%s: needs a value", flags[i].name);
 		return -EINVAL;
 	}
 	return add(o, i, value, err);
 }
 
-/* What stands behind the flags: a command for `run`, nothing for `gateway`. */
+int options_no_command(struct conf_error *err)
+{
+	conf_error_set(err,
+		       "there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
+	return -EINVAL;
+}
+
+/*
+ * What stands behind the flags: a command for `run`, unless an image has one
+ * (config_check_machine()), nothing for `gateway`.
+ */
 static int check_rest(enum config_command c, int argc, char **argv, int at, struct conf_error *err)
 {
 	char quoted[80];
 
-	if (c == CONFIG_RUN && (at >= argc || !argv[at][0])) {
-		conf_error_set(
-			err,
-			"there is no command to run: weir run [OPTIONS] -- COMMAND [ARGUMENT...]");
-		return -EINVAL;
-	}
+	if (c == CONFIG_RUN && at < argc && !argv[at][0])
+		return options_no_command(err);
 	if (c == CONFIG_GATEWAY && at < argc) {
 		log_quote(argv[at], strlen(argv[at]), quoted, sizeof(quoted));
 		conf_error_set(err,

@@ -130,7 +130,8 @@ static int write_end(int dir, const char *name, json_t *o)
 static _Noreturn void run_apart(struct weir_config *cfg, int dir, int log, int ready,
 				int (*run)(struct weir_config *cfg))
 {
-	cleanup_free char *name = strdup(cfg->name), *command = strdup(cfg->command[0]);
+	cleanup_free char *name = strdup(cfg->name),
+			  *command = strdup(cfg->command[0] ? cfg->command[0] : "(the image's)");
 	int64_t began = (int64_t)(time_real_ns() / NS_PER_S);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
 	json_t *o;

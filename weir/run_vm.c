@@ -46,6 +46,7 @@ struct machine_run {
 	struct run run;
 	struct vm_choice choice;
 	struct vm_parts parts;
+	char **argv;			     /* what runs in there */
 	int agent_fd, console_fd, errors_fd; /* ours, until the loop is there */
 	struct agent *agent;
 	struct agent_relay *relay; /* weir exec and its like; NULL before the first */
@@ -169,7 +170,7 @@ static void on_room(struct agent_stream *s, void *arg)
 
 static void tell_failure(const struct machine_run *m, const struct agent_failed *f)
 {
-	const char *name = m->run.cfg->command[0];
+	const char *name = m->argv[0];
 	char text[256];
 
 	log_quote(f->text ? f->text : "", MIN(strlen(f->text ? f->text : ""), (size_t)60), text,
@@ -208,7 +209,7 @@ static const struct agent_stream_events command_events = {
 
 static void begin_command(struct machine_run *m)
 {
-	const char *const *argv = (const char *const *)m->run.cfg->command;
+	const char *const *argv = (const char *const *)m->argv;
 	const struct life_config *l = &m->run.cfg->life;
 	bool input = !l->detach || l->input, tty = l->detach ? l->tty : m->stdio.tty;
 	struct agent_exec x = { .flags = (input ? AGENT_EXEC_INPUT : 0) | (tty ? AGENT_EXEC_TTY : 0) };
@@ -584,6 +585,7 @@ static void machine_finish(struct run *r)
 	fd_close(m->agent_fd);
 	fd_close(m->console_fd);
 	fd_close(m->errors_fd);
+	free(m->argv);
 	vm_parts_fini(&m->parts);
 }
 
@@ -611,12 +613,17 @@ static int prepare(struct machine_run *m, struct conf_error *err)
 		log_warn("backend qemu: %s", m->choice.why);
 	else
 		log_info("backend %s: %s", m->run.subject->backend, m->choice.why);
-	return vm_parts_open(cfg, &m->choice, &m->parts, err);
+	rc = vm_parts_open(cfg, &m->choice, &m->parts, err);
+	if (rc == 0)
+		rc = vm_command(cfg, &m->parts.root.config, &m->argv, err);
+	if (rc == 0)
+		m->run.what = m->argv[0];
+	return rc;
 }
 
 int run_machine(struct weir_config *cfg)
 {
-	struct machine_run m = { .run = { .cfg = cfg, .tty = -1, .what = cfg->command[0] },
+	struct machine_run m = { .run = { .cfg = cfg, .tty = -1 },
 				 .parts = { .layer = -1 },
 				 .agent_fd = -1,
 				 .console_fd = -1,

@@ -5,12 +5,12 @@
  * sandboxed command is the other way round: everything but the few calls that
  * reach around its namespaces.
  */
-#include "weir/harden.h"
 #include "weir/seccomp.h"
 
+#include "base/calls.h"
+#include "weir/harden.h"
+
 #include <fcntl.h>
-#include <seccomp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -59,13 +59,6 @@ static const int common_calls[] = {
 	SCMP_SYS(rt_sigaction),
 	SCMP_SYS(restart_syscall),
 	SCMP_SYS(tgkill),
-#ifdef __SANITIZE_ADDRESS__
-#define WEIR_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WEIR_SANITIZED 1
-#endif
-#endif
 #ifdef WEIR_SANITIZED
 	/* What the sanitizers' own runtime needs to watch and to report. */
 	SCMP_SYS(sigaltstack),
@@ -101,69 +94,25 @@ static const int gateway_calls[] = {
 /* The tlsproxy keeps its secrets in memory that is never paged out. */
 static const int tlsproxy_calls[] = { SCMP_SYS(mlock), SCMP_SYS(munlock) };
 
-static int add_calls(scmp_filter_ctx ctx, const int *calls, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* One call, when its argument n compares so. */
-static int add_when(scmp_filter_ctx ctx, uint32_t action, int call, unsigned n,
-		    enum scmp_compare op, scmp_datum_t a, scmp_datum_t b)
-{
-	struct scmp_arg_cmp cmp = { .arg = n, .op = op, .datum_a = a, .datum_b = b };
-
-	return seccomp_rule_add_array(ctx, action, call, 1, &cmp);
-}
-
-/* Memory may be mapped and protected, but never executable. */
-static int add_memory_rules(scmp_filter_ctx ctx)
-{
-	int r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-
-	return r < 0 ? r
-		     : add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 2, SCMP_CMP_MASKED_EQ,
-				PROT_EXEC, 0);
-}
-
 static int add_gateway_rules(scmp_filter_ctx ctx)
 {
 	static const unsigned long ioctls[] = { FIONBIO, FIONREAD };
 	static const int domains[] = { AF_INET, AF_INET6 };
-	int r = add_calls(ctx, gateway_calls, ARRAY_SIZE(gateway_calls));
+	int r = calls_allow(ctx, gateway_calls, ARRAY_SIZE(gateway_calls));
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(domains); i++)
-		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 0, SCMP_CMP_EQ,
-			     (scmp_datum_t)domains[i], 0);
+		r = calls_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 0, SCMP_CMP_EQ,
+			       (scmp_datum_t)domains[i], 0);
 	/* Pairs to the tlsproxy and the resolver; no other local socket can be reached. */
 	if (r == 0)
-		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 0, SCMP_CMP_EQ, AF_UNIX, 0);
+		r = calls_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 0, SCMP_CMP_EQ, AF_UNIX, 0);
 #ifndef WEIR_SANITIZED
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ioctls); i++)
-		r = add_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_CMP_EQ, ioctls[i], 0);
+		r = calls_when(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_CMP_EQ, ioctls[i], 0);
 #else
 	(void)ioctls;
 #endif
 	return r;
-}
-
-static void on_sigsys(int sig, siginfo_t *si, void *uc)
-{
-	char line[96];
-	int n;
-
-	(void)sig;
-	(void)uc;
-	n = snprintf(line, sizeof(line), "weir: system call %d is not allowed in this process\n",
-		     si->si_syscall);
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		_exit(124);
-	_exit(124);
 }
 
 static int load_filter(scmp_filter_ctx ctx, int r, struct conf_error *err)
@@ -178,22 +127,21 @@ static int load_filter(scmp_filter_ctx ctx, int r, struct conf_error *err)
 
 int harden_seccomp(enum harden_role role, struct conf_error *err)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
 	int r = ctx ? 0 : -ENOMEM;
 
-	sigaction(SIGSYS, &sa, NULL);
+	calls_end_at_trap("weir", "process", 124);
 	/* For all threads, or none of this were worth anything. */
 	if (r == 0)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (r == 0)
-		r = add_calls(ctx, common_calls, ARRAY_SIZE(common_calls));
+		r = calls_allow(ctx, common_calls, ARRAY_SIZE(common_calls));
 	if (r == 0)
-		r = add_memory_rules(ctx);
+		r = calls_allow_memory(ctx);
 	if (r == 0 && role == HARDEN_GATEWAY)
 		r = add_gateway_rules(ctx);
 	if (r == 0 && role == HARDEN_TLSPROXY)
-		r = add_calls(ctx, tlsproxy_calls, ARRAY_SIZE(tlsproxy_calls));
+		r = calls_allow(ctx, tlsproxy_calls, ARRAY_SIZE(tlsproxy_calls));
 	return load_filter(ctx, r, err);
 }
 
@@ -212,12 +160,12 @@ static int deny_socket_families(scmp_filter_ctx ctx)
 		for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
 			ok |= allowed[i] == family;
 		if (!ok)
-			r = add_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0,
-				     SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)family);
+			r = calls_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0,
+				       SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)family);
 	}
 	if (r == 0)
-		r = add_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, SCMP_CMP_GE,
-			     64, 0);
+		r = calls_when(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 0, SCMP_CMP_GE,
+			       64, 0);
 	return r;
 }
 
@@ -247,7 +195,7 @@ int seccomp_command(struct conf_error *err)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(denied); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), denied[i], 0);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(terminal); i++)
-		r = add_when(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, SCMP_CMP_MASKED_EQ,
-			     0xffffffff, terminal[i]);
+		r = calls_when(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, SCMP_CMP_MASKED_EQ,
+			       0xffffffff, terminal[i]);
 	return load_filter(ctx, r, err);
 }

@@ -3,10 +3,12 @@
  * What the files of the microVM backends share.
  *
  *   vm_choose.c   which monitor: weir-vmm on KVM, QEMU on KVM, QEMU without
- *   vm_parts.c    kernel, initial file system, disks, by image/
+ *   vm_parts.c    kernel, initial file system, disks: what a machine has
+ *   vm_image.c    these from weir-image, which reads what is hostile
  *   vm_spawn.c    a monitor's process: namespaces, an empty root, no rights
  *   vm_qemu.c, vm_kvm.c   the command line of each
  *   vm_layer.c    QEMU's form of a writable layer over a base that stays as it is
+ *   vm_command.c  what runs in it: the user's command and the image's
  *   vm_env.c, vm_guest.c    what the agent in the machine is told before it runs anything
  *   vm_stdio.c    standard input, output and the terminal of the command in there
  *   run_vm.c      the run: which of these when
@@ -31,6 +33,7 @@ struct vm_choice {
 	bool kvm;		   /* QEMU with KVM */
 	char program[4096];	   /* the monitor */
 	char agent[4096];	   /* the program that becomes pid 1 in the machine */
+	char image[4096];	   /* the program that reads kernels and images */
 	char why[256];		   /* of the choice, for people: "no KVM here: ..." */
 };
 /* -ENOTSUP: what was asked for cannot be had here; err says what would help. */
@@ -128,6 +131,15 @@ void vm_args_fini(struct vm_args *a);
 /* Before run_environment(); the caller ends it with vm_args_fini(). */
 must_check int vm_environment(const struct weir_config *cfg, const struct vm_parts *parts,
 			      struct vm_args *ret);
+
+/* ---- vm_command.c ------------------------------------------------------------------------ */
+
+/*
+ * What runs in the machine, as container engines put it together: the image's Entrypoint with its
+ * Cmd, or with what the user gave instead of Cmd. The array is the caller's, its texts are not.
+ */
+must_check int vm_command(const struct weir_config *cfg, const struct image_config *image,
+			  char ***ret, struct conf_error *err);
 
 /* ---- vm_guest.c -------------------------------------------------------------------------- */
 

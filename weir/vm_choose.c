@@ -15,6 +15,7 @@
 
 #define MONITOR "weir-vmm"
 #define AGENT "weir-agent"
+#define IMAGE "weir-image"
 #define QEMU "qemu-system-x86_64"
 
 bool vm_kvm_usable(char *why, size_t size)
@@ -94,6 +95,12 @@ static int no_monitor(enum weir_backend wish, const char *why_kvm, bool usable, 
 	return -ENOTSUP;
 }
 
+static int no_own(const char *name, const char *what, struct conf_error *err)
+{
+	conf_error_set(err, "no %s beside weir, which %s; was all of it installed?", name, what);
+	return -ENOTSUP;
+}
+
 int vm_choose(enum weir_backend wish, struct vm_choice *ret, struct conf_error *err)
 {
 	char why[160];
@@ -106,12 +113,10 @@ int vm_choose(enum weir_backend wish, struct vm_choice *ret, struct conf_error *
 		c.backend = BACKEND_QEMU;
 	else
 		return no_monitor(wish, why, usable, err);
-	if (!find_own(AGENT, c.agent, sizeof(c.agent))) {
-		conf_error_set(err,
-			       "no " AGENT " beside weir, which is pid 1 in a microVM; was all "
-			       "of it installed?");
-		return -ENOTSUP;
-	}
+	if (!find_own(AGENT, c.agent, sizeof(c.agent)))
+		return no_own(AGENT, "is pid 1 in a microVM", err);
+	if (!find_own(IMAGE, c.image, sizeof(c.image)))
+		return no_own(IMAGE, "reads kernels and images", err);
 	snprintf(c.why, sizeof(c.why), "%s%s", why,
 		 c.backend == BACKEND_QEMU && !usable ? ", so QEMU emulates the processor: slow"
 						      : "");

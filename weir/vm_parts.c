@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a machine boots from and has as disks, made or found in the store by image/.
+ * What a machine boots from and has as disks, made or found in the store by weir-image.
  * The root is opened read-only, whoever made it; what a machine writes to it goes
  * into a layer of its own, a file without a name that is gone with the monitor.
  */
 #include "weir/vm.h"
+#include "weir/vm_image.h"
 
-#include <stdio.h>
-
-static int failed(struct conf_error *err, int r, const struct image_error *e)
-{
-	conf_error_set(err, "%s", e->text[0] ? e->text : strerror(-r));
-	return r;
-}
-
-static int open_root(struct weir_config *cfg, struct vm_parts *p, struct image_error *e)
+static int open_root(struct weir_config *cfg, const char *program, struct vm_parts *p,
+		     struct conf_error *err)
 {
 	const struct machine_config *m = &cfg->machine;
 	struct image_root_options o = {
@@ -23,7 +17,7 @@ static int open_root(struct weir_config *cfg, struct vm_parts *p, struct image_e
 		.reference = m->reference,
 		.patches = &m->patches,
 	};
-	int r = image_root_open(p->store, &o, &p->root, e);
+	int r = vm_image_root(program, p->store, &o, &p->root, err);
 
 	if (r < 0)
 		return r;
@@ -34,17 +28,19 @@ static int open_root(struct weir_config *cfg, struct vm_parts *p, struct image_e
 }
 
 /* QEMU's layer begins as a small qcow2 file, weir-vmm's as an empty one. */
-static int open_layer(const struct vm_choice *choice, struct vm_parts *p, struct image_error *e)
+static int open_layer(const struct vm_choice *choice, struct vm_parts *p, struct conf_error *err)
 {
-	bool qemu = choice->backend == BACKEND_QEMU;
-	char dir[4096];
+	struct image_error e = { { 0 } };
 	int r;
 
 	if (p->root.fs != IMAGE_EXT4)
 		return 0;
-	snprintf(dir, sizeof(dir), "%s/tmp", image_store_dir(p->store));
-	r = image_layer_open(dir, 0, &p->layer, e);
-	return r == 0 && qemu ? vm_layer_qcow2(p->layer, p->root.size) : r;
+	r = image_layer_open(p->store, 0, &p->layer, &e);
+	if (r == 0 && choice->backend == BACKEND_QEMU)
+		r = vm_layer_qcow2(p->layer, p->root.size);
+	if (r < 0)
+		conf_error_set(err, "%s", e.text[0] ? e.text : strerror(-r));
+	return r;
 }
 
 int vm_parts_open(struct weir_config *cfg, const struct vm_choice *choice, struct vm_parts *ret,
@@ -60,26 +56,26 @@ int vm_parts_open(struct weir_config *cfg, const struct vm_choice *choice, struc
 
 	*ret = (struct vm_parts){ .layer = -1 };
 	r = image_store_open(NULL, &ret->store, &e);
-	if (r == 0)
-		r = open_root(cfg, ret, &e);
+	if (r < 0) {
+		conf_error_set(err, "%s", e.text);
+		return r;
+	}
+	r = open_root(cfg, choice->image, ret, err);
 	if (r == 0)
 		o.needs = image_fs_needs(ret->root.fs);
 	for (size_t i = 0; r == 0 && i < cfg->machine.n_volumes; i++) {
-		r = image_volume_open(ret->store, &cfg->machine.volumes[i], 0, &e);
+		r = vm_image_volume(choice->image, ret->store, &cfg->machine.volumes[i], err);
 		if (r == 0)
 			o.needs |= image_fs_needs(cfg->machine.volumes[i].fs);
 	}
 	if (r == 0)
-		r = image_boot_open(ret->store, &o, &ret->boot, &e);
-	if (r == 0)
-		ret->has_boot = true;
-	if (r == 0)
-		r = open_layer(choice, ret, &e);
+		r = vm_image_boot(choice->image, ret->store, &o, &ret->boot, err);
 	if (r < 0)
-		return failed(err, r, &e);
+		return r;
+	ret->has_boot = true;
 	ret->volumes = cfg->machine.volumes;
 	ret->n_volumes = cfg->machine.n_volumes;
-	return 0;
+	return open_layer(choice, ret, err);
 }
 
 void vm_parts_fini(struct vm_parts *p)

@@ -16,6 +16,7 @@
 #include "weir/message.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/mount.h>
 #include <poll.h>
@@ -40,6 +41,8 @@
 
 struct monitor {
 	const struct vm_spawn_spec *spec;
+	struct harden_ids ids;
+	bool becomes; /* ids are not those of who starts it */
 	int sock;
 };
 
@@ -54,6 +57,51 @@ static _Noreturn void step_failed(const struct monitor *m, const char *step)
 
 	conf_error_set(&err, "cannot isolate %s: %s: %s", m->spec->program, step, strerror(errno));
 	monitor_fail(m, &err);
+}
+
+/* ---- who it is --------------------------------------------------------------------------- */
+
+/*
+ * Started by root it is nobody, in its own namespace, too: root without rights would still own
+ * root's files. /dev/kvm that only root may open keeps it root.
+ */
+static struct harden_ids monitor_ids(const struct vm_spawn_spec *spec)
+{
+	struct harden_ids own = harden_own_ids(), ids = { RIGHTS_NOBODY, RIGHTS_NOBODY };
+	struct stat st;
+
+	if (own.uid != 0 || !spec->isolate || !rights_nobody_exists())
+		return own;
+	if (!spec->kvm || stat("/dev/kvm", &st) < 0 || (st.st_mode & 06) == 06)
+		return ids;
+	ids.gid = st.st_gid;
+	if ((st.st_mode & 060) == 060)
+		return ids;
+	log_warn("/dev/kvm is for root alone: the monitor stays root, without rights");
+	return own;
+}
+
+static int map_ids(pid_t pid, const struct monitor *m, struct conf_error *err)
+{
+	int r;
+
+	if (!m->becomes)
+		return harden_write_id_maps(pid, &m->ids, false, err);
+	r = rights_write_other_ids(pid, m->ids.uid, m->ids.gid);
+	if (r < 0)
+		conf_error_set(err, "cannot make the monitor a user without rights: %s",
+			       strerror(-r));
+	return r;
+}
+
+/* Inside, with the maps written: what is opened before is opened as who started us. */
+static void become(const struct monitor *m)
+{
+	const struct harden_ids *i = &m->ids;
+
+	if (setgroups(0, NULL) < 0 || setresgid(i->gid, i->gid, i->gid) < 0 ||
+	    setresuid(i->uid, i->uid, i->uid) < 0)
+		step_failed(m, "becoming a user without rights");
 }
 
 /* ---- its root ------------------------------------------------------------------------ */
@@ -136,6 +184,8 @@ static void own_root(const struct monitor *m)
 		if (binds[i] < 0)
 			step_failed(m, s->binds[i].path);
 	}
+	if (m->becomes)
+		become(m);
 	if (mount("none", ROOT, "tmpfs", MS_NOSUID | MS_NOEXEC, "size=64k,nr_inodes=64,mode=755") < 0)
 		step_failed(m, "a root of its own");
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
@@ -212,9 +262,10 @@ static void inherit(const struct monitor *m)
 	rights_close_others(keep, n);
 }
 
-static _Noreturn void monitor_main(const struct vm_spawn_spec *spec, int sock)
+static _Noreturn void monitor_main(const struct monitor *m)
 {
-	struct monitor m = { .spec = spec, .sock = sock };
+	const struct vm_spawn_spec *spec = m->spec;
+	int sock = m->sock;
 	struct rlimit none = { 0, 0 };
 	struct conf_error err = { { 0 } };
 	sigset_t empty;
@@ -230,25 +281,25 @@ static _Noreturn void monitor_main(const struct vm_spawn_spec *spec, int sock)
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGTTOU, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
-	inherit(&m);
+	inherit(m);
 	if (spec->isolate) {
 		if (spec->listen)
-			listen_for_it(&m);
-		own_root(&m);
+			listen_for_it(m);
+		own_root(m);
 		if (harden_program(&err) < 0)
-			monitor_fail(&m, &err);
+			monitor_fail(m, &err);
 	} else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-		step_failed(&m, "no_new_privs");
+		step_failed(m, "no_new_privs");
 	}
-	parent_lives(&m);
+	parent_lives(m);
 	execve(spec->program, spec->argv, envp);
 	conf_error_set(&err, "%s: cannot be executed: %s", spec->program, strerror(errno));
-	monitor_fail(&m, &err);
+	monitor_fail(m, &err);
 }
 
 int vm_spawn(const struct vm_spawn_spec *spec, struct vm_process *ret, struct conf_error *err)
 {
-	struct harden_ids ids = harden_own_ids();
+	struct monitor m = { .spec = spec, .ids = monitor_ids(spec) };
 	int sv[2], r = 0;
 	pid_t pid;
 
@@ -257,6 +308,8 @@ int vm_spawn(const struct vm_spawn_spec *spec, struct vm_process *ret, struct co
 		conf_error_set(err, "socketpair: %s", strerror(-r));
 		return r;
 	}
+	m.becomes = m.ids.uid != geteuid();
+	m.sock = sv[1];
 	pid = (pid_t)syscall(SYS_clone, (spec->isolate ? NAMESPACES : 0) | SIGCHLD, NULL, NULL,
 			     NULL, NULL);
 	if (pid < 0) {
@@ -268,10 +321,10 @@ int vm_spawn(const struct vm_spawn_spec *spec, struct vm_process *ret, struct co
 		return r;
 	}
 	if (pid == 0)
-		monitor_main(spec, sv[1]);
+		monitor_main(&m);
 	fd_close(sv[1]);
 	if (spec->isolate)
-		r = harden_write_id_maps(pid, &ids, false, err);
+		r = map_ids(pid, &m, err);
 	if (r == 0) {
 		r = msg_send(sv[0], MSG_GO, 0, NULL, 0, NULL, 0);
 		if (r < 0)

@@ -62,6 +62,14 @@ static inline void rig_write(const char *dir, const char *name, const void *p, s
 	free(path);
 }
 
+static inline int rig_scratch(const char *dir, int *ret_fd)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	*ret_fd = fd;
+	return fd < 0 ? -errno : 0;
+}
+
 static inline struct image_store *rig_store(const char *dir)
 {
 	char *path = rig_path(dir, "store");

@@ -90,7 +90,7 @@ static int make_image(const char *dir, int *ret_fd)
 	struct image_error err;
 	int fd, r;
 
-	assert_int_equal(scratch_open(dir, &fd, &err), 0);
+	assert_int_equal(rig_scratch(dir, &fd), 0);
 	r = ext4_write(fd, t, 1 << 20, SEED, &err);
 	if (r < 0)
 		print_error("%s\n", err.text);

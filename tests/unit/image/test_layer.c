@@ -14,11 +14,10 @@ struct rig {
 
 static void setup(struct rig *r)
 {
-	struct image_error err;
 
 	*r = (struct rig){ .dir = rig_dir() };
 	assert_int_equal(tree_new(&r->tree), 0);
-	assert_int_equal(scratch_open(r->dir, &r->tree->spool, &err), 0);
+	assert_int_equal(rig_scratch(r->dir, &r->tree->spool), 0);
 	r->work = (struct layer_work){ .tree = r->tree, .err = &r->err };
 	buf_init(&r->tar, 1 << 20);
 	buf_init(&r->text, 1 << 20);

@@ -471,14 +471,107 @@ static void test_volumes(void **state)
 	teardown(&r);
 }
 
+/* What another process says it has put into the store is a plain file of ours with one name, or refused. */
+static void test_take(void **state)
+{
+	struct rig r;
+	char *in, *path, *other;
+	uint64_t size;
+	int fd;
+
+	(void)state;
+	setup(&r);
+	in = rig_path(image_store_dir(r.store), "root");
+	rig_write(in, "aa-2.ext4", "x", 1);
+	path = rig_path(in, "aa-2.ext4");
+	/* Somebody could write to it yet. */
+	assert_int_equal(image_store_take(r.store, "root", "aa-2.ext4", &fd, &size, &other, &r.err),
+			 -EPROTO);
+	assert_int_equal(chmod(path, 0444), 0);
+	assert_int_equal(image_store_take(r.store, "root", "aa-2.ext4", &fd, &size, &other, &r.err),
+			 0);
+	assert_string_equal(other, path);
+	assert_int_equal(size, 1);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	close(fd);
+	free(other);
+	other = rig_path(in, "link-2.ext4");
+	assert_int_equal(link(path, other), 0);
+	assert_int_equal(image_store_take(r.store, "root", "aa-2.ext4", &fd, &size, &path, &r.err),
+			 -EPROTO);
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(symlink(path, other), 0);
+	assert_int_equal(image_store_take(r.store, "root", "link-2.ext4", &fd, &size, &path, &r.err),
+			 -ELOOP);
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(mkfifo(other, 0400), 0);
+	assert_int_equal(image_store_take(r.store, "root", "link-2.ext4", &fd, &size, &path, &r.err),
+			 -EPROTO);
+	for (const char *const *name = (const char *const[]){ "", ".", "..", "../root/aa-2.ext4",
+							      "a/b", "A", "-\n", NULL };
+	     *name; name++)
+		assert_int_equal(image_store_take(r.store, "root", *name, &fd, &size, &path, &r.err),
+				 -EPROTO);
+	assert_int_equal(image_store_take(r.store, "root", "bb", &fd, &size, &path, &r.err), -ENOENT);
+	free(other);
+	free(path);
+	free(in);
+	teardown(&r);
+}
+
+/* Operations as JSON say the same once more. */
+static void test_patches_json(void **state)
+{
+	static const char *const texts[] = {
+		"text!:/a:b:c\x01\xff",	   "append:/a:", "symlink:../x:/l", "mkdir:/d", "remove:/r",
+		"copy_file:/etc/passwd:/p"
+	};
+	struct image_patches p = { 0 }, q = { 0 };
+	struct buf once = BUF_INIT(1 << 16), twice = BUF_INIT(1 << 16);
+	struct image_error err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		assert_int_equal(image_patch_parse(texts[i], &p, &err), 0);
+	p.list[3].mode = 01750;
+	assert_int_equal(image_patches_json(&p, &once), 0);
+	assert_int_equal(image_patch_parse_json((char *)buf_at(&once), once.len, "x", &q, &err), 0);
+	assert_int_equal(q.n, p.n);
+	for (size_t i = 0; i < p.n; i++) {
+		assert_int_equal(q.list[i].op, p.list[i].op);
+		assert_int_equal(q.list[i].mode, p.list[i].mode);
+		assert_int_equal(q.list[i].replace, p.list[i].replace);
+		assert_string_equal(q.list[i].path, p.list[i].path);
+		assert_int_equal(q.list[i].content_len, p.list[i].content_len);
+		if (p.list[i].content_len)
+			assert_memory_equal(q.list[i].content, p.list[i].content,
+					    p.list[i].content_len);
+	}
+	assert_string_equal(q.list[2].target, "../x");
+	assert_string_equal(q.list[5].source, "/etc/passwd");
+	assert_int_equal(image_patches_json(&q, &twice), 0);
+	assert_string_equal(buf_str(&once), buf_str(&twice));
+	buf_fini(&once);
+	buf_fini(&twice);
+	image_patches_fini(&p);
+	image_patches_fini(&q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_folder),		cmocka_unit_test(test_broken_is_made_again),
-		cmocka_unit_test(test_two_makers),	cmocka_unit_test(test_prune),
-		cmocka_unit_test(test_store_of_others), cmocka_unit_test(test_patches),
-		cmocka_unit_test(test_patches_refused), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_minimal),		cmocka_unit_test(test_given_images),
+		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_patches_json),
+		cmocka_unit_test(test_folder),
+		cmocka_unit_test(test_broken_is_made_again),
+		cmocka_unit_test(test_two_makers),
+		cmocka_unit_test(test_prune),
+		cmocka_unit_test(test_store_of_others),
+		cmocka_unit_test(test_patches),
+		cmocka_unit_test(test_patches_refused),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_minimal),
+		cmocka_unit_test(test_given_images),
 		cmocka_unit_test(test_volumes),
 	};
 

@@ -177,6 +177,7 @@ static const struct {
 	{ ARGS("--cpus", "0"), "from 1 to 8" },
 	{ ARGS("--cpus", "9"), "from 1 to 8" },
 	{ ARGS("--workdir", "work"), "an absolute path" },
+	{ ARGS("--entrypoint", ""), "--entrypoint: needs a value" },
 	{ ARGS("--env", "=x"), "--env: write NAME=VALUE, or NAME" },
 	{ ARGS("--env", "1X=x"), "write NAME=VALUE" },
 	{ ARGS("--env", "A-B=x"), "a name is letters, digits and '_'" },
