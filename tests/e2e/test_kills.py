@@ -19,7 +19,7 @@ from conftest import SLACK, wait_for
 from kills import BOUND, KILL, TERM, all_gone, cases, last_run, names
 from test_microvm import LINUX, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("starts each kind of run itself")]
 
 # Until told to end; a request now and then.
 LOOP = ["sh", "-c", "while :; do curl -sS -m 2 %s://api.example.com/ >/dev/null; sleep 0.05; done"]
@@ -336,7 +336,7 @@ def test_machine(weir, world, tmp_path_factory):
 # ---- weir-vmm by itself ---------------------------------------------------------------------------------
 
 
-@test_vmm.pytestmark
+@test_vmm.NEEDS_KVM
 def test_monitor(weir, world):
     """Who started it, its first process, the one with the guest."""
     for case in cases("monitor", 0.3):
