@@ -18,6 +18,7 @@ import pytest
 from conftest import SLACK, WEIR, sanitized, wait_for
 from test_microvm import ROOT, cache, machines, run, vm, words  # pylint: disable=unused-import
 
+pytestmark = pytest.mark.netns("boots machines of its own")
 IMAGE = os.path.join(os.path.dirname(WEIR), "weir-image")
 
 

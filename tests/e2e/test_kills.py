@@ -338,7 +338,7 @@ def test_machine(weir, world, tmp_path_factory):
 # ---- weir-vmm by itself ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/kvm"), reason="there is no /dev/kvm: no guest can run here")
+@test_vmm.NEEDS_KVM
 def test_monitor(weir, world):
     """Who started it, its first process, the one with the guest."""
     for case in cases("monitor", 0.3):

@@ -26,9 +26,9 @@ def sanitized():
         return b"__asan_init" in f.read()
 
 
-pytestmark = [pytest.mark.netns("boots machines of its own"),
-              pytest.mark.skipif(not os.path.exists("/dev/kvm"),
-                                 reason="there is no /dev/kvm: no guest of ours can run here")]
+NEEDS_KVM = pytest.mark.skipif(not os.path.exists("/dev/kvm"),
+                               reason="there is no /dev/kvm: no guest of ours can run here")
+pytestmark = [NEEDS_KVM, pytest.mark.netns("boots machines of its own")]
 
 
 def start(guest, words="", *options, memory=64, cpus=1, console=None, **more):
