@@ -149,11 +149,12 @@ parts="1 2" n_parts=2
 left_out="--ignore=tests/e2e/test_qemu.py --ignore=tests/e2e/test_clients_tls.py --ignore=tests/e2e/test_certificates.py"
 # An instrumented agent is no static program, and so no pid 1 of a machine.
 left_out="$left_out --ignore=tests/e2e/test_microvm.py --ignore=tests/e2e/test_microvm_exec.py"
+in_machines="--backend qemu -m machine"
 sanitizers='' normal='' ended=''
 if can_run; then
-	# The machine behind weir gateway: a kernel that is downloaded once.
+	# For machines: a kernel that is downloaded once.
 	if ! sh tests/e2e/guest-linux.sh "$top/build/guest-linux" >"$logs/guest-linux" 2>&1; then
-		tally "kernel for the machines behind weir gateway" 0 1 "$logs/guest-linux"
+		tally "kernel for machines" 0 1 "$logs/guest-linux"
 	fi
 	# Side by side: each has a lab of its own, and most of it is waiting.
 	if [ "${asan:-}" = yes ]; then
@@ -172,11 +173,16 @@ if can_run; then
 		fi
 		normal="$normal $part:$e2e_job"
 	done
+	# A few tests of each part once more, in machines.
+	WEIR_E2E_SLACK=3 e2e_begin "in machines" build $in_machines
+	machines=$e2e_job
 	for job in $normal; do
 		wait "${job#*:}"
 		ended="$ended ${job%:*}:$?"
 	done
 	normal=$ended
+	wait "$machines"
+	machines=$?
 	say "end to end: normal is through"
 	if [ "$(id -u)" -eq 0 ]; then
 		e2e_begin "by an ordinary user" build -m user --weir-user nobody
@@ -226,5 +232,6 @@ for job in $normal; do
 	[ "$mode" = all ] || export WEIR_E2E_BYTES=67108864
 	e2e_end "normal ${job%:*}" "${job#*:}" build
 done
+[ -z "${machines:-}" ] || e2e_end "in machines" "$machines" build $in_machines
 [ -z "${user:-}" ] || e2e_end "by an ordinary user" "$user" build -m user --weir-user nobody
 finish

@@ -12,6 +12,7 @@
 #include "weir/message.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -98,6 +99,26 @@ static void on_link_down(void *ctx, const char *why, bool last)
 		loop_stop(gw->loop, 0);
 }
 
+/*
+ * A machine of our own takes its link along, and its end is told. What broke the link's
+ * rules (memory, rings) leaves it running without a network: its monitor does not come again,
+ * whatever the guest's driver does with its card.
+ */
+static void on_own_link_down(void *ctx, const char *why, bool last)
+{
+	struct gateway *gw = ctx;
+	struct netstack_stats s;
+	char text[512];
+
+	(void)last;
+	netstack_stats_get(gw->ns, &s);
+	if (s.link_faults == gw->link_faults)
+		return;
+	gw->link_faults = s.link_faults;
+	snprintf(text, sizeof(text), "%s; the machine has no network any more", why);
+	record_run_event(&gw->record, "link_down", text);
+}
+
 static void on_link_up(void *ctx)
 {
 	struct gateway *gw = ctx;
@@ -155,6 +176,8 @@ static int start_netstack(struct gateway *gw, enum netstack_link_kind kind, int 
 	if (gw->cfg->link.kind) {
 		ops.link_up = on_link_up;
 		ops.link_down = on_link_down;
+	} else if (kind == NETSTACK_LINK_VHOST_USER) {
+		ops.link_down = on_own_link_down;
 	}
 	if (gw->capture)
 		ops.frame = on_frame;

@@ -101,6 +101,7 @@ struct gateway {
 	struct tlsproxy_quic *quic;
 	size_t quic_kept; /* struct quic_piece of all flows */
 	struct record record;
+	uint64_t link_faults; /* of a machine of our own: as many are on the record */
 	struct audit_capture *capture;
 	struct loop_io supervisor_io, proxy_io;
 	int proxy;	 /* -1: none, or gone */

@@ -149,23 +149,24 @@ static void on_takes(struct loop_io *io, uint32_t revents)
 	run_attach_pump(s->run);
 }
 
+/* Less than all: a pipe that has room again says so only to who listens. */
 static size_t on_typed(const uint8_t *p, size_t n, void *arg)
 {
 	struct run_stdio *s = stdio_of(arg);
-	ssize_t k;
+	size_t done = 0;
 
-	if (s->in_io.loop)
-		return 0;
-	do
-		k = s->in < 0 ? (ssize_t)n : write(s->in, p, n);
-	while (k < 0 && errno == EINTR);
-	if (k >= 0)
-		return (size_t)k;
-	if (errno == EAGAIN && loop_io_add(s->run->loop, &s->in_io, s->in, EPOLLOUT, on_takes) == 0)
-		return 0;
+	while (done < n && s->in >= 0 && !s->in_io.loop) {
+		ssize_t k = write(s->in, p + done, n - done);
+
+		if (k >= 0)
+			done += (size_t)k;
+		else if (errno != EINTR &&
+			 (errno != EAGAIN ||
+			  loop_io_add(s->run->loop, &s->in_io, s->in, EPOLLOUT, on_takes) < 0))
+			fd_close(steal_fd(&s->in));
+	}
 	/* The command has closed its input: what comes finds nobody. */
-	fd_close(steal_fd(&s->in));
-	return n;
+	return s->in < 0 ? n : done;
 }
 
 static void on_resize(uint32_t rows, uint32_t cols, void *arg)

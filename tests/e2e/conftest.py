@@ -3,6 +3,7 @@
 
     python3 -m pytest tests/e2e            starts itself anew inside the lab
     WEIR=build-asan/bin/weir python3 -m pytest tests/e2e
+    python3 -m pytest --backend qemu tests/e2e      in machines instead of namespaces
 
 WEIR: the program (default build/bin/weir). WEIR_E2E_BYTES: size of the big
 transfers (default 1 GiB). WEIR_E2E_SLACK: factor on every time limit.
@@ -29,6 +30,8 @@ import h2lab
 
 WEIR = os.path.abspath(os.environ.get("WEIR", os.path.join(TOP, "build", "bin", "weir")))
 SLACK = float(os.environ.get("WEIR_E2E_SLACK", "1"))
+# A machine without KVM takes seconds to boot, and what runs in it is some five times slower.
+MACHINE_SLACK = 4
 
 
 def sanitized():
@@ -39,6 +42,8 @@ def sanitized():
 
 def pytest_addoption(parser):
     parser.addoption("--weir-user", help="an ordinary user who runs weir (the lab is root's)")
+    parser.addoption("--backend", choices=("netns", "qemu"), default="netns",
+                     help="what sandboxes are: namespaces (netns), or machines (qemu)")
     parser.addoption("--part", metavar="I/N", help="only the I-th of N parts of about the same size")
 
 
@@ -59,9 +64,23 @@ def pytest_cmdline_main(config):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
     config.addinivalue_line("markers", "user: is also run by an ordinary user")
+    config.addinivalue_line("markers", "netns(why): about namespaces alone, not run with --backend qemu")
+    config.addinivalue_line("markers", "machine: is also run with --backend qemu in CI")
+    if config.option.backend == "qemu":
+        if config.option.weir_user:
+            raise pytest.UsageError("--weir-user: with --backend netns only; the machine's image is this user's")
+        global SLACK  # before the tests' modules, which import it, are there
+        SLACK *= MACHINE_SLACK
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.option.backend == "qemu":
+        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("netns")])
+        items[:] = [i for i in items if not i.get_closest_marker("netns")]
+    take_part(config, items)
+
+
+def take_part(config, items):
     """Whole files go to the part that has least so far, large ones first."""
     if not config.option.part:
         return
@@ -126,9 +145,10 @@ EXAMPLE = {"policy": {"default_egress": "deny", "rules": [
 
 
 class Weir:
-    def __init__(self, tmp, lab, user):
+    def __init__(self, tmp, lab, user, machine=None):
         self.tmp, self.lab, self.n = tmp, lab, 0
-        self.program, self.prefix, self.backend = WEIR, [], "netns"
+        self.program, self.prefix = WEIR, []
+        self.inside, self.backend = machine, "qemu" if machine else "netns"
         if user:
             # The sources may lie where that user cannot go.
             self.program = os.path.join(lab.tmp, "weir")
@@ -149,7 +169,7 @@ class Weir:
             f.write(content if isinstance(content, str) else json.dumps(content, indent=1))
         return p
 
-    def argv(self, command, policy=EXAMPLE, flags=(), audit=None, intercept=None):
+    def argv(self, command, policy=EXAMPLE, flags=(), audit=None, intercept=None, env=None):
         argv = [*self.prefix, self.program, "run", "--backend", self.backend]
         if isinstance(policy, dict):
             argv += ["--policy", self.file("policy.json", policy)]
@@ -159,6 +179,9 @@ class Weir:
             argv += ["--tls-intercept"]
         # The lab's servers have certificates of the lab's CA.
         argv += ["--upstream-ca", os.environ["LAB_CA"], "--audit", audit]
+        if self.inside:
+            argv += self.inside.for_command(self, command, env)
+            command = self.inside.patient(command)
         return argv + list(flags) + ["--"] + list(command)
 
     def environment(self, env):
@@ -171,7 +194,7 @@ class Weir:
             timeout=60):
         """Run a command in a sandbox to its end."""
         audit = self.path("audit.jsonl")
-        argv = self.argv(command, policy, flags, audit, intercept)
+        argv = self.argv(command, policy, flags, audit, intercept, env)
         t0 = time.monotonic()
         try:
             p = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout * SLACK,
@@ -198,7 +221,7 @@ class Weir:
         audit = audit or self.path("audit.jsonl")
         kw = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
               "stderr": subprocess.PIPE, **kw}
-        p = subprocess.Popen(self.argv(command, policy, flags, audit, intercept),
+        p = subprocess.Popen(self.argv(command, policy, flags, audit, intercept, env),
                              env=self.environment(env), **kw)
         p.audit_path = audit
         return p
@@ -314,12 +337,23 @@ def schema():
     return Schema()
 
 
+@pytest.fixture(scope="session")
+def machine(request):
+    """None for namespaces."""
+    if request.config.option.backend == "netns":
+        return None
+    from machine import Machine
+    machine = Machine(WEIR)
+    os.environ["XDG_CACHE_HOME"] = machine.cache  # also for tests that start weir by a shell
+    return machine
+
+
 @pytest.fixture
-def weir(tmp_path, lab, request, schema):
+def weir(tmp_path, lab, request, schema, machine):
     os.chmod(tmp_path, 0o1777)
     for p in (tmp_path.parent, tmp_path.parent.parent):
         os.chmod(p, 0o755)
-    yield Weir(str(tmp_path), lab, request.config.getoption("--weir-user"))
+    yield Weir(str(tmp_path), lab, request.config.getoption("--weir-user"), machine)
     if schema.check:
         for record in glob.glob(os.path.join(str(tmp_path), "*-audit.jsonl")):
             schema.try_record(record)

@@ -35,6 +35,7 @@ def with_routes(weir, routes, *args):
 
 
 # Parity: n20, n21.
+@pytest.mark.machine
 def test_n20_n21_pools_mtu_and_mac(weir):
     r = weir.sh(SHOW, flags=["--ipv4-pool", "10.66.0.0/16", "--ipv6-pool", "fd66::/48", "--mtu", "9000",
                              "--mac", "02:00:00:00:00:0a"])
@@ -61,6 +62,7 @@ def test_n21_traffic_at_the_smallest_and_the_largest_mtu(weir, mtu):
 
 
 # Parity: n20, lesson-25.
+@pytest.mark.netns("calls weir itself, with --backend netns")
 def test_lesson_25_the_hosts_routes_are_stayed_away_from(weir):
     run = ["run", "--backend", "netns"]
     p = with_routes(weir, ["192.0.0.0/24", "172.16.0.0/13", "fd77:6569:7200::/56"],
@@ -80,6 +82,7 @@ def test_lesson_25_the_hosts_routes_are_stayed_away_from(weir):
     assert "192.0.0.2" in addresses(p.stdout)[1], p
 
 
+@pytest.mark.netns("calls weir itself, with --backend netns")
 def test_ranges_of_names_and_the_hosts_routes(weir):
     run = ["run", "--backend", "netns"]
     # Only a network that the policy would let it speak with is worth a word.
@@ -115,6 +118,7 @@ def test_lesson_26_slots_are_used_again_and_kept_apart(weir):
 
 
 # Parity: n19.
+@pytest.mark.netns("calls weir itself, with --backend netns")
 def test_n19_both_families_whatever_the_host_has(weir):
     """A host without IPv6 gives a sandbox that has it: names work, and so do either's addresses."""
     r = weir.sh("ip -6 -j addr show dev eth0 scope global; ip -6 route show default; "

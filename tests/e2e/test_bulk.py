@@ -55,6 +55,7 @@ def test_chunked_download(weir, lab):
     assert r.out.split()[0] == digest(20000003), r
 
 
+@pytest.mark.machine
 def test_plain_tcp_counts_are_exact(weir):
     n = 5000011
     r = weir.guest("half", "echo.example.com", 1007, n)

@@ -156,6 +156,7 @@ def test_literal_addresses_in_every_form(weir, lab):
 
 
 # Parity: p1.2-host, d3.4-alias.
+@pytest.mark.machine
 def test_the_gateway_is_judged_by_its_own_address(weir, lab):
     """Rules for loopback addresses are about another machine than the one behind the gateway."""
     policy = {"policy": {"default_egress": "deny", "rules": [

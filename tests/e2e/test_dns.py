@@ -38,6 +38,7 @@ def test_tunnel_labels_never_leave(weir, lab):
     assert lab.asked("evil") == [] and len(r.find("dns", verdict="deny")) >= 7, r
 
 
+@pytest.mark.machine
 def test_any_server_address_is_us(weir, lab):
     r = weir.sh("dig +short @8.8.8.8 api.example.com; dig +short @%s api.example.com; "
                 "dig +short @10.1.2.3 api.example.com; dig +tcp +short @8.8.8.8 api.example.com" %
@@ -48,6 +49,7 @@ def test_any_server_address_is_us(weir, lab):
 
 
 # Parity: d11.
+@pytest.mark.machine
 def test_virtual_addresses_are_stable_and_one_per_name(weir):
     r = weir.sh("for n in api files api; do dig +short $n.example.com; dig +short AAAA "
                 "$n.example.com; done")
@@ -159,10 +161,8 @@ def test_no_such_name_and_failures(weir):
 
 
 def test_late_answers_do_not_hold_up_others(weir):
-    r = weir.sh("dig +time=10 +short late.example.com > /dev/null & "
-                "t=$(date +%s%N); dig +short api.example.com; "
-                "echo $(( ($(date +%s%N) - t) / 1000000 )); wait")
-    assert int(r.out.split()[1]) < 1500, r
+    r = weir.sh("dig +time=10 +short late.example.com & sleep 0.2; dig +short api.example.com; wait")
+    assert [e["name"] for e in r.find("dns")] == ["api.example.com", "late.example.com"], r
 
 
 def test_truncation_and_tcp(weir):

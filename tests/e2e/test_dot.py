@@ -74,6 +74,7 @@ def test_D02_client_that_trusts_the_world_only_is_told_on_the_record(weir):
     assert not r.find("dns", transport="tls"), r
 
 
+@pytest.mark.machine
 def test_D02_pipelined_queries(weir, lab):
     names = ["api.example.com", "files.example.com", "late.example.com", "evil.example.net"]
     names += ["n%d.example.com" % i for i in range(40)]

@@ -37,6 +37,7 @@ def test_next_address_is_tried(weir):
 
 # Parity: n01.
 @pytest.mark.user
+@pytest.mark.machine
 def test_metadata_and_private_addresses_are_denied_by_default(weir, lab):
     targets = ["%s/80/5" % a for a in (
         world.METADATA4, world.METADATA6, world.PRIVATE4, world.PRIVATE6, "192.168.1.1",
@@ -116,6 +117,7 @@ def test_many_conversations_at_once(weir):
     assert r.json["bad"] == [], r
 
 
+@pytest.mark.machine
 def test_limit_of_connections_refuses_clearly(weir):
     r = weir.guest("many", "echo.example.com", 7, 12, flags=["--max-connections", "8"])
     results = r.json["results"]
@@ -136,6 +138,7 @@ def test_ping(weir):
     assert r.rc == 0 and r.out.count(" 0% packet loss") == 2, r
 
 
+@pytest.mark.machine
 def test_ping_denied_is_answered(weir):
     r = weir.sh("ping -c 2 -i 0.2 -W 2 10.9.8.7")
     assert r.rc == 1 and "filtered" in (r.out + r.err).lower(), r
@@ -148,6 +151,7 @@ def test_udp_echo(weir, host):
 
 
 # Parity: lesson-17.
+@pytest.mark.machine
 def test_udp_sizes_and_fragments(weir):
     r = weir.guest("udpsize", "echo.example.com", 7, 1, 1400, 1472, 1473, 4000, 9000, 60000)
     assert all(v is True for v in r.json.values()), r
@@ -178,6 +182,7 @@ def connect_soon(port, kind=socket.SOCK_STREAM):
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.machine
 def test_published_port(weir, lab, proto):
     port = 18080 if proto == "tcp" else 18081
     flag = "%d:8080%s" % (port, "/udp" if proto == "udp" else "")

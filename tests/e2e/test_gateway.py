@@ -14,6 +14,7 @@ import pytest
 import data
 from conftest import EXAMPLE, HERE, SLACK, wait_for
 
+pytestmark = pytest.mark.netns("weir gateway: machines are somebody else's")
 LINKGUEST = os.path.join(HERE, "linkguest.py")
 
 

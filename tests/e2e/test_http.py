@@ -66,6 +66,7 @@ def test_rules_by_method_and_path(weir, lab):
         assert e["head"].startswith("GET /repos/acme/"), e
 
 
+@pytest.mark.machine
 def test_every_request_of_a_connection_is_judged(weir, lab):
     text = "".join("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n" % (m, p, API)
                    for m, p in (("GET", "/repos/acme/1"), ("POST", "/repos/acme/2"),

@@ -12,6 +12,7 @@ def paths(*allowed):
         {"id": "some", "action": "allow", "destination": ".example.com", "http": {"paths": list(allowed)}}]}}
 
 
+@pytest.mark.machine
 def test_a_denial_is_an_answer_and_the_connection_stays(weir, h2):
     r = weir.sh("curl -sS --http2 -i https://h2.example.com/denied "
                 "--next -sS --http2 -o /dev/null -w '%{http_code} %{num_connects}' https://h2.example.com/echo",

@@ -25,6 +25,7 @@ def listener(path):
 
 
 # Parity: n29.
+@pytest.mark.netns("sockets of the host")
 def test_unix_sockets_of_the_host(weir):
     paths = ["/run/weir-test.sock", "/tmp/weir-test-%d.sock" % os.getpid(),
              weir.tmp + "/host.sock", "@weir-test-abstract"]
@@ -42,6 +43,7 @@ def test_unix_sockets_of_the_host(weir):
 
 
 @pytest.mark.user
+@pytest.mark.netns("the host's kernel, and who may do what in namespaces")
 def test_kernel_knobs_and_devices(weir):
     script = ("for f in /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/core_pattern "
               "/proc/sysrq-trigger /sys/kernel/mm/transparent_hugepage/enabled; do "
@@ -59,6 +61,7 @@ def test_kernel_knobs_and_devices(weir):
     assert "kvm" not in r.out.split() and "sda" not in r.out.split() and "null" in r.out.split(), r
 
 
+@pytest.mark.netns("a machine's /proc has its own kernel's threads")
 def test_processes_of_the_host_are_out_of_sight(weir):
     r = weir.sh("ls -d /proc/[0-9]* | wc -l; kill -9 -1; true")
     assert int(r.out.split()[0]) < 12, r
@@ -71,6 +74,7 @@ def finish(p, seconds=20):
 
 
 @pytest.mark.user
+@pytest.mark.netns("covers over the host's files")
 def test_working_directory_is_no_hold_on_what_is_covered(weir):
     """A process that stands in /dev or /run would go on seeing the host's."""
     for place in ("/dev", "/run"):
@@ -85,6 +89,7 @@ def test_working_directory_is_no_hold_on_what_is_covered(weir):
     assert (rc, out) == (0, "/\n") and "working directory" in err, (out, err)
 
 
+@pytest.mark.netns("devices of the host")
 def test_devices_outside_of_dev_are_dead(weir):
     node = weir.path("null")
     os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -94,6 +99,7 @@ def test_devices_outside_of_dev_are_dead(weir):
 
 
 @pytest.mark.user
+@pytest.mark.netns("covers over the host's files")
 def test_directory_as_a_standard_descriptor_is_refused(weir):
     """openat() on it would walk the host's mounts, below every cover."""
     fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
@@ -131,6 +137,7 @@ def test_failed_start_is_on_the_record(weir):
 
 
 @pytest.mark.user
+@pytest.mark.netns("covers over the host's files")
 def test_earlier_records_are_covered(weir):
     state = weir.path("state")
     audit = os.path.join(state, "weir", "audit")
@@ -162,6 +169,7 @@ def test_what_is_covered_has_one_name(weir):
 
 
 @pytest.mark.user
+@pytest.mark.netns("what a command on the host's kernel may do")
 def test_privileges(weir):
     """Root keeps what installing packages takes; an ordinary user's command has nothing at all."""
     r = weir.sh("id -u; grep -E 'NoNewPrivs|Cap|Seccomp:' /proc/self/status")
@@ -176,6 +184,7 @@ def test_privileges(weir):
             assert not held >> bit & 1, (name, bit, r)
 
 
+@pytest.mark.machine
 def test_spoofed_packets_go_nowhere(weir, lab):
     """Frames with other sources, written straight to the link, have no effect."""
     code = ("import socket\n"
@@ -234,6 +243,7 @@ def namespaces():
 
 
 @pytest.mark.parametrize("victim", range(6))
+@pytest.mark.netns("its processes; test_microvm.py kills a machine's")
 def test_nothing_is_left_when_any_process_is_killed(weir, lab, victim):
     """Kills the Nth process of the tree at a random moment; the rest must go by itself."""
     with open("/proc/self/mounts", encoding="utf-8") as f:
@@ -274,6 +284,7 @@ def has_successor(p):
         return b'"tlsproxy_started"' in f.read()
 
 
+@pytest.mark.netns("its processes; test_microvm.py kills a machine's")
 def test_killed_at_any_moment_of_the_start(weir):
     """Forty starts; one of our own processes dies in each, some before the command runs."""
     before = namespaces()
@@ -312,6 +323,7 @@ def test_killed_at_any_moment_of_the_start(weir):
     assert wait_for(lambda: namespaces() <= before, 3), namespaces() - before
 
 
+@pytest.mark.netns("user ids of namespaces")
 def test_root_of_a_user_namespace_may_run_it(weir):
     """A container's root, who has no other ids to become."""
     weir.prefix = ["unshare", "-Ur", *weir.prefix]
@@ -320,6 +332,7 @@ def test_root_of_a_user_namespace_may_run_it(weir):
     assert r.rc == 0 and '{"authorized' in r.out, r
 
 
+@pytest.mark.netns("its namespaces; test_microvm.py looks for what a machine leaves")
 def test_start_and_end_twenty_times_leaves_nothing(weir):
     before = namespaces()
     there = set(os.listdir("/run/weir")) if os.path.exists("/run/weir") else set()

@@ -73,6 +73,7 @@ def test_packets_of_udp_are_dropped_and_counted(weir):
 
 
 # Parity: p9.4-32.
+@pytest.mark.machine
 def test_rate_of_one_rule(weir):
     r = weir.sh("curl -so /dev/null -w '%%{time_total} ' %s; curl -so /dev/null -w '%%{time_total}' "
                 "http://api.example.com/; head -c 1000000 /dev/zero | curl -so /dev/null -T - "

@@ -25,7 +25,7 @@ LINUX = os.path.join(TOP, "build", "guest-linux")
 ROOT = os.path.join(LINUX, "root")
 PATIENCE = 90
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("boots machines of its own")]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from conftest import SLACK, wait_for
 from terminal import Terminal
 from test_microvm import PATIENCE, cache, machines, vm  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("boots machines of its own")]
 
 
 class Box:

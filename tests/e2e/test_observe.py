@@ -67,6 +67,7 @@ def test_rebinding_answers_and_aliases(weir, lab):
     assert e and "alias" in e[0]["detail"], r
 
 
+@pytest.mark.machine
 def test_requests(weir, lab):
     read_only = {"policy": {"default_egress": "deny", "rules": [
         {"id": "read", "action": "allow", "destination": "api.example.com",

@@ -71,6 +71,7 @@ def test_explain_with_an_address(weir):
                      "93.184.216.34").returncode == 0
 
 
+@pytest.mark.machine
 def test_explain_agrees_with_the_run(weir, lab):
     path = weir.file("p.json", MANY)
     targets = ["api.example.com/80", "api.example.com/81", "files.example.com/80",

@@ -15,7 +15,7 @@ from test_gateway import gateway, root_only  # noqa: F401
 KERNEL = os.path.join(TOP, "build", "guest-linux")
 BIG, SMALL, SMALL6 = 3000017, 100003, 100003
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns("weir gateway: boots machines of its own")]
 # A boot and its job; a machine that hangs is not waited for much longer.
 PATIENCE = 60 + 15 * SLACK
 

@@ -10,6 +10,8 @@ import pytest
 
 from conftest import SLACK, TOP
 
+pytestmark = pytest.mark.netns("calls weir itself, with --backend netns")
+
 with open(os.path.join(TOP, "README.md"), encoding="utf-8") as f:
     README = f.read()
 BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.S | re.M)

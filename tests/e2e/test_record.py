@@ -58,6 +58,7 @@ def test_every_flow_that_began_has_ended(run):
     assert begun and begun <= {e["id"] for e in run.find("flow_end")}, run
 
 
+@pytest.mark.netns("without KVM four thousand refusals are no flood")
 def test_flood_of_refusals_is_counted_not_lost(weir):
     """A port scan has every refusal in the record, but not a line for each."""
     r = weir.guest("portscan", world.PRIVATE4, 1000, 4999, policy="public_only")
@@ -120,6 +121,7 @@ def test_not_a_record_is_an_error(weir):
     assert weir.call("audit", "/no/such/file").returncode != 0
 
 
+@pytest.mark.netns("covers over the host's files")
 def test_the_sandbox_cannot_touch_the_record(weir):
     path = os.path.join(weir.tmp, "mine.jsonl")
     p = weir.start("sh", "-c", "echo forged >> %s; : > %s; rm -f %s; mv %s %s.old; true" % ((path,) * 5),
@@ -130,6 +132,7 @@ def test_the_sandbox_cannot_touch_the_record(weir):
     assert "forged" not in text and json.loads(text.splitlines()[0])["kind"] == "run", text
 
 
+@pytest.mark.netns("calls weir itself, with --backend netns")
 def test_default_place(weir):
     """Without --audit a record is kept all the same, and `weir why` finds it."""
     home = weir.tmp
@@ -146,6 +149,7 @@ def test_default_place(weir):
         assert q.returncode == 0, (d, q)
 
 
+@pytest.mark.machine
 def test_hostile_names_do_not_break_the_record(weir):
     r = weir.sh(r"dig 'a\"b\\\010c.example.com' >/dev/null; dig '\027[31mred.example.com' >/dev/null; "
                 r"curl -sS -m 3 -g --path-as-is 'http://api.example.com/\"}{' >/dev/null; true",

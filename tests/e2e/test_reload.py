@@ -165,10 +165,11 @@ def test_new_policy_for_names_flows_and_requests(lab, live):
 
 
 # Parity: lesson-16.
+@pytest.mark.machine
 def test_live_flows_are_reset_and_say_why(weir, lab, live):
     a = live(*guest(lab, "stream", "echo.example.com", world.ECHO), policy=OPEN)
     lines = a.lines()
-    assert json.loads(next(lines)) == {"state": "streaming"}
+    assert json.loads(next(lines, "") or a.p.communicate()[1]) == {"state": "streaming"}
     t0 = time.monotonic()
     p = a.set(CLOSED)
     assert "1 flow reset" in p.stdout, p

@@ -34,6 +34,7 @@ def test_not_found_is_127(weir):
 
 
 @pytest.mark.user
+@pytest.mark.netns("PATH and folders of the host")
 def test_folder_of_path_that_may_not_be_searched_is_passed_over(weir):
     closed = weir.path("closed")
     os.mkdir(closed, 0o000)
@@ -56,6 +57,7 @@ def test_own_failure_is_125(weir):
     assert r.rc == 125 and "/no/such/policy.json" in r.err, r
 
 
+@pytest.mark.machine
 def test_stdin_stdout_stderr_are_separate_and_whole(weir):
     data = os.urandom(300000)
     p = weir.start("sh", "-c", "cat; echo oops >&2", stdin=subprocess.PIPE)
@@ -77,11 +79,13 @@ def test_files_the_child_sees(weir):
     assert "localhost" in r.out, r
 
 
+@pytest.mark.netns("a machine has its own of both")
 def test_working_directory_and_environment_are_kept(weir):
     r = weir.sh('pwd; echo "$MINE"', env={"MINE": "kept"})
     assert r.out.splitlines() == [os.getcwd(), "kept"], r
 
 
+@pytest.mark.machine
 def test_trust_bundle_holds_system_roots_and_the_sandboxes_own(weir):
     script = "for v in %s; do eval echo $v=\\$$v; done; " % " ".join(CA_VARIABLES)
     script += ("echo BUNDLE $(grep -c BEGIN $SSL_CERT_FILE); "
@@ -150,6 +154,7 @@ def terminal(weir, script, typed=b"", policy=None, until=None):
         os.close(master)
 
 
+@pytest.mark.machine
 def test_terminal_is_a_terminal(weir):
     rc, shown = terminal(weir, "test -t 0 && test -t 1 && test -t 2 && stty size")
     assert rc == 0 and "33 99" in shown, shown
@@ -203,23 +208,27 @@ def job(weir, script):
     return " ".join(shlex.quote(a) for a in argv)
 
 
+@pytest.mark.netns("the suspend key is typed into a machine's own terminal")
 def test_stopped_and_continued_in_the_foreground(weir):
     shell(weir, (job(weir, "echo rea''dy; read x; echo got:$x; exit 4") + "\n", "ready"),
           ("\x1a", "Stopped"), ("fg\n", "weir"), ("word\n", "got:word"),
           ("echo st=$?\n", "st=4"))
 
 
+@pytest.mark.netns("the suspend key is typed into a machine's own terminal")
 def test_stopped_job_in_the_background_leaves_the_terminal_to_the_shell(weir):
     shell(weir, (job(weir, "echo rea''dy; sleep 1; echo fin''ished") + "\n", "ready"),
           ("\x1a", "Stopped"), ("bg\n", "finished"), ("sleep 0.3; echo $((40+2))\n", "42"),
           ("echo $((40+3))\n", "43"))
 
 
+@pytest.mark.netns("for a command in a machine weir reads ahead")
 def test_background_job_that_reads_the_terminal_waits_for_fg(weir):
     shell(weir, (job(weir, "read x; echo got:$x") + " &\n", "$ "),
           ("sleep 1; jobs\n", "Stopped"), ("fg\n", "weir"), ("word\n", "got:word"))
 
 
+@pytest.mark.netns("for a command in a machine weir reads ahead")
 def test_pager_behind_it_keeps_the_terminal(weir):
     reader = "sh -c 'cat; read x < /dev/tty; echo pager:$x'"
     shell(weir, (job(weir, "echo rea''dy") + " | " + reader + "\n", "ready"),
@@ -231,6 +240,7 @@ def test_asking_for_the_terminal_in_a_pipeline(weir):
           ("word\n", "got:word"))
 
 
+@pytest.mark.netns("what stops in a machine is continued in there")
 def test_stopping_where_no_shell_watches_goes_on(weir):
     rc, shown = terminal(weir, "kill -STOP $$; echo went on")
     assert rc == 0 and "went on" in shown, shown
@@ -260,6 +270,7 @@ def test_doctor(weir):
     ("echo 0 > /proc/sys/user/max_user_namespaces; exec", "max_user_namespaces"),
     ("mount -t tmpfs none /proc/sys/fs; exec unshare -Ur", "/proc"),
 ])
+@pytest.mark.netns("what namespaces need")
 def test_doctor_and_run_agree_on_what_is_missing(weir, way, told):
     """In a machine that lacks something, made of namespaces of our own."""
     weir.prefix = ["unshare", "-Urmpf", "--mount-proc", "sh", "-c", way + ' "$@"', "sh"]

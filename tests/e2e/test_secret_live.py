@@ -338,6 +338,7 @@ def test_file_changes_while_the_tlsproxy_is_down(weir, lab):
         box.end()
 
 
+@pytest.mark.netns("covers over the host's files")
 def test_sandbox_does_not_see_the_file_that_took_the_place(weir, lab):
     path = weir.file("token", lab.token)
     p = weir.start("sh", "-c", "while read x; do cat %s; echo .; done" % path,

@@ -68,6 +68,7 @@ def test_split_placeholder_is_whole_again_where_allowed(weir, lab):
         assert '"token_in": ["body"]' in r.json["text"], (how, r)
 
 
+@pytest.mark.machine
 def test_keep_alive_and_pipelining_with_secrets(weir, lab):
     head = "GET /%d HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer ${LAB_TOKEN}\r\n%s\r\n"
     text = "".join(head % (i, "Connection: close\r\n" if i == 4 else "") for i in range(5))
@@ -91,22 +92,21 @@ def test_value_from_a_file(weir, lab):
 
 
 @pytest.mark.user
+@pytest.mark.machine
 def test_value_is_nowhere_in_the_sandbox(weir, lab):
     """Every readable byte of every process, their environments, files and the record."""
-    script = (PLACES["header"] + " >/dev/null; env > %(t)s/env; "
+    script = (PLACES["header"] + " >/dev/null; env; "
               "curl -sS \"https://slow.example.com/drip?n=200&ms=50\" >/dev/null & "
               "/usr/bin/python3 -c \"import os,time; k=os.environ['LAB_TOKEN']; time.sleep(9)\" & "
-              "sleep 0.5; /usr/bin/python3 %(g)s scan %(m)s > %(t)s/scan; "
+              "sleep 0.5; /usr/bin/python3 %(g)s scan %(m)s; "
               "/usr/bin/python3 %(g)s files %(m)s /etc /run /tmp /dev/shm /proc/1 %(t)s; kill %%1 %%2"
               % {"t": weir.tmp, "g": lab.guest, "m": masked(lab.token)})
     r = weir.run("bash", "-c", script, flags=secret())
-    with open(weir.tmp + "/scan", encoding="utf-8") as f:
-        scan = json.load(f)
+    scan, files = [json.loads(x) for x in r.out.splitlines() if x.startswith("{")]
     assert scan["found"] == [], scan
     assert scan["scanned"] > 1 << 20, scan
-    assert r.json["found"] == [] and r.json["files"] > 10, r
-    with open(weir.tmp + "/env", encoding="utf-8") as f:
-        assert lab.token not in f.read()
+    assert files["found"] == [] and files["files"] > 10, r
+    assert "LAB_TOKEN=" in r.out, r
     assert lab.token.encode() not in r.record
     assert lab.token not in r.out + r.err
 
@@ -115,7 +115,7 @@ def test_only_the_tlsproxy_holds_the_value(weir, lab):
     """Seen from outside: gateway, supervisor and sandbox processes do not have it."""
     if sanitized():
         pytest.skip("a sanitizer's runtime keeps its own copy of the environment")
-    p = weir.start("sh", "-c", PLACES["header"] + "; echo; echo ready; sleep 30", flags=secret())
+    p = weir.start("sh", "-c", PLACES["header"] + "; echo; echo ready; sleep 600", flags=secret())
     try:
         for line in p.stdout:
             if line == b"ready\n":

@@ -214,7 +214,7 @@ def test_T06_own_authority(weir, lab, tmp_path):
         with open(path, "wb") as f:
             f.write(pem)
         os.chmod(path, mode)
-    r = weir.sh("curl -sSv --cacert %s https://%s/ 2>&1 >/dev/null | grep issuer:; wc -c < %s"
+    r = weir.sh("curl -sSv --cacert %s https://%s/ 2>&1 >/dev/null | grep issuer:; cat %s | wc -c"
                 % (cert, API, key), policy=OPEN, intercept=True,
                 flags=["--tls-ca-cert", cert, "--tls-ca-key", key])
     assert "CN=weir lab CA" in r.out and r.out.split()[-1] == "0", r
@@ -259,7 +259,8 @@ def test_T06_ca_show(weir, lab):
         p.kill()
         p.wait()
     r = weir.sh("exec $WEIR_PROGRAM ca show", policy=OPEN, env={"WEIR_PROGRAM": weir.program})
-    assert r.rc == 1, r  # nothing inside may ask
+    # Nothing inside may ask; a machine has not even the program.
+    assert r.rc == (1 if weir.backend == "netns" else 127), r
 
 
 # Parity: weak-13.

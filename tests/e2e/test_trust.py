@@ -37,6 +37,7 @@ LAYOUTS = {
 
 # Parity: T08.
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.netns("the host's /etc as other distributions have it")
 def test_layout(weir, h2, layout):
     make, bundles, anchors = LAYOUTS[layout]
     upper = os.path.join(weir.lab.tmp, "etc-" + layout)
@@ -73,6 +74,7 @@ def test_tools_of_the_distribution_inside(weir, h2):
 
 
 # Parity: T08, weak-15.
+@pytest.mark.netns("a data base in the host's home folder")
 def test_nss_data_base(weir, h2):
     """A user's own, as Chromium makes it: in the sandbox it trusts the authority, outside it is as it was."""
     if not os.path.exists("/usr/bin/certutil"):

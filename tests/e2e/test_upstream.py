@@ -177,6 +177,7 @@ def test_each_kind(weir, lab, proxy, scheme):
     assert up == "%s:80" % world.v4("api.example.com"), r
 
 
+@pytest.mark.machine
 def test_ipv6_and_names_over_http(weir, proxy):
     p = proxy("http")
     r = fetch(weir, p, "http://v6only.example.com/x")

@@ -26,8 +26,9 @@ def sanitized():
         return b"__asan_init" in f.read()
 
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/dev/kvm"),
-                                reason="there is no /dev/kvm: no guest of ours can run here")
+pytestmark = [pytest.mark.netns("boots machines of its own"),
+              pytest.mark.skipif(not os.path.exists("/dev/kvm"),
+                                 reason="there is no /dev/kvm: no guest of ours can run here")]
 
 
 def start(guest, words="", *options, memory=64, cpus=1, console=None, **more):

@@ -47,6 +47,7 @@ def test_lesson_34_messages_arrive_as_they_were(weir, ws, lab):
 
 
 @python_has("websockets")
+@pytest.mark.machine
 def test_a_secret_in_text(weir, ws, lab):
     """The server gets the value, the guest its placeholder again, also as JSON and in fragments."""
     r = python(weir, CLIENT % """

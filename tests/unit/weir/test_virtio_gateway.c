@@ -220,6 +220,12 @@ static void a_broken_ring_ends_this_link_only(void **state)
 	assert_false(virtio_net_link_up(l->r.d));
 	assert_true(rig_lost(&l->r));
 	assert_int_equal(l->g.downs, 1);
+	/* The driver's reset gives it a card back that works, and no link behind it. */
+	rig_start(&l->r, ALL);
+	assert_false(rig_lost(&l->r));
+	rig_kick(&l->r, 1);
+	assert_false(virtio_net_link_up(l->r.d));
+	assert_int_equal(l->g.ups, 1);
 }
 
 int main(void)
