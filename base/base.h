@@ -485,6 +485,13 @@ must_check int bandwidth_parse(const char *s, size_t len, uint64_t *ret, const c
 #define SIZE_STRLEN 32
 const char *size_format(uint64_t n, char out[static SIZE_STRLEN]);
 const char *bandwidth_format(uint64_t n, char out[static SIZE_STRLEN]);
+/*
+ * "nofile=1024" or "nofile=1024:4096", soft and hard, of the 16 kinds there are; *ret_which is
+ * RLIMIT_NOFILE. -EINVAL: *ret_why says why.
+ */
+struct rlimit;
+must_check int rlimit_parse(const char *text, int *ret_which, struct rlimit *ret,
+			    const char **ret_why);
 /* Decimal integer in [min, max]; no sign, no leading zero. */
 must_check int uint_parse(const char *s, size_t len, uint64_t min, uint64_t max, uint64_t *ret,
 			  const char **ret_why);

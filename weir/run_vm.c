@@ -18,6 +18,7 @@
 #include "weir/run_setup.h"
 #include "weir/sandbox_trust.h"
 #include "weir/vm.h"
+#include "weir/vm_clock.h"
 #include "weir/vm_stdio.h"
 #include "weir/vm_tail.h"
 
@@ -53,6 +54,7 @@ struct machine_run {
 	bool ready;
 	struct agent_stream *command;
 	struct vm_stdio stdio;
+	struct vm_clock clock;
 	size_t owed; /* bytes of its output that were taken, and not told so yet */
 	struct vm_tail console, errors;
 	struct loop_timer patience;
@@ -292,8 +294,9 @@ static void on_ready(struct agent *a, void *arg)
 {
 	struct machine_run *m = arg;
 
-	(void)a;
 	m->ready = true;
+	if (vm_clock_start(&m->clock, m->run.loop, a) < 0)
+		log_warn("the machine's clock will not be corrected while it runs");
 	begin_command(m);
 }
 
@@ -329,6 +332,7 @@ static void on_lost(struct agent *a, int err, const char *why, void *arg)
 	struct machine_run *m = arg;
 
 	(void)a;
+	vm_clock_stop(&m->clock);
 	agent_relay_free(m->relay);
 	m->relay = NULL;
 	m->ready = false;
@@ -504,8 +508,10 @@ static void machine_signal(struct run *r, int sig)
 	struct machine_run *m = machine_of(r);
 	bool ends = sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT;
 
-	if (sig == SIGCONT)
+	if (sig == SIGCONT) {
 		vm_stdio_continued(&m->stdio);
+		vm_clock_look(&m->clock);
+	}
 	if (m->command) {
 		if (agent_stream_signal(m->command, sig) < 0)
 			log_debug("signal %d does not reach the command", sig);
@@ -567,6 +573,7 @@ static void machine_ending(struct run *r)
 	if (m->patience.cb)
 		loop_timer_del(r->loop, &m->patience);
 	vm_stdio_stop(&m->stdio);
+	vm_clock_stop(&m->clock);
 	agent_relay_free(m->relay);
 	m->relay = NULL;
 	m->ready = false;

@@ -173,3 +173,14 @@ def test_attach_refused(weir, place):
     p.communicate()
     r = weir.run("true", flags=["--tty"])
     assert r.rc == 125 and "--tty" in r.err, r
+
+
+# Parity: V23.
+def test_host_name_and_limits(weir):
+    script = "hostname; getent hosts box.lab; ulimit -Sn; ulimit -Hn; ulimit -c"
+    r = weir.run("sh", "-c", script, flags=["--hostname", "box.lab", "--rlimit", "nofile=99:199", "--rlimit", "core=0"])
+    words = r.out.split()
+    assert r.rc == 0 and words[0] == "box.lab" and words[-3:] == ["99", "199", "0"] and words.count("box.lab") >= 2, r
+    r = weir.run("true", flags=["--rlimit", "nofile=5:4"])
+    assert r.rc == 125 and "--rlimit" in r.err and "above" in r.err, r
+    assert weir.run("true", flags=["--hostname", "a_b"]).rc == 125

@@ -127,6 +127,15 @@ def check_terminal(box):
         assert t.end() == 9
 
 
+def check_clock(box):
+    """A clock that is wrong is set right; SIGCONT (somebody went on) has it looked at now."""
+    off = lambda: abs(int(box.sh("date +%s").stdout) - time.time())  # noqa: E731
+    assert off() < 30
+    assert box.sh("date -s @1000000000").returncode == 0 and off() > 1e8
+    assert box.weir.call("kill", "--signal", "CONT", "box").returncode == 0
+    assert wait_for(lambda: off() < 30, 30), off()
+
+
 def check_metrics_and_logs(box):
     """O01, O05: what the machine uses; what its command wrote."""
     r = box.weir.call("metrics", "--json", "box")
@@ -145,6 +154,7 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     check_side_by_side(box)
     check_cp(box, str(tmp_path))
     check_terminal(box)
+    check_clock(box)
     check_metrics_and_logs(box)
     # weir attach ends with the sandbox, and as it does.
     p = subprocess.Popen([box.weir.program, "attach", "box"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -155,10 +165,12 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     assert box.weir.call("exec", "box", "true").returncode == 125
 
 
-# Parity: A06.
+# Parity: A06, V23.
 def test_attach(box):
     assert box.weir.call("rm", "--force", "box").returncode == 0
     box.boot("sh", flags=["-it"])
     check_shell(box.weir, "box")
-    box.boot("cat", flags=["-i"])
+    box.boot("cat", flags=["-i", "--hostname", "inner.lab", "--rlimit", "nofile=88:188"])
+    r = box.sh("hostname; ulimit -Sn; ulimit -Hn")
+    assert r.stdout.split() == ["inner.lab", "88", "188"], r
     check_pipes(box.weir, "box")
