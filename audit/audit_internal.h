@@ -9,6 +9,7 @@
 #include "audit/audit.h"
 
 #include <jansson.h>
+#include <openssl/evp.h>
 
 /* ---- caps --------------------------------------------------------------- */
 
@@ -58,7 +59,10 @@ bool audit_reserved(const char *key, size_t len);
 struct audit_facts;
 must_check int audit_event_check(const char *text, size_t len, json_t **ret_tree,
 				 struct audit_facts *ret);
-void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1]);
+/* To hash with, again and again: to look SHA-256 up costs OpenSSL more than to hash a line. */
+must_check int audit_sha_new(EVP_MD_CTX **ret);
+must_check bool audit_sha256_hex(EVP_MD_CTX *sha, const void *p, size_t n,
+				 char ret[AUDIT_HASH_HEX + 1]);
 
 /* ---- what counting needs of an event (facts.c) ----------------------------------- */
 

@@ -47,6 +47,7 @@ struct audit_log {
 	struct buf pending;
 	struct audit_totals totals;
 	struct audit_rules *rules;
+	EVP_MD_CTX *sha;
 	char line[AUDIT_LINE_MAX + 2];
 };
 
@@ -63,17 +64,35 @@ bool audit_kind_known(const char *kind)
 	return false;
 }
 
-void audit_sha256_hex(const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1])
+int audit_sha_new(EVP_MD_CTX **ret)
+{
+	EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	EVP_MD_CTX *sha = EVP_MD_CTX_new();
+	bool ok = md && sha && EVP_DigestInit_ex(sha, md, NULL);
+
+	EVP_MD_free(md);
+	if (!ok) {
+		EVP_MD_CTX_free(sha);
+		return -ENOMEM;
+	}
+	*ret = sha;
+	return 0;
+}
+
+bool audit_sha256_hex(EVP_MD_CTX *sha, const void *p, size_t n, char ret[AUDIT_HASH_HEX + 1])
 {
 	static const char hex[] = "0123456789abcdef";
 	uint8_t md[SHA256_DIGEST_LENGTH];
 
-	SHA256(p, n, md);
+	if (!EVP_DigestInit_ex(sha, NULL, NULL) || !EVP_DigestUpdate(sha, p, n) ||
+	    !EVP_DigestFinal_ex(sha, md, NULL))
+		return false;
 	for (size_t i = 0; i < sizeof(md); i++) {
 		ret[2 * i] = hex[md[i] >> 4];
 		ret[2 * i + 1] = hex[md[i] & 15];
 	}
 	ret[AUDIT_HASH_HEX] = 0;
+	return true;
 }
 
 static bool run_ok(const char *run)
@@ -146,7 +165,10 @@ int audit_log_open(const char *path, int fd, const char *run, const char *name, 
 		return -ENOMEM;
 	l->fd = owned;
 	r = audit_rules_new(1, &l->rules);
+	if (r == 0)
+		r = audit_sha_new(&l->sha);
 	if (r < 0) {
+		audit_rules_free(l->rules);
 		free(l);
 		return r;
 	}
@@ -161,6 +183,7 @@ int audit_log_open(const char *path, int fd, const char *run, const char *name, 
 	if (r < 0) {
 		buf_fini(&l->pending);
 		audit_rules_free(l->rules);
+		EVP_MD_CTX_free(l->sha);
 		free(l);
 		return r;
 	}
@@ -319,7 +342,7 @@ static size_t put_u64(struct audit_log *l, size_t at, uint64_t v, size_t least)
 	return put(l, at, digits + n, sizeof(digits) - n);
 }
 
-/* The whole line with its newline in l->line; returns its length. */
+/* The whole line with its newline in l->line; returns its length, 0: it could not be hashed. */
 static size_t format_line(struct audit_log *l, const char *from, const char *text, size_t len,
 			  char hash[AUDIT_HASH_HEX + 1])
 {
@@ -346,7 +369,8 @@ static size_t format_line(struct audit_log *l, const char *from, const char *tex
 	n = put_str(l, n, ",\"prev\":\"");
 	n = put(l, n, l->prev, AUDIT_HASH_HEX);
 	n = put_str(l, n, "\"}");
-	audit_sha256_hex(l->line, n, hash);
+	if (!audit_sha256_hex(l->sha, l->line, n, hash))
+		return 0;
 	n = put_str(l, n - 1, ",\"hash\":\"");
 	n = put(l, n, hash, AUDIT_HASH_HEX);
 	return put_str(l, n, "\"}\n");
@@ -378,7 +402,9 @@ int audit_log_append(struct audit_log *l, const char *from, const char *text, si
 	if (r < 0)
 		return r;
 	n = format_line(l, from, text, len, hash);
-	if (n > l->pending.cap - l->pending.len)
+	if (n == 0)
+		r = -EIO;
+	else if (n > l->pending.cap - l->pending.len)
 		r = audit_log_flush(l);
 	if (r == 0)
 		r = buf_append(&l->pending, l->line, n);
@@ -417,5 +443,6 @@ void audit_log_close(struct audit_log *l)
 	fd_close(l->fd);
 	buf_fini(&l->pending);
 	audit_rules_free(l->rules);
+	EVP_MD_CTX_free(l->sha);
 	free(l);
 }

@@ -25,6 +25,7 @@ struct audit_record {
 	uint64_t begin_ns;
 	char prev[AUDIT_HASH_HEX + 1];
 	struct audit_chain chain;
+	EVP_MD_CTX *sha;
 	char line[AUDIT_LINE_MAX + 2];
 };
 
@@ -84,10 +85,12 @@ int audit_record_open(const char *path, struct audit_record **ret, char *err, si
 	if (!r)
 		return -ENOMEM;
 	r->limit = UINT64_MAX;
-	r->f = fopen(path, "re");
+	rc = audit_sha_new(&r->sha);
+	r->f = rc == 0 ? fopen(path, "re") : NULL;
 	if (!r->f) {
-		rc = -errno;
+		rc = rc ? rc : -errno;
 		snprintf(err, err_size, "%s", strerror(-rc));
+		EVP_MD_CTX_free(r->sha);
 		free(r);
 		return rc;
 	}
@@ -112,6 +115,7 @@ void audit_record_close(struct audit_record *r)
 		return;
 	json_decref(r->event);
 	fclose(r->f);
+	EVP_MD_CTX_free(r->sha);
 	free(r);
 }
 
@@ -177,11 +181,12 @@ static ssize_t read_line(struct audit_record *r)
 }
 
 /* Whether the hash at the line's end is that of the rest; ret: the hash as written. */
-static bool hash_holds(char *line, size_t len, char ret[AUDIT_HASH_HEX + 1])
+static bool hash_holds(EVP_MD_CTX *sha, char *line, size_t len, char ret[AUDIT_HASH_HEX + 1])
 {
 	static const char key[] = ",\"hash\":\"";
 	const size_t tail = sizeof(key) - 1 + AUDIT_HASH_HEX + 2;
-	char want[AUDIT_HASH_HEX + 1], saved;
+	char want[AUDIT_HASH_HEX + 1] = "", saved;
+	bool hashed;
 	char *at;
 
 	ret[0] = 0;
@@ -194,9 +199,9 @@ static bool hash_holds(char *line, size_t len, char ret[AUDIT_HASH_HEX + 1])
 	ret[AUDIT_HASH_HEX] = 0;
 	saved = *at;
 	*at = '}';
-	audit_sha256_hex(line, (size_t)(at - line) + 1, want);
+	hashed = audit_sha256_hex(sha, line, (size_t)(at - line) + 1, want);
 	*at = saved;
-	return memcmp(want, ret, AUDIT_HASH_HEX) == 0;
+	return hashed && memcmp(want, ret, AUDIT_HASH_HEX) == 0;
 }
 
 static void run_begin(struct audit_record *r, const char *run)
@@ -219,7 +224,7 @@ static void check_chain(struct audit_record *r, size_t len, uint64_t seq)
 	unsigned long long n = r->number;
 	char hash[AUDIT_HASH_HEX + 1];
 
-	if (!hash_holds(r->line, len, hash))
+	if (!hash_holds(r->sha, r->line, len, hash))
 		chain_break(r, "line %llu was changed: its hash does not hold", n);
 	else if (seq != r->seq + 1)
 		chain_break(r, "line %llu has number %llu after %llu: lines are missing or moved",

@@ -275,10 +275,23 @@ static bool server_speaks_first(const struct netstack_flow *f)
 	return f->hold && !f->server_first && tcp_rx_peek(f->tcp, p, len) == 0 && !tcp_rx_eof(f->tcp);
 }
 
+static void read_some(struct netstack_flow *f)
+{
+	/* The end is known to be there: it goes with the bytes in front of it. */
+	bool last = f->drain && !f->peek;
+	unsigned i = 0;
+
+	if (last)
+		tcp_hold_output(f->tcp, ns_now(f->ns));
+	while (i++ < LIMIT_RELAY_READS && read_once(f))
+		;
+	if (last)
+		tcp_release_output(f->tcp);
+}
+
 /* Edges come once: who stops before the descriptor is empty must come back by himself. */
 static void relay_down(struct netstack_flow *f)
 {
-	unsigned i = 0;
 
 	if (!f->in_ready || f->no_room || !may_read(f) || rate_waiting(f, RATE_DOWN))
 		return;
@@ -288,8 +301,7 @@ static void relay_down(struct netstack_flow *f)
 		if (!flow_live(f) || !may_read(f))
 			return;
 	}
-	while (i++ < LIMIT_RELAY_READS && read_once(f))
-		;
+	read_some(f);
 	if (f->in_ready && !f->no_room && may_read(f) && !rate_waiting(f, RATE_DOWN))
 		flow_later(f);
 }

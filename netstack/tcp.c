@@ -377,6 +377,16 @@ void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now)
 	tcp_leave(t);
 }
 
+void tcp_hold_output(struct tcp *t, uint64_t now)
+{
+	tcp_enter(t, now);
+}
+
+void tcp_release_output(struct tcp *t)
+{
+	tcp_leave(t);
+}
+
 /* ---- closing ------------------------------------------------------------------ */
 
 void tcp_shutdown(struct tcp *t, uint64_t now)

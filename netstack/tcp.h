@@ -157,7 +157,10 @@ void tcp_tx_supply(struct tcp *t, size_t n, uint64_t now);
 /* Queued, and never sent yet. */
 size_t tcp_tx_unsent(const struct tcp *t);
 void tcp_shutdown(struct tcp *t, uint64_t now); /* FIN behind what is queued */
-void tcp_abort(struct tcp *t, uint64_t now);	/* RST; TCP_CLOSED follows */
+/* What is queued between the two goes out with the second, a FIN with the last of it. */
+void tcp_hold_output(struct tcp *t, uint64_t now);
+void tcp_release_output(struct tcp *t);
+void tcp_abort(struct tcp *t, uint64_t now); /* RST; TCP_CLOSED follows */
 /* The link has not taken the RST yet: only then is a connection that is over to be kept. */
 bool tcp_rst_waits(const struct tcp *t);
 /*

@@ -61,6 +61,9 @@
 #define TCP_RTO_MAX_US 60000000u    /* RFC 6298 2.5 */
 #define TCP_DIRECT_MIN 8192	    /* below this a copy is cheaper than a call of tcp_ops.direct */
 #define TCP_DELACK (5 * NS_PER_MS)  /* short: a client that waits for it (Nagle) is right here */
+/* Once so many times in a row an answer came within it, which carries the ACK; as Linux. */
+#define TCP_DELACK_TURN (40 * NS_PER_MS)
+#define TCP_TURNS 2
 #define TCP_ACK_STRETCH (256u << 10)   /* unacknowledged at most within a batch of the link */
 #define TCP_TIME_WAIT (2 * NS_PER_S)   /* 2 MSL, MSL 1 s: one link, nothing lingers on it */
 #define TCP_FIN_WAIT_2 (60 * NS_PER_S) /* the owner is gone, the peer never closes */
@@ -153,6 +156,7 @@ struct tcp {
 	uint8_t keeps;	    /* keep-alive probes since heard_at */
 	uint8_t probes;	    /* of t_probe, since the last acknowledgment of anything */
 	uint8_t challenges; /* in the current second */
+	uint8_t turns; /* bytes of the peer's that ours answered, in a row, TCP_TURNS at most */
 
 	bool ts_on : 1, sack_on : 1, wscale_on : 1;
 	bool link_full : 1;
@@ -176,6 +180,7 @@ struct tcp {
 	bool reset : 1;	      /* ended by RST or timeout: unread bytes do not delay TCP_CLOSED */
 	bool closed_told : 1; /* TCP_CLOSED was noted */
 	bool ts_recent_set : 1;
+	bool ack_soon : 1; /* it has waited TCP_DELACK_TURN in vain: never again */
 
 	/* send: RFC 9293 names; tx.off is the byte with sequence number tx_seq */
 	uint32_t iss, snd_una, snd_nxt;
@@ -208,6 +213,7 @@ struct tcp {
 	uint64_t ts_recent_at;
 	uint64_t rx_total;
 	uint64_t challenge_at;
+	uint64_t asked_at;	     /* when bytes came that ours have not answered yet; 0: none */
 	uint32_t dsack_lo, dsack_hi; /* equal: none */
 	struct tcp_ring rx;
 	struct tcp_ranges *ooo;

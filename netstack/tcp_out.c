@@ -250,8 +250,21 @@ size_t tcp_tx_wanted(const struct tcp *t)
 	return n - n % t->mss;
 }
 
+/* Bytes that come soon behind the peer's are taken for their answer. */
+static void note_turn(struct tcp *t)
+{
+	if (!t->asked_at)
+		return;
+	if (t->now - t->asked_at > TCP_DELACK_TURN)
+		t->turns = 0;
+	else if (t->turns < TCP_TURNS)
+		t->turns++;
+	t->asked_at = 0;
+}
+
 static void sent_new(struct tcp *t, uint32_t n)
 {
+	note_turn(t);
 	if (t->snd_una == t->snd_nxt) {
 		t->t_rtx = 0; /* it was the persist timer, if any */
 		t->persist = false;

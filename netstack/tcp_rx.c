@@ -106,17 +106,23 @@ static void advance(struct tcp *t, uint32_t to)
  * a batch of the link that would be one ACK for each super-segment, each a whole
  * trip through the peer's stack: then a larger share waits for the end of the
  * batch. Never much of what the peer may send, so that it does not run dry.
+ *
+ * Where both take turns the answer carries it, if it is waited for; a peer that waits
+ * for the ACK instead (Nagle's algorithm) is made to wait once, and then never again.
  */
 static void ack_data(struct tcp *t)
 {
 	uint32_t most = 2 * t->rcv_mss;
+	bool turns = t->turns == TCP_TURNS && !t->ack_soon;
+
+	t->asked_at = t->now;
 
 	if (t->stack->batching)
 		most = MAX(most, MIN((uint32_t)TCP_ACK_STRETCH, t->rx_cap / 4));
 	if (t->rcv_nxt - t->last_ack >= most)
 		t->ack_now = true;
 	else if (!t->t_ack)
-		t->t_ack = t->now + TCP_DELACK;
+		t->t_ack = t->now + (turns ? TCP_DELACK_TURN : TCP_DELACK);
 }
 
 void tcp_batch_done(struct tcp *t, uint64_t now)

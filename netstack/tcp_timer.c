@@ -218,8 +218,10 @@ void tcp_timer(struct tcp *t, uint64_t now)
 {
 	tcp_enter(t, now);
 	t->armed = 0;
-	if (due(t, &t->t_ack))
+	if (due(t, &t->t_ack)) {
 		t->ack_now = true;
+		t->ack_soon |= t->turns == TCP_TURNS;
+	}
 	if (due(t, &t->t_rtx) && !t->link_full) {
 		if (t->persist)
 			on_persist(t);

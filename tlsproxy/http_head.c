@@ -13,11 +13,6 @@ bool http_text_is(struct http_text t, const char *s)
 	return t.len == strlen(s) && memcmp(t.s, s, t.len) == 0;
 }
 
-bool http_text_ieq(struct http_text t, const char *s)
-{
-	return str_ieq(t.s, t.len, s);
-}
-
 bool http_is_token_char(uint8_t c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||

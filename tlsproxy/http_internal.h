@@ -105,7 +105,11 @@ struct http_head *http_head_copy(const struct http_head *h);
 bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
-bool http_text_ieq(struct http_text t, const char *s); /* ASCII case ignored */
+/* ASCII case ignored. Mostly two names differ in their first letter already. */
+static inline bool http_text_ieq(struct http_text t, const char *s)
+{
+	return !(t.len && ((t.s[0] ^ s[0]) & ~0x20)) && str_ieq(t.s, t.len, s);
+}
 /* Number of fields of that name; *ret is the first. */
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret);
 /* Is `token` an element of the comma-separated lists in all fields of that name. */

@@ -322,12 +322,12 @@ static void clear_errors(void)
 		ERR_clear_error();
 }
 
-/* What a failed call means: wait, or the end (noted in the leg). */
-static bool tls_would_block(struct leg *leg, int result)
+/* What the error of a call means: wait, or the end (noted in the leg). */
+static bool tls_would_block(struct leg *leg, int error)
 {
 	unsigned long e;
 
-	switch (SSL_get_error(leg->ssl, result)) {
+	switch (error) {
 	case SSL_ERROR_WANT_READ:
 	case SSL_ERROR_WANT_WRITE:
 		return true;
@@ -347,7 +347,7 @@ int leg_handshake(struct leg *leg)
 	r = SSL_do_handshake(leg->ssl);
 	if (r == 1)
 		return 0;
-	return tls_would_block(leg, r) ? -EAGAIN : -EPROTO;
+	return tls_would_block(leg, SSL_get_error(leg->ssl, r)) ? -EAGAIN : -EPROTO;
 }
 
 /*
@@ -363,19 +363,28 @@ static void size_reads(struct leg *leg, size_t got)
 	leg->bulk = bulk;
 }
 
+/*
+ * To ask OpenSSL for what is not there makes it take, wipe and give back a buffer: it is
+ * asked when the wire has something, or when it holds some itself.
+ */
 static enum leg_status read_tls(struct leg *leg, void *p, size_t n, size_t *ret_n)
 {
 	int r;
 
 	if (leg->tls_dead)
 		return LEG_CUT;
+	if (leg->dry && !leg->readable)
+		return LEG_AGAIN;
 	clear_errors();
 	r = SSL_read_ex(leg->ssl, p, n, ret_n);
 	if (r == 1) {
+		leg->dry = !leg->head.len && !SSL_has_pending(leg->ssl);
 		size_reads(leg, *ret_n);
 		return LEG_OK;
 	}
-	if (SSL_get_error(leg->ssl, r) == SSL_ERROR_ZERO_RETURN)
+	r = SSL_get_error(leg->ssl, r);
+	leg->dry = r == SSL_ERROR_WANT_READ;
+	if (r == SSL_ERROR_ZERO_RETURN)
 		return LEG_EOF;
 	return tls_would_block(leg, r) ? LEG_AGAIN : LEG_CUT;
 }
@@ -420,7 +429,7 @@ bool leg_flush(struct leg *leg)
 		if (leg->ssl) {
 			clear_errors();
 			r = SSL_write_ex(leg->ssl, buf_at(&leg->out), leg->out.len, &n);
-			if (r != 1 && tls_would_block(leg, (int)r))
+			if (r != 1 && tls_would_block(leg, SSL_get_error(leg->ssl, (int)r)))
 				return moved;
 			if (r != 1)
 				break;
@@ -454,7 +463,7 @@ bool leg_shutdown(struct leg *leg)
 	    !(SSL_get_shutdown(leg->ssl) & SSL_SENT_SHUTDOWN)) {
 		ERR_clear_error();
 		r = SSL_shutdown(leg->ssl);
-		if (r < 0 && tls_would_block(leg, r) && !leg->writable)
+		if (r < 0 && tls_would_block(leg, SSL_get_error(leg->ssl, r)) && !leg->writable)
 			return false;
 	}
 	(void)leg_uncork(leg);

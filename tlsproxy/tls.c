@@ -6,11 +6,12 @@
  * Which protocol is spoken inside is the upstream's choice: it is offered what the
  * guest offered and we can read, and the guest is given what it chose.
  *
- * Guest side: stateless tickets. A ticket taken for one name and honoured for another
+ * Guest side: tickets that are names of sessions kept here, as to seal a session into one and to
+ * open it again costs more than to find it. A ticket taken for one name and honoured for another
  * is a known way around name rules (CVE-2025-23419), so what a session is for goes into
  * its session id context, which OpenSSL compares before it resumes any: the leaf it
  * stands for, the name asked for, the protocol, the port and the policy's generation.
- * The keys are this process's own, hence the sandbox's. Whatever differs is a
+ * They are this process's own, hence the sandbox's. Whatever differs is a
  * full handshake. With TLS 1.3 a ticket goes out in front of the first answer (leg.c), not
  * at the handshake's end: a client that leaves without a request is then seen to leave,
  * and not lost to a reset for what it did not read.
@@ -168,7 +169,9 @@ int tls_guest_ctx_new(struct tlsproxy *tp, SSL_CTX **ret)
 		SSL_CTX_free(ctx);
 		return -EPROTO;
 	}
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
+	SSL_CTX_sess_set_cache_size(ctx, TLSPROXY_TICKETS);
 	SSL_CTX_set_timeout(ctx, TLSPROXY_TICKET_S);
 	SSL_CTX_set_alpn_select_cb(ctx, on_guest_alpn, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_guest_sni);
@@ -205,6 +208,14 @@ static bool bind_tickets(const struct session *s, X509 *leaf, SSL *ssl)
 	       SSL_set_session_id_context(ssl, md, len) == 1;
 }
 
+/* TLS 1.2, which names its session in the handshake. */
+static int never_resumable(SSL *ssl, int forward_secret)
+{
+	(void)ssl;
+	(void)forward_secret;
+	return 1;
+}
+
 int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret)
 {
 	SSL *ssl = SSL_new(s->tp->guest_ctx);
@@ -219,7 +230,7 @@ int tls_guest_new(const struct session *s, X509 *leaf, SSL **ret)
 	}
 	/* There is nothing to come back to. */
 	if (s->refused)
-		SSL_set_options(ssl, SSL_OP_NO_TICKET);
+		SSL_set_not_resumable_session_callback(ssl, never_resumable);
 	SSL_set_accept_state(ssl);
 	*ret = ssl;
 	return 0;

@@ -72,6 +72,9 @@ must_check bool sniff_hello(const uint8_t *p, size_t len, struct tlsproxy_sniff 
 /* How long a guest may come back with a ticket, in seconds. Each is worth no more than
  * the certificate that it stands for, and nothing under another policy. */
 #define TLSPROXY_TICKET_S 3600
+/* Sessions that tickets may stand for, the oldest goes: about a kilobyte each. Stops a guest
+ * from collecting them. */
+#define TLSPROXY_TICKETS 4096
 /* Upstream connections that wait for the next flow, and how long, in seconds: less than
  * servers keep them (2 and more), since the client of a new flow does not expect an end. Stops a
  * guest from having many hosts hold many of them. */
@@ -306,6 +309,7 @@ struct leg {
 	bool shut;	  /* FIN sent */
 	bool owes_ticket; /* in front of the first bytes out */
 	bool bulk;	  /* the last record read was full */
+	bool dry;	  /* OpenSSL has given all that it was given by the wire */
 	bool corked;	  /* short records wait in wire for more of them */
 };
 

@@ -136,6 +136,7 @@ static void on_started(struct agent_stream *s, uint32_t pid, void *arg)
 
 	(void)pid;
 	loop_timer_del(m->run.loop, &m->patience);
+	run_life_active(&m->run);
 	run_detach_ready(&m->run);
 	vm_stdio_attach(&m->stdio, s);
 	if (m->run.cfg->life.detach)
@@ -561,7 +562,8 @@ static bool machine_busy(struct run *r)
 {
 	const struct machine_run *m = machine_of(r);
 
-	return m->relay && agent_relay_clients(m->relay) > 0;
+	/* One that boots has had no chance to be anything else. */
+	return !m->ready || (m->relay && agent_relay_clients(m->relay) > 0);
 }
 
 static void machine_ending(struct run *r)

@@ -1,27 +1,140 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* malloc for OpenSSL, which wipes on the way back. */
+/*
+ * malloc for OpenSSL, which wipes on the way back.
+ *
+ * A handshake takes and gives back hundreds of small blocks, and each read and write one of
+ * 17 KiB: more than malloc keeps at hand, so that it splits and joins chunks all the while.
+ * What was wiped is therefore kept here, by size, and given again. Which blocks lie here
+ * stands beside them and not in them: nothing that writes into one that was given back
+ * decides what is given next. One that is given back twice ends the process.
+ */
 #include "weir/wiped_heap.h"
 
 #include "base/base.h"
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
+
+/* Usable sizes of malloc's chunks are 24, 40, 56 and so on: a class for each. */
+#define STEP 16
+#define USABLE(i) ((i)*STEP + STEP / 2)
+#define CLASSES 64
+/* Together below 1.1 MiB. */
+#define KEPT_EACH 32
+/* Buffers for a record, of which reading and writing take another size each. */
+#define LARGE_MIN 16384
+#define LARGE_MAX 18432
+#define KEPT_LARGE 16
+
+/* Where freed memory is watched, none of it is kept from the watcher. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEPS false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEPS false
+#endif
+#endif
+#ifndef KEEPS
+#define KEEPS true
+#endif
+
+struct shelf {
+	unsigned n;
+	void *p[KEPT_EACH];
+};
 
 static bool wiping;
+static pthread_t owner; /* the one thread that shelves are for */
+static struct shelf shelves[CLASSES];
+static struct {
+	unsigned n;
+	void *p[KEPT_LARGE];
+} large;
+static uintptr_t mark; /* first word of what lies here */
+
+static bool keeps(void)
+{
+	return KEEPS && wiping && pthread_equal(pthread_self(), owner);
+}
+
+static void *unmarked(void *p)
+{
+	memset(p, 0, sizeof(mark));
+	return p;
+}
+
+static void *large_take(size_t n)
+{
+	for (unsigned i = large.n; i--;) {
+		void *p = large.p[i];
+
+		if (malloc_usable_size(p) < n)
+			continue;
+		large.p[i] = large.p[--large.n];
+		return unmarked(p);
+	}
+	return NULL;
+}
+
+static void *kept_take(size_t n)
+{
+	size_t i = MAX((n + STEP / 2 - 1) / STEP, (size_t)1);
+
+	if (n >= LARGE_MIN && n <= LARGE_MAX)
+		return large_take(n);
+	return i < CLASSES && shelves[i].n ? unmarked(shelves[i].p[--shelves[i].n]) : NULL;
+}
+
+static bool shelve(void **at, unsigned *n, unsigned max, void *p)
+{
+	uintptr_t first;
+
+	memcpy(&first, p, sizeof(first));
+	for (unsigned i = 0; first == mark && i < *n; i++)
+		if (at[i] == p)
+			abort();
+	if (*n == max)
+		return false;
+	at[(*n)++] = p;
+	return true;
+}
+
+/* False: no place for it. It is wiped in any case. */
+static bool kept_give(void *p, size_t usable)
+{
+	size_t i = usable / STEP;
+	bool kept = false;
+
+	if (usable >= LARGE_MIN && usable <= LARGE_MAX)
+		kept = shelve(large.p, &large.n, KEPT_LARGE, p);
+	else if (i && i < CLASSES && usable == USABLE(i))
+		kept = shelve(shelves[i].p, &shelves[i].n, KEPT_EACH, p);
+	explicit_bzero(p, usable);
+	if (kept)
+		memcpy(p, &mark, sizeof(mark));
+	return kept;
+}
 
 static void *take(size_t n, const char *file, int line)
 {
+	void *p = keeps() ? kept_take(n) : NULL;
+
 	(void)file;
 	(void)line;
-	return malloc(n);
+	return p ? p : malloc(n);
 }
 
 static void give(void *p, const char *file, int line)
 {
 	(void)file;
 	(void)line;
-	if (p && wiping)
+	if (p && keeps()) {
+		if (kept_give(p, malloc_usable_size(p)))
+			return;
+	} else if (p && wiping) {
 		explicit_bzero(p, malloc_usable_size(p));
+	}
 	free(p);
 }
 
@@ -38,7 +151,7 @@ static void *change(void *p, size_t n, const char *file, int line)
 		return NULL;
 	}
 	old = malloc_usable_size(p);
-	q = malloc(n);
+	q = take(n, file, line);
 	if (!q)
 		return NULL;
 	memcpy(q, p, MIN(old, n));
@@ -55,5 +168,7 @@ void wiped_heap_prepare(void)
 
 void wiped_heap_begin(void)
 {
+	random_bytes(&mark, sizeof(mark));
+	owner = pthread_self();
 	wiping = true;
 }

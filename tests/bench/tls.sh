@@ -38,4 +38,8 @@ make_key "$OUT/ca.key" && openssl req -x509 -new -key "$OUT/ca.key" -subj "/CN=b
 chmod 644 "$OUT"/*
 ulimit -n "$(ulimit -Hn)"
 export WEIR OUT
-unshare -nmpf --mount-proc --kill-child /usr/bin/python3 -B "$here/tls.py" "$@"
+# However this script ends, so does the first process of the namespace, and with it all that it began.
+setpriv --pdeathsig KILL unshare -nmpf --mount-proc --kill-child /usr/bin/python3 -B "$here/tls.py" "$@" &
+run=$!
+trap 'kill -KILL $run; exit 130' INT TERM HUP
+wait $run

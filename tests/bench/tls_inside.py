@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's side of tls.py, in the client's place: runs what it is told, or holds connections open.
 
-    tls_inside.py run              lines of JSON {"argv": [...], "copies": N, "seconds": S} on stdin, answers on
-                                   stdout: N at once, and again until S seconds are over
+    tls_inside.py run              lines of JSON {"argv": [...], "copies": N, "seconds": S, "limit": L} on stdin,
+                                   answers on stdout: N at once, and again until S seconds are over; who has not
+                                   ended after L seconds is killed, and said nothing
     tls_inside.py hold URL N       N idle connections after a request each; "held N", until stdin ends
 
 @TOKEN@ in an argument is the variable BENCH_TOKEN: in a sandbox with a secret, its placeholder.
@@ -16,6 +17,15 @@ import subprocess
 import sys
 import time
 import urllib.parse
+
+
+def said(p, until):
+    try:
+        return p.communicate(timeout=max(until - time.monotonic(), 0.1))[0]
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.communicate()
+        return ""
 
 
 def run():
@@ -34,11 +44,12 @@ def run():
             print(json.dumps({"out": [""], "seconds": 0}), flush=True)
             continue
         began = time.monotonic()
+        until = began + job["limit"]
         out = []
         while not out or time.monotonic() - began < job.get("seconds", 0):
             many = [subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                      stderr=subprocess.DEVNULL, text=True) for _ in range(job.get("copies", 1))]
-            out += [p.communicate()[0] for p in many]
+            out += [said(p, until) for p in many]
         print(json.dumps({"out": out, "seconds": time.monotonic() - began}), flush=True)
 
 

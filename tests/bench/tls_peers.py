@@ -7,8 +7,10 @@ The client asks for the origin in all cases alike. What arrives from the veth pa
 proxy's own port, so every proxy speaks TLS to both sides: P-256 keys, TLS 1.3, the origin verified, one thread.
 """
 
+import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 
@@ -18,6 +20,7 @@ OUT, WEIR = os.environ["OUT"], os.environ["WEIR"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 ORIGIN, HOST, PORT = "93.184.216.34", "origin.example.com", 8443
 PINNED = os.cpu_count() > 1
+LIMIT = 180  # seconds for what a client is asked once: one that hangs costs its row, not the run
 
 
 def sh(*argv, check=True, **kw):
@@ -40,6 +43,15 @@ def listening(port):
     return str(port) in sh("ss", "-Hltn", "sport = :%d" % port).stdout
 
 
+def end(p):
+    """It was told to; a while later it is made to."""
+    try:
+        p.wait(10)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+
+
 class Inside:
     """A process in the client's place that runs the clients."""
 
@@ -50,19 +62,24 @@ class Inside:
         if not self.p.stdout.readline():
             raise RuntimeError("the client's side did not start: " + open(OUT + "/inside.log").read()[-2000:])
 
-    def ask(self, *argv, **job):
-        self.p.stdin.write(json.dumps(dict(job, argv=list(argv))) + "\n")
+    def send(self, line):
+        """A line, and the one that answers it."""
+        self.p.stdin.write(line + "\n")
         self.p.stdin.flush()
-        return json.loads(self.p.stdout.readline())
+        if not select.select([self.p.stdout], [], [], LIMIT + 30)[0]:
+            raise TimeoutError("the client's side does not answer")
+        return self.p.stdout.readline()
+
+    def ask(self, *argv, **job):
+        return json.loads(self.send(json.dumps(dict(job, argv=list(argv), limit=LIMIT))))
 
     def let_go(self):
-        self.p.stdin.write("\n")
-        self.p.stdin.flush()
-        self.p.stdout.readline()
+        self.send("")
 
     def stop(self):
-        self.p.stdin.close()
-        self.p.wait()
+        with contextlib.suppress(OSError):
+            self.p.stdin.close()
+        end(self.p)
         self.log.close()
 
 
@@ -106,11 +123,7 @@ class Peer:
             self.inside.stop()
         if self.proxy:
             self.proxy.terminate()
-            try:
-                self.proxy.wait(10)
-            except subprocess.TimeoutExpired:
-                self.proxy.kill()
-                self.proxy.wait()
+            end(self.proxy)
             self.log.close()
             sh("nft", "delete table ip bench", check=False)
         sh("ip", "link", "del", "v0", check=False)

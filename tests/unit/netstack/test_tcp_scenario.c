@@ -491,6 +491,10 @@ static void call_word(struct run *r, const char *k)
 		tcp_close(r->t, r->now);
 	else if (!strcmp(k, "abort"))
 		tcp_abort(r->t, r->now);
+	else if (!strcmp(k, "hold"))
+		tcp_hold_output(r->t, r->now);
+	else if (!strcmp(k, "release"))
+		tcp_release_output(r->t);
 	else
 		BAD(r, "unknown word %s", k);
 }
