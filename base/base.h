@@ -393,6 +393,8 @@ enum log_level {
  */
 void log_setup(const char *role, enum log_level level);
 enum log_level log_level_get(void);
+/* So many bytes more of this process, and of each that it forks; then one line that says so. */
+void log_limit(uint64_t bytes);
 void log_line(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_LEVEL_WARN, __VA_ARGS__)

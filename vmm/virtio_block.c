@@ -120,6 +120,13 @@ static void kick(struct virtio_mmio *d, unsigned queue)
 	virtio_turn(d, queue, moved < TURN_BYTES ? n : VIRTIO_TURN);
 }
 
+/* Requests are answered when they are taken: all there is to keep is on the disk. */
+static const char *save(struct virtio_mmio *d, struct virtio_state *s)
+{
+	(void)s;
+	return virtio_disk_flush(&block(d)->disk) < 0 ? "a disk that cannot be flushed" : NULL;
+}
+
 static void fini(struct virtio_mmio *d)
 {
 	virtio_disk_close(&block(d)->disk);
@@ -130,6 +137,7 @@ static const struct virtio_kind kind = {
 	.id = VIRTIO_ID_BLOCK,
 	.queue_max = 256,
 	.kick = kick,
+	.save = save,
 	.fini = fini,
 };
 

@@ -95,8 +95,8 @@ static void add_boot(struct vm_args *a, bool kvm)
 	vm_args_add(a, "-append");
 	vm_args_add(a,
 		    "console=ttyS0 quiet panic=-1 reboot=t pci=off 8250.nr_uarts=1 "
-		    "random.trust_cpu=on%s%s",
-		    kvm ? "" : " mitigations=off cryptomgr.notests", clock);
+		    "random.trust_cpu=on cryptomgr.notests%s%s",
+		    kvm ? "" : " mitigations=off", clock);
 }
 
 static void add_devices(struct vm_args *a, const struct weir_config *cfg, const struct vm_wires *w)
