@@ -193,16 +193,28 @@ static int add_gateways(const struct net *n, const struct agent_strings *list, s
 
 /* ---- the whole ---------------------------------------------------------------------- */
 
+static void set(const char *path, const char *value)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
+		log_warn("%s: %s", path, strerror(errno));
+}
+
 /* Addresses are given, not guessed: nothing to wait for, nothing to be told by others. */
 static void set6(const struct net *n, const char *what, const char *value)
 {
 	char path[128];
-	cleanup_close int fd = -1;
 
 	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", n->name, what);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		log_warn("%s: %s", path, strerror(errno));
+	set(path, value);
+}
+
+/* A kernel's own defaults are for machines with several users: ping and low ports are root's. */
+static void set_for_all(void)
+{
+	set("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+	set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 }
 
 static int configure(struct net *n, const struct agent_init *init, struct failure *f)
@@ -219,6 +231,7 @@ static int configure(struct net *n, const struct agent_init *init, struct failur
 	set6(n, "accept_ra", "0");
 	set6(n, "autoconf", "0");
 	set6(n, "accept_dad", "0");
+	set_for_all();
 	r = bring_up(n, n->name);
 	if (r < 0)
 		return fail(f, AGENT_STAGE_NETWORK, -r, "%s cannot be brought up", n->name);

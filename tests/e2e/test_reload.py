@@ -207,6 +207,7 @@ def test_a_name_that_was_not_looked_at_is_not_trusted(weir, lab, live):
     assert "was not read" in deny[0]["detail"], deny
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", ["udp", "ping"])
 def test_datagram_flows_end_too(lab, live, kind):
     a = live(*guest(lab, "beat", kind, "echo.example.com", world.ECHO), policy=OPEN)
