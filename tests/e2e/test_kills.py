@@ -83,7 +83,7 @@ class Run:
 
 def must_end(hit):
     """Whose death ends a run. pid 1 of a namespace hears nothing but SIGKILL."""
-    return any(p.name in ("weir-gateway", "qemu-system-x86") or (p.name == "weir-init" and number == KILL)
+    return any(p.name == "weir-gateway" or (p.name in ("weir-init", "qemu-system-x86") and number == KILL)
                for p, number in hit)
 
 
