@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a command on a machine whose /dev/kvm works, on a host that has none.
 
-    nested.py [-f SOURCE[:DEST]]... [-t SECONDS] [-m MIB] [-c CPUS] [-o DIR] -- COMMAND...
+    nested.py [-f SOURCE[:DEST]]... [-t SECONDS] [-m MIB] [-c CPUS] [-o DIR] [-i] -- COMMAND...
 
 QEMU emulates a processor with AMD's virtualization (TCG, no KVM needed). In it runs Debian's cloud
 kernel with kvm-amd and an initramfs of busybox, COMMAND's program and the files that -f names
 (default DEST: /w/NAME; programs bring their libraries, folders what is in them). What COMMAND
 writes comes out here, its exit status is this program's; 125 and a reason when the machine itself
-fails. DIR keeps out.log and console.log.
+fails. DIR keeps out.log and console.log. With -i the processor's clock counts its instructions, one
+a nanosecond, and waiting takes no time: what something costs is the same on any host.
 
 COMMAND runs as root in /w. In /bin is busybox; `exits COMMAND...` runs a command and
-prints what KVM counted meanwhile, as lines "exits NAME NUMBER".
+prints what KVM counted meanwhile, as lines "exits NAME NUMBER"; with EXITS=all, also of what kind.
 
 The kernel is downloaded once, as a package (../kernel.sh), into WEIR_NESTED_CACHE (default: the build folder's
 nested/). One emulated processor is fastest; the machine has no network.
@@ -65,16 +66,18 @@ poweroff -f
 # What KVM's own trace points count: every exit, and those that reach the program.
 EXITS = """#!/bin/sh
 t=/sys/kernel/tracing/events/kvm
-for e in kvm_exit:exit_reason kvm_userspace_exit:reason kvm_pio:rw kvm_mmio:type; do
+counted="kvm_exit:exit_reason kvm_userspace_exit:reason kvm_pio:port,rw kvm_mmio:gpa.hex,type"
+[ "$EXITS" != all ] || counted="$counted kvm_msr:ecx.hex,write kvm_cpuid:function.hex kvm_apic:reg.hex,rw"
+for e in $counted; do
 	echo "hist:keys=${e#*:}" >$t/${e%:*}/trigger
 done
 "$@"
 rc=$?
-for e in kvm_exit kvm_userspace_exit kvm_pio kvm_mmio; do
-	awk -v e=$e '/^ *Hits:/ { print "exits", e, $2 }' $t/$e/hist
-done
-for e in kvm_exit:exit_reason kvm_userspace_exit:reason kvm_pio:rw kvm_mmio:type; do
-	echo "!hist:keys=${e#*:}" >$t/${e%:*}/trigger
+for e in $counted; do
+	name=${e%:*}
+	awk -v e=$name '/^ *Hits:/ { print "exits", e, $2 }' $t/$name/hist
+	[ "$EXITS" != all ] || sed -n "s/^{ \\(.*[^ ]\\) *} hitcount: *\\([0-9]*\\)/kind $name \\2 \\1/p" $t/$name/hist
+	echo "!hist:keys=${e#*:}" >$t/$name/trigger
 done
 exit $rc
 """
@@ -91,9 +94,9 @@ def quiet(*words, **more):
 
 # ---- the kernel ------------------------------------------------------------------------------
 
-def kernel(cache):
-    """The unpacked package of the newest cloud kernel: its folder and version."""
-    p = subprocess.run(["sh", os.path.join(TOP, "tests", "kernel.sh"), cache],
+def kernel(cache, package=""):
+    """The unpacked package of the newest kernel, a cloud kernel unless another is named: its folder and version."""
+    p = subprocess.run(["sh", os.path.join(TOP, "tests", "kernel.sh"), cache, *package.split()],
                        stdout=subprocess.PIPE, text=True)
     if p.returncode:
         fail("no kernel to run")
@@ -215,8 +218,11 @@ def find_program(word, files):
     return f"/w/{os.path.basename(word)}"
 
 
-def run(command, files=(), seconds=120, memory=1024, cpus=1, out=None, cache=None):
+def run(command, files=(), seconds=120, memory=1024, cpus=1, out=None, cache=None, counted=False):
     """The exit status and everything that was written."""
+    processor = ["-accel", "tcg,thread=multi"]
+    if counted:
+        processor = ["-accel", "tcg,thread=single", "-icount", "shift=0,align=off,sleep=off"]
     cache = cache or os.environ.get("WEIR_NESTED_CACHE", os.path.join(TOP, "build", "nested"))
     root, version = kernel(cache)
     files = list(files)
@@ -228,7 +234,7 @@ def run(command, files=(), seconds=120, memory=1024, cpus=1, out=None, cache=Non
         os.makedirs(folder, exist_ok=True)
         log, console = os.path.join(folder, "out.log"), os.path.join(folder, "console.log")
         p = subprocess.run(
-            ["timeout", "-k", "5", str(seconds), "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+            ["timeout", "-k", "5", str(seconds), "qemu-system-x86_64", *processor,
              "-cpu", "max", "-M", "q35", "-smp", str(cpus), "-m", str(memory), "-nodefaults",
              "-nographic", "-no-reboot", "-kernel", f"{root}/boot/vmlinuz-{version}",
              "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
@@ -259,13 +265,14 @@ def main():
     parser.add_argument("-m", type=int, default=1024, metavar="MIB")
     parser.add_argument("-c", type=int, default=1, metavar="CPUS")
     parser.add_argument("-o", metavar="DIR")
+    parser.add_argument("-i", action="store_true")
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
     files = []
     for word in args.f:
         source, _, dest = word.partition(":")
         files.append((source, dest or f"/w/{os.path.basename(source)}"))
-    status, text = run(args.command, files, args.t, args.m, args.c, args.o)
+    status, text = run(args.command, files, args.t, args.m, args.c, args.o, counted=args.i)
     print(text, end="")
     return status
 
