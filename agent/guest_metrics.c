@@ -119,6 +119,7 @@ static void read_all(struct agent_sample *m)
 	*m = (struct agent_sample){ 0 };
 	clock_gettime(CLOCK_BOOTTIME, &up);
 	m->uptime_ns = (uint64_t)up.tv_sec * NS_PER_S + (uint64_t)up.tv_nsec;
+	m->realtime_ns = time_real_ns();
 	read_cpu(m, &text);
 	read_memory(m, &text);
 	read_net(m, &text);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,70 +26,15 @@
 
 /* ---- resource limits ---------------------------------------------------------------- */
 
-static const struct {
-	const char *name;
-	int which;
-} limits[] = {
-	{ "as", RLIMIT_AS },
-	{ "core", RLIMIT_CORE },
-	{ "cpu", RLIMIT_CPU },
-	{ "data", RLIMIT_DATA },
-	{ "fsize", RLIMIT_FSIZE },
-	{ "locks", RLIMIT_LOCKS },
-	{ "memlock", RLIMIT_MEMLOCK },
-	{ "msgqueue", RLIMIT_MSGQUEUE },
-	{ "nice", RLIMIT_NICE },
-	{ "nofile", RLIMIT_NOFILE },
-	{ "nproc", RLIMIT_NPROC },
-	{ "rss", RLIMIT_RSS },
-	{ "rtprio", RLIMIT_RTPRIO },
-	{ "rttime", RLIMIT_RTTIME },
-	{ "sigpending", RLIMIT_SIGPENDING },
-	{ "stack", RLIMIT_STACK },
-};
-
-static bool limit_value(const char *s, size_t n, rlim_t *ret)
-{
-	uint64_t v;
-
-	if (str_ieq(s, n, "unlimited") || str_ieq(s, n, "infinity")) {
-		*ret = RLIM_INFINITY;
-		return true;
-	}
-	if (uint_parse(s, n, 0, UINT64_MAX / 2, &v, NULL) < 0)
-		return false;
-	*ret = v;
-	return true;
-}
-
-/* "nofile=1024" or "nofile=1024:4096": soft and hard. */
-static bool limit_parse(const char *text, int *ret_which, struct rlimit *ret)
-{
-	const char *eq = strchr(text, '='), *colon = eq ? strchr(eq, ':') : NULL;
-
-	if (!eq)
-		return false;
-	*ret_which = -1;
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
-		if (str_ieq(text, (size_t)(eq - text), limits[i].name))
-			*ret_which = limits[i].which;
-	if (*ret_which < 0 ||
-	    !limit_value(eq + 1, colon ? (size_t)(colon - eq - 1) : strlen(eq + 1), &ret->rlim_cur))
-		return false;
-	ret->rlim_max = ret->rlim_cur;
-	return (!colon || limit_value(colon + 1, strlen(colon + 1), &ret->rlim_max)) &&
-	       ret->rlim_cur <= ret->rlim_max;
-}
-
 int spawn_rlimits(const struct agent_strings *list, struct failure *f)
 {
 	for (size_t i = 0; i < list->n; i++) {
+		const char *why = "";
 		struct rlimit r;
 		int which;
 
-		if (!limit_parse(list->v[i], &which, &r))
-			return fail(f, AGENT_STAGE_RLIMIT, EINVAL,
-				    "\"%s\" is no limit: NAME=SOFT[:HARD]", list->v[i]);
+		if (rlimit_parse(list->v[i], &which, &r, &why) < 0)
+			return fail(f, AGENT_STAGE_RLIMIT, EINVAL, "\"%s\": %s", list->v[i], why);
 		if (setrlimit((__rlimit_resource_t)which, &r) < 0)
 			return fail(f, AGENT_STAGE_RLIMIT, errno, "limit \"%s\"", list->v[i]);
 	}

@@ -394,5 +394,9 @@ void agent_hub_end(struct agent_hub *h, const struct agent_exited *e)
 
 size_t agent_hub_clients(const struct agent_hub *h)
 {
-	return h->n_clients;
+	size_t n = 0;
+
+	for (size_t i = 0; i < AGENT_HUB_CLIENTS_MAX; i++)
+		n += h->clients[i] && h->clients[i]->id;
+	return n;
 }

@@ -122,6 +122,7 @@ static const struct field sample_fields[] = {
 	FIELD(agent_sample, disk_read, 9, U64),	    FIELD(agent_sample, disk_written, 10, U64),
 	FIELD(agent_sample, net_received, 11, U64), FIELD(agent_sample, net_sent, 12, U64),
 	FIELD(agent_sample, processes, 13, U32),    FIELD(agent_sample, load1, 14, U32),
+	FIELD(agent_sample, realtime_ns, 15, U64),
 };
 
 static const struct field clock_fields[] = { NEEDED(agent_clock, realtime_ns, 1, U64) };

@@ -291,8 +291,9 @@ struct agent_sample {
 	uint64_t root_total, root_free;		 /* now; the root file system */
 	uint64_t disk_read, disk_written;
 	uint64_t net_received, net_sent;
-	uint32_t processes; /* now */
-	uint32_t load1;	    /* load average of a minute, in hundredths */
+	uint32_t processes;   /* now */
+	uint32_t load1;	      /* load average of a minute, in hundredths */
+	uint64_t realtime_ns; /* now, since 1970; 0: an agent that does not tell */
 };
 
 struct agent_clock {

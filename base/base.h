@@ -393,6 +393,8 @@ enum log_level {
  */
 void log_setup(const char *role, enum log_level level);
 enum log_level log_level_get(void);
+/* So many bytes more of this process, and of each that it forks; then one line that says so. */
+void log_limit(uint64_t bytes);
 void log_line(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_LEVEL_WARN, __VA_ARGS__)
@@ -483,6 +485,13 @@ must_check int bandwidth_parse(const char *s, size_t len, uint64_t *ret, const c
 #define SIZE_STRLEN 32
 const char *size_format(uint64_t n, char out[static SIZE_STRLEN]);
 const char *bandwidth_format(uint64_t n, char out[static SIZE_STRLEN]);
+/*
+ * "nofile=1024" or "nofile=1024:4096", soft and hard, of the 16 kinds there are; *ret_which is
+ * RLIMIT_NOFILE. -EINVAL: *ret_why says why.
+ */
+struct rlimit;
+must_check int rlimit_parse(const char *text, int *ret_which, struct rlimit *ret,
+			    const char **ret_why);
 /* Decimal integer in [min, max]; no sign, no leading zero. */
 must_check int uint_parse(const char *s, size_t len, uint64_t min, uint64_t max, uint64_t *ret,
 			  const char **ret_why);

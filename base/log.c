@@ -7,11 +7,17 @@
 
 static const char *log_role = "";
 static enum log_level log_max = LOG_LEVEL_WARN;
+static uint64_t log_left = UINT64_MAX;
 
 void log_setup(const char *role, enum log_level level)
 {
 	log_role = role;
 	log_max = level;
+}
+
+void log_limit(uint64_t bytes)
+{
+	log_left = bytes;
 }
 
 enum log_level log_level_get(void)
@@ -26,7 +32,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_list ap;
 	int n, saved = errno;
 
-	if (level > log_max)
+	if (level > log_max || !log_left)
 		return;
 	n = snprintf(line, sizeof(line), "weir%s%s%s: %s", *log_role ? "[" : "", log_role,
 		     *log_role ? "]" : "", names[level]);
@@ -35,6 +41,13 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	n = MIN(n, (int)sizeof(line) - 1);
 	line[n++] = '\n';
+	if ((uint64_t)n > log_left) {
+		n = snprintf(line, sizeof(line), "weir%s%s%s: no more of its own words are kept\n",
+			     *log_role ? "[" : "", log_role, *log_role ? "]" : "");
+		log_left = 0;
+	} else if (log_left != UINT64_MAX) {
+		log_left -= (uint64_t)n;
+	}
 	/* Nowhere to complain to if stderr is gone. */
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		saved = errno;

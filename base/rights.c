@@ -206,8 +206,13 @@ uint64_t rights_capabilities(void)
 
 int rights_limit(int what, uint64_t n)
 {
-	struct rlimit l = { n, n };
+	struct rlimit l;
 
+	/* One that is tighter already stays; raising it would be refused. */
+	if (getrlimit((__rlimit_resource_t)what, &l) < 0)
+		return -errno;
+	l.rlim_max = MIN(l.rlim_max, (rlim_t)n);
+	l.rlim_cur = l.rlim_max;
 	return setrlimit((__rlimit_resource_t)what, &l) < 0 ? -errno : 0;
 }
 

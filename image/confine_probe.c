@@ -59,7 +59,7 @@ static long try_make_file(void)
 
 static long try_make_folder(void)
 {
-	return mkdirat(AT_FDCWD, "/tmp/weir-image-probe", 0700);
+	return mkdirat(AT_FDCWD, "/tmp/weir-image-probe-folder", 0700);
 }
 
 static long try_remove(void)

@@ -195,7 +195,5 @@ int confine_process(const int *keep, size_t n, const char *probe, const char **r
 	if (r == 0)
 		r = become_monitor(parent, probe, ret_why);
 	/* Still possible: all system calls, on what is open. Stage 4 is each thread's own. */
-	if (r == 0)
-		confine_probe_process(probe);
 	return r;
 }

@@ -5,6 +5,7 @@
  * stages took away, so that no stage rests on another.
  */
 #include "vmm/confine_probe.h"
+#include "vmm/confine.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -81,6 +82,38 @@ static long try_more_files(void)
 	struct rlimit l = { 100000, 100000 };
 
 	return setrlimit(RLIMIT_NOFILE, &l);
+}
+
+#ifndef WEIR_SANITIZED /* whose runtime maps terabytes */
+static long try_more_memory(void)
+{
+	struct rlimit l = { RLIM_INFINITY, RLIM_INFINITY };
+
+	return setrlimit(RLIMIT_AS, &l);
+}
+
+/* More address space than any guest of a test's has. */
+static long try_large_map(void)
+{
+	void *p = mmap(NULL, UINT64_C(1) << 40, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? -1 : 0;
+}
+#endif
+
+static long try_many_files(void)
+{
+	int fds[1000], err;
+	unsigned n = 0;
+
+	while (n < ARRAY_SIZE(fds) && (fds[n] = dup(STDERR_FILENO)) >= 0)
+		n++;
+	err = errno;
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	errno = err;
+	return n < ARRAY_SIZE(fds) ? -1 : 0;
 }
 
 static long try_core_file(void)
@@ -241,6 +274,11 @@ static const struct attempt {
 	{ "host-name", try_host_name, true },
 	{ "more-files", try_more_files, true },
 	{ "core-file", try_core_file, true },
+#ifndef WEIR_SANITIZED
+	{ "more-memory", try_more_memory, true },
+	{ "large-map", try_large_map, true },
+#endif
+	{ "many-files", try_many_files, true },
 	{ "connect", try_connect, true },
 	{ "abstract-socket", try_abstract_socket, true },
 	{ "raw-socket", try_raw_socket, true },
@@ -285,16 +323,26 @@ static unsigned count_descriptors(void)
 	return n;
 }
 
+/* Capabilities that nothing we could start would get either. */
+static unsigned count_bounding(void)
+{
+	unsigned n = 0;
+
+	for (int cap = 0; cap < 64; cap++)
+		n += prctl(PR_CAPBSET_READ, cap) > 0;
+	return n;
+}
+
 void confine_probe_process(const char *probe)
 {
 	if (!probe || strcmp(probe, "process") != 0)
 		return;
 	dprintf(STDERR_FILENO,
-		"pid: %d\nparent: %d\nuid: %u\ncapabilities: %llx\nno-new-privs: %d\n"
+		"pid: %d\nparent: %d\nuid: %u\ncapabilities: %llx\nbounding: %u\nno-new-privs: %d\n"
 		"interfaces: %u\ndescriptors: %u\ndumpable: %d\n",
 		(int)getpid(), (int)getppid(), geteuid(), (unsigned long long)rights_capabilities(),
-		prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), count_interfaces(), count_descriptors(),
-		prctl(PR_GET_DUMPABLE));
+		count_bounding(), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), count_interfaces(),
+		count_descriptors(), prctl(PR_GET_DUMPABLE));
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
 		long r;
 

@@ -3,7 +3,7 @@
  * Asking from inside what is still possible: weir-vmm --probe WHAT, for tests. Never part of a
  * run of a guest: the process ends with the answer.
  *
- *   process          after stages 1 to 3: one line "NAME: what came of it" for each attempt
+ *   process          after stages 1 to 3 and its limits: one line "NAME: what came of it" for each attempt
  *   ROLE:NAME        ROLE is waiter, devices or cpu: that thread tries one forbidden call behind its
  *                    list of system calls. Status 0: it was let through
  */

@@ -4,6 +4,7 @@
  * nothing from weir but the descriptors on its command line.
  */
 #include "vmm/confine.h"
+#include "vmm/confine_probe.h"
 #include "vmm/machine.h"
 
 #include <fcntl.h>
@@ -48,6 +49,7 @@ static void confine(const struct options *o, int kvm)
 		snprintf(line, sizeof(line), "cannot isolate the monitor: %s: %s", why, strerror(-r));
 		give_up(line);
 	}
+	confine_probe_process(o->probe);
 }
 
 int main(int argc, char **argv)

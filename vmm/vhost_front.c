@@ -270,7 +270,7 @@ static int tell_ring(struct vhost_front *f, unsigned ring, const struct vhost_fr
 	int r = tell_number(f, SET_VRING_NUM, ring, v->place.size, ret_why);
 
 	if (r == 0)
-		r = tell_number(f, SET_VRING_BASE, ring, 0, ret_why);
+		r = tell_number(f, SET_VRING_BASE, ring, v->base, ret_why);
 	if (r == 0)
 		r = tell(f, SET_VRING_ADDR, &a, sizeof(a), NULL, 0, ret_why);
 	if (r == 0)
@@ -296,7 +296,7 @@ int vhost_front_start(struct vhost_front *f, uint64_t features, const struct gme
 	return r;
 }
 
-int vhost_front_stop(struct vhost_front *f, unsigned n, const char **ret_why)
+int vhost_front_stop(struct vhost_front *f, unsigned n, uint16_t *ret_bases, const char **ret_why)
 {
 	struct ring_state s;
 	int r = 0;
@@ -306,6 +306,7 @@ int vhost_front_stop(struct vhost_front *f, unsigned n, const char **ret_why)
 		s = (struct ring_state){ .index = i };
 		r = send_message(f, GET_VRING_BASE, 0, &s, sizeof(s), NULL, 0);
 		r = r < 0 ? lost(ret_why, r) : recv_answer(f, GET_VRING_BASE, &s, sizeof(s), ret_why);
+		ret_bases[i] = (uint16_t)s.num;
 	}
 	return r;
 }

@@ -19,6 +19,7 @@ struct vhost_front {
 
 struct vhost_front_ring {
 	struct virtq_place place;
+	uint16_t base; /* index of the next chain to take */
 	int kick, call;
 };
 
@@ -30,7 +31,8 @@ must_check int vhost_front_open(struct vhost_front *f, int fd, const char **ret_
 must_check int vhost_front_start(struct vhost_front *f, uint64_t features, const struct gmem *mem,
 				 const struct vhost_front_ring *rings, unsigned n,
 				 const char **ret_why);
-/* After this the back end touches neither rings nor buffers. */
-must_check int vhost_front_stop(struct vhost_front *f, unsigned n, const char **ret_why);
+/* After this the back end touches neither rings nor buffers. ret_bases: of each ring, where it got to. */
+must_check int vhost_front_stop(struct vhost_front *f, unsigned n, uint16_t *ret_bases,
+				const char **ret_why);
 
 #endif

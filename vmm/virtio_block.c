@@ -21,6 +21,10 @@
 #define SEGMENT_MAX (128u << 10)
 #define REQUEST_MAX ((uint64_t)SEGMENTS * SEGMENT_MAX)
 #define TURN_BYTES (8u << 20)
+/* Of one request that discards; of one that writes zeros, which a file system may have to write out. */
+#define DISCARDS_MAX 16
+#define DISCARD_MAX ((256u << 20) / DISK_SECTOR)
+#define ZEROES_MAX (TURN_BYTES / DISK_SECTOR)
 
 struct block {
 	struct virtio_mmio dev;
@@ -65,6 +69,43 @@ static int write_data(struct block *b, uint64_t sector, const struct virtq_chain
 	return r;
 }
 
+/*
+ * Ranges that are discarded or zeroed (5.2.6.2): each on the disk, none longer than the driver was
+ * told, no flag that means nothing. What one that is refused comes behind has been done.
+ */
+static uint8_t clear(struct block *b, uint32_t type, const struct virtq_chain *c)
+{
+	uint64_t n = (c->out_len - sizeof(struct virtio_blk_outhdr)) / 16;
+	bool zeroes = type == VIRTIO_BLK_T_WRITE_ZEROES;
+	int r = 0;
+
+	static_assert(sizeof(struct virtio_blk_discard_write_zeroes) == 16, "as on the wire");
+	if ((c->out_len - sizeof(struct virtio_blk_outhdr)) % 16 || !n ||
+	    n > (zeroes ? 1 : DISCARDS_MAX))
+		return VIRTIO_BLK_S_IOERR;
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		struct virtio_blk_discard_write_zeroes g;
+		uint64_t sectors = b->disk.size / DISK_SECTOR;
+
+		if (!virtq_copy_out(c, sizeof(struct virtio_blk_outhdr) + i * 16, &g, sizeof(g)))
+			return VIRTIO_BLK_S_IOERR;
+		if (g.flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u))
+			return VIRTIO_BLK_S_UNSUPP;
+		if (g.num_sectors > (zeroes ? ZEROES_MAX : DISCARD_MAX) || g.sector > sectors ||
+		    g.num_sectors > sectors - g.sector)
+			return VIRTIO_BLK_S_IOERR;
+		if (zeroes)
+			r = virtio_disk_zero(&b->disk, g.sector * DISK_SECTOR,
+					     (uint64_t)g.num_sectors * DISK_SECTOR, g.flags != 0);
+		else
+			r = virtio_disk_discard(&b->disk, g.sector * DISK_SECTOR,
+						(uint64_t)g.num_sectors * DISK_SECTOR);
+	}
+	if (r == 0 && zeroes && !virtio_has(&b->dev, VIRTIO_BLK_F_FLUSH))
+		r = virtio_disk_flush(&b->disk);
+	return r < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+}
+
 /* Does what the request asks. *ret_written: bytes of data for the driver. */
 static uint8_t serve(struct block *b, const struct virtio_blk_outhdr *h,
 		     const struct virtq_chain *c, uint64_t *ret_written)
@@ -85,6 +126,12 @@ static uint8_t serve(struct block *b, const struct virtio_blk_outhdr *h,
 	case VIRTIO_BLK_T_FLUSH:
 		r = virtio_disk_flush(&b->disk);
 		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		if (!virtio_has(&b->dev, h->type == VIRTIO_BLK_T_DISCARD ? VIRTIO_BLK_F_DISCARD
+									 : VIRTIO_BLK_F_WRITE_ZEROES))
+			return VIRTIO_BLK_S_UNSUPP;
+		return clear(b, h->type, c);
 	case VIRTIO_BLK_T_GET_ID:
 		r = virtq_copy_in(c, 0, b->serial, id) ? 0 : -EINVAL;
 		*ret_written = id;
@@ -114,10 +161,20 @@ static void kick(struct virtio_mmio *d, unsigned queue)
 		(void)!virtq_copy_in(&c, c.in_len - 1, &status, 1);
 		/* All of a good answer is written; of another one, only the status is sure. */
 		virtio_push(d, queue, &c, (uint32_t)MIN(written + 1, UINT32_MAX));
-		moved += c.in_len + c.out_len;
+		/* A range may be as much work as a turn's bytes. */
+		moved += h.type == VIRTIO_BLK_T_DISCARD || h.type == VIRTIO_BLK_T_WRITE_ZEROES
+				 ? TURN_BYTES
+				 : c.in_len + c.out_len;
 		n++;
 	}
 	virtio_turn(d, queue, moved < TURN_BYTES ? n : VIRTIO_TURN);
+}
+
+/* Requests are answered when they are taken: all there is to keep is on the disk. */
+static const char *save(struct virtio_mmio *d, struct virtio_state *s)
+{
+	(void)s;
+	return virtio_disk_flush(&block(d)->disk) < 0 ? "a disk that cannot be flushed" : NULL;
 }
 
 static void fini(struct virtio_mmio *d)
@@ -130,6 +187,7 @@ static const struct virtio_kind kind = {
 	.id = VIRTIO_ID_BLOCK,
 	.queue_max = 256,
 	.kick = kick,
+	.save = save,
 	.fini = fini,
 };
 
@@ -140,17 +198,26 @@ static void configure(struct block *b, const struct virtio_block_setup *s)
 		.size_max = SEGMENT_MAX,
 		.seg_max = SEGMENTS,
 		.blk_size = DISK_SECTOR,
+		.max_discard_sectors = DISCARD_MAX,
+		.max_discard_seg = DISCARDS_MAX,
+		.discard_sector_alignment = 4096 / DISK_SECTOR,
+		.max_write_zeroes_sectors = ZEROES_MAX,
+		.max_write_zeroes_seg = 1,
+		.write_zeroes_may_unmap = 1,
 	};
 	size_t n = s->serial ? strnlen(s->serial, sizeof(b->serial)) : 0;
 
 	if (n)
 		memcpy(b->serial, s->serial, n);
-	b->dev.config_len = offsetof(struct virtio_blk_config, wce);
+	b->dev.config_len = offsetof(struct virtio_blk_config, unused1);
 	memcpy(b->dev.config, &c, b->dev.config_len);
 	b->dev.offered |= VIRTIO_BIT(VIRTIO_BLK_F_SIZE_MAX) | VIRTIO_BIT(VIRTIO_BLK_F_SEG_MAX) |
 			  VIRTIO_BIT(VIRTIO_BLK_F_BLK_SIZE) | VIRTIO_BIT(VIRTIO_BLK_F_FLUSH);
 	if (s->read_only)
 		b->dev.offered |= VIRTIO_BIT(VIRTIO_BLK_F_RO);
+	else
+		b->dev.offered |=
+			VIRTIO_BIT(VIRTIO_BLK_F_DISCARD) | VIRTIO_BIT(VIRTIO_BLK_F_WRITE_ZEROES);
 }
 
 int virtio_block_new(struct loop *loop, const struct gmem *mem, const struct virtio_block_setup *s,

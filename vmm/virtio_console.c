@@ -217,6 +217,30 @@ static void stop(struct virtio_mmio *d)
 	virtio_port_stop(&c->stream);
 }
 
+static const char *save(struct virtio_mmio *d, struct virtio_state *s)
+{
+	struct console *c = console(d);
+
+	if (c->n_ports > 1)
+		virtio_port_save(&c->stream, &s->q[RX1].next_avail, &s->q[TX1].next_avail,
+				 &s->own.console.tx_off);
+	s->own.console.guest_open = c->stream.guest_open;
+	memcpy(s->own.console.news, c->news, sizeof(c->news));
+	return NULL;
+}
+
+static const char *load(struct virtio_mmio *d, const struct virtio_state *s)
+{
+	struct console *c = console(d);
+
+	for (unsigned i = 0; i < c->n_ports; i++)
+		c->news[i] = s->own.console.news[i] & ((1u << NEWS_N) - 1);
+	if (c->n_ports > 1 &&
+	    !virtio_port_load(&c->stream, s->own.console.guest_open, s->own.console.tx_off))
+		return "a stream in the middle of a chain that is not there";
+	return NULL;
+}
+
 static void fini(struct virtio_mmio *d)
 {
 	struct console *c = console(d);
@@ -231,6 +255,8 @@ static const struct virtio_kind kind = {
 	.queue_max = 64,
 	.stop = stop,
 	.kick = kick,
+	.save = save,
+	.load = load,
 	.fini = fini,
 };
 

@@ -17,11 +17,16 @@
  * the guest's journal does the rest. A layer that has no name any more goes with this
  * process, so a flush has nothing to do.
  *
+ * What is discarded becomes a hole in the layer, where it had clusters; the image's own stay
+ * what they are, as a discard allows. Zeros are a hole, too, but one that the layer has. A hole is there at once,
+ * before a flush: of what was not flushed, old (the image's) and new (zeros) may both come after a crash.
+ *
  * Read-only is enforced here: there is no call that writes to an image which is that.
  */
 #include "vmm/virtio_disk.h"
 #include "vmm/virtq.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -206,6 +211,107 @@ static int flush_layer(struct virtio_disk *d)
 	return 0;
 }
 
+/* ---- holes -------------------------------------------------------------- */
+
+/* What a file system without holes costs; requests are bounded by their user. */
+static int write_zeros(int fd, uint64_t off, uint64_t len)
+{
+	static const uint8_t zeros[64 << 10];
+	int r = 0;
+
+	while (r == 0 && len) {
+		struct iovec v = { (void *)(uintptr_t)zeros, (size_t)MIN(len, sizeof(zeros)) };
+		uint64_t n = v.iov_len;
+
+		r = write_all(fd, off, &v, 1);
+		off += n;
+		len -= n;
+	}
+	return r;
+}
+
+static bool cannot(int err)
+{
+	return err == EOPNOTSUPP || err == ENOSYS || err == ENODEV;
+}
+
+/* 0 also where there are no holes to be had. */
+static int punch(int fd, uint64_t off, uint64_t len)
+{
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0)
+		return 0;
+	return cannot(errno) ? 0 : -errno;
+}
+
+static int zero(int fd, uint64_t off, uint64_t len, bool unmap)
+{
+	int how = (unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
+
+	if (fallocate(fd, how, (off_t)off, (off_t)len) == 0)
+		return 0;
+	return cannot(errno) ? write_zeros(fd, off, len) : -errno;
+}
+
+/* Clusters that lie within whole: first to end. The disk's last may be shorter. */
+static void whole_clusters(const struct virtio_disk *d, uint64_t off, uint64_t len,
+			   uint64_t *ret_first, uint64_t *ret_end)
+{
+	*ret_first = (off + CLUSTER - 1) / CLUSTER;
+	*ret_end = off + len == d->size ? d->n_clusters : (off + len) / CLUSTER;
+}
+
+static int discard_layered(struct virtio_disk *d, uint64_t off, uint64_t len)
+{
+	uint64_t at, end;
+	int r = 0;
+
+	whole_clusters(d, off, len, &at, &end);
+	while (r == 0 && at < end) {
+		uint64_t from = at;
+
+		while (at < end && present(d, at))
+			at++;
+		if (at > from)
+			r = punch(d->layer, d->data_at + from * CLUSTER, (at - from) * CLUSTER);
+		while (at < end && !present(d, at))
+			at++;
+	}
+	return r;
+}
+
+/* Less than a cluster. */
+static int zero_part(struct virtio_disk *d, uint64_t off, uint64_t len)
+{
+	uint8_t zeros[CLUSTER] = { 0 };
+	struct iovec v = { zeros, (size_t)len };
+
+	return len ? write_layered(d, off, len, &v, 1) : 0;
+}
+
+static int zero_layered(struct virtio_disk *d, uint64_t off, uint64_t len, bool unmap)
+{
+	uint64_t first, end;
+	int r;
+
+	whole_clusters(d, off, len, &first, &end);
+	if (first >= end) {
+		uint64_t head = MIN(len, CLUSTER - off % CLUSTER);
+
+		r = zero_part(d, off, head);
+		return r < 0 ? r : zero_part(d, off + head, len - head);
+	}
+	r = zero_part(d, off, first * CLUSTER - off);
+	if (r == 0)
+		r = zero(d->layer, d->data_at + first * CLUSTER, (end - first) * CLUSTER, unmap);
+	if (r < 0)
+		return r;
+	for (uint64_t c = first; c < end; c++)
+		if (!present(d, c))
+			set_present(d, c);
+	d->unsynced = true;
+	return off + len > end * CLUSTER ? zero_part(d, end * CLUSTER, off + len - end * CLUSTER) : 0;
+}
+
 /* ---- the disk ----------------------------------------------------------- */
 
 int virtio_disk_read(struct virtio_disk *d, uint64_t off, uint64_t len, const struct iovec *v,
@@ -230,6 +336,24 @@ int virtio_disk_write(struct virtio_disk *d, uint64_t off, uint64_t len, const s
 	if (d->layer >= 0)
 		return write_layered(d, off, len, v, n);
 	return write_all(d->fd, off, all, virtq_slice(v, n, 0, len, all));
+}
+
+int virtio_disk_discard(struct virtio_disk *d, uint64_t off, uint64_t len)
+{
+	if (d->read_only)
+		return -EROFS;
+	if (len == 0)
+		return 0;
+	return d->layer >= 0 ? discard_layered(d, off, len) : punch(d->fd, off, len);
+}
+
+int virtio_disk_zero(struct virtio_disk *d, uint64_t off, uint64_t len, bool unmap)
+{
+	if (d->read_only)
+		return -EROFS;
+	if (len == 0)
+		return 0;
+	return d->layer >= 0 ? zero_layered(d, off, len, unmap) : zero(d->fd, off, len, unmap);
 }
 
 int virtio_disk_flush(struct virtio_disk *d)

@@ -35,6 +35,10 @@ must_check int virtio_disk_read(struct virtio_disk *d, uint64_t off, uint64_t le
 				const struct iovec *v, unsigned n);
 must_check int virtio_disk_write(struct virtio_disk *d, uint64_t off, uint64_t len,
 				 const struct iovec *v, unsigned n);
+/* What is there is of no use any more: it may read as zeros, and its room is given back where that can be. */
+must_check int virtio_disk_discard(struct virtio_disk *d, uint64_t off, uint64_t len);
+/* Zeros from here on; unmap: their room may be given back. */
+must_check int virtio_disk_zero(struct virtio_disk *d, uint64_t off, uint64_t len, bool unmap);
 /* What was written is there after a crash of the host. */
 must_check int virtio_disk_flush(struct virtio_disk *d);
 

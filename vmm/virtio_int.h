@@ -3,6 +3,7 @@
  * What the transport and the devices share.
  *
  *   virtio_mmio.c      registers, the life of a device, its queues
+ *   virtio_state.c     a device as bytes, and from bytes
  *   virtq.c            one split virtqueue
  *   virtio_rng.c       entropy
  *   virtio_block.c     a disk's requests
@@ -18,19 +19,16 @@
  * ends with virtio_turn(). Whatever the driver does wrong goes to virtio_fail(), after
  * which nothing of the queues may be touched: virtio_pop() then finds nothing.
  *
- * State of the guest's making is flat (struct virtio_regs, struct virtq's counters): saved and loaded as it
- * is, it is the device.
+ * State of the guest's making is flat (struct virtio_regs, the queues' counters): struct virtio_state
+ * is the device, and everything else follows from it or is the host's.
  */
 #ifndef WEIR_VMM_VIRTIO_INT_H
 #define WEIR_VMM_VIRTIO_INT_H
 
-#include "vmm/virtio.h"
-#include "vmm/virtq.h"
+#include "vmm/virtio_state.h"
 
 #include <stdatomic.h>
 
-#define VIRTIO_QUEUES_MAX 6
-#define VIRTIO_CONFIG_MAX 64
 /* Chains that one turn of a queue serves; then the others have theirs. */
 #define VIRTIO_TURN 64
 
@@ -47,22 +45,14 @@ struct virtio_kind {
 	void (*kick)(struct virtio_mmio *d, unsigned queue);
 	/* d->config has changed at off, which is one of the bytes of config_writable. */
 	void (*config_written)(struct virtio_mmio *d);
-	uint64_t config_writable;	     /* a bit for each byte */
+	uint64_t config_writable; /* a bit for each byte */
+	/*
+	 * What s does not have yet, of a device that is active; a sentence when that is lost. NULL:
+	 * nothing. load() is called behind start(), with the queues where they were.
+	 */
+	const char *(*save)(struct virtio_mmio *d, struct virtio_state *s);
+	const char *(*load)(struct virtio_mmio *d, const struct virtio_state *s);
 	void (*fini)(struct virtio_mmio *d); /* what it has of its own; memory is freed later */
-};
-
-/* What the driver has written into the registers. */
-struct virtio_queue_regs {
-	uint32_t ready;
-	struct virtq_place place;
-};
-
-struct virtio_regs {
-	uint32_t status;
-	uint32_t offered_sel, accepted_sel, queue_sel;
-	uint64_t accepted; /* features */
-	uint32_t generation;
-	struct virtio_queue_regs q[VIRTIO_QUEUES_MAX];
 };
 
 struct virtio_kick {
@@ -120,6 +110,13 @@ static inline bool virtio_runs(const struct virtio_mmio *d, unsigned queue)
 	return d->active && virtq_started(&d->vq[queue]);
 }
 
+/* Takes the queues as the registers have them, and further as s has them; NULL: from their beginning. */
+void virtio_start(struct virtio_mmio *d, const struct virtio_state *s);
+/* A status that a driver can have come to. */
+bool virtio_status_possible(uint32_t status);
+bool virtio_features_possible(const struct virtio_mmio *d, uint64_t accepted);
+/* Once more for what the driver has not acknowledged. */
+void virtio_call_again(struct virtio_mmio *d);
 /* The driver has broken a rule. Stops the device. */
 void virtio_fail(struct virtio_mmio *d, const char *why);
 /* The device has changed its configuration: a new generation, and the driver is told. */

@@ -56,6 +56,12 @@ static void call_driver(struct virtio_mmio *d, uint32_t bit)
 	signal_event(d->call);
 }
 
+void virtio_call_again(struct virtio_mmio *d)
+{
+	if (virtio_mmio_isr(d))
+		signal_event(d->call);
+}
+
 uint32_t virtio_mmio_isr(const struct virtio_mmio *d)
 {
 	return atomic_load(&d->isr) | atomic_load(&d->isr_always);
@@ -127,7 +133,7 @@ void virtio_config_changed(struct virtio_mmio *d)
 		call_driver(d, VIRTIO_MMIO_INT_CONFIG);
 }
 
-static void start(struct virtio_mmio *d)
+void virtio_start(struct virtio_mmio *d, const struct virtio_state *s)
 {
 	bool event_idx = virtio_has(d, VIRTIO_RING_F_EVENT_IDX);
 	bool indirect = virtio_has(d, VIRTIO_RING_F_INDIRECT_DESC);
@@ -142,10 +148,17 @@ static void start(struct virtio_mmio *d)
 			why = "a queue that is larger than offered";
 		else
 			(void)!virtq_start(&d->vq[i], d->mem, &q->place, event_idx, indirect, &why);
+		if (s) {
+			d->vq[i].next_avail = s->q[i].next_avail;
+			d->vq[i].next_used = s->q[i].next_used;
+			d->vq[i].called = s->q[i].called;
+		}
 	}
 	d->active = true;
 	if (!why && d->kind->start)
 		why = d->kind->start(d);
+	if (!why && s && d->kind->load)
+		why = d->kind->load(d, s);
 	if (why) {
 		virtio_fail(d, why);
 		return;
@@ -165,13 +178,13 @@ static void reset(struct virtio_mmio *d)
 	d->why = NULL;
 }
 
-static bool features_ok(const struct virtio_mmio *d)
+bool virtio_features_possible(const struct virtio_mmio *d, uint64_t accepted)
 {
-	return !(d->regs.accepted & ~d->offered) && virtio_has(d, VIRTIO_F_VERSION_1);
+	return !(accepted & ~d->offered) && accepted & VIRTIO_BIT(VIRTIO_F_VERSION_1);
 }
 
 /* Each of the bits only with those before it. FAILED may come at any time. */
-static bool in_order(uint32_t s)
+bool virtio_status_possible(uint32_t s)
 {
 	uint32_t steps = s & ~(uint32_t)VIRTIO_CONFIG_S_FAILED;
 
@@ -188,16 +201,16 @@ static bool write_status(struct virtio_mmio *d, uint32_t v)
 		return true;
 	}
 	v &= DRIVER_BITS; /* NEEDS_RESET is read and written back with the others */
-	if ((v & was) != was || !in_order(v))
+	if ((v & was) != was || !virtio_status_possible(v))
 		return false;
 	added = v & ~was;
-	if (added & VIRTIO_CONFIG_S_FEATURES_OK && !features_ok(d))
+	if (added & VIRTIO_CONFIG_S_FEATURES_OK && !virtio_features_possible(d, d->regs.accepted))
 		v &= ~(uint32_t)(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 	d->regs.status = v | (old & VIRTIO_CONFIG_S_NEEDS_RESET);
 	if (d->regs.status & VIRTIO_CONFIG_S_FAILED)
 		stop(d);
 	else if (v & added & VIRTIO_CONFIG_S_DRIVER_OK && !d->why)
-		start(d);
+		virtio_start(d, NULL);
 	return true;
 }
 

@@ -88,35 +88,70 @@ static void on_socket(struct loop_io *io, uint32_t revents)
 					   : "the back end of the network is gone");
 }
 
-static const char *start(struct virtio_mmio *d)
+/* From where the queues are. What is wrong, or NULL. */
+static const char *hand_over(struct net *n)
 {
-	struct net *n = net(d);
+	struct virtio_mmio *d = &n->dev;
 	struct vhost_front_ring rings[QUEUES];
 	const char *why = NULL;
 
-	for (unsigned i = 0; i < QUEUES; i++) {
-		if (!virtq_started(&d->vq[i]))
-			return "a network card with a queue missing";
-		rings[i] = (struct vhost_front_ring){ d->regs.q[i].place, d->kicks[i].fd, d->call };
-	}
-	atomic_store(&d->isr_always, VIRTIO_MMIO_INT_VRING);
-	if (!n->link_up)
-		return NULL;
-	n->served = true;
+	for (unsigned i = 0; i < QUEUES; i++)
+		rings[i] = (struct vhost_front_ring){ d->regs.q[i].place, d->vq[i].next_avail,
+						      d->kicks[i].fd, d->call };
 	if (vhost_front_start(&n->front, d->regs.accepted & n->front.features, d->mem, rings,
 			      QUEUES, &why) < 0)
 		lose_link(n);
 	return why;
 }
 
+/* The queues are where the back end has got to. */
+static const char *take_back(struct net *n)
+{
+	uint16_t bases[QUEUES] = { 0 };
+	const char *why = NULL;
+
+	if (vhost_front_stop(&n->front, QUEUES, bases, &why) < 0)
+		lose_link(n);
+	for (unsigned i = 0; i < QUEUES && !why; i++)
+		n->dev.vq[i].next_avail = bases[i];
+	return why;
+}
+
+static const char *start(struct virtio_mmio *d)
+{
+	struct net *n = net(d);
+
+	for (unsigned i = 0; i < QUEUES; i++)
+		if (!virtq_started(&d->vq[i]))
+			return "a network card with a queue missing";
+	atomic_store(&d->isr_always, VIRTIO_MMIO_INT_VRING);
+	if (!n->link_up)
+		return NULL;
+	n->served = true;
+	return hand_over(n);
+}
+
 static void stop(struct virtio_mmio *d)
+{
+	struct net *n = net(d);
+
+	if (n->link_up && n->served)
+		(void)take_back(n);
+	n->served = false;
+}
+
+/* Only the back end knows how far it is: the rings are taken back, and handed over again. */
+static const char *save(struct virtio_mmio *d, struct virtio_state *s)
 {
 	struct net *n = net(d);
 	const char *why;
 
-	if (n->link_up && n->served && vhost_front_stop(&n->front, QUEUES, &why) < 0)
-		lose_link(n);
-	n->served = false;
+	if (!n->link_up || !n->served)
+		return NULL;
+	why = take_back(n);
+	for (unsigned i = 0; i < QUEUES; i++)
+		s->q[i].next_avail = d->vq[i].next_avail;
+	return why ? why : hand_over(n);
 }
 
 static void fini(struct virtio_mmio *d)
@@ -131,6 +166,7 @@ static const struct virtio_kind kind = {
 	.foreign = true,
 	.start = start,
 	.stop = stop,
+	.save = save,
 	.fini = fini,
 };
 

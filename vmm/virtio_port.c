@@ -150,6 +150,24 @@ void virtio_port_set_open(struct virtio_port *p, bool open)
 	virtio_port_receive(p);
 }
 
+void virtio_port_save(const struct virtio_port *p, uint16_t *rx_next, uint16_t *tx_next,
+		      uint64_t *ret_tx_off)
+{
+	*rx_next = (uint16_t)(*rx_next - p->rx_held);
+	*tx_next = (uint16_t)(*tx_next - p->tx_held);
+	*ret_tx_off = p->tx_held ? p->tx_off : 0;
+}
+
+bool virtio_port_load(struct virtio_port *p, bool open, uint64_t tx_off)
+{
+	p->guest_open = open;
+	if (tx_off == 0)
+		return true;
+	p->tx_held = virtio_pop(p->dev, p->tx, &p->tx_chain);
+	p->tx_off = tx_off;
+	return p->tx_held && tx_off <= p->tx_chain.out_len;
+}
+
 void virtio_port_stop(struct virtio_port *p)
 {
 	p->guest_open = p->rx_held = p->tx_held = false;

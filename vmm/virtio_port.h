@@ -30,6 +30,13 @@ void virtio_port_fini(struct virtio_port *p);
 void virtio_port_receive(struct virtio_port *p);
 void virtio_port_send(struct virtio_port *p);
 void virtio_port_set_open(struct virtio_port *p, bool open);
+/*
+ * As if the chains that are held had not been taken: the queues' counters then, and the bytes of
+ * the first that are out. And the other way, into a port that was just opened; false: it cannot be.
+ */
+void virtio_port_save(const struct virtio_port *p, uint16_t *rx_next, uint16_t *tx_next,
+		      uint64_t *ret_tx_off);
+must_check bool virtio_port_load(struct virtio_port *p, bool open, uint64_t tx_off);
 /* Reset: held chains are forgotten. */
 void virtio_port_stop(struct virtio_port *p);
 

@@ -45,7 +45,11 @@ static void complain(struct copy *c, const char *path, const char *why)
 	char quoted[300];
 
 	log_quote(path, strlen(path), quoted, sizeof(quoted));
-	c->status = ctl_complain(CTL_REFUSED, "%s: %s", quoted, why);
+	/* What the machine says may name it already. */
+	if (str_starts(why, quoted))
+		c->status = ctl_complain(CTL_REFUSED, "%s", why);
+	else
+		c->status = ctl_complain(CTL_REFUSED, "%s: %s", quoted, why);
 }
 
 static const char *reason(const struct machine_wait *w, int r)

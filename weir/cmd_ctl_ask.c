@@ -145,7 +145,7 @@ int ctl_find(const char *name, struct ctl_run *ret)
 	if (found == 0)
 		return ctl_complain(
 			CTL_REFUSED,
-			"no sandbox named \"%s\" is running; weir ctl lists those that are", quoted);
+			"no sandbox named \"%s\" is running; weir ps lists those that are", quoted);
 	if (found > 1 && found != SIZE_MAX)
 		return ctl_complain(CTL_REFUSED,
 				    "several sandboxes are named \"%s\": say which by id: %s",

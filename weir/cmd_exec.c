@@ -10,6 +10,7 @@
 #include "weir/call_session.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 #define LIST_MAX 256
 #define TIMEOUT_MAX_S (366 * 86400)
@@ -78,6 +79,17 @@ static int add_env(struct words *w, const char *value)
 	return add(w->env, &w->n_env, entry, "--env");
 }
 
+static int add_rlimit(struct words *w, const char *value)
+{
+	const char *why = "";
+	struct rlimit r;
+	int which;
+
+	if (rlimit_parse(value, &which, &r, &why) < 0)
+		return ctl_complain(SESSION_FAILED, "--rlimit %s: %s", value, why);
+	return add(w->rlimits, &w->n_rlimits, value, "--rlimit");
+}
+
 static int set_value(struct words *w, const char *option, const char *value)
 {
 	const char *why;
@@ -89,7 +101,7 @@ static int set_value(struct words *w, const char *option, const char *value)
 	else if (str_eq(option, "--env"))
 		return add_env(w, value);
 	else if (str_eq(option, "--rlimit"))
-		return add(w->rlimits, &w->n_rlimits, value, "--rlimit");
+		return add_rlimit(w, value);
 	else if (str_eq(option, "--detach-keys")) {
 		if (detach_keys_parse(value, &w->keys, &why) < 0)
 			return ctl_complain(SESSION_FAILED, "--detach-keys %s: %s", value, why);

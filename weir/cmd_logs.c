@@ -285,6 +285,16 @@ static bool set_value(struct logs *l, const char *option, const char *value)
 	return str_eq(option, "--source") && parse_source(value, &l->source);
 }
 
+/* NULL: there is no such option. */
+static const char *what_it_wants(const char *option)
+{
+	if (str_eq(option, "--tail") || str_eq(option, "-n"))
+		return "a number, from 1 to 1000000";
+	if (str_eq(option, "--since") || str_eq(option, "--until"))
+		return "a time, 2026-01-31T12:00:00Z, or how long ago: 10m, 2h, 3d";
+	return str_eq(option, "--source") ? "stdout, stderr, output, system or all" : NULL;
+}
+
 static bool set_flag(struct logs *l, const char *word)
 {
 	if (str_eq(word, "--follow") || str_eq(word, "-f"))
@@ -304,7 +314,7 @@ static int parse(int argc, char **argv, struct logs *l)
 	for (int i = 1; i < argc; i++) {
 		char option[32];
 		size_t len = strcspn(argv[i], "=");
-		const char *value;
+		const char *value, *wants;
 
 		if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))
 			return 1;
@@ -316,9 +326,15 @@ static int parse(int argc, char **argv, struct logs *l)
 			continue;
 		snprintf(option, sizeof(option), "%.*s", (int)MIN(len, sizeof(option) - 1), argv[i]);
 		value = argv[i][len] ? argv[i] + len + 1 : i + 1 < argc ? argv[++i] : NULL;
+		wants = what_it_wants(option);
+		if (!wants)
+			return ctl_complain(CTL_USAGE,
+					    "%s: neither an option nor a second sandbox "
+					    "belongs here; see: weir logs --help",
+					    option);
 		if (!value || !set_value(l, option, value))
-			return ctl_complain(CTL_USAGE, "%s%s%s: not known; see: weir logs --help",
-					    option, value ? " " : "", value ? value : "");
+			return ctl_complain(CTL_USAGE, "%s%s%s: write %s", option, value ? " " : "",
+					    value ? value : "", wants);
 	}
 	return l->name ? 0 : ctl_complain(CTL_USAGE, "which sandbox? weir ps --all lists them");
 }

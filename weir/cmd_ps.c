@@ -10,9 +10,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NAMES_MAX 64
@@ -325,15 +326,24 @@ static const char kill_help[] =
 	"\n"
 	"Exit status: 0; 1 there is none of that name; 2 usage.\n";
 
-/* Its process, not only its socket: what it leaves is written last. */
+/*
+ * Its process, not only its socket: what it leaves is written last. In a container there may be
+ * nobody who reaps it, so its end counts, not that its number is free.
+ */
 static bool gone_within(pid_t pid, unsigned seconds)
 {
-	struct timespec pause = { .tv_nsec = (long)(20 * NS_PER_MS) };
-	uint64_t until = time_mono_ns() + seconds * (uint64_t)NS_PER_S;
+	cleanup_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t until = time_mono_ns() + seconds * (uint64_t)NS_PER_S, now;
+	int r;
 
-	while (kill(pid, 0) == 0 && time_mono_ns() < until)
-		nanosleep(&pause, NULL);
-	return kill(pid, 0) < 0 && errno == ESRCH;
+	if (fd < 0)
+		return errno == ESRCH;
+	do {
+		now = time_mono_ns();
+		r = poll(&p, 1, now < until ? (int)((until - now) / NS_PER_MS) + 1 : 0);
+	} while (r < 0 && errno == EINTR);
+	return r > 0;
 }
 
 static int stop(const char *name, unsigned grace)

@@ -150,6 +150,10 @@ struct machine_config {
 	size_t n_env;
 	char *user, *workdir;
 	char *entrypoint; /* instead of the image's; "": none; NULL: the image's */
+	/* Of namespaces, too. */
+	char *hostname; /* NULL: the sandbox's name */
+	char **rlimits; /* as rlimit_parse() has them */
+	size_t n_rlimits;
 };
 
 /* How long a run lives, and how it is found again. */

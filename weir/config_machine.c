@@ -8,6 +8,8 @@
 #include "weir/config_internal.h"
 
 #include <ctype.h>
+#include <limits.h>
+#include <sys/resource.h>
 
 /* Less does not boot a stock kernel; more is more than machines have. */
 #define MEMORY_MIN (UINT64_C(128) << 20)
@@ -19,6 +21,8 @@
 #define VOLUMES_MAX 8
 #define PATCHES_MAX 1024
 #define ENV_MAX 1024
+/* Of 16 kinds; the last of one counts. */
+#define RLIMITS_MAX 64
 
 /* ---- flags of one value --------------------------------------------------------------- */
 
@@ -203,15 +207,60 @@ static int add_env(struct config_builder *b, const struct where *w, const char *
 	return *slot ? 0 : -ENOMEM;
 }
 
+/* What a name server would call it, in one text: labels of letters, digits and hyphens (RFC 1123). */
+static bool hostname_ok(const char *text)
+{
+	size_t label = 0, n = strlen(text);
+
+	for (size_t i = 0; i < n; i++) {
+		bool edge = !label || !text[i + 1] || text[i + 1] == '.';
+
+		if (text[i] == '.' && !label)
+			return false;
+		if (text[i] != '.' && !isalnum((unsigned char)text[i]) && (text[i] != '-' || edge))
+			return false;
+		label = text[i] == '.' ? 0 : label + 1;
+	}
+	return label && n <= HOST_NAME_MAX;
+}
+
+static int set_hostname(struct config_builder *b, const struct where *w, const char *text)
+{
+	if (!hostname_ok(text))
+		return where_fail(w, b->err,
+				  "a host name is letters, digits, '-' and '.', up to %d of them",
+				  HOST_NAME_MAX);
+	return set_text(&b->c->machine.hostname, text);
+}
+
+static int add_rlimit(struct config_builder *b, const struct where *w, const char *text)
+{
+	struct machine_config *m = &b->c->machine;
+	const char *why = "";
+	struct rlimit r;
+	char **slot;
+	int which;
+
+	if (rlimit_parse(text, &which, &r, &why) < 0)
+		return where_fail(w, b->err, "%s", why);
+	if (m->n_rlimits == RLIMITS_MAX)
+		return where_fail(w, b->err, "more than %d of them", RLIMITS_MAX);
+	slot = config_push(&m->rlimits, &m->n_rlimits, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = strdup(text);
+	return *slot ? 0 : -ENOMEM;
+}
+
 /* ---- which flag, which key ----------------------------------------------------------------- */
 
-enum { LIST = 1, PATH = 2, EMPTY = 4 };
+enum { LIST = 1, PATH = 2, EMPTY = 4, ANY = 8 };
 
 static const struct item {
 	enum option option;
 	const char *key;
 	int (*set)(struct config_builder *b, const struct where *w, const char *text);
-	unsigned how; /* LIST, PATH, EMPTY: may be "" */
+	unsigned how; /* LIST, PATH, EMPTY: may be "", ANY: not of a microVM only */
 } items[] = {
 	{ OPTION_KERNEL, "kernel", set_kernel, PATH },
 	{ OPTION_MODULES, "modules", set_modules, PATH },
@@ -226,6 +275,8 @@ static const struct item {
 	{ OPTION_VOLUME, "volumes", add_volume, LIST },
 	{ OPTION_PATCH, "patches", add_patch, LIST },
 	{ OPTION_ENV, "env", add_env, LIST },
+	{ OPTION_HOSTNAME, "hostname", set_hostname, ANY },
+	{ OPTION_RLIMIT, "rlimits", add_rlimit, LIST | ANY },
 };
 
 int config_machine_flags(struct config_builder *b)
@@ -362,7 +413,7 @@ int config_check_machine(struct config_builder *b)
 		return -EINVAL;
 	}
 	for (size_t i = 0; c->backend == BACKEND_NETNS && i < ARRAY_SIZE(items); i++)
-		if (b->o.of[items[i].option].n) {
+		if (b->o.of[items[i].option].n && !(items[i].how & ANY)) {
 			conf_error_set(b->err,
 				       "%s: of a microVM, and --backend netns has this machine's "
 				       "kernel, files and environment; use --backend qemu or kvm",
@@ -393,5 +444,9 @@ void config_machine_fini(struct machine_config *m)
 	for (size_t i = 0; i < m->n_env; i++)
 		free(m->env[i]);
 	free(m->env);
+	free(m->hostname);
+	for (size_t i = 0; i < m->n_rlimits; i++)
+		free(m->rlimits[i]);
+	free(m->rlimits);
 	image_patches_fini(&m->patches);
 }

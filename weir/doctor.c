@@ -168,6 +168,7 @@ static void check_sandbox(void)
 		.argv = nothing,
 		.envp = nothing,
 		.hostname = "doctor",
+		.stdio = { -1, -1, -1 },
 		.net = &sandbox_net_default,
 		.root = geteuid() == 0,
 	};

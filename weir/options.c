@@ -91,6 +91,8 @@ static const struct {
 	[OPTION_ENV] = { "--env", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_USER] = { "--user", FLAG_VALUE | FLAG_RUN },
 	[OPTION_WORKDIR] = { "--workdir", FLAG_VALUE | FLAG_RUN },
+	[OPTION_HOSTNAME] = { "--hostname", FLAG_VALUE | FLAG_RUN },
+	[OPTION_RLIMIT] = { "--rlimit", FLAG_VALUE | FLAG_REPEAT | FLAG_RUN },
 	[OPTION_LINK] = { "--link", FLAG_VALUE | FLAG_GATEWAY },
 	[OPTION_CA_OUT] = { "--ca-out", FLAG_VALUE | FLAG_GATEWAY },
 	[OPTION_ENV_OUT] = { "--env-out", FLAG_VALUE | FLAG_GATEWAY },

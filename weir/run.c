@@ -85,7 +85,7 @@ static void on_deadline(struct loop_timer *t)
 static bool all_gone(const struct run *r)
 {
 	return !r->gateway.io.loop && !r->proxy.io.loop && !r->gateway.pid && !r->proxy.pid &&
-	       !r->sandbox.pid && !run_attach_busy(r);
+	       !r->sandbox.pid && !run_attach_count(r);
 }
 
 void run_check_end(struct run *r)

@@ -77,9 +77,9 @@ void run_attach_end(struct run *r)
 		agent_hub_end(r->attach.hub, &e);
 }
 
-bool run_attach_busy(const struct run *r)
+size_t run_attach_count(const struct run *r)
 {
-	return r->attach.hub && agent_hub_clients(r->attach.hub) > 0;
+	return r->attach.hub ? agent_hub_clients(r->attach.hub) : 0;
 }
 
 void run_attach_free(struct run *r)

@@ -70,7 +70,9 @@ static int command_start(struct run *r, struct run_link *ret, struct conf_error 
 	spec = (struct sandbox_spec){
 		.argv = r->cfg->command,
 		.envp = r->envp,
-		.hostname = r->cfg->name,
+		.hostname = r->cfg->machine.hostname ? r->cfg->machine.hostname : r->cfg->name,
+		.rlimits = r->cfg->machine.rlimits,
+		.n_rlimits = r->cfg->machine.n_rlimits,
 		.net = &r->cfg->net,
 		.ca_pem = r->ca_pem,
 		.secret_paths = r->secret_paths,

@@ -27,6 +27,8 @@
 /* Of a log that is shown because the start failed. */
 #define TOLD_MAX 65536
 #define ENDED_MAX 4096
+/* Of each process of weir's own words in the log, which may lie in memory: a guest can cause some. */
+#define WORDS_MAX (UINT64_C(4) << 20)
 
 /* The starter waits at the other end; -1: nobody does. */
 static int ready_fd = -1;
@@ -141,6 +143,7 @@ static _Noreturn void run_apart(struct weir_config *cfg, int dir, int log, int r
 		_exit(EXIT_WEIR_FAILED);
 	fd_close(null);
 	fd_close(log);
+	log_limit(WORDS_MAX);
 	ready_fd = ready;
 	status = run(cfg);
 	o = json_pack("{s:s?, s:s?, s:i, s:I, s:I}", "name", name, "command", command, "status",
@@ -201,9 +204,10 @@ static int make_log(const char *name, int dir, int *ret, struct conf_error *err)
 	char file[RUN_DETACH_FILE];
 	cleanup_close int fd = -1;
 
-	if (run_detach_lives(dir, name))
-		return is_taken(name, err);
 	run_detach_file(file, name, "ended");
+	/* One that is over may have left a program of its user's that has its log open. */
+	if (run_detach_lives(dir, name) && faccessat(dir, file, F_OK, 0) < 0)
+		return is_taken(name, err);
 	unlinkat(dir, file, 0);
 	run_detach_file(file, name, "log");
 	unlinkat(dir, file, 0);

@@ -285,8 +285,8 @@ void run_attach_pump(struct run *r);
 void run_attach_client(struct run *r, struct ctl_client *c);
 /* Tells r->status to all of them; run_check_end() is called when they know. */
 void run_attach_end(struct run *r);
-/* Somebody is attached. */
-bool run_attach_busy(const struct run *r);
+/* How many are attached. */
+size_t run_attach_count(const struct run *r);
 void run_attach_free(struct run *r);
 
 /* ---- run_detach.c ------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ static void on_idle(struct loop_timer *t)
 		r->clock.bytes = flow_bytes(r);
 		r->clock.active = now;
 	}
-	if (run_attach_busy(r) || (r->subject->busy && r->subject->busy(r)))
+	if (run_attach_count(r) || (r->subject->busy && r->subject->busy(r)))
 		r->clock.active = now;
 	if (now - r->clock.active >= r->cfg->life.idle_s * (uint64_t)NS_PER_S) {
 		expire(r, "the longest idleness (--idle-timeout)", r->cfg->life.idle_s);
@@ -182,6 +182,9 @@ void run_life_json(const struct run *r, json_t *o)
 				  json_string(r->subject->backend ? r->subject->backend : "link"));
 	(void)json_object_set_new(o, "labels", labels_json(l));
 	(void)json_object_set_new(o, "detached", json_boolean(l->detach));
+	if (l->detach)
+		(void)json_object_set_new(o, "attached",
+					  json_integer((json_int_t)run_attach_count(r)));
 	(void)json_object_set_new(o, "max_duration_s", json_integer(l->max_s));
 	(void)json_object_set_new(o, "idle_timeout_s", json_integer(l->idle_s));
 }

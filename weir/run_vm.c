@@ -18,6 +18,7 @@
 #include "weir/run_setup.h"
 #include "weir/sandbox_trust.h"
 #include "weir/vm.h"
+#include "weir/vm_clock.h"
 #include "weir/vm_stdio.h"
 #include "weir/vm_tail.h"
 
@@ -53,6 +54,7 @@ struct machine_run {
 	bool ready;
 	struct agent_stream *command;
 	struct vm_stdio stdio;
+	struct vm_clock clock;
 	size_t owed; /* bytes of its output that were taken, and not told so yet */
 	struct vm_tail console, errors;
 	struct loop_timer patience;
@@ -134,6 +136,7 @@ static void on_started(struct agent_stream *s, uint32_t pid, void *arg)
 
 	(void)pid;
 	loop_timer_del(m->run.loop, &m->patience);
+	run_life_active(&m->run);
 	run_detach_ready(&m->run);
 	vm_stdio_attach(&m->stdio, s);
 	if (m->run.cfg->life.detach)
@@ -291,8 +294,9 @@ static void on_ready(struct agent *a, void *arg)
 {
 	struct machine_run *m = arg;
 
-	(void)a;
 	m->ready = true;
+	if (vm_clock_start(&m->clock, m->run.loop, a) < 0)
+		log_warn("the machine's clock will not be corrected while it runs");
 	begin_command(m);
 }
 
@@ -328,6 +332,7 @@ static void on_lost(struct agent *a, int err, const char *why, void *arg)
 	struct machine_run *m = arg;
 
 	(void)a;
+	vm_clock_stop(&m->clock);
 	agent_relay_free(m->relay);
 	m->relay = NULL;
 	m->ready = false;
@@ -503,8 +508,10 @@ static void machine_signal(struct run *r, int sig)
 	struct machine_run *m = machine_of(r);
 	bool ends = sig == SIGTERM || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT;
 
-	if (sig == SIGCONT)
+	if (sig == SIGCONT) {
 		vm_stdio_continued(&m->stdio);
+		vm_clock_look(&m->clock);
+	}
 	if (m->command) {
 		if (agent_stream_signal(m->command, sig) < 0)
 			log_debug("signal %d does not reach the command", sig);
@@ -555,7 +562,8 @@ static bool machine_busy(struct run *r)
 {
 	const struct machine_run *m = machine_of(r);
 
-	return m->relay && agent_relay_clients(m->relay) > 0;
+	/* One that boots has had no chance to be anything else. */
+	return !m->ready || (m->relay && agent_relay_clients(m->relay) > 0);
 }
 
 static void machine_ending(struct run *r)
@@ -565,6 +573,7 @@ static void machine_ending(struct run *r)
 	if (m->patience.cb)
 		loop_timer_del(r->loop, &m->patience);
 	vm_stdio_stop(&m->stdio);
+	vm_clock_stop(&m->clock);
 	agent_relay_free(m->relay);
 	m->relay = NULL;
 	m->ready = false;

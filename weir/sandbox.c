@@ -28,6 +28,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -121,6 +122,26 @@ static void take_descriptors(const struct init *in, int status_fd)
 	_exit(1);
 }
 
+static int set_limits(const struct sandbox_spec *spec, struct conf_error *err)
+{
+	for (size_t i = 0; i < spec->n_rlimits; i++) {
+		const char *why = "";
+		struct rlimit r;
+		int which, rc = rlimit_parse(spec->rlimits[i], &which, &r, &why);
+
+		if (rc == 0 && setrlimit((__rlimit_resource_t)which, &r) < 0) {
+			rc = -errno;
+			why = rc == -EPERM ? "above the hard limit that weir itself has"
+					   : strerror(errno);
+		}
+		if (rc < 0) {
+			conf_error_set(err, "--rlimit %s: %s", spec->rlimits[i], why);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static void command_main(const struct init *in, int status_fd)
 {
 	const struct sandbox_spec *spec = in->spec;
@@ -135,7 +156,8 @@ static void command_main(const struct init *in, int status_fd)
 	signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (harden_command(spec->root, &err) < 0 || seccomp_command(&err) < 0) {
+	if (set_limits(spec, &err) < 0 || harden_command(spec->root, &err) < 0 ||
+	    seccomp_command(&err) < 0) {
 		if (write(status_fd, &err, sizeof(err)) < 0)
 			_exit(1);
 		_exit(1);

@@ -16,6 +16,8 @@ struct sandbox_spec {
 	char *const *argv;
 	char *const *envp; /* complete environment of the command */
 	const char *hostname;
+	char *const *rlimits; /* n_rlimits, as rlimit_parse() has them */
+	size_t n_rlimits;
 	const struct sandbox_net *net;
 	const char *ca_pem; /* NULL: no interception */
 	const char *host_cas; /* roots beside its bundle, may be ""; both NULL: trust stays as it is */

@@ -10,6 +10,7 @@
  *   vm_layer.c    QEMU's form of a writable layer over a base that stays as it is
  *   vm_command.c  what runs in it: the user's command and the image's
  *   vm_env.c, vm_guest.c    what the agent in the machine is told before it runs anything
+ *   vm_clock.c    its clock is kept right
  *   vm_stdio.c    standard input, output and the terminal of the command in there
  *   run_vm.c      the run: which of these when
  *

@@ -31,6 +31,7 @@ static void cidr(const struct ip_addr *a, const struct ip_prefix *slot,
 int vm_guest_init(struct agent *a, const struct weir_config *cfg, const struct vm_parts *parts,
 		  const struct vm_guest *g)
 {
+	const char *hostname = cfg->machine.hostname ? cfg->machine.hostname : cfg->name;
 	const struct sandbox_net *net = &cfg->net;
 	char own4[IP_STRLEN + 8], own6[IP_STRLEN + 8], gw4[IP_STRLEN], gw6[IP_STRLEN];
 	char own_name[128], host4[128], host6[128], device[DISKS_MAX][12];
@@ -43,11 +44,13 @@ int vm_guest_init(struct agent *a, const struct weir_config *cfg, const struct v
 	struct agent_init init = {
 		.root = { .source = "/dev/vda",
 			  .fs = image_fs_name(parts->root.fs),
+			  /* What it deletes leaves the layer, too. */
+			  .options = layered && parts->root.fs == IMAGE_EXT4 ? "discard" : NULL,
 			  .flags = layered ? 0 : AGENT_MOUNT_READONLY },
 		.upper_fs = layered ? NULL : "tmpfs",
 		.mounts = mounts,
 		.n_mounts = MIN(parts->n_volumes, (size_t)DISKS_MAX),
-		.hostname = cfg->name,
+		.hostname = hostname,
 		.mtu = net->mtu,
 		.addresses = { addresses, ARRAY_SIZE(addresses) },
 		.gateways = { gateways, ARRAY_SIZE(gateways) },
@@ -57,6 +60,7 @@ int vm_guest_init(struct agent *a, const struct weir_config *cfg, const struct v
 		.ca_hash = g->ca_hash,
 		.roots_pem = g->roots_pem,
 		.env = { (const char *const *)g->env, count(g->env) },
+		.rlimits = { (const char *const *)cfg->machine.rlimits, cfg->machine.n_rlimits },
 		.user = cfg->machine.user,
 		.cwd = cfg->machine.workdir,
 		.entropy = { entropy, sizeof(entropy) },
@@ -71,7 +75,7 @@ int vm_guest_init(struct agent *a, const struct weir_config *cfg, const struct v
 	ip_format(&net->gateway6, gw6);
 	cidr(&net->guest4, &net->slot4, own4);
 	cidr(&net->guest6, &net->slot6, own6);
-	snprintf(own_name, sizeof(own_name), "127.0.1.1 %s", cfg->name);
+	snprintf(own_name, sizeof(own_name), "127.0.1.1 %s", hostname);
 	snprintf(host4, sizeof(host4), "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB, gw4);
 	snprintf(host6, sizeof(host6), "%s " SANDBOX_HOST_NAME " " SANDBOX_HOST_NAME_MSB, gw6);
 	for (size_t i = 0; i < init.n_mounts; i++) {

@@ -198,8 +198,11 @@ static int failed(struct helper *h, const char *program, int status, struct conf
 			last = line;
 	if (WIFSIGNALED(status))
 		conf_error_set(err, "%s was killed by signal %d", program, WTERMSIG(status));
+	else if (!last)
+		conf_error_set(err, "weir-image failed and did not say why");
 	else
-		conf_error_set(err, "%s", last ? last : "weir-image failed and did not say why");
+		/* Status 1 is a sentence about what it was asked; others are about itself. */
+		conf_error_set(err, "%s%s", WEXITSTATUS(status) == 1 ? "" : PREFIX, last);
 	return -EIO;
 }
 

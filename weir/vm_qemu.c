@@ -95,8 +95,8 @@ static void add_boot(struct vm_args *a, bool kvm)
 	vm_args_add(a, "-append");
 	vm_args_add(a,
 		    "console=ttyS0 quiet panic=-1 reboot=t pci=off 8250.nr_uarts=1 "
-		    "random.trust_cpu=on%s%s",
-		    kvm ? "" : " mitigations=off cryptomgr.notests", clock);
+		    "random.trust_cpu=on cryptomgr.notests%s%s",
+		    kvm ? "" : " mitigations=off", clock);
 }
 
 static void add_devices(struct vm_args *a, const struct weir_config *cfg, const struct vm_wires *w)
@@ -160,7 +160,8 @@ static void add_disks(struct vm_args *a, const struct vm_parts *p)
 		add_fd(a, set, p->layer);
 		vm_args_add(a, "-blockdev");
 		vm_args_add(a,
-			    "driver=qcow2,node-name=root,file.driver=file,file.locking=off,"
+			    "driver=qcow2,node-name=root,discard=unmap,file.driver=file,"
+			    "file.discard=unmap,file.locking=off,"
 			    "file.filename=/dev/fdset/%u,backing=base",
 			    set++);
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir attach, the same on every backend: what tests of each ask of a sandbox in the background."""
 
+import json
 import subprocess
 import threading
 
@@ -13,14 +14,29 @@ def attach(weir, name, *flags, **kw):
                     env=weir.environment(None), **kw)
 
 
+class Piped(subprocess.Popen):
+    def __exit__(self, *why):
+        self.kill()
+        super().__exit__(*why)
+
+
+def attached(weir, name):
+    return json.loads(weir.call_as("inspect", name).stdout)["attached"]
+
+
 def piped(weir, name, *flags, **kw):
-    return subprocess.Popen([*weir.prefix, weir.program, "attach", *flags, name], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=weir.environment(None), **kw)
+    """weir attach at pipes; it is attached."""
+    before = attached(weir, name)
+    p = Piped([*weir.prefix, weir.program, "attach", *flags, name], stdin=subprocess.PIPE,
+              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=weir.environment(None), **kw)
+    assert wait_for(lambda: attached(weir, name) > before, 20), p.poll()
+    return p
 
 
 def check_shell(weir, name):
     """A06: `sh` of weir run -dit: two terminals, leaving and coming back, sizes, ^C, the end with its status."""
     with attach(weir, name) as one, attach(weir, name, "--detach-keys", "ctrl-]", rows=40, cols=90) as two:
+        assert wait_for(lambda: attached(weir, name) == 2, 20)
         two.ask(b"echo here $((40+2))", b"here 42")
         one.until(b"here 42")
         one.ask(b"tty", b"/dev/pts/")
@@ -32,6 +48,7 @@ def check_shell(weir, name):
         one.until(b"%s runs on" % name.encode())
         assert one.end() == 0
         with attach(weir, name) as again:
+            assert wait_for(lambda: attached(weir, name) == 2, 20)
             again.ask(b"echo back $((20+3))", b"back 23")
             two.until(b"back 23")
             assert b"33 101" in again.ask(b"stty size", b"101")
@@ -88,6 +105,7 @@ def check_pipes(weir, name):
             assert typist.poll() is None  # its input has ended, the command's has not
             typist.terminate()
             assert typist.wait(20 * SLACK) == 143
+        assert wait_for(lambda: attached(weir, name) == 1, 20)
         with piped(weir, name) as late:
             both = [reads(p, 5) for p in (late, watcher)]
             late.stdin.write(b"late\n")

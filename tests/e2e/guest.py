@@ -526,7 +526,7 @@ def cmd_beat(kind, host, port):
     """A datagram or a ping from one socket, again and again: is it answered?"""
     info = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_DGRAM)[0]
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1 if kind == "ping" else 0)
-    s.settimeout(0.5)
+    s.settimeout(0.5 * PATIENCE)
     s.connect(info[4] if kind == "udp" else (info[4][0], 0))
     while True:
         began, answered = time.time(), False

@@ -72,6 +72,7 @@ def test_node_fetch(weir, lab, intercept):
 @pytest.mark.skipif(not shutil.which("keytool") or
                     not os.path.exists("/etc/ssl/certs/java/cacerts"),
                     reason="no Java with the distribution's roots")
+@pytest.mark.netns("a client that the machine's root file system has not")
 def test_java_trusts_the_sandbox(weir):
     code = ("import java.net.*; import java.net.http.*; public class T { public static void main("
             "String[] a) throws Exception { System.out.println(HttpClient.newHttpClient().send("

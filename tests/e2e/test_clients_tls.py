@@ -347,6 +347,7 @@ def test_npm_install(weir, h2):
 
 
 @python_has("pip")
+@pytest.mark.netns("a client that the machine's root file system has not")
 def test_pip_install(weir, h2):
     folder = h2.static + "/simple/weir-lab"
     os.makedirs(folder, exist_ok=True)
@@ -408,6 +409,7 @@ public class Client {
 # Parity: T08, weak-15.
 @heavy
 @needs("javac")
+@pytest.mark.netns("a client that the machine's root file system has not")
 def test_java(weir, h2):
     with open(weir.tmp + "/Client.java", "w", encoding="ascii") as f:
         f.write(JAVA)
@@ -422,6 +424,7 @@ def test_java(weir, h2):
 @heavy
 @needs("keytool")
 @pytest.mark.parametrize("password", ["changeit", None])
+@pytest.mark.netns("a client that the machine's root file system has not")
 def test_java_key_stores(weir, h2, password):
     """A JVM with a PKCS 12 store of its own, with a password or without: made here, found by JAVA_HOME."""
     home = weir.tmp + "/jvm"
@@ -521,6 +524,7 @@ def test_without_variables(weir, h2):
 
 
 # Parity: T08.
+@pytest.mark.netns("files of the host")
 def test_the_host_is_not_changed(weir, h2):
     def look():
         return subprocess.run("ls -laR /etc/ssl /usr/local/share/ca-certificates /etc/chromium; sha256sum "
@@ -563,6 +567,7 @@ PAGE = """<!DOCTYPE html><html><body><p id="out">nothing yet</p><script>
 @heavy
 @needs("chromium")
 @pytest.mark.parametrize("host", ["h2.example.com", "h2ws.example.com"])
+@pytest.mark.netns("a client that the machine's root file system has not")
 def test_chromium(weir, h2, host):
     if not h2.websocket:
         pytest.skip("node-ws is not installed")

@@ -18,6 +18,7 @@ import pytest
 from conftest import SLACK, WEIR, sanitized, wait_for
 from test_microvm import ROOT, cache, machines, run, vm, words  # pylint: disable=unused-import
 
+pytestmark = pytest.mark.netns("boots machines of its own")
 IMAGE = os.path.join(os.path.dirname(WEIR), "weir-image")
 
 
@@ -105,6 +106,8 @@ def test_without_landlock(tmp_path):
     assert p.returncode == 0 and json.loads(p.stdout)["fs"] == "ext4", p
     assert p.stderr.startswith("weir-image: this kernel has no Landlock: "), p
     p = image("root", "--probe", "files", store=str(tmp_path / "store"), preexec_fn=without_landlock)
+    os.unlink("/tmp/weir-image-probe")  # it could make these
+    os.rmdir("/tmp/weir-image-probe-folder")
     assert "capabilities: 0\n" in p.stdout and "passwd: POSSIBLE" in p.stdout, p
     p = image("root", "--probe", "socket", store=str(tmp_path / "store"), preexec_fn=without_landlock)
     assert p.returncode == 2, p

@@ -5,6 +5,7 @@ import filecmp
 import json
 import os
 import signal
+import stat
 import subprocess
 import time
 
@@ -127,6 +128,37 @@ def check_terminal(box):
         assert t.end() == 9
 
 
+def check_clock(box):
+    """A clock that is wrong is set right; SIGCONT (somebody went on) has it looked at now."""
+    off = lambda: abs(int(box.sh("date +%s").stdout) - time.time())  # noqa: E731
+    assert off() < 30
+    assert box.sh("date -s @1000000000").returncode == 0 and off() > 1e8
+    assert box.weir.call("kill", "--signal", "CONT", "box").returncode == 0
+    assert wait_for(lambda: off() < 30, 30), off()
+
+
+def check_layer(box):
+    """What the machine deletes leaves the file that takes its writes."""
+    (pid,) = machines("box")[:1]
+
+    def kept():
+        """Of files without a name; the machine's memory is one, too."""
+        sizes = [0]
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            path = "/proc/%d/fd/%s" % (pid, fd)
+            st = os.stat(path)
+            if stat.S_ISREG(st.st_mode) and st.st_nlink == 0 and "memfd" not in os.readlink(path):
+                sizes.append(st.st_blocks * 512)
+        return max(sizes)
+
+    assert "discard" in box.sh("grep ' / ' /proc/mounts").stdout
+    before = kept()
+    assert box.sh("dd if=/dev/urandom of=/big bs=1M count=40; sync").returncode == 0
+    assert kept() > before + (39 << 20), (before, kept())
+    assert box.sh("rm /big; sync").returncode == 0
+    assert wait_for(lambda: kept() < before + (4 << 20), 30), (before, kept())
+
+
 def check_metrics_and_logs(box):
     """O01, O05: what the machine uses; what its command wrote."""
     r = box.weir.call("metrics", "--json", "box")
@@ -145,6 +177,8 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     check_side_by_side(box)
     check_cp(box, str(tmp_path))
     check_terminal(box)
+    check_clock(box)
+    check_layer(box)
     check_metrics_and_logs(box)
     # weir attach ends with the sandbox, and as it does.
     p = subprocess.Popen([box.weir.program, "attach", "box"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -155,10 +189,12 @@ def test_in_and_out_of_one_machine(box, lab, tmp_path):
     assert box.weir.call("exec", "box", "true").returncode == 125
 
 
-# Parity: A06.
+# Parity: A06, V23.
 def test_attach(box):
     assert box.weir.call("rm", "--force", "box").returncode == 0
     box.boot("sh", flags=["-it"])
     check_shell(box.weir, "box")
-    box.boot("cat", flags=["-i"])
+    box.boot("cat", flags=["-i", "--hostname", "inner.lab", "--rlimit", "nofile=88:188"])
+    r = box.sh("hostname; ulimit -Sn; ulimit -Hn")
+    assert r.stdout.split() == ["inner.lab", "88", "188"], r
     check_pipes(box.weir, "box")

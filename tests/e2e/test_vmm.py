@@ -26,9 +26,9 @@ def sanitized():
         return b"__asan_init" in f.read()
 
 
-pytestmark = [pytest.mark.netns("boots machines of its own"),
-              pytest.mark.skipif(not os.path.exists("/dev/kvm"),
-                                 reason="there is no /dev/kvm: no guest of ours can run here")]
+NEEDS_KVM = pytest.mark.skipif(not os.path.exists("/dev/kvm"),
+                               reason="there is no /dev/kvm: no guest of ours can run here")
+pytestmark = [NEEDS_KVM, pytest.mark.netns("boots machines of its own")]
 
 
 def start(guest, words="", *options, memory=64, cpus=1, console=None, **more):
@@ -183,7 +183,8 @@ def test_not_a_kernel(tmp_path):
 
 THREADS = ["waiter", "devices", "cpu"]
 NOBODY_MAY = ["open-file", "open-root", "open-proc", "open-kvm", "make-file", "make-folder", "mount", "remount",
-              "become-root", "host-name", "more-files", "core-file", "connect", "abstract-socket",
+              "become-root", "host-name", "more-files", "core-file", "more-memory", "many-files",
+              "connect", "abstract-socket",
               "raw-socket", "exec", "kill-all", "trace", "socket", "fork", "executable-memory",
               "make-executable", "memory-file", "read-process", "uring", "bpf", "namespace",
               "other-ioctl", "run-other", "wait-events", "dumpable"]
@@ -209,6 +210,10 @@ def test_what_a_process_has_left():
     if "makes no namespaces" in p.err:
         return
     assert (facts["pid"], facts["parent"]) == ("1", "0")
+    assert facts["bounding"] == "0"
+    assert facts["many-files"] == "Too many open files"
+    if not sanitized():
+        assert facts["large-map"] == "Cannot allocate memory"
     assert facts["interfaces"] in ("0", "1"), "lo at most"
     assert facts["open-file"] == "No such file or directory"
     assert facts["kill-all"] == "No such process"
@@ -261,6 +266,42 @@ def looping(**more):
     monitor = wait_for(lambda: children(p.pid))[0]
     wait_for(lambda: os.listdir(f"/proc/{monitor}/task")[1:])
     return p, monitor
+
+
+def of_thread(pid, tid):
+    with open(f"/proc/{pid}/task/{tid}/status", encoding="ascii") as f:
+        return {k: v.split() for k, v in (line.split(":", 1) for line in f)}
+
+
+def limits(pid):
+    """{"Max open files": ("256", "256"), ...}"""
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        return {line[:26].strip(): tuple(line[26:].split()[:2]) for line in f}
+
+
+def test_what_the_kernel_says_of_each_thread():
+    """From outside, of a guest that runs: nobody, no capability, none to be gained, a list of system
+    calls on every thread of both processes; limits; namespaces of their own."""
+    p, monitor = looping()
+    threads = [(pid, tid) for pid in (p.pid, monitor) for tid in os.listdir(f"/proc/{pid}/task")]
+    assert len(threads) >= 3, "waiter, devices, one processor; newer kernels add one of KVM's"
+    wait_for(lambda: all(of_thread(*t)["Seccomp"] == ["2"] for t in threads))
+    for t in threads:
+        status = of_thread(*t)
+        assert status["NoNewPrivs"] == ["1"], t
+        assert "0" not in status["Uid"] + status["Gid"], t
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[kind][0], 16) == 0, (t, kind)
+    for pid in (p.pid, monitor):
+        assert limits(pid)["Max open files"] == ("256", "256")
+        assert limits(pid)["Max core file size"] == ("0", "0")
+        kinds = ["user", "mnt", "net", "ipc", "uts", "cgroup"] + (["pid"] if pid == monitor else [])
+        for kind in kinds:
+            assert os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"), (pid, kind)
+    if not sanitized():
+        assert limits(monitor)["Max address space"] == (str((64 + 256) << 20),) * 2
+    p.kill()
+    end(p)
 
 
 def test_killing_either_process_ends_both():

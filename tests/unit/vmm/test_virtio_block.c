@@ -7,6 +7,7 @@
 
 #include <linux/virtio_blk.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define IN VRING_DESC_F_WRITE
 #define NEXT VRING_DESC_F_NEXT
@@ -233,9 +234,9 @@ static void what_is_not_on_the_disk_is_refused(void **state)
 				 VIRTIO_BLK_S_IOERR);
 	}
 	assert_int_equal(lseek(d->image, 0, SEEK_END), SECTORS * 512 + 100);
-	/* SCSI passthrough, discard, things to come. */
+	/* SCSI passthrough, secure erase, things to come. */
 	assert_int_equal(request(d, 2, 0, 512, NULL), VIRTIO_BLK_S_UNSUPP);
-	assert_int_equal(request(d, VIRTIO_BLK_T_DISCARD, 0, 16, NULL), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(request(d, 14, 0, 16, NULL), VIRTIO_BLK_S_UNSUPP);
 	assert_int_equal(request(d, UINT32_MAX, 0, 512, NULL), VIRTIO_BLK_S_UNSUPP);
 	assert_false(rig_lost(&d->r));
 	assert_int_equal(d->r.d->count.errors, 2 * ARRAY_SIZE(bad) + 3);
@@ -437,6 +438,145 @@ static void layers_that_are_none(void **state)
 	assert_non_null(strstr(d->why, "cut short"));
 }
 
+/* ---- what is cleared ------------------------------------------------------ */
+
+static uint8_t clears_many(struct drive *d, uint32_t type, uint64_t sector, uint32_t sectors,
+			   uint32_t flags, unsigned n)
+{
+	struct virtio_blk_discard_write_zeroes g = { sector, sectors, flags };
+
+	for (unsigned i = 0; i < n; i++)
+		memcpy(rig_at(&d->r, DATA + i * sizeof(g)), &g, sizeof(g));
+	return request(d, type, 0, n * (uint32_t)sizeof(g), NULL);
+}
+
+static uint8_t clears(struct drive *d, uint32_t type, uint64_t sector, uint32_t sectors,
+		      uint32_t flags)
+{
+	return clears_many(d, type, sector, sectors, flags, 1);
+}
+
+static uint64_t room_of(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+#define DISCARD VIRTIO_BLK_T_DISCARD
+#define ZEROES VIRTIO_BLK_T_WRITE_ZEROES
+#define UNMAP VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+
+static void the_layer_shrinks(void **state)
+{
+	struct drive *d = *state;
+	uint64_t before, after;
+
+	d->layer = memfd_create("layer", MFD_CLOEXEC);
+	assert_int_equal(plug(d, false), 0);
+	rig_start(&d->r, ALL);
+	assert_true(rig_offers(&d->r) & VIRTIO_BIT(VIRTIO_BLK_F_DISCARD));
+	writes(d, 0, 120, 0x11);
+	before = room_of(d->layer);
+	assert_int_equal(clears(d, DISCARD, 12, 100, 0), VIRTIO_BLK_S_OK);
+	after = room_of(d->layer);
+	/* Clusters 2 to 13, of 8 sectors, are within. */
+	assert_int_equal(before - after, 12 * 4096);
+	holds(d, 0, 16, 0x11);
+	holds(d, 16, 96, 0);
+	holds(d, 112, 8, 0x11);
+	/* What the layer does not have stays the image's. */
+	assert_int_equal(clears(d, DISCARD, 160, 40, 0), VIRTIO_BLK_S_OK);
+	holds_pattern(d, 160, 40);
+	assert_int_equal(room_of(d->layer), after);
+	/* Written to again, it is there again. */
+	writes(d, 24, 1, 0x22);
+	holds(d, 24, 1, 0x22);
+	holds(d, 25, 7, 0);
+	/* The last cluster of the disk is shorter. */
+	writes(d, SECTORS, 1, 0x33);
+	assert_int_equal(clears(d, DISCARD, SECTORS, 1, 0), VIRTIO_BLK_S_OK);
+	holds(d, SECTORS, 1, 0);
+	assert_int_equal(clears_many(d, DISCARD, 0, 8, 0, 16), VIRTIO_BLK_S_OK);
+	holds(d, 0, 8, 0);
+}
+
+static void zeros_are_zeros(void **state)
+{
+	static const struct {
+		uint64_t sector;
+		uint32_t sectors;
+	} ranges[] = { { 3, 2 },      { 6, 4 }, { 5, 30 },  { 8, 8 },
+		       { 0, 1 },      { 7, 1 }, { 1, 100 }, { 200, SECTORS + 1 - 200 },
+		       { SECTORS, 1 } };
+
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(ranges); i++) {
+		struct drive *d = *state;
+		uint64_t s = ranges[i / 2].sector;
+		uint32_t n = ranges[i / 2].sectors;
+
+		d->layer = memfd_create("layer", MFD_CLOEXEC);
+		assert_int_equal(plug(d, false), 0);
+		rig_start(&d->r, ALL);
+		assert_int_equal(clears(d, ZEROES, s, n, i % 2 ? UNMAP : 0), VIRTIO_BLK_S_OK);
+		holds(d, s, n, 0);
+		if (s)
+			holds_pattern(d, 0, (uint32_t)s);
+		if (s + n < SECTORS)
+			holds_pattern(d, s + n, SECTORS - (uint32_t)s - n);
+		unplug(d);
+		fd_close(d->layer);
+		d->layer = -1;
+		teardown(state);
+		setup(state);
+	}
+}
+
+static void an_image_of_its_own(void **state)
+{
+	struct drive *d = *state;
+	uint64_t before = room_of(d->image);
+
+	assert_int_equal(plug(d, false), 0);
+	rig_start(&d->r, ALL);
+	assert_int_equal(clears(d, DISCARD, 8, 80, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(before - room_of(d->image), 80 * 512);
+	holds(d, 8, 80, 0);
+	holds_pattern(d, 88, 8);
+	assert_int_equal(clears(d, ZEROES, 100, 3, 0), VIRTIO_BLK_S_OK);
+	holds(d, 100, 3, 0);
+	holds_pattern(d, 99, 1);
+	holds_pattern(d, 103, 1);
+}
+
+static void what_cannot_be_cleared(void **state)
+{
+	struct drive *d = *state;
+
+	assert_int_equal(plug(d, false), 0);
+	rig_start(&d->r, ALL);
+	assert_int_equal(clears(d, DISCARD, SECTORS + 1, 1, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(clears(d, DISCARD, SECTORS, 2, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(clears(d, DISCARD, UINT64_MAX, 1, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(clears(d, ZEROES, UINT64_MAX / 512, UINT32_MAX, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(clears(d, DISCARD, 0, 1, UNMAP), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(clears(d, ZEROES, 0, 1, 2), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(clears_many(d, DISCARD, 0, 1, 0, 17), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(clears_many(d, ZEROES, 0, 1, 0, 2), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(d, DISCARD, 0, 0, NULL), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(d, DISCARD, 0, 17, NULL), VIRTIO_BLK_S_IOERR);
+	holds_pattern(d, 0, 100);
+	unplug(d);
+	/* Neither offered nor done. */
+	assert_int_equal(plug(d, true), 0);
+	rig_start(&d->r, ALL);
+	assert_false(rig_offers(&d->r) & VIRTIO_BIT(VIRTIO_BLK_F_DISCARD));
+	assert_int_equal(clears(d, DISCARD, 0, 8, 0), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(clears(d, ZEROES, 0, 8, 0), VIRTIO_BLK_S_UNSUPP);
+	holds_pattern(d, 0, 8);
+}
+
 static void one_machine_writes_to_a_disk(void **state)
 {
 	struct drive *d = *state;
@@ -473,6 +613,10 @@ int main(void)
 		T(without_flush_every_write_is_one),
 		T(layers_that_are_none),
 		T(one_machine_writes_to_a_disk),
+		T(the_layer_shrinks),
+		T(zeros_are_zeros),
+		T(an_image_of_its_own),
+		T(what_cannot_be_cleared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,6 +282,74 @@ static void takes_the_rings_back_at_reset(void **state)
 	assert_int_equal(rig_status(&c->r), 15);
 }
 
+/* The base that the back end is told for each of the rings, in order. */
+static void told_bases(struct card *c, uint32_t rx, uint32_t tx)
+{
+	const uint32_t want[] = { rx, tx };
+	unsigned ring = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(start_order); i++) {
+		struct message m;
+		uint32_t state[2];
+
+		told(c, start_order[i], &m);
+		close_fds(&m);
+		if (start_order[i] != SET_VRING_BASE)
+			continue;
+		memcpy(state, m.p, sizeof(state));
+		assert_int_equal(state[0], ring);
+		assert_int_equal(state[1], want[ring++]);
+	}
+}
+
+/* The same queues at another back end go on where the first one stopped. */
+static void goes_on_from_a_saved_state(void **state)
+{
+	struct card *c = *state;
+	struct virtio_state saved;
+	struct message m;
+
+	acquaint(c);
+	bring_up(c, ~UINT64_C(0));
+	drain(c);
+	answer(c, GET_VRING_BASE, UINT64_C(5) << 32);
+	answer(c, GET_VRING_BASE, UINT64_C(65535) << 32 | 1);
+	for (size_t i = 0; i < ARRAY_SIZE(start_order); i++)
+		answer(c, start_order[i], 0);
+	assert_int_equal(virtio_save(c->r.d, &saved), 0);
+	told(c, GET_VRING_BASE, &m);
+	told(c, GET_VRING_BASE, &m);
+	told_bases(c, 5, 65535);
+	assert_true(silent(c));
+	assert_int_equal(rig_status(&c->r), 15);
+	/* This process is gone; another one has a back end of its own. */
+	fd_close(steal_fd(&c->back));
+	virtio_free(c->r.d);
+	fd_close(c->front);
+	pair(c);
+	acquaint(c);
+	for (size_t i = 0; i < ARRAY_SIZE(start_order); i++)
+		answer(c, start_order[i], 0);
+	assert_int_equal(virtio_load(c->r.d, &saved, &c->why), 0);
+	assert_int_equal(rig_status(&c->r), 15);
+	told_bases(c, 5, 65535);
+	assert_true(virtio_net_link_up(c->r.d));
+	assert_int_equal(rig_read(&c->r, VIRTIO_MMIO_CONFIG_GENERATION), saved.regs.generation);
+}
+
+static void cannot_be_saved_without_its_back_end(void **state)
+{
+	struct card *c = *state;
+	struct virtio_state saved;
+
+	acquaint(c);
+	bring_up(c, ~UINT64_C(0));
+	drain(c);
+	fd_close(steal_fd(&c->back));
+	assert_int_equal(virtio_save(c->r.d, &saved), -EIO);
+	assert_true(rig_lost(&c->r));
+}
+
 static void goes_on_without_its_back_end(void **state)
 {
 	struct card *c = *state;
@@ -390,6 +458,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(offers_what_the_back_end_does), T(hands_over_memory_and_rings),
 		T(takes_the_rings_back_at_reset), T(goes_on_without_its_back_end),
+		T(goes_on_from_a_saved_state),	  T(cannot_be_saved_without_its_back_end),
 		T(dies_while_the_driver_starts),  T(a_refusal_is_the_drivers),
 		T(wrong_answers_end_it),	  T(unasked_words_end_it),
 		T(a_card_has_two_queues),

@@ -16,7 +16,7 @@ static const struct {
 	{ ARGS("--tls-intercpt"), "--tls-intercpt: unknown flag; did you mean --tls-intercept?" },
 	{ ARGS("--no-such-thing"), "--no-such-thing: unknown flag; see weir run --help" },
 	{ ARGS("-x"), "-x: unknown flag" },
-	{ ARGS("-vv"), "-vv: unknown flag" },
+	{ ARGS("-vx"), "-vx: unknown flag" },
 	{ ARGS("-net", "public"), "-net: unknown flag; did you mean --net?" },
 	{ ARGS("--\033[31m"), "--\\x1b[31m: unknown flag" },
 	{ ARGS("--json=yes"), "--json: takes no value" },
@@ -173,6 +173,9 @@ static const struct {
 	  "could never be used for *.b.a.com" },
 	/* the machine */
 	{ ARGS("--memory", "2"), "--memory 2: " },
+	{ ARGS("--hostname", "a_b"), "a host name is letters" },
+	{ ARGS("--hostname=-a"), "a host name is letters" },
+	{ ARGS("--rlimit", "files=3"), "there is no limit of that name" },
 	{ ARGS("--memory", "64MiB"), "a machine has from 128MiB to 1TiB" },
 	{ ARGS("--cpus", "0"), "from 1 to 8" },
 	{ ARGS("--cpus", "9"), "from 1 to 8" },

@@ -102,7 +102,7 @@ static void test_keys(void **state)
 {
 	(void)state;
 	check_keys(NULL, "{", "}", 13);
-	check_keys("machine", "{\"machine\": {", "}}", 14);
+	check_keys("machine", "{\"machine\": {", "}}", 16);
 	check_keys("proxy", "{\"proxy\": {", "}}", 5);
 	check_keys("network", "{\"network\": {", "}}", 7);
 	check_keys("gateway", "{\"gateway\": {", "}}", 3);

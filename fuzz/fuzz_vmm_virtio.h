@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every virtio device against a guest that does as it likes: registers of any width, rings and
- * buffers of any content, in any order with what the host does.
+ * What the fuzzers of the virtio devices share: a guest that does as it likes with registers of
+ * any width, rings and buffers of any content, in any order with what the host does.
  *
- * Input: a byte for the device, a byte of how it is brought up, then steps (see step()).
- * Memory stands between pages that nobody may touch. What may never happen: an access outside of memory; a write
- * to an image that is read-only or under a layer; a device that runs while it wants a reset;
- * more chains given back than were taken; a loop that does not come to rest.
+ * Input: a byte for which form of the device, a byte of how it is brought up, then steps (see
+ * step()). Memory stands between pages that nobody may touch. What may never happen: an access
+ * outside of memory; a device that runs while it wants a reset; a loop that does not come to
+ * rest; and what the device's own fuzzer adds.
  */
+#ifndef FUZZ_VMM_VIRTIO_H
+#define FUZZ_VMM_VIRTIO_H
+
 #include "vmm/virtio_int.h"
 
 #include <fcntl.h>
@@ -24,21 +27,29 @@
 #define DESC(q) ((q)*0x400u)
 #define AVAIL(q) (DESC(q) + 0x100u)
 #define USED(q) (DESC(q) + 0x200u)
-#define IMAGE 70000u
-
-enum device { RNG, BLOCK, BLOCK_READ_ONLY, BLOCK_LAYER, CONSOLE, BALLOON, NET, DEVICES };
 
 static struct loop *loop;
 static struct gmem mem;
-static int image, layer;
-static uint8_t image_bytes[IMAGE];
 
 struct run {
 	struct rd in;
 	struct virtio_mmio *d;
+	const struct subject *subject;
 	int host, guest; /* ends of the stream, or of the vhost-user connection */
 	int out[2];	 /* of what hvc0 says */
 	uint16_t offered[VIRTIO_QUEUES_MAX];
+};
+
+/* A device under test. All but make() may be NULL. */
+struct subject {
+	/* Makes r->d in a form that the number picks. */
+	int (*make)(struct run *r, uint8_t form);
+	/* The driver is about to set the device up. */
+	void (*before_start)(struct run *r);
+	/* The host does something of its own. */
+	void (*host_acts)(struct run *r);
+	/* The device is gone. */
+	void (*check)(uint8_t form);
 };
 
 static uint8_t *map_ram(int fd, off_t at)
@@ -66,12 +77,6 @@ static void once(void)
 	for (unsigned i = 0; i < 2; i++)
 		r[i].host = map_ram(fd, (off_t)r[i].fd_offset);
 	if (gmem_init(&mem, r, 2) < 0)
-		abort();
-	image = memfd_create("image", MFD_CLOEXEC);
-	layer = memfd_create("layer", MFD_CLOEXEC);
-	for (unsigned i = 0; i < IMAGE; i++)
-		image_bytes[i] = (uint8_t)(i * 7 + (i >> 9));
-	if (pwrite(image, image_bytes, IMAGE, 0) != IMAGE)
 		abort();
 }
 
@@ -121,12 +126,11 @@ static void write32(struct run *r, uint64_t reg, uint64_t v)
 	virtio_mmio_write(r->d, reg, &x, sizeof(x));
 }
 
-static void answer_front_end(struct run *r);
-
 static void bring_up(struct run *r, uint64_t features)
 {
 	features = (features & r->d->offered) | VIRTIO_BIT(VIRTIO_F_VERSION_1);
-	answer_front_end(r);
+	if (r->subject->before_start)
+		r->subject->before_start(r);
 	write32(r, VIRTIO_MMIO_STATUS, 0);
 	write32(r, VIRTIO_MMIO_STATUS, 3);
 	write32(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
@@ -181,35 +185,6 @@ static void offer_chain(struct run *r)
 
 /* ---- the host ----------------------------------------------------------- */
 
-/* The back end's answers, each to what will be asked in this order, as long as the input says so. */
-static void answer_front_end(struct run *r)
-{
-	static const uint8_t order[] = { 2, 5, 8, 10, 9, 13, 12, 18, 8, 10, 9, 13, 12, 18, 11, 11 };
-	size_t n = r->d->kind->foreign ? take(r, 1) % (ARRAY_SIZE(order) + 1) : 0;
-
-	for (size_t i = 0; i < n; i++) {
-		struct {
-			uint32_t head[3];
-			uint64_t v;
-		} __attribute__((packed)) m = { { order[i], 5, 8 }, 0 };
-
-		if (write(r->host, &m, sizeof(m)) < 0)
-			break;
-	}
-	/* Nothing more comes, so nobody waits for it. */
-	if (r->d->kind->foreign)
-		shutdown(r->host, SHUT_WR);
-}
-
-static void host_says(struct run *r)
-{
-	uint8_t b[256];
-	size_t n = take(r, 1) % sizeof(b);
-
-	memset(b, 'h', n);
-	(void)!send(r->host, b, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 static void host_hears(struct run *r)
 {
 	static uint8_t b[1 << 16];
@@ -228,13 +203,30 @@ static void settle(struct run *r)
 	assert(r->d->active || !r->d->regs.status || !virtq_started(&r->d->vq[0]));
 }
 
+/* The device saved, its state spoilt where the input says so, and loaded into it after a reset. */
+static void save_and_load(struct run *r)
+{
+	uint8_t spoilt = (uint8_t)take(r, 1) % 4;
+	struct virtio_state s;
+	const char *why;
+
+	if (virtio_save(r->d, &s) < 0)
+		return;
+	while (spoilt--)
+		((uint8_t *)&s)[take(r, 2) % sizeof(s)] = (uint8_t)take(r, 1);
+	write32(r, VIRTIO_MMIO_STATUS, 0);
+	if (r->subject->before_start)
+		r->subject->before_start(r);
+	(void)!virtio_load(r->d, &s, &why);
+}
+
 static void step(struct run *r)
 {
 	uint8_t b[64];
 	unsigned q;
 	size_t n;
 
-	switch (take(r, 1) % 12) {
+	switch (take(r, 1) % 13) {
 	case 0:
 		offer_chain(r);
 		break;
@@ -266,7 +258,8 @@ static void step(struct run *r)
 		offer(r, q, (uint16_t)take(r, 1));
 		break;
 	case 7:
-		host_says(r);
+		if (r->subject->host_acts)
+			r->subject->host_acts(r);
 		break;
 	case 8:
 		host_hears(r);
@@ -277,6 +270,9 @@ static void step(struct run *r)
 	case 10:
 		fd_close(steal_fd(&r->host));
 		break;
+	case 12:
+		save_and_load(r);
+		break;
 	default:
 		settle(r);
 		break;
@@ -285,94 +281,33 @@ static void step(struct run *r)
 
 /* ---- one input ---------------------------------------------------------- */
 
-static int make_block(struct run *r, enum device kind)
+/* Of the streams, where the device is one that has any. */
+static int open_streams(struct run *r)
 {
-	struct virtio_block_setup s = {
-		.fd = image,
-		.layer_fd = kind == BLOCK_LAYER ? layer : -1,
-		.read_only = kind == BLOCK_READ_ONLY,
-		.serial = "serial",
-	};
-	const char *why;
-
-	return virtio_block_new(loop, &mem, &s, &r->d, &why);
-}
-
-static int make_net(struct run *r)
-{
-	struct virtio_net_setup s = { .fd = r->guest, .mtu = 1500 };
-	static const uint32_t order[] = { 1, 15, 3 };
-	const char *why;
-
-	for (unsigned i = 0; i < 3; i++) {
-		struct {
-			uint32_t head[3];
-			uint64_t v;
-		} __attribute__((packed))
-		m = { { order[i], 5, 8 }, order[i] == 3 ? 0 : ~UINT64_C(0) };
-
-		m.head[2] += (uint32_t)take(r, 1) >> 7; /* wrong, sometimes */
-		(void)!write(r->host, &m, sizeof(m));
-	}
-	if (rd_left(&r->in) == 0)
-		shutdown(r->host, SHUT_WR);
-	return virtio_net_new(loop, &mem, &s, &r->d, &why);
-}
-
-static int make(struct run *r, enum device kind)
-{
-	struct virtio_console_setup s = { r->out[1], r->guest, "agent" };
-
-	switch (kind) {
-	case RNG:
-		return virtio_rng_new(loop, &mem, &r->d);
-	case CONSOLE:
-		return virtio_console_new(loop, &mem, &s, &r->d);
-	case BALLOON:
-		return virtio_balloon_new(loop, &mem, &r->d);
-	case NET:
-		return make_net(r);
-	default:
-		return make_block(r, kind);
-	}
-}
-
-static void check_image(enum device kind)
-{
-	static uint8_t now[IMAGE + 1];
-
-	if (kind == BLOCK) {
-		if (ftruncate(image, IMAGE) < 0 || pwrite(image, image_bytes, IMAGE, 0) != IMAGE)
-			abort();
-		return;
-	}
-	if (kind == BLOCK_READ_ONLY || kind == BLOCK_LAYER)
-		assert(pread(image, now, sizeof(now), 0) == IMAGE &&
-		       memcmp(now, image_bytes, IMAGE) == 0);
-	if (kind == BLOCK_LAYER && ftruncate(layer, 0) < 0)
-		abort();
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct run r = { .in = rd_init(data, size) };
-	enum device kind = (enum device)(take(&r, 1) % DEVICES);
-	uint64_t features = take(&r, 1) & 1 ? ~UINT64_C(0) : VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
 	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	r->host = sv[0];
+	r->guest = sv[1];
+	if (pipe2(r->out, O_CLOEXEC | O_NONBLOCK) < 0)
+		abort();
+	return 0;
+}
+
+static int fuzz_subject(const struct subject *s, const uint8_t *data, size_t size)
+{
+	struct run r = { .in = rd_init(data, size), .subject = s };
+	uint8_t form = (uint8_t)take(&r, 1);
+	uint64_t features = take(&r, 1) & 1 ? ~UINT64_C(0) : VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
 
 	if (!loop)
 		once();
-	if (size > 4096 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+	if (size > 4096 || open_streams(&r) < 0)
 		return 0;
-	r.host = sv[0];
-	r.guest = sv[1];
-	if (pipe2(r.out, O_CLOEXEC | O_NONBLOCK) < 0)
-		abort();
 	for (unsigned i = 0; i < 2; i++)
 		memset(mem.r[i].host, 0, RAM);
-	if (make(&r, kind) == 0) {
+	if (s->make(&r, form) == 0) {
 		bring_up(&r, features);
 		while (rd_left(&r.in))
 			step(&r);
@@ -381,7 +316,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fd_close(steal_fd(&r.host));
 		fd_close(steal_fd(&r.out[0]));
 		virtio_free(r.d);
-		check_image(kind);
+		if (s->check)
+			s->check(form);
 	}
 	fd_close(r.host);
 	fd_close(r.guest);
@@ -389,3 +325,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fd_close(r.out[1]);
 	return 0;
 }
+
+/* The driver's entry for one device. */
+#define FUZZ_SUBJECT(subject)                                                                      \
+	int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);                              \
+	int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)                               \
+	{                                                                                          \
+		return fuzz_subject(&(subject), data, size);                                       \
+	}
+
+#endif
