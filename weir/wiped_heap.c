@@ -20,12 +20,14 @@
 #define STEP 16
 #define USABLE(i) ((i)*STEP + STEP / 2)
 #define CLASSES 64
-/* Together below 1.1 MiB. */
-#define KEPT_EACH 32
+/* Of each so many, as far as that is no more bytes than these: below 2 MiB together. Many
+ * connections end at a time, and as many begin. */
+#define KEPT_EACH 256
+#define KEPT_BYTES ((size_t)32 << 10)
 /* Buffers for a record, of which reading and writing take another size each. */
 #define LARGE_MIN 16384
 #define LARGE_MAX 18432
-#define KEPT_LARGE 16
+#define KEPT_LARGE 32
 
 /* Where freed memory is watched, none of it is kept from the watcher. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -100,6 +102,11 @@ static bool shelve(void **at, unsigned *n, unsigned max, void *p)
 	return true;
 }
 
+static unsigned kept_of(size_t usable)
+{
+	return (unsigned)MIN(KEPT_BYTES / usable, (size_t)KEPT_EACH);
+}
+
 /* False: no place for it. It is wiped in any case. */
 static bool kept_give(void *p, size_t usable)
 {
@@ -109,7 +116,7 @@ static bool kept_give(void *p, size_t usable)
 	if (usable >= LARGE_MIN && usable <= LARGE_MAX)
 		kept = shelve(large.p, &large.n, KEPT_LARGE, p);
 	else if (i && i < CLASSES && usable == USABLE(i))
-		kept = shelve(shelves[i].p, &shelves[i].n, KEPT_EACH, p);
+		kept = shelve(shelves[i].p, &shelves[i].n, kept_of(usable), p);
 	explicit_bzero(p, usable);
 	if (kept)
 		memcpy(p, &mark, sizeof(mark));
