@@ -277,6 +277,7 @@ static void what_is_refused(void **state)
 static void broken_clients(void **state)
 {
 	struct command *c = *state;
+	static const char nonsense[] = "\xff\xff\xff\xff nonsense";
 	struct agent_credit credit = { 1 };
 	struct buf out = BUF_INIT(4096);
 	struct told t = told_new();
@@ -291,7 +292,7 @@ static void broken_clients(void **state)
 		assert_int_equal(agent_hub_add(c->hub, pair[1]), 0);
 		buf_reset(&out);
 		if (i == 0)
-			assert_int_equal(buf_append(&out, "\xff\xff\xff\xff nonsense", 16), 0);
+			assert_int_equal(buf_append(&out, nonsense, sizeof(nonsense)), 0);
 		else {
 			assert_int_equal(frames_write_message(&out, 5, AGENT_ATTACH, &x), 0);
 			assert_int_equal(frames_write_message(&out, 5, AGENT_CREDIT, &credit), 0);
