@@ -149,7 +149,7 @@ parts="1 2" n_parts=2
 left_out="--ignore=tests/e2e/test_qemu.py --ignore=tests/e2e/test_clients_tls.py --ignore=tests/e2e/test_certificates.py"
 # An instrumented agent is no static program, and so no pid 1 of a machine.
 left_out="$left_out --ignore=tests/e2e/test_microvm.py --ignore=tests/e2e/test_microvm_exec.py"
-in_machines="--backend qemu -m machine"
+in_machines="--backend=qemu -m machine"
 sanitizers='' normal='' ended=''
 if can_run; then
 	# For machines: a kernel that is downloaded once.

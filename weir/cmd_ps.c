@@ -188,9 +188,9 @@ static const char ps_help[] =
 	"Usage: weir ps [--all] [--label KEY[=VALUE]]... [--quiet] [--json]\n"
 	"\n"
 	"The sandboxes of this user that run; with --all also those that ran in the\n"
-	"background (weir run --detach) and are over, until weir rm: with their status, or\n"
-	"as killed when weir itself was. --label: only those that have it. --quiet: names\n"
-	"alone.\n"
+	"background (weir run --detach) and are over, until weir rm: with their status,\n"
+	"or as killed when weir itself was. --label: only those that have it. --quiet:\n"
+	"names alone.\n"
 	"\n"
 	"Exit status: 0; 2 usage.\n";
 

@@ -51,6 +51,8 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 
 	if (f->n_candidates)
 		memcpy(tf.candidates, f->candidates, f->n_candidates * sizeof(*f->candidates));
+	/* The flow is on the record before anything that comes of it. */
+	record_flush(&f->gw->record);
 	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, n_fds);
 }
 

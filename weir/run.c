@@ -19,6 +19,7 @@
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -28,6 +29,8 @@
 
 /* How long the helpers may take to say their last words. */
 #define LAST_WORDS (5 * NS_PER_S)
+/* More than wait in a helper's channel. */
+#define CHANNEL_MESSAGES 1024
 
 /* ---- ending -------------------------------------------------------------------- */
 
@@ -124,20 +127,16 @@ static void record_lines(struct child *c, const char *text, size_t len)
 	}
 }
 
-void run_on_helper(struct loop_io *io, uint32_t revents)
+static void hear(struct child *c)
 {
-	struct child *c = container_of(io, struct child, io);
 	struct msg m;
-	ssize_t n = msg_recv(io->fd, &m, NULL, 0, NULL);
+	ssize_t n = msg_recv(c->sock, &m, NULL, 0, NULL);
 
-	(void)revents;
 	if (n == -EAGAIN)
 		return;
-	if (n < 0) {
+	if (n < 0)
 		channel_closed(c);
-		return;
-	}
-	if (m.head.type == MSG_EVENT)
+	else if (m.head.type == MSG_EVENT)
 		record_lines(c, m.text, (size_t)n);
 	else if (m.head.type == MSG_TERMINATE)
 		run_fail(c->run, "secret %.100s was about to leave for the wrong place; %s", m.text,
@@ -155,6 +154,31 @@ void run_on_helper(struct loop_io *io, uint32_t revents)
 		c->run->subject->link_lost(c->run);
 	else if (c == &c->run->gateway)
 		run_ports_word(c->run, &m, (size_t)n);
+}
+
+static bool has_said(const struct child *c)
+{
+	struct pollfd p = { .fd = c->sock, .events = POLLIN };
+
+	return c->io.loop && poll(&p, 1, 0) > 0;
+}
+
+/*
+ * What the tlsproxy tells of a flow follows from what the gateway told before it handed the flow
+ * over, and stands behind it on the record, however late we come to read them.
+ */
+void run_on_helper(struct loop_io *io, uint32_t revents)
+{
+	struct child *c = container_of(io, struct child, io);
+	struct child *first = &c->run->gateway;
+
+	(void)revents;
+	if (c == &c->run->proxy)
+		for (unsigned i = 0; i < CHANNEL_MESSAGES && has_said(first); i++)
+			hear(first);
+	/* The gateway's was perhaps taken in the tlsproxy's turn: to receive would be to wait. */
+	if (has_said(c))
+		hear(c);
 }
 
 /* ---- signals --------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(weir):
+def boot(weir):
     # Not a skip: what these tests are for would go unseen. In the lab there is no network to get it.
     if not shutil.which("qemu-system-x86_64"):
         pytest.fail("qemu-system-x86_64 is missing: sh tests/packages.sh")
@@ -116,14 +116,14 @@ def end(g):
     assert begun and begun == {e["id"] for e in g.events("flow_end")}
 
 
-def test_stream(weir, gateway, machine):  # noqa: F811
+def test_stream(weir, gateway, boot):  # noqa: F811
     path = weir.path("link.sock")
     g = gateway("stream:" + path)
     netdev = "stream,id=n,server=off,addr.type=unix,addr.path=" + path
-    check_all(g, machine("all", netdev).report(), False)
+    check_all(g, boot("all", netdev).report(), False)
     # QEMU starts anew; weir stays.
     assert wait_for(lambda: len(g.events("run", event="link_down")) == 1)
-    check_again(g, machine("again", netdev).report())
+    check_again(g, boot("again", netdev).report())
     end(g)
 
 
@@ -132,9 +132,9 @@ ONCE = pytest.mark.skipif(sanitized(), reason="once is enough, with the normal b
 
 
 @ONCE
-def test_stream_qemu_listens(weir, gateway, machine):  # noqa: F811
+def test_stream_qemu_listens(weir, gateway, boot):  # noqa: F811
     path = weir.path("machine.sock")
-    m = machine("again", "stream,id=n,server=on,addr.type=unix,addr.path=" + path)
+    m = boot("again", "stream,id=n,server=on,addr.type=unix,addr.path=" + path)
     assert wait_for(lambda: os.path.exists(path), 20)
     g = gateway("stream:%s,connect" % path)
     check_again(g, m.report())
@@ -142,28 +142,28 @@ def test_stream_qemu_listens(weir, gateway, machine):  # noqa: F811
     assert rc == 0 and "the machine has closed it" in err, err
 
 
-def test_vhost_user(weir, gateway, machine):  # noqa: F811
+def test_vhost_user(weir, gateway, boot):  # noqa: F811
     path = weir.path("link.sock")
     g = gateway("vhost-user:" + path)
     more = [*VHOST_MEMORY, "-chardev", "socket,id=c,path=" + path]
-    check_all(g, machine("all", "vhost-user,id=n,chardev=c", *more, device=NO_MSIX).report(), True)
+    check_all(g, boot("all", "vhost-user,id=n,chardev=c", *more, device=NO_MSIX).report(), True)
     assert wait_for(lambda: g.events("run", event="link_down"))
-    check_again(g, machine("again", "vhost-user,id=n,chardev=c", *more, device=NO_MSIX).report())
+    check_again(g, boot("again", "vhost-user,id=n,chardev=c", *more, device=NO_MSIX).report())
     end(g)
 
 
 @ONCE
-def test_dgram(weir, gateway, machine):  # noqa: F811
+def test_dgram(weir, gateway, boot):  # noqa: F811
     ours, theirs = weir.path("weir.sock"), weir.path("machine.sock")
     g = gateway("dgram:%s,peer=%s" % (ours, theirs))
-    m = machine("all", "dgram,id=n,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s" % (
+    m = boot("all", "dgram,id=n,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s" % (
         theirs, ours))
     check_all(g, m.report(), False)
     end(g)
 
 
 @ONCE
-def test_tap(weir, gateway, machine):  # noqa: F811
+def test_tap(weir, gateway, boot):  # noqa: F811
     """QEMU's tap and weir's on a bridge: Firecracker and Cloud Hypervisor open theirs the same way."""
     root_only(weir)
     subprocess.run(["ip", "link", "add", "br0", "type", "bridge"], check=True)
@@ -175,7 +175,7 @@ def test_tap(weir, gateway, machine):  # noqa: F811
         subprocess.run(["ip", *words.split()], check=True)
     try:
         g = gateway("tap:weir0")
-        m = machine("all", "tap,id=n,ifname=vm0,script=no,downscript=no,vnet_hdr=on")
+        m = boot("all", "tap,id=n,ifname=vm0,script=no,downscript=no,vnet_hdr=on")
         check_all(g, m.report(), True)
         end(g)
     finally:

@@ -4,8 +4,11 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
 
 import pytest
+from conftest import SLACK, wait_for
 
 import world
 
@@ -59,6 +62,35 @@ def test_every_flow_that_began_has_ended(run):
 
 
 @pytest.mark.netns("without KVM four thousand refusals are no flood")
+@pytest.mark.netns("stops the supervisor while the sandbox runs")
+def test_causes_stand_before_effects(weir, lab):
+    """However late the supervisor comes to read: names, then the flow, then what was read of it."""
+    done = weir.path("done")
+    p = weir.start("sh", "-c", "echo; cat >/dev/null; %s; %s; touch %s; sleep 60" % (
+        "curl -sS http://api.example.com/ >/dev/null", "curl -sS https://api.example.com/ >/dev/null", done),
+                   intercept=True, stdin=subprocess.PIPE)
+    assert p.stdout.readline() == b"\n"
+    p.send_signal(signal.SIGSTOP)
+    p.stdin.close()
+    try:
+        assert wait_for(lambda: os.path.exists(done), 20), lab.seen("http")
+    finally:
+        p.send_signal(signal.SIGCONT)
+    p.terminate()
+    p.stdout.close()
+    p.stderr.close()
+    p.wait(20 * SLACK)
+    with open(p.audit_path, encoding="utf-8") as f:
+        events = [json.loads(line) for line in f]
+    seen = set()
+    for e in events:
+        if e["kind"] in ("tls", "http", "flow_end"):
+            assert e["id"] in seen, events
+        elif e["kind"] == "flow":
+            seen.add(e["id"])
+    assert len([e for e in events if e["kind"] == "http"]) == 2, events
+
+
 def test_flood_of_refusals_is_counted_not_lost(weir):
     """A port scan has every refusal in the record, but not a line for each."""
     r = weir.guest("portscan", world.PRIVATE4, 1000, 4999, policy="public_only")
