@@ -121,6 +121,37 @@ e2e_end() {
 	tally "end to end: $name" "${good:-0}" "$bad" "$log"
 }
 
+# fuzz TARGET: the seeds as they are, then a few seconds of new ones.
+fuzz() {
+	name=$(basename "$1")
+	corpus=fuzz/corpus/${name#fuzz_}
+	scratch=$(mktemp -d)
+	[ -d "$corpus" ] || corpus=
+	if "$1" -runs=0 "$scratch" $corpus >"$logs/$name" 2>&1 &&
+		"$1" -max_total_time=4 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix="$logs/" "$scratch" $corpus >>"$logs/$name" 2>&1; then
+		:
+	else
+		touch "$logs/fuzz-failed-$name"
+	fi
+	rm -rf "$scratch"
+}
+
+# fuzz_each FILE...: two at a time; $fuzzed is how many.
+fuzz_each() {
+	fuzzed=0 other=''
+	for f in "$@"; do
+		[ -x "$f" ] && [ -f "$f" ] || continue
+		fuzzed=$((fuzzed + 1))
+		fuzz "$f" &
+		if [ -n "$other" ]; then
+			wait "$other"
+		fi
+		other=$!
+	done
+	[ -z "$other" ] || wait "$other"
+}
+
 # weir makes a tap device inside its own network namespace: the node must be open to the user.
 can_run() { [ "$(id -u)" -eq 0 ] || { [ -r /dev/net/tun ] && [ -w /dev/net/tun ]; }; }
 
@@ -195,28 +226,19 @@ fi
 
 if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=address,undefined \
 	-DWEIR_TESTS=OFF; then
-	good=0 bad=0
 	ASAN_OPTIONS=detect_leaks=1
 	export ASAN_OPTIONS
-	for f in build-fuzz/fuzz/fuzz_*; do
-		[ -x "$f" ] || continue
-		name=$(basename "$f")
-		corpus=fuzz/corpus/${name#fuzz_}
-		scratch=$(mktemp -d)
-		[ -d "$corpus" ] || corpus=
-		# The seeds as they are, then a few seconds of new ones.
-		if "$f" -runs=0 "$scratch" $corpus >"$logs/$name" 2>&1 &&
-			"$f" -max_total_time=4 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-				-artifact_prefix="$logs/" "$scratch" $corpus >>"$logs/$name" 2>&1; then
-			good=$((good + 1))
-		else
-			bad=$((bad + 1))
-			tail -n 30 "$logs/$name" | sed 's/^/    | /'
-			echo "    log: $logs/$name"
-		fi
-		rm -rf "$scratch"
+	# A target that failed leaves its name.
+	rm -f "$logs"/fuzz-failed-*
+	fuzz_each build-fuzz/fuzz/fuzz_*
+	bad=$(find "$logs" -name 'fuzz-failed-*' | wc -l)
+	for f in "$logs"/fuzz-failed-*; do
+		[ -e "$f" ] || continue
+		log=$logs/${f##*/fuzz-failed-}
+		tail -n 30 "$log" | sed 's/^/    | /'
+		echo "    log: $log"
 	done
-	tally "fuzz targets" "$good" "$bad" /dev/null
+	tally "fuzz targets" $((fuzzed - bad)) "$bad" /dev/null
 fi
 
 # What is left over from the runs side by side has the machine to itself now.

@@ -100,7 +100,7 @@ def test_flood_of_refusals_is_counted_not_lost(weir):
     assert sum(e.get("count", 1) for e in lines) == 4000, r
     assert counted and len(lines) < 2000, len(lines)
     assert all(e["denial"] and e["rule"] and e["proto"] == "tcp" for e in counted), counted
-    assert counted[-1].get("ports", "").endswith("-4999"), counted[-1]
+    assert max(int(str(e.get("ports", e.get("port"))).split("-")[-1]) for e in lines) == 4999, lines[-3:]
     p = weir.call("audit", r.audit_path)
     assert p.returncode == 0 and "%d times" % counted[-1]["count"] in p.stdout, p.stdout[-2000:]
     p = weir.call("why", counted[-1]["denial"], "--audit", r.audit_path)
