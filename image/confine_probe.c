@@ -5,19 +5,15 @@
  */
 #include "image/confine_probe.h"
 
+#include "base/attempts.h"
+
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Each returns what a system call would: negative is failure, errno says which. */
@@ -92,21 +88,9 @@ static long try_connect(void)
 	return 0;
 }
 
-static long try_more_files(void)
-{
-	struct rlimit l = { 100000, 100000 };
-
-	return setrlimit(RLIMIT_NOFILE, &l);
-}
-
 static long try_kill(void)
 {
 	return kill(getppid(), 0);
-}
-
-static long try_trace(void)
-{
-	return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
 }
 
 static long try_socket(void)
@@ -119,47 +103,9 @@ static long try_local_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-static long try_fork(void)
-{
-	return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
-}
-
-static long try_executable_memory(void)
-{
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
-
-	return p == MAP_FAILED ? -1 : 0;
-}
-
-static long try_memory_file(void)
-{
-	return memfd_create("probe", MFD_CLOEXEC);
-}
-
-static long try_read_process(void)
-{
-	return syscall(SYS_process_vm_readv, getpid(), NULL, 0, NULL, 0, 0);
-}
-
-static long try_uring(void)
-{
-	return syscall(SYS_io_uring_setup, 1, NULL);
-}
-
-static long try_namespace(void)
-{
-	return unshare(CLONE_NEWUSER);
-}
-
 static long try_identity(void)
 {
 	return setresuid(0, 0, 0);
-}
-
-static long try_dumpable(void)
-{
-	return prctl(PR_SET_DUMPABLE, 1);
 }
 
 static const struct attempt {
@@ -178,19 +124,19 @@ static const struct attempt {
 	{ "execute", try_execute, true },
 	{ "mount", try_mount, true },
 	{ "connect", try_connect, true },
-	{ "more-files", try_more_files, true },
+	{ "more-files", attempt_more_files, true },
 	{ "kill", try_kill, true },
-	{ "trace", try_trace, true },
+	{ "trace", attempt_trace, true },
 	{ "socket", try_socket, false },
 	{ "local-socket", try_local_socket, false },
-	{ "fork", try_fork, false },
-	{ "executable-memory", try_executable_memory, false },
-	{ "memory-file", try_memory_file, false },
-	{ "read-process", try_read_process, false },
-	{ "uring", try_uring, false },
-	{ "namespace", try_namespace, false },
+	{ "fork", attempt_fork, false },
+	{ "executable-memory", attempt_executable_memory, false },
+	{ "memory-file", attempt_memory_file, false },
+	{ "read-process", attempt_read_process, false },
+	{ "uring", attempt_uring, false },
+	{ "namespace", attempt_namespace, false },
 	{ "identity", try_identity, false },
-	{ "dumpable", try_dumpable, false },
+	{ "dumpable", attempt_dumpable, false },
 };
 
 void confine_probe_files(const char *probe)

@@ -7,18 +7,18 @@
 #include "vmm/confine_probe.h"
 #include "vmm/confine.h"
 
+#include "base/attempts.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <net/if.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,13 +75,6 @@ static long try_become_root(void)
 static long try_host_name(void)
 {
 	return sethostname("x", 1);
-}
-
-static long try_more_files(void)
-{
-	struct rlimit l = { 100000, 100000 };
-
-	return setrlimit(RLIMIT_NOFILE, &l);
 }
 
 #ifndef WEIR_SANITIZED /* whose runtime maps terabytes */
@@ -151,11 +144,6 @@ static long try_raw_socket(void)
 	return socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 }
 
-static long try_fork(void)
-{
-	return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
-}
-
 static long try_exec(void)
 {
 	char *const argv[] = { NULL };
@@ -163,22 +151,9 @@ static long try_exec(void)
 	return execve("/bin/sh", argv, argv);
 }
 
-static long try_trace(void)
-{
-	return ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
-}
-
 static long try_kill(void)
 {
 	return kill(-1, 0);
-}
-
-static long try_executable_memory(void)
-{
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
-
-	return p == MAP_FAILED ? -1 : 0;
 }
 
 static long try_make_executable(void)
@@ -188,29 +163,9 @@ static long try_make_executable(void)
 	return mprotect(page, 4096, PROT_READ | PROT_EXEC);
 }
 
-static long try_memory_file(void)
-{
-	return memfd_create("probe", MFD_CLOEXEC);
-}
-
-static long try_read_process(void)
-{
-	return syscall(SYS_process_vm_readv, getpid(), NULL, 0, NULL, 0, 0);
-}
-
-static long try_uring(void)
-{
-	return syscall(SYS_io_uring_setup, 1, NULL);
-}
-
 static long try_bpf(void)
 {
 	return syscall(SYS_bpf, 0, NULL, 0);
-}
-
-static long try_namespace(void)
-{
-	return unshare(CLONE_NEWUSER);
 }
 
 static long try_other_ioctl(void)
@@ -252,11 +207,6 @@ static long try_wait_events(void)
 	return syscall(SYS_epoll_create1, 0);
 }
 
-static long try_dumpable(void)
-{
-	return prctl(PR_SET_DUMPABLE, 1);
-}
-
 static const struct attempt {
 	const char *name;
 	long (*run)(void);
@@ -272,7 +222,7 @@ static const struct attempt {
 	{ "remount", try_remount, true },
 	{ "become-root", try_become_root, true },
 	{ "host-name", try_host_name, true },
-	{ "more-files", try_more_files, true },
+	{ "more-files", attempt_more_files, true },
 	{ "core-file", try_core_file, true },
 #ifndef WEIR_SANITIZED
 	{ "more-memory", try_more_memory, true },
@@ -284,16 +234,16 @@ static const struct attempt {
 	{ "raw-socket", try_raw_socket, true },
 	{ "exec", try_exec, true },
 	{ "kill-all", try_kill, true },
-	{ "trace", try_trace, true },
+	{ "trace", attempt_trace, true },
 	{ "socket", try_socket, false },
-	{ "fork", try_fork, false },
-	{ "executable-memory", try_executable_memory, false },
+	{ "fork", attempt_fork, false },
+	{ "executable-memory", attempt_executable_memory, false },
 	{ "make-executable", try_make_executable, false },
-	{ "memory-file", try_memory_file, false },
-	{ "read-process", try_read_process, false },
-	{ "uring", try_uring, false },
+	{ "memory-file", attempt_memory_file, false },
+	{ "read-process", attempt_read_process, false },
+	{ "uring", attempt_uring, false },
 	{ "bpf", try_bpf, false },
-	{ "namespace", try_namespace, false },
+	{ "namespace", attempt_namespace, false },
 	{ "other-ioctl", try_other_ioctl, false },
 	{ "registers", try_registers, false },
 	{ "run-other", try_run_other, false },
@@ -301,7 +251,7 @@ static const struct attempt {
 	{ "write-elsewhere", try_write_elsewhere, false },
 	{ "send", try_send, false },
 	{ "wait-events", try_wait_events, false },
-	{ "dumpable", try_dumpable, false },
+	{ "dumpable", attempt_dumpable, false },
 };
 
 static unsigned count_interfaces(void)
