@@ -29,7 +29,7 @@ WITHOUT = {"adduser", "debconf", "debconf-2.0", "init-system-helpers", "perl", "
 # Files without which everything works, and that are most of it.
 TRIMMED = re.compile(r"/usr/share/(doc|man|locale|info|lintian|bug|zsh|bash-completion|i18n|perl)/|/usr/lib/[^/]*/gconv/|"
                      r"/usr/include/|/usr/share/nodejs/(npm|typescript)/|/usr/lib/python3/dist-packages/botocore/data/"
-                     r"(?!(s3|sts|endpoints|partitions|_retry|sdk-default))|/var/|/\.")
+                     r"(?!(s3|sts|dynamodb|endpoints|partitions|_retry|sdk-default))|/var/|/\.")
 ETC = ("group", "host.conf", "hosts", "gai.conf", "nsswitch.conf", "passwd", "ssl", "ca-certificates.conf",
        "ca-certificates")
 # A limit that a command has of its own.

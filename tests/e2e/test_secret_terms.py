@@ -42,6 +42,7 @@ def test_s13_methods_paths_and_uses(weir):
     assert [e["uses"] for e in r.find("secret", event="used")] == [1, 2], r
 
 
+@pytest.mark.netns("forty handshakes at once outlast their ten seconds without KVM")
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_s13_uses_are_not_raced_for(weir, h2, lab, version):
     """Forty requests at once, on one connection or many: as many go out as there are uses."""

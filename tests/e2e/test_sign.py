@@ -24,7 +24,7 @@ import botocore.session
 from botocore.config import Config
 env = os.environ
 s = botocore.session.get_session()
-s.set_credentials(env["AWS_ACCESS_KEY_ID"], env.get("OTHER_KEY") or env["AWS_SECRET_ACCESS_KEY"],
+s.set_credentials(env["AWS_ACCESS_KEY_ID"], OTHER_KEY or env["AWS_SECRET_ACCESS_KEY"],
                   env.get("AWS_SESSION_TOKEN") if "token" in sys.argv else None)
 def client(name):
     return s.create_client(name, region_name="eu-central-1", endpoint_url="https://api.example.com",
@@ -56,9 +56,9 @@ def config(weir):
     return ["--config", weir.file("c.json", {"secrets": secrets})]
 
 
-def sdk(weir, script, *args, env=None):
-    path = weir.file("client.py", CLIENT + textwrap.dedent(script))
-    return weir.run("/usr/bin/python3", "-B", path, *args, policy=None, flags=config(weir), env=env)
+def sdk(weir, script, *args, key=""):
+    path = weir.file("client.py", "OTHER_KEY = %r\n%s%s" % (key, CLIENT, textwrap.dedent(script)))
+    return weir.run("/usr/bin/python3", "-B", path, *args, policy=None, flags=config(weir))
 
 
 def arrived(lab):
@@ -179,7 +179,7 @@ def test_p9_3_18_another_key_is_refused(weir, lab, botocore):
             client("s3").get_object(Bucket="b", Key="k")
         except Exception as e:
             print(e.response["ResponseMetadata"]["HTTPStatusCode"])
-    """, env={"OTHER_KEY": "guessed/guessed/guessed"})
+    """, key="guessed/guessed/guessed")
     assert r.out == "403\n", r
     assert not arrived(lab)
     (v,) = r.find("secret", event="violation")
