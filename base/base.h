@@ -577,6 +577,8 @@ ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, s
 
 /* Descriptors 0-2 and `keep` stay open, everything else is closed. */
 void rights_close_others(const int *keep, size_t n);
+/* Without groups, and for good. */
+must_check int rights_become(uid_t uid, gid_t gid);
 /*
  * -ENOENT: there is no nobody in this user namespace, and nothing was changed. Root of one
  * that somebody else made may have none to turn into; outside of it, that root is an ordinary

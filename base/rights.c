@@ -64,14 +64,16 @@ bool rights_nobody_exists(void)
 	return found;
 }
 
-int rights_become_nobody(void)
+int rights_become(uid_t uid, gid_t gid)
 {
-	if (!rights_nobody_exists())
-		return -ENOENT;
-	if (setgroups(0, NULL) < 0 || setresgid(RIGHTS_NOBODY, RIGHTS_NOBODY, RIGHTS_NOBODY) < 0 ||
-	    setresuid(RIGHTS_NOBODY, RIGHTS_NOBODY, RIGHTS_NOBODY) < 0)
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return -errno;
 	return 0;
+}
+
+int rights_become_nobody(void)
+{
+	return rights_nobody_exists() ? rights_become(RIGHTS_NOBODY, RIGHTS_NOBODY) : -ENOENT;
 }
 
 static int write_file(const char *path, const char *text)

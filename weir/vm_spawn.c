@@ -16,7 +16,6 @@
 #include "weir/message.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/mount.h>
 #include <poll.h>
@@ -97,11 +96,12 @@ static int map_ids(pid_t pid, const struct monitor *m, struct conf_error *err)
 /* Inside, with the maps written: what is opened before is opened as who started us. */
 static void become(const struct monitor *m)
 {
-	const struct harden_ids *i = &m->ids;
+	int r = rights_become(m->ids.uid, m->ids.gid);
 
-	if (setgroups(0, NULL) < 0 || setresgid(i->gid, i->gid, i->gid) < 0 ||
-	    setresuid(i->uid, i->uid, i->uid) < 0)
+	if (r < 0) {
+		errno = -r;
 		step_failed(m, "becoming a user without rights");
+	}
 }
 
 /* ---- its root ------------------------------------------------------------------------ */
