@@ -103,6 +103,14 @@ static int exec_command(char *const *argv, char *const *envp)
 	return found;
 }
 
+/* In the command's process: pid 1 tells. */
+static _Noreturn void command_fail(int status_fd, const struct conf_error *err)
+{
+	if (write(status_fd, err, sizeof(*err)) < 0)
+		_exit(1);
+	_exit(1);
+}
+
 /* A session of its own where it has a terminal of its own, else a process group. */
 static void take_descriptors(const struct init *in, int status_fd)
 {
@@ -118,8 +126,7 @@ static void take_descriptors(const struct init *in, int status_fd)
 	if (r >= 0)
 		return;
 	conf_error_set(&err, "the command's terminal and descriptors: %s", strerror(errno));
-	(void)!write(status_fd, &err, sizeof(err));
-	_exit(1);
+	command_fail(status_fd, &err);
 }
 
 static int set_limits(const struct sandbox_spec *spec, struct conf_error *err)
@@ -157,11 +164,8 @@ static void command_main(const struct init *in, int status_fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (set_limits(spec, &err) < 0 || harden_command(spec->root, &err) < 0 ||
-	    seccomp_command(&err) < 0) {
-		if (write(status_fd, &err, sizeof(err)) < 0)
-			_exit(1);
-		_exit(1);
-	}
+	    seccomp_command(&err) < 0)
+		command_fail(status_fd, &err);
 	e = exec_command(spec->argv, spec->envp);
 	if (write(status_fd, &e, sizeof(e)) < 0)
 		_exit(1);
