@@ -15,8 +15,6 @@ static bool may_read(const struct served *s)
 /* False: the client is gone. */
 static bool flush(struct served *s)
 {
-	bool sent = s->out.len > 0;
-
 	while (s->out.len) {
 		ssize_t n = send(s->fd, buf_at(&s->out), s->out.len, MSG_NOSIGNAL);
 
@@ -33,8 +31,6 @@ static bool flush(struct served *s)
 	if (!s->out.len)
 		buf_reset(&s->out);
 	loop_io_set(&s->io, (may_read(s) ? EPOLLIN : 0) | (s->out.len ? EPOLLOUT : 0));
-	if (sent && s->ops->sent)
-		s->ops->sent(s);
 	return true;
 }
 

@@ -18,8 +18,6 @@ struct served_ops {
 	void (*gone)(struct served *s);
 	/* Whether more may be read now; NULL: always. served_read_on() when it may again. */
 	bool (*may_read)(const struct served *s);
-	/* Something was sent; out.len says what is left. NULL: nobody asks. */
-	void (*sent)(struct served *s);
 };
 
 struct served {
