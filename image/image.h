@@ -208,7 +208,7 @@ struct image_volume {
 	char *source; /* on the host: a folder, or a file that holds a file system */
 	char *target; /* absolute, in the guest */
 	bool read_only;
-	/* From image_volume_open() on: */
+	/* From image_volume_begin() on; size and fs from image_volume_end() on: */
 	int fd; /* -1 before; opened for writing unless read_only */
 	uint64_t size;
 	enum image_fs fs;
@@ -217,16 +217,13 @@ struct image_volume {
 /* HOST:GUEST[:ro|:rw]; GUEST is absolute and without "..". */
 must_check int image_volume_parse(const char *text, struct image_volume *ret,
 				  struct image_error *err);
+void image_volume_fini(struct image_volume *v);
 /*
  * A folder is copied into an ext4 image that has no name (in the folder tmp of the
  * store) and is gone with its last descriptor, free_bytes (0: 1 GiB) larger than its
  * content. An image is opened as it is; what the guest writes stays in it.
- */
-must_check int image_volume_open(struct image_store *s, struct image_volume *v, uint64_t free_bytes,
-				 struct image_error *err);
-void image_volume_fini(struct image_volume *v);
-/*
- * The same in steps, where two processes share the work: v->fd is the file that is given, or an
+ *
+ * In steps, as two processes share the work: v->fd is the file that is given, or an
  * empty one for a folder, which is filled; what file system a file holds is looked up; and what is
  * known then goes into v. Whatever fails, v->fd is image_volume_fini()'s.
  */

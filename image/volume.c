@@ -48,22 +48,3 @@ int image_volume_probe(const char *source, int fd, enum image_fs *ret, struct im
 
 	return image_file_check(fd, source, ret, &size, err);
 }
-
-int image_volume_open(struct image_store *s, struct image_volume *v, uint64_t free_bytes,
-		      struct image_error *err)
-{
-	enum image_fs fs = IMAGE_EXT4;
-	bool folder;
-	int r = image_volume_begin(s, v, &folder, err);
-
-	if (r == 0)
-		r = folder ? image_volume_fill(v->source, v->fd, free_bytes, err)
-			   : image_volume_probe(v->source, v->fd, &fs, err);
-	if (r == 0)
-		r = image_volume_end(v, fs, err);
-	if (r < 0) {
-		fd_close(v->fd);
-		v->fd = -1;
-	}
-	return r;
-}

@@ -11,7 +11,7 @@
 #include "weir/config.h"
 
 /*
- * As image_boot_open(), image_root_open() and image_volume_open(). program: weir-image. What it
+ * As image_boot_open(), image_root_open() and the steps of a volume. program: weir-image. What it
  * says is wrong is err's text. What these return is for the _fini() of image.h.
  */
 must_check int vm_image_boot(const char *program, struct image_store *s,
