@@ -39,6 +39,19 @@ static void done(struct worker_job *job)
 	finished++;
 }
 
+static void begin(struct loop **ret, struct worker *w)
+{
+	worked = finished = 0;
+	assert_int_equal(loop_new(ret), 0);
+	assert_int_equal(worker_start(w, *ret), 0);
+}
+
+static void post(struct worker *w, struct numbered *x, unsigned n)
+{
+	*x = (struct numbered){ .job = { .work = work, .done = done }, .n = n };
+	worker_post(w, &x->job);
+}
+
 static void test_one_after_the_other(void **state)
 {
 	static struct numbered jobs[JOBS];
@@ -46,12 +59,9 @@ static void test_one_after_the_other(void **state)
 	struct worker w;
 
 	(void)state;
-	worked = finished = 0;
-	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(worker_start(&w, loop), 0);
+	begin(&loop, &w);
 	for (unsigned i = 0; i < JOBS; i++) {
-		jobs[i] = (struct numbered){ .job = { .work = work, .done = done }, .n = i };
-		worker_post(&w, &jobs[i].job);
+		post(&w, &jobs[i], i);
 		if (i % 7 == 0)
 			assert_int_equal(loop_step(loop, 0), 0);
 	}
@@ -72,13 +82,9 @@ static void test_hold(void **state)
 	unsigned seen;
 
 	(void)state;
-	worked = finished = 0;
-	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(worker_start(&w, loop), 0);
-	for (unsigned i = 0; i < JOBS; i++) {
-		jobs[i] = (struct numbered){ .job = { .work = work, .done = done }, .n = i };
-		worker_post(&w, &jobs[i].job);
-	}
+	begin(&loop, &w);
+	for (unsigned i = 0; i < JOBS; i++)
+		post(&w, &jobs[i], i);
 	for (unsigned i = 0; i < 50; i++) {
 		worker_hold(&w);
 		seen = __atomic_load_n(&worked, __ATOMIC_RELAXED);
