@@ -12,7 +12,7 @@
  *   vm_env.c, vm_guest.c    what the agent in the machine is told before it runs anything
  *   vm_clock.c    its clock is kept right
  *   vm_stdio.c    standard input, output and the terminal of the command in there
- *   run_vm.c      the run: which of these when
+ *   run_vm*.c     the run: which of these when
  *
  *   supervisor ──► monitor (QEMU, weir-vmm) ── guest: agent ─► command
  *       │  agent's protocol over a stream socket ──┘
