@@ -8,7 +8,8 @@
  * Each turn moves the last stage that has something to move; so a stage gets bytes
  * only when what it yielded before is gone, and nothing is stored beyond the two buffers.
  * Without codings the filter writes into `out` directly; `filtered` then only takes what
- * the filter may have to write at once when `out` is nearly full.
+ * the filter may have to write at once when `out` is nearly full, and is not there before:
+ * making and wiping it costs more than all the rest of a short body.
  *
  * A body that is only looked at passes as it came. A piece of it waits in `plain` (coded
  * bytes, then) until everything it unfolds to was looked at.
@@ -55,6 +56,11 @@ static int storage(struct buf *b, size_t n)
 	return buf_reserve(b, n, &p);
 }
 
+static int make_filtered(struct http_pipe *p)
+{
+	return p->filtered.size ? 0 : storage(&p->filtered, HTTP_PIPE_ROOM);
+}
+
 static int make_stages(struct http_pipe *p, const struct http_codings *codings)
 {
 	int r = storage(&p->plain, HTTP_PIPE_STEP);
@@ -63,6 +69,8 @@ static int make_stages(struct http_pipe *p, const struct http_codings *codings)
 		r = http_decoder_new(codings, &p->dec);
 	if (r == 0 && p->mode == HTTP_PIPE_CHANGE)
 		r = http_encoder_new(codings, &p->enc);
+	if (r == 0 && p->mode == HTTP_PIPE_CHANGE)
+		r = make_filtered(p);
 	return r;
 }
 
@@ -82,8 +90,6 @@ int http_pipe_new(const struct http_codings *codings, const struct http_pipe_fil
 			    (codings->n || !filter->keeps_length(filter->ctx));
 	if (filter && codings->n)
 		r = make_stages(p, codings);
-	if (r == 0 && filter && mode == HTTP_PIPE_CHANGE)
-		r = storage(&p->filtered, HTTP_PIPE_ROOM);
 	if (r < 0) {
 		http_pipe_free(p);
 		return r;
@@ -176,8 +182,10 @@ static int change_piece(struct http_pipe *p, struct turn *t)
 {
 	struct buf *out = t->out;
 	size_t n = feedable(p, t, t->n_in, out);
-	int r;
+	int r = n ? 0 : make_filtered(p);
 
+	if (r < 0)
+		return r;
 	if (n == 0) {
 		out = &p->filtered;
 		n = feedable(p, t, t->n_in, out);
@@ -192,8 +200,9 @@ static int change_piece(struct http_pipe *p, struct turn *t)
 static int change_end(struct http_pipe *p, struct turn *t)
 {
 	bool fits = p->filter->end_room(p->filter->ctx) <= room_in(t->out);
+	int r = fits ? 0 : make_filtered(p);
 
-	return finish_filter(p, fits ? t->out : &p->filtered);
+	return r < 0 ? r : finish_filter(p, fits ? t->out : &p->filtered);
 }
 
 static int change_plain(struct http_pipe *p, struct turn *t)
