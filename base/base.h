@@ -572,6 +572,8 @@ must_check int fd_set_nonblock(int fd, bool on);
 #define IPC_MAX_FDS 4
 must_check int ipc_send(int sock, const void *p, size_t n, const int *fds, size_t n_fds);
 ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, size_t *ret_n_fds);
+/* The same, but -EAGAIN when there is none, and without descriptors. */
+ssize_t ipc_recv_now(int sock, void *p, size_t size);
 
 /* ---- giving up rights -------------------------------------------------- */
 

@@ -165,7 +165,8 @@ static bool take_fds(const struct cmsghdr *c, int *fds, size_t max, size_t *n)
 	return fits;
 }
 
-ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, size_t *ret_n_fds)
+static ssize_t receive(int sock, void *p, size_t size, int flags, int *ret_fds, size_t max_fds,
+		       size_t *ret_n_fds)
 {
 	union {
 		char b[CMSG_SPACE(sizeof(int) * IPC_MAX_FDS)];
@@ -184,7 +185,7 @@ ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, s
 	ssize_t r;
 
 	do
-		r = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+		r = recvmsg(sock, &m, MSG_CMSG_CLOEXEC | flags);
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return -errno;
@@ -201,4 +202,14 @@ ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, s
 	if (ret_n_fds)
 		*ret_n_fds = n;
 	return r;
+}
+
+ssize_t ipc_recv(int sock, void *p, size_t size, int *ret_fds, size_t max_fds, size_t *ret_n_fds)
+{
+	return receive(sock, p, size, 0, ret_fds, max_fds, ret_n_fds);
+}
+
+ssize_t ipc_recv_now(int sock, void *p, size_t size)
+{
+	return receive(sock, p, size, MSG_DONTWAIT, NULL, 0, NULL);
 }

@@ -107,8 +107,8 @@ struct gateway {
 	int proxy;	 /* -1: none, or gone */
 	bool proxy_gone; /* it died; its successor is awaited, or was while proxy_back is armed */
 	struct loop_timer proxy_back;
-	struct loop_task proxy_cut;
-	struct list proxy_waiting; /* struct proxy_wait */
+	struct loop_task proxy_task, proxy_cut;
+	struct list proxy_waiting; /* struct proxy_wait: for the turn's end, or a successor */
 	struct name_finder finder;
 	struct parked_list parked;
 	uint64_t next_flow;
@@ -169,7 +169,7 @@ struct flow {
 	bool shaken;		/* it was undialled once */
 	bool want_proxy;	/* for after a dial */
 	bool proxy_tls;
-	struct proxy_wait *waits_for_proxy; /* with_proxy, and there is none now */
+	struct proxy_wait *waits_for_proxy; /* with_proxy, and it does not have it yet */
 	const char *cut;		    /* why it was, for the record */
 	bool offers_dot; /* its TLS would carry DNS, whatever the port (RFC 7858) */
 	bool terminate;	 /* FLOW_DNS over TLS: the tlsproxy ends it, our resolver reads on */

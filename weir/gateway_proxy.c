@@ -2,15 +2,17 @@
 /*
  * The channel to the tlsproxy, and what becomes of flows when that dies.
  *
+ * Flows are handed over at the end of a turn of the loop: clients connect in bursts, and so
+ * their lines are one message to the supervisor, and both processes wake up once.
+ *
  * Its flows are reset, never ended in order: a reader must not take a cut
  * reply for a whole one. The kernel closes a dead process's descriptors from the
  * highest on, and the channel is its highest (proxy.c); so when a flow's end is seen,
  * a channel that has ended as well tells what it was.
  *
- * New flows that have to be read are taken and wait, with their two descriptors,
- * until the successor's channel comes; beyond GATEWAY_PROXY_WAIT_NS they
- * are reset, and the next ones refused at once. How many wait is bounded by the
- * flows there may be. Nothing goes on unread.
+ * New flows that have to be read then wait for the successor's channel instead of the turn's
+ * end; beyond GATEWAY_PROXY_WAIT_NS they are reset, and the next ones refused at once. How
+ * many wait is bounded by the flows there may be. Nothing goes on unread.
  */
 #include "weir/gateway_int.h"
 
@@ -23,8 +25,9 @@
 static const char died[] = "the tlsproxy died, and with it what it carried";
 static const char ended[] = "the sandbox ended";
 static const char not_back[] = "the tlsproxy died and has no successor yet: try again";
+static const char not_taken[] = "it could not be handed to the tlsproxy: try again";
 
-/* Descriptors that are for the next tlsproxy. */
+/* A flow that is to be handed over, and the tlsproxy's ends of it. */
 struct proxy_wait {
 	struct list in_waiting;
 	struct flow *flow;
@@ -33,8 +36,9 @@ struct proxy_wait {
 
 /* ---- a flow to the tlsproxy ---------------------------------------------------- */
 
-static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
+static int send_flow(const struct proxy_wait *w)
 {
+	const struct flow *f = w->flow;
 	const struct netstack_tuple *t = netstack_flow_tuple(f->ns);
 	struct tlsproxy_flow tf = {
 		.id = f->id,
@@ -46,48 +50,31 @@ static int send_flow(const struct flow *f, int guest_fd, int upstream_fd)
 		.name = f->name,
 		.n_candidates = f->n_candidates,
 	};
-	int fds[] = { guest_fd, upstream_fd };
-	size_t n_fds = upstream_fd < 0 ? 1 : 2;
+	int fds[] = { w->guest, w->upstream };
+	size_t n_fds = w->upstream < 0 ? 1 : 2;
 
 	if (f->n_candidates)
 		memcpy(tf.candidates, f->candidates, f->n_candidates * sizeof(*f->candidates));
-	/* The flow is on the record before anything that comes of it. */
-	record_flush(&f->gw->record);
 	return msg_send(f->gw->proxy, MSG_FLOW, 0, &tf, sizeof(tf), fds, n_fds);
-}
-
-/* Takes over both on success. */
-static int wait_for_successor(struct flow *f, int guest_fd, int upstream_fd)
-{
-	struct gateway *gw = f->gw;
-	struct proxy_wait *w;
-
-	/* Too late for patience: see on_wait_over(). */
-	if (!loop_timer_armed(&gw->proxy_back))
-		return -ETIMEDOUT;
-	w = malloc(sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	*w = (struct proxy_wait){ .flow = f, .guest = guest_fd, .upstream = upstream_fd };
-	list_add_tail(&gw->proxy_waiting, &w->in_waiting);
-	f->waits_for_proxy = w;
-	return 0;
 }
 
 int gateway_proxy_send(struct flow *f, int guest_fd, int upstream_fd)
 {
 	struct gateway *gw = f->gw;
-	int r = gw->proxy_gone ? -EPIPE : send_flow(f, guest_fd, upstream_fd);
+	/* Too late for patience: see on_wait_over(). */
+	bool refused = gw->proxy_gone && !loop_timer_armed(&gw->proxy_back);
+	struct proxy_wait *w = refused ? NULL : malloc(sizeof(*w));
 
-	if (r == -EPIPE || r == -ECONNRESET) {
-		gateway_proxy_died(gw);
-		r = wait_for_successor(f, guest_fd, upstream_fd);
-		if (r == 0)
-			return 0;
+	if (!w) {
+		fd_close(guest_fd);
+		fd_close(upstream_fd);
+		return refused ? -ETIMEDOUT : -ENOMEM;
 	}
-	fd_close(guest_fd);
-	fd_close(upstream_fd);
-	return r;
+	*w = (struct proxy_wait){ .flow = f, .guest = guest_fd, .upstream = upstream_fd };
+	list_add_tail(&gw->proxy_waiting, &w->in_waiting);
+	f->waits_for_proxy = w;
+	loop_task_queue(gw->loop, &gw->proxy_task);
+	return 0;
 }
 
 void gateway_proxy_forget(struct flow *f)
@@ -103,21 +90,48 @@ void gateway_proxy_forget(struct flow *f)
 	free(w);
 }
 
-/* ---- its death ------------------------------------------------------------------ */
-
 static void cut(struct flow *f, const char *why)
 {
 	f->cut = why;
 	netstack_flow_abort(f->ns);
 }
 
+static struct flow *first_waiting(const struct gateway *gw)
+{
+	return container_of(gw->proxy_waiting.next, struct proxy_wait, in_waiting)->flow;
+}
+
+/* In the order they came. */
+static void hand_over(struct gateway *gw)
+{
+	/* Each flow is on the record before anything that comes of it. */
+	record_flush(&gw->record);
+	while (!gw->proxy_gone && !list_empty(&gw->proxy_waiting)) {
+		struct flow *f = first_waiting(gw);
+		int r = send_flow(f->waits_for_proxy);
+
+		if (r == -EPIPE || r == -ECONNRESET)
+			gateway_proxy_died(gw); /* and it waits on */
+		else if (r < 0)
+			cut(f, not_taken);
+		else
+			gateway_proxy_forget(f);
+	}
+}
+
+static void on_turn_over(struct loop_task *t)
+{
+	hand_over(container_of(t, struct gateway, proxy_task));
+}
+
+/* ---- its death ------------------------------------------------------------------ */
+
 static void on_wait_over(struct loop_timer *t)
 {
 	struct gateway *gw = container_of(t, struct gateway, proxy_back);
 
 	while (!list_empty(&gw->proxy_waiting))
-		cut(container_of(gw->proxy_waiting.next, struct proxy_wait, in_waiting)->flow,
-		    not_back);
+		cut(first_waiting(gw), not_back);
 }
 
 /*
@@ -235,10 +249,11 @@ static void on_proxy(struct loop_io *io, uint32_t revents)
 int gateway_proxy_start(struct gateway *gw, int fd)
 {
 	gw->proxy = fd;
+	gw->proxy_task.cb = on_turn_over;
 	return loop_io_add(gw->loop, &gw->proxy_io, fd, EPOLLIN, on_proxy);
 }
 
-/* What waited goes on, in the order it came. */
+/* What waited goes on. */
 void gateway_proxy_back(struct gateway *gw, int fd)
 {
 	/* The word of the death may come behind that of the successor. */
@@ -251,16 +266,7 @@ void gateway_proxy_back(struct gateway *gw, int fd)
 		return;
 	}
 	gw->proxy_gone = false;
-	while (!gw->proxy_gone && !list_empty(&gw->proxy_waiting)) {
-		struct proxy_wait *w =
-			container_of(gw->proxy_waiting.next, struct proxy_wait, in_waiting);
-		struct flow *f = w->flow;
-		int guest = steal_fd(&w->guest), upstream = steal_fd(&w->upstream);
-
-		gateway_proxy_forget(f);
-		if (gateway_proxy_send(f, guest, upstream) < 0)
-			cut(f, not_back);
-	}
+	hand_over(gw);
 	if (!gw->proxy_gone)
 		loop_timer_del(gw->loop, &gw->proxy_back);
 }

@@ -161,5 +161,7 @@ must_check int msg_send_text(int sock, enum msg_type type, int32_t value, const 
  * length, -ECONNRESET at end of stream, -EAGAIN, -EPROTO for a message that is none.
  */
 must_check ssize_t msg_recv(int sock, struct msg *m, int *fds, size_t max_fds, size_t *ret_n_fds);
+/* The same without waiting, whatever the socket is set to, and without descriptors. */
+must_check ssize_t msg_recv_now(int sock, struct msg *m);
 
 #endif

@@ -19,7 +19,6 @@
 #include "weir/run_internal.h"
 #include "weir/run_setup.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -127,58 +126,70 @@ static void record_lines(struct child *c, const char *text, size_t len)
 	}
 }
 
-static void hear(struct child *c)
+/* n: its length, or an error. */
+static void take_up(struct child *c, const struct msg *m, ssize_t n)
 {
-	struct msg m;
-	ssize_t n = msg_recv(c->sock, &m, NULL, 0, NULL);
-
 	if (n == -EAGAIN)
 		return;
 	if (n < 0)
 		channel_closed(c);
-	else if (m.head.type == MSG_EVENT)
-		record_lines(c, m.text, (size_t)n);
-	else if (m.head.type == MSG_TERMINATE)
-		run_fail(c->run, "secret %.100s was about to leave for the wrong place; %s", m.text,
-			 c->run->subject->stopped);
-	else if (m.head.type == MSG_FAILED)
-		run_fail(c->run, "%s", m.text);
-	else if (c == &c->run->proxy && (run_proxy_word(c->run, &m) || run_secrets_word(c->run, &m)))
+	else if (m->head.type == MSG_EVENT)
+		record_lines(c, m->text, (size_t)n);
+	else if (m->head.type == MSG_TERMINATE)
+		run_fail(c->run, "secret %.100s was about to leave for the wrong place; %s",
+			 m->text, c->run->subject->stopped);
+	else if (m->head.type == MSG_FAILED)
+		run_fail(c->run, "%s", m->text);
+	else if (c == &c->run->proxy && (run_proxy_word(c->run, m) || run_secrets_word(c->run, m)))
 		return;
-	else if (m.head.type == MSG_POLICY_READY || m.head.type == MSG_POLICY_REFUSED ||
-		 m.head.type == MSG_POLICY_DONE)
-		run_policy_word(c, &m, (size_t)n);
-	else if (m.head.type == MSG_STATS && c == &c->run->gateway)
-		run_stats_word(c->run, &m, (size_t)n);
-	else if (m.head.type == MSG_LINK_LOST && c->run->subject->link_lost)
+	else if (m->head.type == MSG_POLICY_READY || m->head.type == MSG_POLICY_REFUSED ||
+		 m->head.type == MSG_POLICY_DONE)
+		run_policy_word(c, m, (size_t)n);
+	else if (m->head.type == MSG_STATS && c == &c->run->gateway)
+		run_stats_word(c->run, m, (size_t)n);
+	else if (m->head.type == MSG_LINK_LOST && c->run->subject->link_lost)
 		c->run->subject->link_lost(c->run);
 	else if (c == &c->run->gateway)
-		run_ports_word(c->run, &m, (size_t)n);
+		run_ports_word(c->run, m, (size_t)n);
 }
 
-static bool has_said(const struct child *c)
+/* False: it says nothing now, or never again. */
+static bool listen_to(struct child *c, struct msg *m, ssize_t *ret_n)
 {
-	struct pollfd p = { .fd = c->sock, .events = POLLIN };
+	if (!c->io.loop)
+		return false;
+	*ret_n = msg_recv_now(c->sock, m);
+	return *ret_n != -EAGAIN;
+}
 
-	return c->io.loop && poll(&p, 1, 0) > 0;
+static void hear_all(struct child *c)
+{
+	struct msg m;
+	ssize_t n;
+
+	for (unsigned i = 0; i < CHANNEL_MESSAGES && listen_to(c, &m, &n); i++)
+		take_up(c, &m, n);
 }
 
 /*
  * What the tlsproxy tells of a flow follows from what the gateway told before it handed the flow
- * over, and stands behind it on the record, however late we come to read them.
+ * over, and stands behind it on the record, however late we come to read them: when its word
+ * has been received, all that led to it is in the gateway's channel.
  */
 void run_on_helper(struct loop_io *io, uint32_t revents)
 {
 	struct child *c = container_of(io, struct child, io);
 	struct child *first = &c->run->gateway;
+	struct msg m;
+	ssize_t n;
 
 	(void)revents;
-	if (c == &c->run->proxy)
-		for (unsigned i = 0; i < CHANNEL_MESSAGES && has_said(first); i++)
-			hear(first);
-	/* The gateway's was perhaps taken in the tlsproxy's turn: to receive would be to wait. */
-	if (has_said(c))
-		hear(c);
+	if (c == first) {
+		hear_all(first);
+	} else if (listen_to(c, &m, &n)) {
+		hear_all(first);
+		take_up(c, &m, n);
+	}
 }
 
 /* ---- signals --------------------------------------------------------------------- */

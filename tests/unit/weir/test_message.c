@@ -41,6 +41,30 @@ static void test_longest(void **state)
 	assert_int_equal(msg_send(pair[0], MSG_EVENT, 0, text, MSG_TEXT_MAX + 1, NULL, 0), -EMSGSIZE);
 }
 
+/* Without waiting, and nothing taken in that nobody asked for. */
+static void test_now(void **state)
+{
+	struct msg m;
+	char c;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(msg_recv_now(pair[1], &m), -EAGAIN);
+	assert_int_equal(msg_send_text(pair[0], MSG_EVENT, 7, "text"), 0);
+	assert_int_equal(msg_recv_now(pair[1], &m), 4);
+	assert_string_equal(m.text, "text");
+	assert_int_equal(send(pair[0], "short", 5, 0), 5);
+	assert_int_equal(msg_recv_now(pair[1], &m), -EPROTO);
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(msg_send(pair[0], MSG_EVENT, 0, NULL, 0, &fds[1], 1), 0);
+	assert_int_equal(close(fds[1]), 0);
+	assert_int_equal(msg_recv_now(pair[1], &m), -EMSGSIZE);
+	assert_int_equal(read(fds[0], &c, 1), 0);
+	assert_int_equal(close(fds[0]), 0);
+	assert_int_equal(shutdown(pair[0], SHUT_WR), 0);
+	assert_int_equal(msg_recv_now(pair[1], &m), -ECONNRESET);
+}
+
 static void send_detail(struct record *r, size_t n)
 {
 	char text[MSG_TEXT_MAX];
@@ -82,6 +106,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_longest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_now, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_batch, setup, teardown),
 	};
 
