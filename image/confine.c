@@ -204,6 +204,19 @@ static const int calls[] = {
 #endif
 };
 
+#ifdef WEIR_SANITIZED
+/*
+ * weir starts this program without an environment, so what its runtime would be told there stands
+ * here: a search for leaks traces the process, which is not on the list.
+ */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+#endif
+
 static int list_calls(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);

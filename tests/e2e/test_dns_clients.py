@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from conftest import SLACK
+
 EVERYTHING = {"default_egress": "allow"}
 NAME = "api.example.com"
 
@@ -100,7 +102,7 @@ def test_denied_name_fails_fast_and_once(weir, lab, client):
                 "echo $rc $(( ($(date +%%s%%N) - t) / 1000000 ))" % command)
     rc, ms = map(int, r.out.split())
     queries = r.find("dns", name="no.evil.example.net")
-    assert rc != 0 and ms < 4000, r
+    assert rc != 0 and ms < 4000 * SLACK, r
     assert 1 <= len(queries) <= 2 and all(e["verdict"] == "deny" for e in queries), r
     assert lab.asked("evil") == [], lab.asked()
 
@@ -118,7 +120,7 @@ def test_flood_of_udp_leaves_room_for_tcp(weir):
             "a = m.from_wire(s.recv(4096))\n"
             "print(a.rcode(), int(a.options[0].code))\n"
             "b = q.tcp(m.make_query('%s', 'A'), '192.0.0.1', timeout=5)\n"
-            "print(b.rcode(), len(b.answer), time.monotonic() - t < 1.5)\n" % NAME)
+            "print(b.rcode(), len(b.answer), time.monotonic() - t < %g)\n" % (NAME, 1.5 * SLACK))
     r = weir.run("/usr/bin/python3", "-c", code)
     assert r.out == "2 14\n0 1 True\n", r
 
