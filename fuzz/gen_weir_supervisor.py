@@ -43,6 +43,7 @@ SEEDS = {
     "policy-bad": ask(SET, WITH | 2) + bytes([LOADED]) + DONE,
     "policy-missing": ask(SET) + DONE,
     "policy-refused": ask(SET, WITH) + bytes([LOADED]) + say(PROXY, POLICY_REFUSED, b"no\x1b[1m") + DONE,
+    "policy-refused-unasked": ask(SET, WITH) + say(PROXY, POLICY_REFUSED, b"no") + bytes([LOADED]) + DONE,
     "policy-proxy-dies": ask(SET, WITH) + bytes([LOADED, GATEWAY_ANSWERS, 0, PROXY_CLOSES, PROXY_REAPED, 9]) + DONE,
     "policy-too-early": say(PROXY, POLICY_READY, policy(2)) + ask(SET, WITH) + say(PROXY, POLICY_READY, policy(2))
     + bytes([LOADED]) + say(PROXY, POLICY_READY, policy(2)) * 2 + DONE,
