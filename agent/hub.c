@@ -15,6 +15,8 @@
  */
 #include "agent/serve.h"
 
+#include <signal.h>
+
 /* What a client may be behind before the command waits; above it, what is on its way already. */
 #define LATE_FULL ((size_t)512 << 10)
 #define LATE_MAX (2 * LATE_FULL)
@@ -237,6 +239,11 @@ void agent_hub_pump(struct agent_hub *h)
 
 /* ---- what clients say --------------------------------------------------------------- */
 
+static bool is_size(uint32_t rows, uint32_t cols)
+{
+	return rows <= UINT16_MAX && cols <= UINT16_MAX;
+}
+
 static void attach(struct hub_client *c, const struct agent_message *m, const union agent_body *b)
 {
 	struct agent_hub *h = c->hub;
@@ -247,12 +254,19 @@ static void attach(struct hub_client *c, const struct agent_message *m, const un
 			      "nothing but to attach, once");
 		return;
 	}
+	if (!is_size(b->attach.rows, b->attach.cols)) {
+		served_refuse(&c->conn, m->id, AGENT_STAGE_REQUEST, EINVAL,
+			      "no terminal is as large as that");
+		return;
+	}
 	if (b->attach.flags & AGENT_ATTACH_INPUT && !h->ev.input) {
 		served_refuse(&c->conn, m->id, AGENT_STAGE_REQUEST, EPIPE,
 			      "the command has no input that is open");
 		return;
 	}
-	loop_timer_del(h->loop, &c->patience);
+	/* Who comes at the end has as long to leave as those who were there. */
+	if (!h->ended)
+		loop_timer_del(h->loop, &c->patience);
 	c->id = m->id;
 	served_queue(&c->conn, rules_begin(&c->rules, m->type, b));
 	tell(c, AGENT_STARTED, &started);
@@ -265,6 +279,14 @@ static void attach(struct hub_client *c, const struct agent_message *m, const un
 		send_late(c);
 }
 
+/* Whether the kernel knows such a size, or signal. */
+static bool is_known(const struct agent_message *m, const union agent_body *b)
+{
+	if (m->type == AGENT_RESIZE)
+		return is_size(b->resize.rows, b->resize.cols);
+	return m->type != AGENT_SIGNAL || (b->signal.number >= 1 && b->signal.number < _NSIG);
+}
+
 static int in_stream(struct hub_client *c, const struct agent_message *m, const union agent_body *b)
 {
 	struct agent_hub *h = c->hub;
@@ -272,6 +294,8 @@ static int in_stream(struct hub_client *c, const struct agent_message *m, const 
 
 	if (r < 0 || c->over)
 		return r;
+	if (!is_known(m, b))
+		return -EPROTO;
 	if (m->type == AGENT_INPUT) {
 		r = buf_append(&c->typed, m->body, m->len);
 		pump(c);

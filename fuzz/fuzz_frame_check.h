@@ -9,15 +9,9 @@
 
 #include "base/base.h"
 
-#include <netinet/in.h>
+#include "fuzz_must.h"
 
-#define MUST(x)                                                                                    \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
+#include <netinet/in.h>
 
 struct frame_link {
 	uint8_t gateway_mac[6], guest_mac[6];

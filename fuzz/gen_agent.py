@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seeds of fuzz_agent_client and fuzz_agent_codec: conversations of one thing each.
+"""Writes the seeds of fuzz_agent_client, _codec and _hub: conversations of one thing each.
 
 usage: gen_agent.py [FOLDER]    default corpus/, beside this file
 """
@@ -76,10 +76,40 @@ CODEC = {
     "mixed-parts": frame(0, 2, b"", 1) + frame(1, 16, RUN),
 }
 
+# Steps of fuzz_agent_hub.c: enum op, then what each takes.
+COME, SAY, SAY_RAW, READ, LEAVE, OUTPUT, TAKE, TIME, END = range(9)
+
+
+def say(who, kind, body=b"", ident=1):
+    return bytes([SAY, who, kind, ident, len(body)]) + body
+
+
+def attach(who, flags=0, ident=1):
+    return bytes([COME, who]) + say(who, 37, field(1, flags) + field(2, 24) + field(3, 80), ident)
+
+
+def output(portions, kind=1):
+    return bytes([OUTPUT, kind, portions])
+
+
+HUB = {
+    "watch": attach(0) + output(1) + bytes([READ, 0]) + output(3, 0) + bytes([READ, 0, END, READ, 0]),
+    "type": attach(0, 1) + say(0, 48, b"input") + bytes([TAKE, 1]) + say(0, 48, b"more" * 50) + bytes([TAKE, 9, READ, 0]),
+    "credit": attach(0) + output(255) * 4 + bytes([READ, 0]) + say(0, 56, field(1, 1 << 16)) + bytes([READ, 0]),
+    "slow": attach(0) + attach(1) + output(255) * 12 + bytes([READ, 1, TIME, 50, TIME, 50, READ, 0]),
+    "resize": attach(0) + say(0, 50, field(1, 10) + field(2, 20)) + say(0, 51, field(1, 15)) + bytes([READ, 0]),
+    "leaves": attach(0) + say(0, 52) + attach(1) + bytes([LEAVE, 1]) + output(9) + bytes([END]),
+    "twice": attach(0) + say(0, 37, field(1, 1), 2) + say(0, 37, b"", 1) + bytes([READ, 0]),
+    "silent": bytes([COME, 0, TIME, 60, READ, 0]),
+    "crowd": b"".join(attach(n) for n in range(20)) + output(5) + bytes([END]),
+    "raw": bytes([COME, 0, SAY_RAW, 0, 5]) + b"\1\0\0\0\1" + bytes([READ, 0]),
+    "late": attach(0) + output(255) * 6 + bytes([END, READ, 0]) + say(0, 56, field(1, 1 << 18)) + bytes([READ, 0]),
+}
+
 
 def main():
     top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
-    for folder, seeds, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b"")):
+    for folder, seeds, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b""), ("agent_hub", HUB, b"\0")):
         os.makedirs(os.path.join(top, folder), exist_ok=True)
         for name, seed in seeds.items():
             with open(os.path.join(top, folder, name), "wb") as f:

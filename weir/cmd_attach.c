@@ -22,7 +22,7 @@
 #define GONE_PATIENCE (15 * NS_PER_S)
 
 static const char attach_help[] =
-	"Usage: weir attach [OPTIONS] NAME\n"
+	"Usage: weir attach [OPTIONS] NAME|ID\n"
 	"\n"
 	"Input, output and terminal of the main command of a sandbox in the background,\n"
 	"until it ends or the keys are typed that leave it: ctrl-p ctrl-q. It has a\n"

@@ -28,10 +28,10 @@ static const char cp_help[] =
 	"Usage: weir cp FROM TO\n"
 	"\n"
 	"Copies a file, or a folder with all that is in it, between here and a microVM\n"
-	"that runs: one of FROM and TO is NAME:/PATH, the other a path here. Where TO is\n"
-	"a folder, the copy goes into it under its own name. Modes, times and links are\n"
-	"kept; owners are root there and ours here. A file takes its name in the machine\n"
-	"once it is whole.\n"
+	"that runs: one of FROM and TO is NAME:/PATH or ID:/PATH, the other a path here.\n"
+	"Where TO is a folder, the copy goes into it under its own name. Modes, times and\n"
+	"links are kept; owners are root there and ours here. A file takes its name in\n"
+	"the machine once it is whole.\n"
 	"\n"
 	"Exit status: 0; 1 something could not be copied; 2 usage.\n";
 

@@ -31,8 +31,8 @@ struct words {
 };
 
 static const char exec_help[] =
-	"Usage: weir exec [OPTIONS] NAME [--] COMMAND [ARGUMENT...]\n"
-	"       weir shell [OPTIONS] NAME [-- ARGUMENT...]\n"
+	"Usage: weir exec [OPTIONS] NAME|ID [--] COMMAND [ARGUMENT...]\n"
+	"       weir shell [OPTIONS] NAME|ID [-- ARGUMENT...]\n"
 	"\n"
 	"Runs one more command, or the user's shell, in a microVM that runs. Standard\n"
 	"input, output and error are the command's; it gets a terminal when ours is one.\n"

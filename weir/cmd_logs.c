@@ -22,7 +22,7 @@
 #define TAIL_MAX 1000000
 
 static const char logs_help[] =
-	"Usage: weir logs [OPTIONS] NAME\n"
+	"Usage: weir logs [OPTIONS] NAME|ID\n"
 	"\n"
 	"What a sandbox in the background (weir run --detach) wrote, until weir rm takes\n"
 	"it away.\n"
@@ -41,7 +41,8 @@ static const char logs_help[] =
 enum source { SOURCE_ALL, SOURCE_STDOUT, SOURCE_STDERR, SOURCE_OUTPUT, SOURCE_SYSTEM };
 
 struct logs {
-	const char *name;
+	const char *word;	     /* as it was given */
+	char name[CTL_NAME_MAX + 1]; /* of open_log() on */
 	int dir, fd;
 	bool follow, json, times;
 	uint64_t tail;		   /* pieces; 0: all */
@@ -229,8 +230,9 @@ static int open_log(struct logs *l)
 	char file[RUN_DETACH_FILE];
 	int r;
 
-	if (strchr(l->name, '/'))
+	if (strchr(l->word, '/'))
 		return -ENOENT;
+	run_detach_name(l->word, l->name);
 	r = ctl_dir_open(&l->dir, NULL);
 	if (r < 0)
 		return r;
@@ -318,8 +320,8 @@ static int parse(int argc, char **argv, struct logs *l)
 
 		if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))
 			return 1;
-		if (argv[i][0] != '-' && !l->name) {
-			l->name = argv[i];
+		if (argv[i][0] != '-' && !l->word) {
+			l->word = argv[i];
 			continue;
 		}
 		if (argv[i][0] == '-' && set_flag(l, argv[i]))
@@ -336,7 +338,7 @@ static int parse(int argc, char **argv, struct logs *l)
 			return ctl_complain(CTL_USAGE, "%s%s%s: write %s", option, value ? " " : "",
 					    value ? value : "", wants);
 	}
-	return l->name ? 0 : ctl_complain(CTL_USAGE, "which sandbox? weir ps --all lists them");
+	return l->word ? 0 : ctl_complain(CTL_USAGE, "which sandbox? weir ps --all lists them");
 }
 
 static void logs_fini(struct logs *l)
@@ -369,15 +371,15 @@ int cmd_logs(int argc, char **argv)
 	logs_fini(&l);
 	if (r == -ENOENT)
 		return ctl_complain(CTL_REFUSED, "%s: nothing of that name ran in the background",
-				    l.name);
-	return r < 0 ? ctl_complain(CTL_REFUSED, "%s: %s", l.name, strerror(-r)) : CTL_DONE;
+				    l.word);
+	return r < 0 ? ctl_complain(CTL_REFUSED, "%s: %s", l.word, strerror(-r)) : CTL_DONE;
 }
 
 /* ---- of one that is over -------------------------------------------------------------- */
 
 int logs_show_ended(const char *name, int *ret_status)
 {
-	struct logs l = { .name = name, .dir = -1, .fd = -1, .waiting = BUF_INIT(2 * LINE_MAX_LEN) };
+	struct logs l = { .word = name, .dir = -1, .fd = -1, .waiting = BUF_INIT(2 * LINE_MAX_LEN) };
 	int r = open_log(&l);
 
 	if (r == 0 && !is_over(&l))
@@ -385,7 +387,7 @@ int logs_show_ended(const char *name, int *ret_status)
 	if (r == 0)
 		r = read_on(&l);
 	if (r == 0)
-		*ret_status = run_detach_status(l.dir, name);
+		*ret_status = run_detach_status(l.dir, l.name);
 	logs_fini(&l);
 	return r;
 }

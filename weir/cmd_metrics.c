@@ -13,7 +13,7 @@
 #define INTERVAL_MAX_S 86400
 
 static const char metrics_help[] =
-	"Usage: weir metrics [--json] [--interval SECONDS] NAME\n"
+	"Usage: weir metrics [--json] [--interval SECONDS] NAME|ID\n"
 	"\n"
 	"What a microVM uses, as its own kernel counts it: processors, memory, the root\n"
 	"file system, disks, network, processes. Once, or one line each SECONDS until\n"

@@ -6,6 +6,7 @@
 #include "weir/cmd_ps.h"
 
 #include "weir/cmd_ctl.h"
+#include "weir/ctl_tidy.h"
 #include "weir/run_detach.h"
 
 #include <dirent.h>
@@ -138,15 +139,24 @@ static int end(int status)
 static void print_over(const json_t *o)
 {
 	if (json_is_integer(json_object_get(o, "status")))
-		printf("%-20s %-8s %-7s ended %-4lld %9llds  %s\n", ctl_text(o, "name"), "-", "-",
-		       number(o, "status"), number(o, "ended") - number(o, "began"),
-		       ctl_text(o, "command"));
+		printf("%-20s %-8s %-7s ended %-4lld %9llds  %s\n", ctl_text(o, "name"),
+		       json_object_get(o, "id") ? ctl_text(o, "id") : "-", "-", number(o, "status"),
+		       number(o, "ended") - number(o, "began"), ctl_text(o, "command"));
 	else
 		printf("%-20s %-8s %-7s %-10s %10s\n", ctl_text(o, "name"), "-", "-",
 		       ctl_text(o, "state"), "-");
 }
 
-static void list_ended(const struct words *w, json_t *all)
+static bool is_listed(const struct ctl_run *runs, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(runs[i].name, name))
+			return true;
+	return false;
+}
+
+/* But for those that were shown as running, and have ended since. */
+static void list_ended(const struct words *w, const struct ctl_run *shown, size_t n_shown, json_t *all)
 {
 	static const char suffix[] = ".log";
 	int dir = -1;
@@ -168,6 +178,8 @@ static void list_ended(const struct words *w, json_t *all)
 		    !str_eq(de->d_name + n - (sizeof(suffix) - 1), suffix))
 			continue;
 		de->d_name[n - (sizeof(suffix) - 1)] = 0;
+		if (is_listed(shown, n_shown, de->d_name))
+			continue;
 		o = run_detach_over(dirfd(d), de->d_name);
 		if (!o)
 			continue;
@@ -190,7 +202,7 @@ static const char ps_help[] =
 	"The sandboxes of this user that run; with --all also those that ran in the\n"
 	"background (weir run --detach) and are over, until weir rm: with their status,\n"
 	"or as killed when weir itself was. --label: only those that have it. --quiet:\n"
-	"names alone.\n"
+	"names alone. Commands that take a NAME take the ID as well.\n"
 	"\n"
 	"Exit status: 0; 2 usage.\n";
 
@@ -238,8 +250,10 @@ int cmd_ps(int argc, char **argv)
 	for (size_t i = 0; i < n; i++) {
 		json_t *o = NULL;
 
-		if (ctl_ask(&runs[i], json_pack("{s:s}", "verb", "status"), -1, &o) != 0)
+		if (ctl_ask(&runs[i], json_pack("{s:s}", "verb", "status"), -1, &o) != 0) {
+			runs[i].name[0] = 0;
 			continue;
+		}
 		json_object_del(o, "ok");
 		if (!has_labels(&w, o))
 			;
@@ -251,9 +265,9 @@ int cmd_ps(int argc, char **argv)
 			print_running(o);
 		json_decref(o);
 	}
-	free(runs);
 	if (w.all && !w.n_labels)
-		list_ended(&w, all);
+		list_ended(&w, runs, n, all);
+	free(runs);
 	if (w.json &&
 	    json_dumpf(all, stdout, JSON_PRESERVE_ORDER | JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0)
 		putchar('\n');
@@ -264,7 +278,7 @@ int cmd_ps(int argc, char **argv)
 /* ---- inspect -------------------------------------------------------------------------------- */
 
 static const char inspect_help[] =
-	"Usage: weir inspect NAME...\n"
+	"Usage: weir inspect NAME|ID...\n"
 	"\n"
 	"What is known of sandboxes, as JSON: what they run, how they are isolated,\n"
 	"policy, labels, totals, where the record is; of one that ran in the background\n"
@@ -272,10 +286,12 @@ static const char inspect_help[] =
 	"\n"
 	"Exit status: 0; 1 there is none of that name; 2 usage.\n";
 
-static json_t *over_of(const char *name)
+static json_t *over_of(const char *word)
 {
 	cleanup_close int dir = -1;
+	char name[CTL_NAME_MAX + 1];
 
+	run_detach_name(word, name);
 	if (strchr(name, '/') || ctl_dir_open(&dir, NULL) < 0)
 		return NULL;
 	return run_detach_over(dir, name);
@@ -311,7 +327,7 @@ int cmd_inspect(int argc, char **argv)
 /* ---- stop, kill ------------------------------------------------------------------------------- */
 
 static const char stop_help[] =
-	"Usage: weir stop NAME... [--timeout SECONDS]\n"
+	"Usage: weir stop NAME|ID... [--timeout SECONDS]\n"
 	"\n"
 	"Asks the command to end (SIGTERM), and ends the sandbox when it has not within\n"
 	"SECONDS (default 10; 0: at once). Returns when the sandbox is gone.\n"
@@ -319,7 +335,7 @@ static const char stop_help[] =
 	"Exit status: 0 gone; 1 there is none of that name; 2 usage.\n";
 
 static const char kill_help[] =
-	"Usage: weir kill NAME... [--signal SIGNAL]\n"
+	"Usage: weir kill NAME|ID... [--signal SIGNAL]\n"
 	"\n"
 	"Ends sandboxes at once, or sends SIGNAL (TERM, HUP, USR1, a number, ...) to the\n"
 	"command.\n"
@@ -434,39 +450,46 @@ int cmd_kill(int argc, char **argv)
 /* ---- rm ------------------------------------------------------------------------------------------ */
 
 static const char rm_help[] =
-	"Usage: weir rm NAME... [--force]\n"
+	"Usage: weir rm NAME|ID... [--force]\n"
 	"\n"
 	"Removes what sandboxes that ran in the background left behind: output and\n"
 	"status. Records stay. --force ends those that still run.\n"
 	"\n"
 	"Exit status: 0; 1 there is none of that name, or it runs; 2 usage.\n";
 
-static int remove_one(const char *name, bool force)
+static int remove_one(const char *word, bool force)
 {
+	char name[CTL_NAME_MAX + 1], file[RUN_DETACH_FILE];
 	cleanup_close int dir = -1;
-	char file[RUN_DETACH_FILE];
+	bool found = false, runs;
 	struct ctl_run run;
-	bool found = false;
-	int r;
+	int r = ctl_dir_open(&dir, NULL);
 
-	if (ctl_runs(name, &run)) {
+	/* One that ends at this moment has ended. */
+	if (r == 0)
+		ctl_hold(dir, true);
+	runs = ctl_runs(word, &run);
+	run_detach_name(word, name);
+	if (r == 0)
+		ctl_release(dir);
+	if (runs) {
 		if (!force)
-			return ctl_complain(CTL_REFUSED, "%s: runs; stop it first, or --force", name);
-		r = stop(name, 0);
+			return ctl_complain(CTL_REFUSED, "%s: runs; stop it first, or --force", word);
+		r = stop(word, 0);
 		if (r)
 			return r;
 		found = true;
 	}
-	if (strchr(name, '/') || ctl_dir_open(&dir, NULL) < 0)
-		return ctl_complain(CTL_REFUSED, "%s: there is none of that name", name);
+	if (strchr(word, '/') || dir < 0)
+		return ctl_complain(CTL_REFUSED, "%s: there is none of that name", word);
 	run_detach_file(file, name, "ended");
 	if (run_detach_lives(dir, name) && faccessat(dir, file, F_OK, 0) < 0)
 		return ctl_complain(CTL_REFUSED, "%s: begins or ends at this moment; try again",
-				    name);
+				    word);
 	found |= unlinkat(dir, file, 0) == 0;
 	run_detach_file(file, name, "log");
 	found |= unlinkat(dir, file, 0) == 0;
-	return found ? CTL_DONE : ctl_complain(CTL_REFUSED, "%s: there is none of that name", name);
+	return found ? CTL_DONE : ctl_complain(CTL_REFUSED, "%s: there is none of that name", word);
 }
 
 int cmd_rm(int argc, char **argv)

@@ -297,6 +297,9 @@ static void finish(struct run *r)
 	if (r->subject->finish)
 		r->subject->finish(r);
 	run_attach_free(r);
+	/* Said before the socket goes: at no moment does nobody know of it. */
+	if (run_detach_end(r) < 0 && !r->status)
+		r->status = EXIT_WEIR_FAILED;
 	run_ctl_end(r);
 	run_secrets_end(r);
 	run_policy_end(r);

@@ -16,6 +16,7 @@
 #include "weir/ctl_tidy.h"
 #include "weir/run_internal.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +33,12 @@
 
 /* The starter waits at the other end; -1: nobody does. */
 static int ready_fd = -1;
+/* What is said at the end, and where; dir -1: this is no run in the background. */
+static struct {
+	int dir;
+	const char *name, *command;
+	int64_t began;
+} at_end = { .dir = -1 };
 
 void run_detach_ready(struct run *r)
 {
@@ -105,6 +112,69 @@ json_t *run_detach_over(int dir, const char *name)
 	return json_pack("{s:s, s:n, s:s}", "name", name, "status", "state", "killed");
 }
 
+/* ---- by id ---------------------------------------------------------------------------- */
+
+/* "NAME.ended" with this id in it. */
+static bool name_of_ended(int dir, const char *file, const char *id,
+			  char ret[static CTL_NAME_MAX + 1])
+{
+	json_t *o = run_detach_ended(dir, file);
+	const char *name = json_string_value(json_object_get(o, "name"));
+	const char *its = json_string_value(json_object_get(o, "id"));
+	bool found = name && its && str_eq(its, id) && strlen(name) <= CTL_NAME_MAX;
+
+	if (found)
+		snprintf(ret, CTL_NAME_MAX + 1, "%s", name);
+	json_decref(o);
+	return found;
+}
+
+static bool find_ended(const char *id, char ret[static CTL_NAME_MAX + 1])
+{
+	static const char suffix[] = ".ended";
+	bool found = false;
+	struct dirent *de;
+	int dir = -1;
+	DIR *d;
+
+	if (strlen(id) != RUN_ID_LEN || ctl_dir_open(&dir, NULL) < 0)
+		return false;
+	d = fdopendir(dir);
+	if (!d) {
+		fd_close(dir);
+		return false;
+	}
+	while (!found && (de = readdir(d))) {
+		size_t n = strlen(de->d_name);
+
+		found = n >= sizeof(suffix) && de->d_name[0] != '.' &&
+			str_eq(de->d_name + n - (sizeof(suffix) - 1), suffix) &&
+			name_of_ended(dirfd(d), de->d_name, id, ret);
+	}
+	closedir(d);
+	return found;
+}
+
+static bool has_log(const char *name)
+{
+	cleanup_close int dir = -1;
+	char file[RUN_DETACH_FILE];
+
+	run_detach_file(file, name, "log");
+	return !strchr(name, '/') && ctl_dir_open(&dir, NULL) == 0 &&
+	       faccessat(dir, file, F_OK, 0) == 0;
+}
+
+void run_detach_name(const char *word, char ret[static CTL_NAME_MAX + 1])
+{
+	struct ctl_run run;
+
+	if (ctl_runs(word, &run))
+		snprintf(ret, CTL_NAME_MAX + 1, "%s", run.name);
+	else if (has_log(word) || !find_ended(word, ret))
+		snprintf(ret, CTL_NAME_MAX + 1, "%.*s", CTL_NAME_MAX, word);
+}
+
 /* ---- the run ------------------------------------------------------------------------ */
 
 static int write_end(int dir, const char *name, json_t *o)
@@ -127,34 +197,45 @@ static int write_end(int dir, const char *name, json_t *o)
 	return r;
 }
 
+/* Who was told of a failed start has seen all there is. */
+int run_detach_end(const struct run *r)
+{
+	json_t *o;
+	int rc;
+
+	if (at_end.dir < 0 || ready_fd >= 0)
+		return 0;
+	o = json_pack("{s:s, s:s, s:s, s:i, s:I, s:I}", "name", at_end.name, "id", r->id, "command",
+		      at_end.command, "status", r->status, "began", (json_int_t)at_end.began,
+		      "ended", (json_int_t)(time_real_ns() / NS_PER_S));
+	/* Until we are gone, so that nobody finds us over and listening. */
+	ctl_hold(at_end.dir, false);
+	rc = o ? write_end(at_end.dir, at_end.name, o) : -EINVAL;
+	json_decref(o);
+	return rc;
+}
+
 static _Noreturn void run_apart(struct weir_config *cfg, int dir, int log, int ready,
 				int (*run)(struct weir_config *cfg))
 {
 	cleanup_free char *name = strdup(cfg->name),
 			  *command = strdup(cfg->command[0] ? cfg->command[0] : "(the image's)");
-	int64_t began = (int64_t)(time_real_ns() / NS_PER_S);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
-	json_t *o;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
-	    dup2(log, STDERR_FILENO) < 0)
+	if (!name || !command || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
 		_exit(EXIT_WEIR_FAILED);
 	fd_close(null);
 	fd_close(log);
 	log_limit(WORDS_MAX);
 	ready_fd = ready;
-	status = run(cfg);
-	o = json_pack("{s:s?, s:s?, s:i, s:I, s:I}", "name", name, "command", command, "status",
-		      status, "began", (json_int_t)began, "ended",
-		      (json_int_t)(time_real_ns() / NS_PER_S));
-	/* Who was told of a failed start has seen all there is. */
-	ctl_hold(dir, false);
-	if (ready_fd < 0 && (!name || write_end(dir, name, o) < 0))
-		status = status ? status : EXIT_WEIR_FAILED;
-	json_decref(o);
-	exit(status);
+	at_end.dir = dir;
+	at_end.name = name;
+	at_end.command = command;
+	at_end.began = (int64_t)(time_real_ns() / NS_PER_S);
+	exit(run(cfg));
 }
 
 /* ---- its starter ---------------------------------------------------------------------- */
@@ -225,10 +306,9 @@ static int make_log(const char *name, int dir, int *ret, struct conf_error *err)
 
 static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct conf_error *err)
 {
+	bool runs;
 	int r;
 
-	if (cfg->name && ctl_runs(cfg->name, NULL))
-		return is_taken(cfg->name, err);
 	if (!cfg->name) {
 		char id[RUN_ID_LEN + 1];
 
@@ -240,9 +320,10 @@ static int prepare(struct weir_config *cfg, int *ret_dir, int *ret_log, struct c
 		conf_error_set(err, "no folder for what runs in the background: %s", strerror(-r));
 		return r;
 	}
-	/* Two that take one name at one moment: one of them has it. */
+	/* Two that take one name at one moment: one of them has it. One that ends has ended. */
 	ctl_hold(*ret_dir, true);
-	r = make_log(cfg->name, *ret_dir, ret_log, err);
+	runs = ctl_runs(cfg->name, NULL);
+	r = runs ? is_taken(cfg->name, err) : make_log(cfg->name, *ret_dir, ret_log, err);
 	ctl_release(*ret_dir);
 	return r;
 }

@@ -4,6 +4,7 @@
 #define WEIR_RUN_DETACH_H
 
 #include "weir/config.h"
+#include "weir/ctl_socket.h"
 
 #include <jansson.h>
 
@@ -13,10 +14,15 @@
 /* "NAME.log", "NAME.ended": in the folder of control sockets. */
 void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const char *what);
 /*
- * What "NAME.ended" in this folder says: name, command, status, began, ended (seconds). NULL: it
+ * What "NAME.ended" in this folder says: name, id, command, status, began, ended (seconds). NULL: it
  * is not there, or is none. The caller's to json_decref().
  */
 json_t *run_detach_ended(int dir, const char *file);
+/*
+ * What a person calls a sandbox, its name or its id, as the name by which files of runs in the
+ * background are found; the word itself where none is known.
+ */
+void run_detach_name(const char *word, char ret[static CTL_NAME_MAX + 1]);
 /* The status it ended with; 125 where nobody left word. */
 int run_detach_status(int dir, const char *name);
 /* One of this name begins or runs in the background. */

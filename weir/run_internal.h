@@ -293,6 +293,8 @@ void run_attach_free(struct run *r);
 
 /* The command has begun: whoever started us in the background need not wait any more. */
 void run_detach_ready(struct run *r);
+/* Nothing is left of the run but its socket: people are told its status, if it had begun. */
+must_check int run_detach_end(const struct run *r);
 
 /* ---- run_life.c -------------------------------------------------------------------- */
 

@@ -8,6 +8,11 @@
  * replaced, not written into: whoever owned it, has it open or linked it
  * elsewhere has no part in the new one, and nobody reads half of it. Both are
  * written before either takes its name.
+ *
+ * Whoever kills us leaves nothing beside them: what is written has no name (O_TMPFILE) until it is
+ * whole. A name that is taken cannot be given to it, so for a moment it has another, PATH.weir-new,
+ * which is the same at every start, and so the next one's to take away. It is also where the content
+ * is written on a file system that has no files without a name.
  */
 #include "weir/run_link_out.h"
 
@@ -25,7 +30,9 @@
 
 struct out_file {
 	const char *path;
-	char *fresh; /* what will take its place; NULL for a device */
+	char *fresh; /* the name on the way to it; NULL: a device */
+	int fd;	     /* what will take its place; without a name, or as fresh */
+	bool named;
 };
 
 static int out_failed(const struct out_file *f, int r, struct conf_error *err)
@@ -43,23 +50,55 @@ static int write_device(const struct out_file *f, const void *text, size_t len)
 	return fd < 0 ? -errno : fd_write_all(fd, text, len);
 }
 
-static int write_fresh(struct out_file *f, mode_t mode, const void *text, size_t len)
+/* In the folder of f, without a name; -EOPNOTSUPP: there are none here. */
+static int open_nameless(const struct out_file *f)
 {
-	cleanup_close int fd = -1;
+	cleanup_free char *folder = strdup(f->path);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+	int fd;
+
+	if (!folder)
+		return -ENOMEM;
+	if (slash)
+		slash[slash == folder] = 0;
+	fd = open(slash ? folder : ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	/* Kernels and file systems differ in how they say that they do not know it. */
+	return fd >= 0 ? fd : errno == EISDIR || errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+/* What is there is of somebody who was killed. */
+static int free_name(const struct out_file *f)
+{
+	return unlink(f->fresh) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int open_fresh(struct out_file *f)
+{
 	int r;
 
-	if (asprintf(&f->fresh, "%s.XXXXXX", f->path) < 0) {
+	f->fd = open_nameless(f);
+	if (f->fd != -EOPNOTSUPP)
+		return MIN(f->fd, 0);
+	r = free_name(f);
+	if (r < 0)
+		return r;
+	f->fd = open(f->fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	f->named = f->fd >= 0;
+	return f->fd < 0 ? -errno : 0;
+}
+
+static int write_fresh(struct out_file *f, mode_t mode, const void *text, size_t len)
+{
+	int r;
+
+	if (asprintf(&f->fresh, "%s.weir-new", f->path) < 0) {
 		f->fresh = NULL;
 		return -ENOMEM;
 	}
-	fd = mkostemp(f->fresh, O_CLOEXEC);
-	if (fd < 0) {
-		r = -errno;
-		free(f->fresh);
-		f->fresh = NULL;
+	r = open_fresh(f);
+	if (r < 0)
 		return r;
-	}
-	return fchmod(fd, mode) < 0 ? -errno : fd_write_all(fd, text, len);
+	return fchmod(f->fd, mode) < 0 ? -errno : fd_write_all(f->fd, text, len);
 }
 
 static int write_out(struct out_file *f, mode_t mode, const void *text, size_t len,
@@ -80,21 +119,41 @@ static int write_out(struct out_file *f, mode_t mode, const void *text, size_t l
 	return r < 0 ? out_failed(f, r, err) : 0;
 }
 
+static int give_name(struct out_file *f)
+{
+	char self[32];
+	int r = free_name(f);
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->fd);
+	if (r == 0 && linkat(AT_FDCWD, self, AT_FDCWD, f->fresh, AT_SYMLINK_FOLLOW) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	f->named = true;
+	return 0;
+}
+
 static int put_in_place(struct out_file *f, struct conf_error *err)
 {
+	int r = 0;
+
 	if (!f->fresh)
 		return 0;
-	if (rename(f->fresh, f->path) < 0)
-		return out_failed(f, -errno, err);
-	free(f->fresh);
-	f->fresh = NULL;
+	if (!f->named)
+		r = give_name(f);
+	if (r == 0 && rename(f->fresh, f->path) < 0)
+		r = -errno;
+	if (r < 0)
+		return out_failed(f, r, err);
+	f->named = false;
 	return 0;
 }
 
 static void out_fini(struct out_file *f)
 {
-	if (f->fresh)
+	if (f->named)
 		unlink(f->fresh);
+	fd_close(f->fd);
 	free(f->fresh);
 }
 
@@ -150,7 +209,8 @@ static int write_cas(const struct run *r, struct out_file *f, struct conf_error 
 
 int run_link_out(const struct run *r, struct conf_error *err)
 {
-	struct out_file ca = { .path = r->cfg->ca_out }, env = { .path = r->cfg->env_out };
+	struct out_file ca = { .path = r->cfg->ca_out, .fd = -1 };
+	struct out_file env = { .path = r->cfg->env_out, .fd = -1 };
 	int rc = 0;
 
 	if (ca.path)

@@ -179,7 +179,8 @@ void run_policy_word(struct child *c, const struct msg *m, size_t body)
 	struct policy_swap *p = c->run->change;
 	char why[sizeof(struct conf_error) + 64];
 
-	if (!p)
+	/* As long as the worker has it, nobody has been asked about it. */
+	if (!p || !p->loading_done)
 		return;
 	if (m->head.type == MSG_POLICY_REFUSED && !p->committed) {
 		snprintf(why, sizeof(why), "the %s: %.700s", c->name, m->text);

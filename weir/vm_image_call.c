@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One run of weir-image. It has read hostile bytes: how much it says, in what time and in what form
- * is bounded here, and nothing of it gets to a terminal as it is. It inherits no environment, which may
- * hold secrets, and dies with us.
+ * One run of weir-image. It has read hostile bytes: how much it says, and in what time, is bounded
+ * here; in what form, in vm_image_said.c. It inherits no environment, which may hold secrets, and dies
+ * with us.
  */
 #include "weir/vm_image_call.h"
 
@@ -15,15 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A configuration of 4 MiB (image_int.h), each byte of it escaped. */
-#define ANSWER_MAX (32 << 20)
 #define COMPLAINT_MAX (16 << 10)
-#define PREFIX "weir-image: "
 
 struct helper {
 	pid_t pid;
 	int pidfd, out, err;
-	struct buf answer, complaint;
+	struct vm_image_said said;
 	uint64_t until;
 };
 
@@ -47,7 +44,8 @@ static _Noreturn void helper_main(const struct vm_image_call *c, pid_t parent, i
 	if (c->fd >= 0 && fcntl(c->fd, F_SETFD, 0) < 0)
 		_exit(1);
 	execve(c->program, c->argv, envp);
-	dprintf(STDERR_FILENO, PREFIX "%s: cannot be executed: %s\n", c->program, strerror(errno));
+	dprintf(STDERR_FILENO, VM_IMAGE_PREFIX "%s: cannot be executed: %s\n", c->program,
+		strerror(errno));
 	_exit(1);
 }
 
@@ -122,11 +120,11 @@ static int listen_to(struct helper *h)
 		}
 		if (p[2].revents)
 			return 0;
-		r = p[0].revents ? take(h->out, &h->answer, false) : 0;
+		r = p[0].revents ? take(h->out, &h->said.answer, false) : 0;
 		if (r > 0)
 			p[0].fd = -1;
 		if (r >= 0)
-			r = p[1].revents ? take(h->err, &h->complaint, true) : 0;
+			r = p[1].revents ? take(h->err, &h->said.complaint, true) : 0;
 		if (r > 0)
 			p[1].fd = -1;
 		r = MIN(r, 0);
@@ -134,94 +132,7 @@ static int listen_to(struct helper *h)
 	return r;
 }
 
-/* Length of the character of UTF-8 at p that a terminal shows; 0: none. */
-static size_t shown(const uint8_t *p)
-{
-	uint32_t c = p[0] & 0x1f;
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-
-	if (n <= 1)
-		return n && p[0] >= 0x20 && p[0] != 0x7f;
-	if (p[0] > 0xf4)
-		return 0;
-	c = n == 2 ? c : n == 3 ? c & 0xf : c & 0x7;
-	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	/* Controls of the second block, too long a form, surrogates, what turns the direction around. */
-	if (c < 0xa0 || (n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) ||
-	    (c >= 0xd800 && c < 0xe000) || (c >= 0x202a && c <= 0x202e) ||
-	    (c >= 0x2066 && c <= 0x2069))
-		return 0;
-	return n;
-}
-
-void vm_image_clean(char *text)
-{
-	for (uint8_t *p = (uint8_t *)text; *p;) {
-		size_t n = shown(p);
-
-		if (!n)
-			*p = '?';
-		p += n ? n : 1;
-	}
-}
-
-/* The next line without our program's name; NULL: no more. */
-static char *next_line(char **at)
-{
-	char *line = *at, *end;
-
-	if (!line || !*line)
-		return NULL;
-	end = strchr(line, '\n');
-	*at = end ? end + 1 : NULL;
-	if (end)
-		*end = '\0';
-	if (str_starts(line, PREFIX))
-		line += strlen(PREFIX);
-	vm_image_clean(line);
-	return line;
-}
-
 /* ---- the whole --------------------------------------------------------------------------------- */
-
-static int failed(struct helper *h, const char *program, int status, struct conf_error *err)
-{
-	char *at = (char *)(uintptr_t)buf_str(&h->complaint), *last = NULL, *line;
-
-	/* What it says last is why it ended. */
-	while ((line = next_line(&at)))
-		if (line[0])
-			last = line;
-	if (WIFSIGNALED(status))
-		conf_error_set(err, "%s was killed by signal %d", program, WTERMSIG(status));
-	else if (!last)
-		conf_error_set(err, "weir-image failed and did not say why");
-	else
-		/* Status 1 is a sentence about what it was asked; others are about itself. */
-		conf_error_set(err, "%s%s", WEXITSTATUS(status) == 1 ? "" : PREFIX, last);
-	return -EIO;
-}
-
-static int succeeded(struct helper *h, json_t **ret, struct conf_error *err)
-{
-	char *at = (char *)(uintptr_t)buf_str(&h->complaint), *line;
-	json_t *o = json_loadb((const char *)buf_at(&h->answer), h->answer.len,
-			       JSON_REJECT_DUPLICATES, NULL);
-
-	if (!json_is_object(o)) {
-		json_decref(o);
-		conf_error_set(err, "weir-image answered with something that is no JSON object");
-		return -EPROTO;
-	}
-	while ((line = next_line(&at)))
-		log_warn("%s", line);
-	*ret = o;
-	return 0;
-}
 
 int vm_image_call(const struct vm_image_call *c, json_t **ret, struct conf_error *err)
 {
@@ -229,8 +140,7 @@ int vm_image_call(const struct vm_image_call *c, json_t **ret, struct conf_error
 			    .pidfd = -1,
 			    .out = -1,
 			    .err = -1,
-			    .answer = BUF_INIT(ANSWER_MAX),
-			    .complaint = BUF_INIT(COMPLAINT_MAX),
+			    .said = { BUF_INIT(VM_IMAGE_ANSWER_MAX), BUF_INIT(COMPLAINT_MAX) },
 			    .until = time_mono_ns() + c->patience };
 	int r = start(c, &h), status = 0;
 
@@ -244,17 +154,16 @@ int vm_image_call(const struct vm_image_call *c, json_t **ret, struct conf_error
 		conf_error_set(err, "%s took longer than %llu s and was ended", c->program,
 			       (unsigned long long)(c->patience / NS_PER_S));
 	else if (r == -EMSGSIZE)
-		conf_error_set(err, "weir-image answered with more than %d bytes", ANSWER_MAX);
+		conf_error_set(err, "weir-image answered with more than %d bytes",
+			       VM_IMAGE_ANSWER_MAX);
 	else if (r < 0)
 		conf_error_set(err, "cannot run %s: %s", c->program, strerror(-r));
-	else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		r = failed(&h, c->program, status, err);
 	else
-		r = succeeded(&h, ret, err);
+		r = vm_image_heard(&h.said, c->program, status, ret, err);
 	fd_close(h.pidfd);
 	fd_close(h.out);
 	fd_close(h.err);
-	buf_fini(&h.answer);
-	buf_fini(&h.complaint);
+	buf_fini(&h.said.answer);
+	buf_fini(&h.said.complaint);
 	return r;
 }

@@ -84,6 +84,53 @@ def test_kill_and_signals(weir, place):
     assert listed(weir, "--all")["bg-two"]["status"] == 137
 
 
+@pytest.mark.user
+@pytest.mark.netns("it is about the supervisor, which is the same for machines")
+def test_is_always_listed(weir, place):
+    """At no moment between its start and weir rm does nobody know of it, nor is it there twice."""
+    for turn in range(8):
+        p, _ = start(weir, place, "bg-seen", "sleep", "0.%d" % turn)
+        assert p.returncode == 0, p
+        while True:
+            p = weir.call_as("ps", "--json", "--all")
+            mine = [o for o in json.loads(p.stdout) if o["name"] == "bg-seen"]
+            assert len(mine) == 1, (turn, p)
+            if mine[0].get("state") == "ended":
+                break
+        assert weir.call_as("rm", "bg-seen").returncode == 0
+
+
+# Parity: V12.
+@pytest.mark.user
+@pytest.mark.netns("it is about the supervisor, which is the same for machines")
+def test_by_id(weir, place):
+    """What weir ps shows as its id is as good as its name, while it runs and when it is over."""
+    script = "echo begun; trap 'exit 7' USR1; while :; do sleep 0.1; done"
+    p, _ = start(weir, place, "bg-id", "sh", "-c", script)
+    assert p.returncode == 0, p
+    run = listed(weir)["bg-id"]["id"]
+    assert wait_for(lambda: weir.call_as("logs", run).stdout == "begun\n")
+    assert json.loads(weir.call_as("inspect", run).stdout)["name"] == "bg-id"
+    assert weir.call_as("ctl", run, "status").returncode == 0
+    assert weir.call_as("rm", run).returncode == 1  # it runs
+    with subprocess.Popen([*weir.prefix, weir.program, "attach", "--no-input", run], stdin=subprocess.DEVNULL,
+                          env=weir.environment(None)) as attached:
+        assert wait_for(lambda: listed(weir)["bg-id"]["attached"] == 1)
+        assert weir.call_as("kill", "--signal", "USR1", run).returncode == 0
+        assert attached.wait(30 * SLACK) == 7
+    assert listed(weir, "--all")["bg-id"]["id"] == run
+    assert run in weir.call_as("ps", "--all").stdout
+    assert weir.call_as("logs", "--follow", run).stdout == "begun\n"
+    assert json.loads(weir.call_as("inspect", run).stdout)["status"] == 7
+    again = weir.call_as("attach", run)
+    assert again.returncode == 7 and again.stdout == "begun\n", again
+    assert weir.call_as("rm", run).returncode == 0 and "bg-id" not in listed(weir, "--all")
+    p, _ = start(weir, place, "bg-id", "sleep", "300")
+    assert p.returncode == 0, p
+    run = listed(weir)["bg-id"]["id"]
+    assert weir.call_as("stop", "--timeout", "0", run).returncode == 0 and "bg-id" not in listed(weir)
+
+
 # Parity: V14.
 @pytest.mark.netns("a machine's longest life begins before it boots")
 def test_longest_life(weir):

@@ -482,6 +482,38 @@ def test_written_files_are_new_ones(weir, gateway):
 
 
 @pytest.mark.user
+def test_killed_while_it_writes_leaves_nothing(weir, gateway):
+    """One file is written, the other a FIFO that nobody reads: what is there then has no name."""
+    folder = weir.path("out")
+    os.mkdir(folder)
+    os.chmod(folder, 0o777)
+    ca, env = os.path.join(folder, "ca.pem"), os.path.join(folder, "env")
+    os.mkfifo(env)
+    os.chmod(env, 0o666)
+    argv = [*weir.prefix, weir.program, "gateway", "--link", "stream:" + weir.path("link.sock"), "--audit",
+            weir.path("audit.jsonl"), "--secret", "LAB_TOKEN@api.example.com", "--ca-out", ca, "--env-out", env]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=weir.environment(None)) as p:
+        def waits_for_a_reader():
+            with open("/proc/%d/wchan" % p.pid, encoding="ascii") as f:
+                return f.read() in ("wait_for_partner", "fifo_open")
+        assert wait_for(waits_for_a_reader)
+        assert os.listdir(folder) == ["env"]
+        p.kill()
+        p.wait(20 * SLACK)
+    assert os.listdir(folder) == ["env"]
+    # What an earlier one left between its two names, and an older file, give way.
+    for name, text in ((ca, "old"), (ca + ".weir-new", "half")):
+        with open(name, "w", encoding="ascii") as f:
+            f.write(text)
+    os.unlink(env)
+    g = gateway("stream:" + weir.path("other.sock"), flags=["--secret", "LAB_TOKEN@api.example.com", "--ca-out", ca,
+                                                            "--env-out", env])
+    with open(ca, encoding="ascii") as f:
+        assert "BEGIN CERTIFICATE" in f.read()
+    assert g.end()[0] == 0 and sorted(os.listdir(folder)) == ["ca.pem", "env"]
+
+
+@pytest.mark.user
 def test_configuration_file(weir, gateway):
     """The section gateway; a path of it starts at the file's folder."""
     sock = weir.path("link.sock")

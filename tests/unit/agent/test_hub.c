@@ -78,8 +78,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void attach(struct command *c, struct rig *client, struct told *t,
-		   const struct agent_attach *x)
+static void join(struct command *c, struct rig *client)
 {
 	int pair[2];
 
@@ -88,6 +87,12 @@ static void attach(struct command *c, struct rig *client, struct told *t,
 	assert_int_equal(agent_hub_add(c->hub, pair[1]), 0);
 	assert_int_equal(agent_join(c->loop, pair[0], &rig_events, client, &client->agent), 0);
 	rig_until(client, client->ready);
+}
+
+static void attach(struct command *c, struct rig *client, struct told *t,
+		   const struct agent_attach *x)
+{
+	join(c, client);
 	assert_int_equal(agent_attach(client->agent, x, 0, &told_events, t, &t->s), 0);
 	rig_until(client, t->started || t->ended);
 }
@@ -241,9 +246,28 @@ static void end_comes_last(void **state)
 	told_fini(&t);
 }
 
+/* One who came before the end and attaches behind it is told, and has as long to leave as the others. */
+static void end_waits_for_nobody(void **state)
+{
+	struct command *c = *state;
+	struct told t = told_new();
+	struct rig one;
+
+	join(c, &one);
+	agent_hub_end(c->hub, &(struct agent_exited){ .code = 4 });
+	assert_int_equal(agent_attach(one.agent, &with_input, 0, &told_events, &t, &t.s), 0);
+	rig_until(c, t.ended);
+	assert_int_equal(agent_end_status(&t.end), 4);
+	rig_until(c, c->drained == 1);
+	assert_int_equal(agent_hub_clients(c->hub), 0);
+	agent_free(one.agent);
+	told_fini(&t);
+}
+
 static void what_is_refused(void **state)
 {
 	static const struct agent_hub_events no_input = { .room = on_room };
+	static const struct agent_attach huge = { .rows = 24, .cols = 1 << 16 };
 	struct command *c = *state;
 	struct agent_exec x = { .argv = ARGV("true") };
 	struct told t = told_new(), t2 = told_new(), t3 = told_new();
@@ -259,6 +283,13 @@ static void what_is_refused(void **state)
 	assert_int_equal(t3.end.kind, AGENT_ENDED_FAILED);
 	assert_false(t.ended);
 	agent_free(one.agent);
+	/* A terminal larger than any. */
+	told_fini(&t);
+	t = told_new();
+	attach(c, &one, &t, &huge);
+	assert_true(t.ended);
+	assert_int_equal(c->sizes, 0);
+	agent_free(one.agent);
 	agent_hub_free(c->hub);
 	/* Input where there is none. */
 	assert_int_equal(agent_hub_new(c->loop, &no_input, c, &c->hub), 0);
@@ -273,19 +304,23 @@ static void what_is_refused(void **state)
 	told_fini(&t3);
 }
 
-/* Bytes that are no messages, and credit that nobody has: that client alone is gone. */
+/* Bytes that are no messages, credit that nobody has, what no kernel knows: that client alone is gone. */
 static void broken_clients(void **state)
 {
 	struct command *c = *state;
 	static const char nonsense[] = "\xff\xff\xff\xff nonsense";
 	struct agent_credit credit = { 1 };
+	struct agent_resize size = { .rows = 1 << 16, .cols = 80 };
+	struct agent_signal number = { 65 };
+	static const uint16_t types[] = { AGENT_HELLO, AGENT_CREDIT, AGENT_RESIZE, AGENT_SIGNAL };
+	const void *const bodies[] = { NULL, &credit, &size, &number };
 	struct buf out = BUF_INIT(4096);
 	struct told t = told_new();
 	struct rig good;
 	int pair[2];
 
 	attach(c, &good, &t, &with_input);
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		struct agent_attach x = { .flags = 0 };
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -295,12 +330,14 @@ static void broken_clients(void **state)
 			assert_int_equal(buf_append(&out, nonsense, sizeof(nonsense)), 0);
 		else {
 			assert_int_equal(frames_write_message(&out, 5, AGENT_ATTACH, &x), 0);
-			assert_int_equal(frames_write_message(&out, 5, AGENT_CREDIT, &credit), 0);
+			assert_int_equal(frames_write_message(&out, 5, types[i], bodies[i]), 0);
 		}
 		assert_int_equal(write(pair[0], buf_at(&out), out.len), out.len);
 		rig_until(c, agent_hub_clients(c->hub) == 1);
 		close(pair[0]);
 	}
+	assert_int_equal(c->sizes, 0);
+	assert_int_equal(c->signal, 0);
 	say(c, "still here\n");
 	rig_until(c, t.out.len == 11);
 	agent_free(good.agent);
@@ -335,10 +372,11 @@ static void as_many_as_there_are_places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a06_two_at_one),	   TEST(input_waits),
-		TEST(slow_one_is_dropped), TEST(flood_is_bounded),
-		TEST(end_comes_last),	   TEST(what_is_refused),
-		TEST(broken_clients),	   TEST(as_many_as_there_are_places),
+		TEST(a06_two_at_one),	    TEST(input_waits),
+		TEST(slow_one_is_dropped),  TEST(flood_is_bounded),
+		TEST(end_comes_last),	    TEST(what_is_refused),
+		TEST(broken_clients),	    TEST(as_many_as_there_are_places),
+		TEST(end_waits_for_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
