@@ -8,7 +8,7 @@ server the query was for; without, the port is refused at once.
 import ipaddress
 
 import pytest
-from conftest import wait_for
+from conftest import SLACK, wait_for
 
 import world
 
@@ -103,7 +103,7 @@ def test_D02_secret_placeholders_in_names_stay_placeholders(weir, lab):
 def test_D02_lesson9_without_interception_refused_quickly(weir, lab):
     r = dot(weir, world.FOREIGN_DNS, "dns.google", "api.example.com", intercept=False,
             policy=EVERYTHING)
-    assert r.json["result"] == "ECONNREFUSED" and r.json["seconds"] < 1, r
+    assert r.json["result"] == "ECONNREFUSED" and r.json["seconds"] < SLACK, r
     flow, = r.find("flow", port=853)
     assert flow["verdict"] == "deny" and flow["denial"] and "--tls-intercept" in flow["detail"], r
     assert not lab.seen("tcp", port=853), lab.seen()
@@ -113,10 +113,11 @@ def test_D02_lesson9_without_interception_refused_quickly(weir, lab):
 @pytest.mark.parametrize("port", [853, 5353, 5355, 137])
 def test_lesson9_other_name_protocols_are_refused_with_interception_too(weir, port):
     r = weir.guest("udp", "9.9.9.9", port, "x", policy=EVERYTHING, intercept=True)
-    assert r.json["result"] not in ("ok", "timeout") and r.json["seconds"] < 1, r
+    assert r.json["result"] not in ("ok", "timeout") and r.json["seconds"] < SLACK, r
     assert r.find("flow", port=port, verdict="deny"), r
 
 
+@pytest.mark.netns("without KVM the first of 140 connections ends idle before the last is made")
 def test_D02_too_many_connections_are_refused_and_pass(weir):
     r = weir.guest("dots", "9.9.9.9", CA, 140, intercept=True, timeout=90)
     results = r.json["results"]
