@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from conftest import SLACK
 
 from conftest import SLACK
 

@@ -185,6 +185,7 @@ def replace(path, text):
     os.rename(path + ".new", path)
 
 
+@pytest.mark.netns("covers over the host's files")
 def test_the_sandboxs_files_stay_when_the_host_replaces_its_own(weir, etc):
     """A rename takes away what was mounted there in every other namespace; it is laid again."""
     bundle = os.path.join(etc.folder, "ssl/certs/ca-certificates.crt")
