@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* Of a turn: the rest of a flood waits for what is under way. */
+#define GATEWAY_MESSAGES 64
+
 void proxy_on_flow_done(void *ctx, uint64_t id, bool reset)
 {
 	struct proxy *px = ctx;
@@ -90,37 +93,40 @@ static bool is_dialled(const struct msg *m, ssize_t n, size_t n_fds)
 	       (n_fds == 0 || m->dialled.to.addr.family == 4 || m->dialled.to.addr.family == 6);
 }
 
-void proxy_on_gateway(struct loop_io *io, uint32_t revents)
+/* One message; false: there is none. */
+static bool hear_gateway(struct proxy *px)
 {
-	struct proxy *px = container_of(io, struct proxy, gateway_io);
 	int fds[2] = { -1, -1 };
 	size_t n_fds = 0;
 	struct msg m;
-	ssize_t n = msg_recv(io->fd, &m, fds, 2, &n_fds);
+	ssize_t n = msg_recv(px->gateway_io.fd, &m, fds, 2, &n_fds);
 
-	(void)revents;
-	if (n == -ECONNRESET) {
+	if (n == -ECONNRESET)
 		loop_stop(px->loop, 0);
-		return;
-	}
 	if (n < 0)
-		return;
+		return false;
 	if (m.head.type == MSG_DIALLED && (size_t)n >= sizeof(m.dial) && n_fds < 2) {
 		proxy_tokens_dialled(&m, n_fds ? fds[0] : -1);
-		return;
-	}
-	if (is_dialled(&m, n, n_fds)) {
+	} else if (is_dialled(&m, n, n_fds)) {
 		tlsproxy_flow_dialled(px->tp, m.dialled.id, fds[0], &m.dialled.to,
 				      strerror(m.head.value));
-		return;
-	}
-	if (!is_flow(&m, n, n_fds)) {
+	} else if (!is_flow(&m, n, n_fds)) {
 		while (n_fds)
 			fd_close(fds[--n_fds]);
-		return;
-	}
-	if (tlsproxy_flow_start(px->tp, &m.flow, fds[0], fds[1]) < 0)
+	} else if (tlsproxy_flow_start(px->tp, &m.flow, fds[0], fds[1]) < 0) {
 		log_debug("flow not started");
+	}
+	return true;
+}
+
+/* Flows come in bursts; a turn of the loop for each would cost more than to begin it. */
+void proxy_on_gateway(struct loop_io *io, uint32_t revents)
+{
+	struct proxy *px = container_of(io, struct proxy, gateway_io);
+
+	(void)revents;
+	for (unsigned i = 0; i < GATEWAY_MESSAGES && hear_gateway(px); i++)
+		;
 }
 
 static size_t rejudge(void *ctx)
