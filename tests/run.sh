@@ -57,7 +57,7 @@ build() {
 	say "building $dir with $cc"
 	case $cc in clang*) cxx=clang++ ;; *) cxx=c++ ;; esac
 	if { [ -f "$dir/build.ninja" ] || CC=$cc CXX=$cxx cmake -S . -B "$dir" -G Ninja "$@"; } >"$log" 2>&1 &&
-		cmake --build "$dir" >>"$log" 2>&1; then
+		nice -n 5 cmake --build "$dir" >>"$log" 2>&1; then
 		passed=$((passed + 1))
 		return 0
 	fi
@@ -65,12 +65,31 @@ build() {
 	return 1
 }
 
-unit() {
+# unit_begin BUILD: in the background, as $unit_job.
+unit_begin() {
+	(cd "$1" && exec ctest --output-on-failure -j 2) >"$logs/$1.unit" 2>&1 &
+	unit_job=$!
+}
+
+# sanitizer_spoke LOG: what it found once is there, whether or not it shows again.
+sanitizer_spoke() { grep -qE '(ERROR|WARNING): [A-Za-z]*Sanitizer|runtime error:' "$1"; }
+
+# unit_end BUILD, with the environment of its run. A handful of failures gets a second chance, as in e2e_end
+# and for the same reason.
+unit_end() {
 	log=$logs/$1.unit
-	(cd "$1" && ctest --output-on-failure -j 2) >"$log" 2>&1
 	line=$(grep -E 'tests passed, .* tests failed out of' "$log")
 	total=$(echo "$line" | sed 's/.*out of //')
 	bad=$(echo "$line" | sed 's/.*passed, \([0-9]*\) tests failed.*/\1/')
+	if [ "${bad:-0}" -gt 0 ] && [ "$bad" -le 4 ] && ! sanitizer_spoke "$log"; then
+		failures=$(sed -n 's/^[[:space:]]*[0-9][0-9]* - \(.*\) (.*)$/\1/p' "$log")
+		if (cd "$1" && ctest --rerun-failed --output-on-failure) >"$log.again" 2>&1; then
+			echo "$failures" | sed "s/^/    passed again, after failing beside other work: /"
+			bad=0
+		else
+			log=$log.again
+		fi
+	fi
 	tally "unit tests in $1" $((${total:-0} - ${bad:-0})) "${bad:-1}" "$log"
 }
 
@@ -95,7 +114,7 @@ e2e_pytest() {
 # The runs share two processors with each other and with whatever else the machine does, and tests of
 # time fail there that are right. So a handful of failures gets a second chance, alone and with more
 # patience: what fails again has failed, and what needed the chance is named. Errors of fixtures, a run
-# that crashed or was out of time, and more than a handful get none.
+# that crashed or was out of time, what a sanitizer found, and more than a handful get none.
 e2e_end() {
 	name=$1 rc=$2 dir=$3 log=$logs/$(echo "$1" | tr " " -).e2e
 	shift 3
@@ -106,7 +125,7 @@ e2e_end() {
 	grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-160 | sed 's/^/    /'
 	failures=$(sed -n 's/^FAILED \(.*\)$/\1/p' "$log" | sed 's/ - .*//')
 	if [ "$bad" -gt 0 ] && [ "$bad" -le 4 ] && [ "$(echo "$failures" | wc -l)" -eq "$bad" ] &&
-		[ -n "$failures" ]; then
+		[ -n "$failures" ] && ! sanitizer_spoke "$log"; then
 		# One name a line, some with spaces and brackets.
 		if echo "$failures" | (
 			while IFS= read -r test; do set -- "$@" "$test"; done
@@ -121,19 +140,15 @@ e2e_end() {
 	tally "end to end: $name" "${good:-0}" "$bad" "$log"
 }
 
-# fuzz TARGET: the seeds as they are, then a few seconds of new ones.
+# fuzz TARGET: a few seconds, the seeds first, all of them however long that takes.
 fuzz() {
 	name=$(basename "$1")
 	corpus=fuzz/corpus/${name#fuzz_}
 	scratch=$(mktemp -d)
 	[ -d "$corpus" ] || corpus=
-	if "$1" -runs=0 "$scratch" $corpus >"$logs/$name" 2>&1 &&
-		"$1" -max_total_time=4 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-			-artifact_prefix="$logs/" "$scratch" $corpus >>"$logs/$name" 2>&1; then
-		:
-	else
+	"$1" -max_total_time=4 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$logs/" "$scratch" $corpus >"$logs/$name" 2>&1 ||
 		touch "$logs/fuzz-failed-$name"
-	fi
 	rm -rf "$scratch"
 }
 
@@ -157,31 +172,36 @@ can_run() { [ "$(id -u)" -eq 0 ] || { [ -r /dev/net/tun ] && [ -w /dev/net/tun ]
 
 # ---- the steps ----------------------------------------------------------------------------
 
+# Both processors are to be busy at any time, and what waits for time to pass, or measures it, is not to wait
+# for them. So what is long begins first, the end-to-end tests as soon as there is what they run; they wait
+# much of their time, which the rest fills. Builds make room for whatever else there is (nice).
+
+UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export UBSAN_OPTIONS
+# Leaks cannot be looked for in a process that may not trace itself (seccomp), as most of weir's.
+asan_unit=detect_leaks=1:detect_stack_use_after_return=1 asan_e2e=detect_leaks=0
+
 build build gcc || finish
+unit_begin build
 sh tests/lint.sh >"$logs/lint" 2>&1
 tally lint "$(sed -n 's/^lint: \([0-9]*\) passed.*/\1/p' "$logs/lint")" \
 	"$(sed -n 's/^lint:.* \([0-9]*\) failed$/\1/p' "$logs/lint")" "$logs/lint"
-unit build
-UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export UBSAN_OPTIONS
+[ "$mode" = all ] && build build-asan clang -DWEIR_SANITIZE=address,undefined && asan=yes
+wait "$unit_job"
+unit_end build
 
-if [ "$mode" = all ]; then
-	if build build-asan clang -DWEIR_SANITIZE=address,undefined; then
-		ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
-		export ASAN_OPTIONS
-		unit build-asan
-		asan=yes
-	fi
-fi
-
-# Parts of each end-to-end run. With sanitizers without those tests that are slow for what is around
-# weir (machines, large clients, key making); what they ask of weir, others ask as well.
-parts="1 2" n_parts=2
+# Parts of each end-to-end run. Big transfers are as long as shows a mistake: what is read and written anew
+# with each buffer and each window does not differ in the second gigabyte.
+parts="1 2" n_parts=2 bytes=268435456 bytes_asan=33554432
+# With sanitizers without those tests that are slow for what is around weir (machines, large clients, key
+# making), or that ask others than weir; what they ask of weir, others ask as well. See README.md.
 left_out="--ignore=tests/e2e/test_qemu.py --ignore=tests/e2e/test_clients_tls.py --ignore=tests/e2e/test_certificates.py"
+left_out="$left_out --ignore=tests/e2e/test_h2_origin.py"
 # An instrumented agent is no static program, and so no pid 1 of a machine.
 left_out="$left_out --ignore=tests/e2e/test_microvm.py --ignore=tests/e2e/test_microvm_exec.py"
 in_machines="--backend=qemu -m machine"
-sanitizers='' normal='' ended=''
+by_user="-m user --weir-user nobody"
+sanitizers='' normal='' machines='' user=''
 if can_run; then
 	# For machines: a kernel that is downloaded once.
 	if ! sh tests/e2e/guest-linux.sh "$top/build/guest-linux" >"$logs/guest-linux" 2>&1; then
@@ -190,23 +210,36 @@ if can_run; then
 	# Side by side: each has a lab of its own, and most of it is waiting.
 	if [ "${asan:-}" = yes ]; then
 		for part in $parts; do
-			# Leaks cannot be looked for in a process that may not trace itself (seccomp).
-			ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 WEIR_E2E_SLACK=6 \
+			ASAN_OPTIONS=$asan_e2e WEIR_E2E_BYTES=$bytes_asan WEIR_E2E_SLACK=6 \
 				e2e_begin "sanitizers $part" build-asan "--part=$part/$n_parts" $left_out
 			sanitizers="$sanitizers $part:$e2e_job"
 		done
 	fi
+	slack=3
+	[ "$mode" = all ] || slack=1 bytes=67108864
 	for part in $parts; do
-		if [ "$mode" = quick ]; then
-			WEIR_E2E_BYTES=67108864 e2e_begin "normal $part" build "--part=$part/$n_parts"
-		else
-			WEIR_E2E_SLACK=3 e2e_begin "normal $part" build "--part=$part/$n_parts"
-		fi
+		WEIR_E2E_SLACK=$slack WEIR_E2E_BYTES=$bytes e2e_begin "normal $part" build "--part=$part/$n_parts"
 		normal="$normal $part:$e2e_job"
 	done
 	# A few tests of each part once more, in machines.
 	WEIR_E2E_SLACK=3 e2e_begin "in machines" build $in_machines
 	machines=$e2e_job
+else
+	say "end to end: skipped, $(id -un) may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)"
+fi
+
+if [ "${asan:-}" = yes ]; then
+	ASAN_OPTIONS=$asan_unit unit_begin build-asan
+	wait "$unit_job"
+	ASAN_OPTIONS=$asan_unit unit_end build-asan
+fi
+
+if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=address,undefined \
+	-DWEIR_TESTS=OFF; then
+	fuzzers=yes
+fi
+if [ -n "$normal" ]; then
+	ended=''
 	for job in $normal; do
 		wait "${job#*:}"
 		ended="$ended ${job%:*}:$?"
@@ -216,16 +249,12 @@ if can_run; then
 	machines=$?
 	say "end to end: normal is through"
 	if [ "$(id -u)" -eq 0 ]; then
-		e2e_begin "by an ordinary user" build -m user --weir-user nobody
-		wait "$e2e_job"
-		user=$?
+		e2e_begin "by an ordinary user" build $by_user
+		user=$e2e_job
 	fi
-else
-	say "end to end: skipped, $(id -un) may not open /dev/net/tun (as root: chmod 666 /dev/net/tun)"
 fi
 
-if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=address,undefined \
-	-DWEIR_TESTS=OFF; then
+if [ "${fuzzers:-}" = yes ]; then
 	ASAN_OPTIONS=detect_leaks=1
 	export ASAN_OPTIONS
 	# A target that failed leaves its name.
@@ -240,6 +269,10 @@ if [ "$mode" = all ] && build build-fuzz clang -DWEIR_FUZZ=ON -DWEIR_SANITIZE=ad
 	done
 	tally "fuzz targets" $((fuzzed - bad)) "$bad" /dev/null
 fi
+if [ -n "$user" ]; then
+	wait "$user"
+	user=$?
+fi
 
 # What is left over from the runs side by side has the machine to itself now.
 ended=''
@@ -248,12 +281,11 @@ for job in $sanitizers; do
 	ended="$ended ${job%:*}:$?"
 done
 for job in $ended; do
-	ASAN_OPTIONS=detect_leaks=0 WEIR_E2E_BYTES=33554432 e2e_end "sanitizers ${job%:*}" "${job#*:}" build-asan
+	ASAN_OPTIONS=$asan_e2e WEIR_E2E_BYTES=$bytes_asan e2e_end "sanitizers ${job%:*}" "${job#*:}" build-asan
 done
 for job in $normal; do
-	[ "$mode" = all ] || export WEIR_E2E_BYTES=67108864
-	e2e_end "normal ${job%:*}" "${job#*:}" build
+	WEIR_E2E_BYTES=$bytes e2e_end "normal ${job%:*}" "${job#*:}" build
 done
-[ -z "${machines:-}" ] || e2e_end "in machines" "$machines" build $in_machines
-[ -z "${user:-}" ] || e2e_end "by an ordinary user" "$user" build -m user --weir-user nobody
+[ -z "$machines" ] || e2e_end "in machines" "$machines" build $in_machines
+[ -z "$user" ] || e2e_end "by an ordinary user" "$user" build $by_user
 finish
