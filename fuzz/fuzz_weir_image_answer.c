@@ -72,7 +72,7 @@ static void set_up(void)
 {
 	static const char *const folders[] = { "kernel", "boot", "root", "archive" };
 	struct image_error e;
-	char name[64];
+	char name[64], other[80];
 
 	MUST(mkdtemp(top) && atexit(remove_all) == 0);
 	MUST(mkdir(path_of("store"), 0700) == 0 && mkdir(path_of("folder"), 0700) == 0);
@@ -88,7 +88,8 @@ static void set_up(void)
 		MUST(symlink("../../outside", path_of(name)) == 0);
 		snprintf(name, sizeof(name), "store/%s/second", folders[i]);
 		make(name, 0400);
-		MUST(link(path_of(name), strcat(path_of(name), "-name")) == 0);
+		snprintf(other, sizeof(other), "%s-name", name);
+		MUST(link(path_of(name), path_of(other)) == 0);
 		snprintf(name, sizeof(name), "store/%s/folder", folders[i]);
 		MUST(mkdir(path_of(name), 0500) == 0);
 	}

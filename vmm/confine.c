@@ -84,6 +84,11 @@ int confine_memory(uint64_t guest_bytes)
 #endif
 }
 
+int confine_files(uint64_t largest)
+{
+	return rights_limit(RLIMIT_FSIZE, largest);
+}
+
 /* Also used where no namespace could be made: the waiting process costs little. */
 static _Noreturn void wait_for(pid_t pid, const char *probe)
 {
@@ -180,6 +185,8 @@ int confine_process(const int *keep, size_t n, const char *probe, const char **r
 	rights_close_others(keep, n);
 	setsid();
 	signal(SIGPIPE, SIG_IGN);
+	/* A file that grows too long is an error of that write. */
+	signal(SIGXFSZ, SIG_IGN);
 	/* Still possible: everything the user may. */
 
 	/* Stage 2: nobody, in namespaces of our own, with an empty root and no network. */

@@ -18,6 +18,8 @@
 must_check int confine_process(const int *keep, size_t n, const char *probe, const char **ret_why);
 /* The address space may not grow beyond what a guest of so many bytes needs. */
 must_check int confine_memory(uint64_t guest_bytes);
+/* No file may be written to behind so many bytes: a disk that is written past its end fills the host's. */
+must_check int confine_files(uint64_t largest);
 
 /* Stage 4: a list of system calls, made while everything is allowed, put on by the thread itself. */
 struct confine_filter {

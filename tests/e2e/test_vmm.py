@@ -219,6 +219,31 @@ def test_what_a_process_has_left():
     assert facts["kill-all"] == "No such process"
 
 
+@pytest.mark.parametrize("layer, output", [(False, False), (True, False), (True, True)])
+def test_no_file_grows(tmp_path, layer, output):
+    """Disks stay as long as they are; a file that takes the console's output has a bound of its own."""
+    disk, over, said = (open(tmp_path / name, "w+b") for name in ("disk", "layer", "said"))
+    with disk, over, said:
+        disk.truncate(3 << 20)
+        words = "%d:cow=%d" % (disk.fileno(), over.fileno()) if layer else str(disk.fileno())
+        p = start("end", "how=l", "--disk-fd", words, fds=[disk.fileno(), over.fileno()],
+                  console=said.fileno() if output else None)
+        try:
+            machine = wait_for(lambda: children(p.pid))[0]
+
+            def bound():
+                with open("/proc/%d/limits" % machine, encoding="ascii") as f:
+                    soft, hard = next(x for x in f if x.startswith("Max file size")).split()[3:5]
+                return soft == hard and soft.isdigit() and int(soft)
+            largest = wait_for(bound)
+            longest = max(os.fstat(f.fileno()).st_size for f in (disk, over))
+            assert longest > 3 << 20 if layer else longest == 3 << 20
+            assert largest == (64 << 20 if output else longest)
+        finally:
+            p.kill()
+            end(p)
+
+
 @pytest.mark.skipif(sanitized(), reason="the sanitizers' runtime needs some of these calls")
 @pytest.mark.parametrize("thread", THREADS)
 def test_what_a_thread_may_not_call(thread):
