@@ -106,12 +106,14 @@ def kill(p):
 
 
 @pytest.mark.slow
-def test_killed_fifty_times_under_traffic(weir, lab):
+def test_killed_again_and_again_under_traffic(weir, lab):
     p = weir.start("/usr/bin/python3", "-c", CLIENT, policy=None, flags=config(weir, 1000),
                    stdin=subprocess.PIPE)
     assert p.stdout.readline() == b"ready\n", p.stderr.read()
-    for _ in range(50):
-        time.sleep(random.uniform(0, 0.15))
+    # Between two of them a client has to come through, without KVM too.
+    kills, longest = (50, 0.15) if weir.backend == "netns" else (10, 5)
+    for _ in range(kills):
+        time.sleep(random.uniform(0, longest))
         kill(p)
     out, err = p.communicate(b"\n", timeout=120 * SLACK)
     report = json.loads(out.splitlines()[-1])
@@ -124,14 +126,14 @@ def test_killed_fifty_times_under_traffic(weir, lab):
         "ConnectionResetError", "SSLEOFError", "RemoteDisconnected", "IncompleteRead")}, report
     assert set(report["seen"]) - seen <= {"plain 200", "plain 403",
                                           "plain ConnectionResetError"}, report
-    assert report["seen"]["ok"] > 50 and report["seen"]["evil 403"] > 10, report
+    assert report["seen"]["ok"] > kills and report["seen"]["evil 403"] > kills / 5, report
     # Whatever reached a server had been read: the value where it may go, no placeholder anywhere.
     api = [e for e in lab.seen("http", server="api.example.com") if "GET /y " not in e["head"]]
     assert api and all(lab.token in e["head"] for e in api), [
         e for e in api if lab.token not in e["head"]][:3]
     assert not lab.seen("http", server="evil.example.net")
     died, started = run_events(p, "tlsproxy_died"), run_events(p, "tlsproxy_started")
-    assert len(died) == 50 and [e["restarts"] for e in started] == list(range(1, 51))
+    assert len(died) == kills and [e["restarts"] for e in started] == list(range(1, kills + 1))
     assert all("signal 9" in e["detail"] for e in died), died
     assert weir.call("audit", p.audit_path).returncode == 0
     with open(p.audit_path, encoding="utf-8") as f:
@@ -273,6 +275,7 @@ def test_no_other_process_has_it_in_any_form(weir, lab):
 
 
 @pytest.mark.user
+@pytest.mark.netns("run by another user, who has no image of a machine")
 def test_little_memory_to_lock_is_enough_and_none_is_said(weir, lab):
     script = 'curl -sS -o /dev/null -w "%{http_code}" -H "Authorization: Bearer $LAB_TOKEN" https://api.example.com/'
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + weir.tmp]
