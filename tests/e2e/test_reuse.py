@@ -153,6 +153,7 @@ kept = [ask(c) for c in pair]
 """
 
 
+@pytest.mark.netns("without KVM a hello may come after the quarter second in which nothing is dialled")
 @pytest.mark.parametrize("answers", ["virtual", "real"])
 def test_dialled_when_none_is_left(weir, keeping, other, answers):  # noqa: F811
     """Two flows count on the one that is parked: the second is dialled when that is known."""

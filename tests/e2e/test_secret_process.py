@@ -105,12 +105,22 @@ def kill(p):
     assert tlsproxy(p.pid) != pid
 
 
+def answered(p):
+    """How many requests over TLS."""
+    with open(p.audit_path, encoding="utf-8") as f:
+        return sum('"kind":"http"' in x and '"tls":true,"status":200' in x for x in f)
+
+
 @pytest.mark.slow
-def test_killed_fifty_times_under_traffic(weir, lab):
+def test_killed_again_and_again_under_traffic(weir, lab):
     p = weir.start("/usr/bin/python3", "-c", CLIENT, policy=None, flags=config(weir, 1000),
                    stdin=subprocess.PIPE)
     assert p.stdout.readline() == b"ready\n", p.stderr.read()
-    for _ in range(50):
+    # Without KVM no client would come through from one to the next: there they are waited for.
+    kills, between = (50, 0) if weir.backend == "netns" else (10, 3)
+    for _ in range(kills):
+        n = answered(p) + between
+        assert wait_for(lambda: answered(p) >= n, 20)
         time.sleep(random.uniform(0, 0.15))
         kill(p)
     out, err = p.communicate(b"\n", timeout=120 * SLACK)
@@ -124,14 +134,14 @@ def test_killed_fifty_times_under_traffic(weir, lab):
         "ConnectionResetError", "SSLEOFError", "RemoteDisconnected", "IncompleteRead")}, report
     assert set(report["seen"]) - seen <= {"plain 200", "plain 403",
                                           "plain ConnectionResetError"}, report
-    assert report["seen"]["ok"] > 50 and report["seen"]["evil 403"] > 10, report
+    assert report["seen"]["ok"] > kills and report["seen"]["evil 403"] > kills / 5, report
     # Whatever reached a server had been read: the value where it may go, no placeholder anywhere.
     api = [e for e in lab.seen("http", server="api.example.com") if "GET /y " not in e["head"]]
     assert api and all(lab.token in e["head"] for e in api), [
         e for e in api if lab.token not in e["head"]][:3]
     assert not lab.seen("http", server="evil.example.net")
     died, started = run_events(p, "tlsproxy_died"), run_events(p, "tlsproxy_started")
-    assert len(died) == 50 and [e["restarts"] for e in started] == list(range(1, 51))
+    assert len(died) == kills and [e["restarts"] for e in started] == list(range(1, kills + 1))
     assert all("signal 9" in e["detail"] for e in died), died
     assert weir.call("audit", p.audit_path).returncode == 0
     with open(p.audit_path, encoding="utf-8") as f:
@@ -273,6 +283,7 @@ def test_no_other_process_has_it_in_any_form(weir, lab):
 
 
 @pytest.mark.user
+@pytest.mark.netns("run by another user, who has no image of a machine")
 def test_little_memory_to_lock_is_enough_and_none_is_said(weir, lab):
     script = 'curl -sS -o /dev/null -w "%{http_code}" -H "Authorization: Bearer $LAB_TOKEN" https://api.example.com/'
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" + weir.tmp]

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
 import pytest
+from conftest import SLACK
 from listener import HttpsServer
 from test_reload import Live
 from test_secret_process import kill
@@ -178,11 +179,11 @@ def test_p9_3_18_masked_tokens_outlive_the_tlsproxy(weir, lab, endpoint):
 
 def test_p9_3_18_masked_token_ends_when_it_is_said_to(weir, lab, endpoint):
     """Then the placeholder goes out as it is: the server refuses it, and the client asks anew."""
-    endpoint.body["expires_in"] = 2
+    endpoint.body["expires_in"] = ends = int(2 * SLACK)
     with Agent(weir, lab, "mask-ends", HOSTS) as a:
         got = json.loads(a.buy()["text"])
         assert a.use(got["access_token"]) == (200, True)
-        time.sleep(3)
+        time.sleep(ends + 1)
         assert a.use(got["access_token"]) == (200, False)
         assert "Bearer " + got["access_token"] in lab.seen("http")[-1]["head"]
         assert a.use(got["access_token"], "evil.example.net")[0] == 403
