@@ -80,7 +80,7 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 	int r;
 
 	*ret = t;
-	if (!secret_set_count(x->reply_secrets))
+	if (!secret_set_count(x->reply_secrets) || secret_clean_back(x->reply_secrets, t.s, t.len))
 		return 0;
 	r = http_secret_scrub(x, t, &f->arena);
 	*ret = since(f, start);
