@@ -21,6 +21,12 @@ void http_cut(struct buf *b, size_t len)
 	b->len = len;
 }
 
+void http_wiped_free(struct buf *b)
+{
+	http_cut(b, 0);
+	buf_fini(b);
+}
+
 int http_wiped_reserve(struct buf *b, size_t n)
 {
 	uint8_t *p;
