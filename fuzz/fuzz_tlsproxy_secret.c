@@ -263,6 +263,8 @@ static void check_reply(const struct secret_set *set, const uint8_t *data, size_
 
 	expand_reply(set, data, size, &in);
 	run_back(set, &in, 0, &want);
+	if (in.len && secret_clean_back(set, buf_at(&in), in.len) && !same(&want, &in))
+		abort();
 	for (size_t i = 0; i < set->n; i++)
 		check_is_gone(set, &set->secrets[i], &want);
 	for (uint32_t cut = 1; cut < 4; cut++) {
@@ -315,6 +317,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		buf_fini(&back);
 		buf_fini(&scan);
 	}
+	if (in.len && hits[0] && secret_clean_out(set, buf_at(&in), in.len))
+		abort();
 	buf_fini(&in);
 	buf_fini(&want);
 	return 0;

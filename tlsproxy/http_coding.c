@@ -153,6 +153,8 @@ static int run_step(struct http_coder *c, struct coding_io *io, enum http_coding
 		return r;
 	r = c->n == 1 ? run_stage(c, 0, io, op, ret_done) : run_both(c, io, op, ret_done);
 	buf_commit(out, room - io->n_out);
+	/* Libraries copy many bytes at a time, and may write beyond what they say. */
+	explicit_bzero(io->out, io->n_out);
 	return r;
 }
 

@@ -124,8 +124,8 @@ void http_exchange_finish(struct http_exchange *x)
 	free(x);
 	/* A connection that is kept for later keeps no buffers. */
 	if (list_empty(&f->exchanges)) {
-		buf_fini_wiped(&f->arena);
-		buf_fini_wiped(&f->scratch);
+		http_wiped_free(&f->arena);
+		http_wiped_free(&f->scratch);
 	}
 }
 

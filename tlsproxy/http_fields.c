@@ -21,6 +21,12 @@ void http_cut(struct buf *b, size_t len)
 	b->len = len;
 }
 
+void http_wiped_free(struct buf *b)
+{
+	http_cut(b, 0);
+	buf_fini(b);
+}
+
 int http_wiped_reserve(struct buf *b, size_t n)
 {
 	uint8_t *p;
@@ -80,7 +86,7 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 	int r;
 
 	*ret = t;
-	if (!secret_set_count(x->reply_secrets))
+	if (!secret_set_count(x->reply_secrets) || secret_clean_back(x->reply_secrets, t.s, t.len))
 		return 0;
 	r = http_secret_scrub(x, t, &f->arena);
 	*ret = since(f, start);

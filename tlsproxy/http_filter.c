@@ -90,8 +90,8 @@ void http_filter_free(struct http_filter *f)
 	}
 	http_side_free(f->guest);
 	http_side_free(f->upstream);
-	buf_fini_wiped(&f->arena);
-	buf_fini_wiped(&f->scratch);
+	http_wiped_free(&f->arena);
+	http_wiped_free(&f->scratch);
 	secret_set_unref(f->secrets);
 	free(f);
 }

@@ -396,8 +396,12 @@ must_check int http_heads_trailers(struct http_exchange *x, const struct http_he
 void http_heads_done(struct http_filter *f);
 /* Appends the values of all fields of that name, joined by commas. */
 must_check int http_fields_join(const struct http_head *h, const char *name, struct buf *out);
-/* Storage that will not move or leave a copy behind; what is in it goes. */
+/*
+ * Storage that will not move or leave a copy behind; what is in it goes. What is behind
+ * its content was overwritten or never written: http_cut() wipes as much as was used.
+ */
 must_check int http_wiped_reserve(struct buf *b, size_t n);
+void http_wiped_free(struct buf *b);
 /* Forget what was written after `len`, overwriting it: it may hold values. */
 void http_cut(struct buf *b, size_t len);
 

@@ -204,13 +204,13 @@ static bool shows_escaping(const struct secret *s)
 static enum secret_escape escape_for(const struct secret *s, const struct http_place *place,
 				     enum secret_form form)
 {
-	bool raw = form == SECRET_PLAIN && shows_escaping(s);
+	bool in_path = place->place == TLSPROXY_IN_PATH;
 
-	if (place->place == TLSPROXY_IN_PATH)
-		return raw ? SECRET_IN_PATH : SECRET_ALL_PERCENT;
-	if (place->place == TLSPROXY_IN_QUERY)
-		return raw ? SECRET_IN_QUERY : SECRET_ALL_PERCENT;
-	return http_place_escape(place);
+	if (!in_path && place->place != TLSPROXY_IN_QUERY)
+		return http_place_escape(place);
+	if (form != SECRET_PLAIN || !shows_escaping(s))
+		return SECRET_ALL_PERCENT;
+	return in_path ? SECRET_IN_PATH : SECRET_IN_QUERY;
 }
 
 /* ---- the record ---------------------------------------------------------------------- */

@@ -75,6 +75,12 @@ bool http_secret_field_barred(const char *name, size_t len)
 
 /* ---- texts of a head --------------------------------------------------------------------- */
 
+/* Is there nothing to find in it. */
+static bool is_clean(const struct http_exchange *x, struct http_text t)
+{
+	return !x->n_secrets || secret_clean_out(x->secrets, t.s, t.len);
+}
+
 static int filter_text(struct http_exchange *x, struct http_text t, struct http_place *place,
 		       struct buf *out)
 {
@@ -82,7 +88,7 @@ static int filter_text(struct http_exchange *x, struct http_text t, struct http_
 	int r;
 
 	place->x = x;
-	if (!x->n_secrets)
+	if (is_clean(x, t))
 		return out ? buf_append(out, t.s, t.len) : 0;
 	secret_stream_out(&s, x->secrets, out && http_secret_may_replace(x, place),
 			  http_secret_decide, place);
@@ -190,7 +196,7 @@ static int filter_query(struct http_exchange *x, struct http_text q, struct buf 
 				    .forms = FORM(SECRET_PLAIN) | FORM(SECRET_PERCENT) };
 	struct secret_stream s;
 
-	if (!x->n_secrets)
+	if (is_clean(x, q))
 		return buf_append(out, q.s, q.len);
 	secret_stream_out(&s, x->secrets, http_secret_may_replace(x, &place), http_secret_decide,
 			  &place);
@@ -290,6 +296,8 @@ int http_secret_field(struct http_exchange *x, const struct http_field *fld, str
 
 	if (x->n_secrets && basic_token(fld, &token))
 		return basic_field(x, fld, token, out);
+	if (is_clean(x, fld->value))
+		return buf_append(out, fld->value.s, fld->value.len);
 	if (http_secret_field_barred(fld->name.s, fld->name.len))
 		place.barred = "field not allowed";
 	return filter_text(x, fld->value, &place, out);

@@ -184,12 +184,15 @@ struct secret_set {
 	uint8_t *out_bytes; /* placeholders in all forms */
 	struct secret_node *out_nodes;
 	struct secret_machine out, back;
-	uint8_t lead[256];		/* characters whose last bits may begin a value in base64 */
-	struct byteset wakes;		/* bytes of replies that begin something, or an escape */
-	struct byteset wakes_out;	/* the same of requests */
-	unsigned lanes;			/* 1 << enum secret_lane_kind that replies need */
-	bool nested;			/* a pattern of back stands inside another */
-	size_t burst_out, burst_back;	/* the longest that one hit can write */
+	uint8_t lead[256];	  /* characters whose last bits may begin a value in base64 */
+	struct byteset wakes;	  /* bytes of replies that begin something, or an escape */
+	struct byteset wakes_out; /* the same of requests */
+	struct byteset escapes;	  /* of those, what begins an escape, or breaks a line */
+	struct byteset escapes_out;
+	size_t shortest_out, shortest_back; /* pattern; SIZE_MAX: there is none */
+	unsigned lanes;			    /* 1 << enum secret_lane_kind that replies need */
+	bool nested;			    /* a pattern of back stands inside another */
+	size_t burst_out, burst_back;	    /* the longest that one hit can write */
 	size_t growth_out, growth_back; /* bytes for each that it took, at most; 1: never more */
 	bool keeps_back;
 };
@@ -459,6 +462,10 @@ must_check int secret_stream_feed(struct secret_stream *s, const uint8_t *p, siz
 				  struct buf *out);
 /* End of the text: what is held goes out. */
 must_check int secret_stream_end(struct secret_stream *s, struct buf *out);
+
+/* secret_clean.c: a stream would find nothing in the whole text p, and write it as it is. */
+bool secret_clean_out(const struct secret_set *set, const void *p, size_t n);
+bool secret_clean_back(const struct secret_set *set, const void *p, size_t n);
 
 /* secret_scrub.c: the same for a stream towards the guest. */
 must_check int secret_scrub_feed(struct secret_stream *s, const uint8_t *p, size_t n, bool end,

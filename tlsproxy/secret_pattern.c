@@ -247,6 +247,34 @@ static void note_nesting(struct secret_set *set)
 	}
 }
 
+/* Which bytes have to be looked at: c in a reply, and in a request. */
+static void note_byte(struct secret_set *set, uint8_t c)
+{
+	bool out = c == '%' || c == '\\', back = false, breaks;
+
+	for (enum secret_lane_kind k = 0; k < SECRET_LANE_LINES; k++)
+		back |= (set->lanes & 1u << k) && secret_token_leads(k, c);
+	/* A break wakes only within a text that has begun to match. */
+	breaks = (set->lanes & 1u << SECRET_LANE_LINES) && secret_token_leads(SECRET_LANE_LINES, c);
+	if (back || set->back.root[c])
+		byteset_add(&set->wakes, c);
+	if (back || breaks)
+		byteset_add(&set->escapes, c);
+	if (out || set->out.root[c])
+		byteset_add(&set->wakes_out, c);
+	if (out)
+		byteset_add(&set->escapes_out, c);
+}
+
+static size_t shortest(const struct secret_machine *m)
+{
+	size_t n = SIZE_MAX;
+
+	for (size_t i = 0; i < m->n_patterns; i++)
+		n = MIN(n, (size_t)m->patterns[i].len);
+	return n;
+}
+
 static void note_all(struct secret_set *set)
 {
 	set->keeps_back = true;
@@ -257,17 +285,10 @@ static void note_all(struct secret_set *set)
 		note_growth(set, &set->secrets[i]);
 	}
 	set->lanes |= 1u << SECRET_LANE_TEXT;
-	for (unsigned c = 0; c < 256; c++) {
-		bool wakes = set->back.root[c] != 0;
-
-		/* A break wakes only within a text that has begun to match. */
-		for (enum secret_lane_kind k = 0; k < SECRET_LANE_LINES; k++)
-			wakes |= (set->lanes & 1u << k) && secret_token_leads(k, (uint8_t)c);
-		if (wakes)
-			byteset_add(&set->wakes, (uint8_t)c);
-		if (set->out.root[c] || c == '%' || c == '\\')
-			byteset_add(&set->wakes_out, (uint8_t)c);
-	}
+	for (unsigned c = 0; c < 256; c++)
+		note_byte(set, (uint8_t)c);
+	set->shortest_out = shortest(&set->out);
+	set->shortest_back = shortest(&set->back);
 	note_nesting(set);
 }
 
