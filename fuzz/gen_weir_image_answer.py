@@ -29,6 +29,7 @@ SEEDS = {
     "archive": answer(ARCHIVE, ROOT),
     "file": answer(FILE, {**ROOT, "fs": "squashfs"}),
     "volume": answer(VOLUME, {"fs": "erofs"}),
+    "no-landlock": answer(ARCHIVE, b"", b"weir-image: this kernel has no Landlock, and an archive\n", 1),
     "failed": answer(FOLDER, b"", b"weir-image: no such image\n", 1),
     "failed-inside": answer(FOLDER, b"", b"weir-image: prctl is not on the list\n", 2),
     "killed": answer(BOOT, b"", b"", 3),

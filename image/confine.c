@@ -295,7 +295,8 @@ int confine_process(const struct confine *c, const char *probe, const char **ret
 	/* Stage 3: only the files that are this command's. */
 	*ret_why = "Landlock";
 	landlock = rights_forbid_files(c->path, c->n);
-	if (landlock < 0 && landlock != -ENOTSUP)
+	/* The list of system calls cannot tell one path from another: nothing else keeps the user's files. */
+	if (landlock < 0 && (landlock != -ENOTSUP || c->archive))
 		return landlock;
 	confine_probe_files(probe);
 	/* Still possible: UDP, processes. */

@@ -17,6 +17,7 @@ struct confine {
 	char *made[CONFINE_MADE]; /* those that were put together here */
 	size_t n_made;
 	bool folders; /* folders of anybody's are read: as root that takes a capability */
+	bool archive; /* made by anybody: not to be read without Landlock */
 };
 
 /* A file or a folder; NULL: none. -E2BIG: too many of them, here and below. */
@@ -30,8 +31,8 @@ must_check int confine_busybox(struct confine *c);
 /* Sources of operations. */
 must_check int confine_patches(struct confine *c, const struct image_patches *p);
 /*
- * From now on. 1: all but Landlock, which this kernel has not. Negative errno: *ret_why says which
- * step. probe: see confine_probe.h; NULL in every run that is not a test's.
+ * From now on. 1: all but Landlock, which this kernel has not; -ENOTSUP: the same, and an archive was to be
+ * read. Other negative errno: *ret_why says which step. probe: see confine_probe.h; NULL in every run that is not a test's.
  */
 must_check int confine_process(const struct confine *c, const char *probe, const char **ret_why);
 void confine_fini(struct confine *c);

@@ -66,7 +66,14 @@ static int confine(struct options *o, const struct image_store *s, const char *c
 		r = confine_keep(&o->confine, s, *folders);
 	if (r == 0)
 		r = confine_process(&o->confine, o->probe, &why);
-	if (r < 0)
+	if (r == -ENOTSUP && o->confine.archive)
+		fputs("weir-image: this kernel has no Landlock, and an archive is not read "
+		      "without, because "
+		      "it could reach other files: unpack it yourself and name the folder "
+		      "(--rootfs), or use a kernel of Linux 5.13 or newer that has it "
+		      "(lsm=landlock)\n",
+		      stderr);
+	else if (r < 0)
 		fprintf(stderr, "weir-image: cannot isolate itself: %s: %s\n", why, strerror(-r));
 	else if (r > 0)
 		fputs("weir-image: this kernel has no Landlock: what reads images and kernels "
@@ -120,6 +127,7 @@ static int prepare_root(struct options *o, struct buf *names)
 	if (r == 0 && !source)
 		r = confine_busybox(&o->confine);
 	o->confine.folders |= o->root.rootfs != NULL;
+	o->confine.archive = o->root.archive != NULL;
 	/* Should there be no busybox, image_root_open() says so. */
 	if (!source && image_busybox_names(names, NULL) == 0)
 		o->root.busybox_names = names;

@@ -103,7 +103,12 @@ def without_landlock():
 
 
 def test_without_landlock(tmp_path):
-    """It is said, and all the rest holds."""
+    """An archive, which anybody may have made, is not read; else it is said, and all the rest holds."""
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(b"never looked at")
+    p = image("root", "--image", str(archive), store=str(tmp_path / "store"), preexec_fn=without_landlock)
+    assert p.returncode == 1 and not p.stdout, p
+    assert p.stderr.count("\n") == 1 and "has no Landlock" in p.stderr and "--rootfs" in p.stderr, p
     p = image("root", store=str(tmp_path / "store"), preexec_fn=without_landlock)
     assert p.returncode == 0 and json.loads(p.stdout)["fs"] == "ext4", p
     assert p.stderr.startswith("weir-image: this kernel has no Landlock: "), p
