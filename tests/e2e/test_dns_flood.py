@@ -14,6 +14,8 @@ NAMES = ["api.example.com", "files.example.com", "nothing.example.com"]
 RULES = {"policy": {"default_egress": "deny", "rules": [
     {"id": "ours", "action": "allow", "destination": ".example.com"},
     {"id": "theirs", "action": "deny", "destination": "evil.example.net"}]}}
+# The record counts instead of telling each from 200 in a second on.
+TOO_FEW = "without KVM some thousand queries are no flood"
 
 
 def counted(events):
@@ -24,6 +26,7 @@ def at(event):
     return datetime.fromisoformat(event["time"][:26]).timestamp()
 
 
+@pytest.mark.netns(TOO_FEW)
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_repeated_queries_are_counted_not_lost(weir, transport):
     r = weir.guest("askmany", "192.0.0.1", transport, 6000, 30, *NAMES, policy=RULES,
@@ -51,6 +54,7 @@ def test_repeated_queries_are_counted_not_lost(weir, transport):
     assert suggest.returncode == 0 and all(n in suggest.stdout for n in NAMES), suggest
 
 
+@pytest.mark.netns(TOO_FEW)
 def test_repeated_denials_are_counted_and_every_id_that_was_told_is_known(weir):
     r = weir.guest("askmany", "192.0.0.1", "udp", 3000, 20, "evil.example.net", policy=RULES)
     lines = r.find("dns", name="evil.example.net", verdict="deny", rule="theirs")
@@ -73,6 +77,7 @@ def test_numbers_are_written_within_a_second(weir, lab):
     assert at(r.find("run", event="end")[0]) - at(lines[-1]) > 1.2, lines[-1]
 
 
+@pytest.mark.netns(TOO_FEW)
 def test_what_is_only_observed_is_counted_as_such(weir):
     r = weir.guest("askmany", "192.0.0.1", "udp", 2000, 20, "evil.example.net", policy=RULES,
                    flags=["--observe", "--json"])

@@ -55,6 +55,7 @@ def clients(lab):
 
 
 @pytest.mark.slow
+@pytest.mark.netns("ten interpreters that begin again and again: without KVM they outlast the run")
 @pytest.mark.parametrize("flags", [[], ["--observe"], ["--policy-floor"],
                                    ["--observe", "--policy-floor"]],
                          ids=["plain", "observe", "floor", "both"])
