@@ -138,11 +138,11 @@ static void test_flows(void **state)
 
 	(void)state;
 	grid_init(&g, false);
-	for (unsigned i = 0; i < 120; i++)
+	for (unsigned i = 0; i < ROUNDS(120); i++)
 		check_pair(&g, i, &equal);
 	grid_fini(&g);
 	/* Both answers were met, or the test says little. */
-	assert_in_range(equal, 12, 108);
+	assert_in_range(equal, ROUNDS(12), ROUNDS(108));
 }
 
 static void test_requests(void **state)
@@ -153,7 +153,7 @@ static void test_requests(void **state)
 	(void)state;
 	grid_init(&g, true);
 	/* Few, because each is slow: that both answers are met, the flows have shown. */
-	for (unsigned i = 0; i < 8; i++)
+	for (unsigned i = 0; i < ROUNDS(8); i++)
 		check_pair(&g, i, &equal);
 	grid_fini(&g);
 }

@@ -111,7 +111,7 @@ static void test_flows(void **state)
 
 	(void)state;
 	grid_init(&g, false);
-	for (unsigned i = 0; i < 200; i++)
+	for (unsigned i = 0; i < ROUNDS(200); i++)
 		check_one(&g, i);
 	grid_fini(&g);
 }
@@ -122,7 +122,7 @@ static void test_requests(void **state)
 
 	(void)state;
 	grid_init(&g, true);
-	for (unsigned i = 0; i < 12; i++)
+	for (unsigned i = 0; i < ROUNDS(12); i++)
 		check_one(&g, i);
 	grid_fini(&g);
 }
