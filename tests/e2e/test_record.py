@@ -64,10 +64,11 @@ def test_every_flow_that_began_has_ended(run):
 @pytest.mark.netns("without KVM four thousand refusals are no flood")
 @pytest.mark.netns("stops the supervisor while the sandbox runs")
 def test_causes_stand_before_effects(weir, lab):
-    """However late the supervisor comes to read: names, then the flow, then what was read of it."""
+    """However late the supervisor comes to read, in a burst too: names, then the flow, then what was read of it."""
     done = weir.path("done")
-    p = weir.start("sh", "-c", "echo; cat >/dev/null; %s; %s; touch %s; sleep 60" % (
-        "curl -sS http://api.example.com/ >/dev/null", "curl -sS https://api.example.com/ >/dev/null", done),
+    burst = "curl -sS --http1.1 -Z --parallel-immediate 'https://api.example.com/?[1-20]' >/dev/null"
+    p = weir.start("sh", "-c", "echo; cat >/dev/null; %s; %s; %s; touch %s; sleep 60" % (
+        "curl -sS http://api.example.com/ >/dev/null", "curl -sS https://api.example.com/ >/dev/null", burst, done),
                    intercept=True, stdin=subprocess.PIPE)
     assert p.stdout.readline() == b"\n"
     p.send_signal(signal.SIGSTOP)
@@ -88,7 +89,8 @@ def test_causes_stand_before_effects(weir, lab):
             assert e["id"] in seen, events
         elif e["kind"] == "flow":
             seen.add(e["id"])
-    assert len([e for e in events if e["kind"] == "http"]) == 2, events
+    assert len([e for e in events if e["kind"] == "http"]) == 22, events
+    assert len([e for e in events if e["kind"] == "tls"]) > 10, events
 
 
 def test_flood_of_refusals_is_counted_not_lost(weir):
