@@ -61,7 +61,6 @@ def test_every_flow_that_began_has_ended(run):
     assert begun and begun <= {e["id"] for e in run.find("flow_end")}, run
 
 
-@pytest.mark.netns("without KVM four thousand refusals are no flood")
 @pytest.mark.netns("stops the supervisor while the sandbox runs")
 def test_causes_stand_before_effects(weir, lab):
     """However late the supervisor comes to read, in a burst too: names, then the flow, then what was read of it."""
@@ -93,6 +92,7 @@ def test_causes_stand_before_effects(weir, lab):
     assert len([e for e in events if e["kind"] == "tls"]) > 10, events
 
 
+@pytest.mark.netns("without KVM four thousand refusals are no flood")
 def test_flood_of_refusals_is_counted_not_lost(weir):
     """A port scan has every refusal in the record, but not a line for each."""
     r = weir.guest("portscan", world.PRIVATE4, 1000, 4999, policy="public_only")
