@@ -246,7 +246,7 @@ static inline bool gateway_has_proxy(const struct gateway *gw)
 {
 	return gw->proxy >= 0 || gw->proxy_gone;
 }
-/* Takes over both descriptors; while there is no tlsproxy, the flow waits for one. */
+/* Takes over both descriptors; they go at the end of the turn, or once there is a tlsproxy again. */
 must_check int gateway_proxy_send(struct flow *f, int guest_fd, int upstream_fd);
 void gateway_proxy_forget(struct flow *f);
 void gateway_proxy_died(struct gateway *gw);
