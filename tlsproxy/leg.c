@@ -110,10 +110,22 @@ void leg_note(struct leg *leg, uint32_t revents)
 		leg->writable = true;
 }
 
-static void trim(struct buf *b)
+static void trim_in(struct leg *leg)
 {
-	if (b->len == 0 && b->size > LEG_KEEP)
-		buf_fini_wiped(b);
+	if (leg->in.len == 0 && leg->in.size > LEG_KEEP)
+		buf_fini_wiped(&leg->in);
+}
+
+/* Where secrets are it is large, and made for every request: of it as much is wiped as was used. */
+static void trim_out(struct leg *leg)
+{
+	struct buf *b = &leg->out;
+
+	if (b->len || b->size <= LEG_KEEP)
+		return;
+	explicit_bzero(b->data, leg->out_used);
+	leg->out_used = 0;
+	buf_fini(b);
 }
 
 int leg_reserve(struct leg *leg)
@@ -128,8 +140,8 @@ void leg_arm(struct leg *leg, bool want_in)
 {
 	uint32_t in;
 
-	trim(&leg->in);
-	trim(&leg->out);
+	trim_in(leg);
+	trim_out(leg);
 	if (!leg->io.loop)
 		return;
 	/* What epoll was asked before stays asked until something comes: mostly it is wanted
@@ -425,6 +437,7 @@ bool leg_flush(struct leg *leg)
 	ssize_t r;
 
 	give_ticket(leg);
+	leg->out_used = MAX(leg->out_used, leg->out.off + leg->out.len);
 	while (leg->out.len && !leg->wr_dead && !leg->tls_dead) {
 		if (leg->ssl) {
 			clear_errors();

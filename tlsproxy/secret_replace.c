@@ -16,7 +16,6 @@ int tlsproxy_secrets_replace(struct tlsproxy *tp, const struct tlsproxy_secret *
 		return r;
 	tp->secrets = next;
 	/* As tls.c does where there are secrets from the start. */
-	SSL_CTX_set_options(tp->guest_ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	SSL_CTX_set_options(tp->upstream_ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	list_for_each (it, &tp->sessions) {
 		struct session *s = container_of(it, struct session, node);

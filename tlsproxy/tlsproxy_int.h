@@ -294,6 +294,7 @@ struct leg {
 	struct buf head; /* read before TLS began: the ClientHello */
 	struct buf in;	 /* read and not yet taken by the filter */
 	struct buf out;	 /* to be written */
+	size_t out_used; /* of its storage, from the front: the rest was never written */
 	struct buf wire; /* records that go with the next call: of this turn, or not taken yet */
 	size_t budget;	 /* bytes it may still read in this wake-up */
 	uint64_t bytes_in;
