@@ -64,6 +64,11 @@ struct http_text {
 	const char *s;
 	size_t len;
 };
+/* Of a literal, for tables. */
+#define HTTP_TEXT(s)                                                                               \
+	{                                                                                          \
+		s, sizeof(s) - 1                                                                   \
+	}
 struct http_field {
 	struct http_text name, value; /* value without surrounding white space */
 	bool sensitive; /* never indexed by HPACK: a secret, or so marked by its sender */
@@ -110,6 +115,8 @@ static inline bool http_text_ieq(struct http_text t, const char *s)
 {
 	return !(t.len && ((t.s[0] ^ s[0]) & ~0x20)) && str_ieq(t.s, t.len, s);
 }
+/* Whatever their case. */
+bool http_text_among(struct http_text t, const struct http_text *names, size_t n);
 /* Number of fields of that name; *ret is the first. */
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret);
 /* Is `token` an element of the comma-separated lists in all fields of that name. */
