@@ -85,8 +85,7 @@ static bool has_control(uint64_t w)
 	return ((w - ones * 0x20) & ~w & tops) || ((del - ones) & ~del & tops);
 }
 
-/* Plain characters within a line: the long stretches. */
-static size_t plain_run(const uint8_t *p, size_t n)
+size_t http_plain_run(const uint8_t *p, size_t n)
 {
 	size_t i = 0;
 
@@ -133,7 +132,7 @@ int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n, size_t
 
 	while (i < n && c->state != DONE) {
 		size_t room = buf_room(&c->bytes) - (i - from);
-		size_t run = c->state == IN ? MIN(plain_run(p + i, n - i), room) : 0;
+		size_t run = c->state == IN ? MIN(http_plain_run(p + i, n - i), room) : 0;
 		bool keep = true;
 
 		if (!run) {

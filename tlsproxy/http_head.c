@@ -6,8 +6,6 @@
  */
 #include "tlsproxy/http_internal.h"
 
-#include <strings.h>
-
 bool http_text_is(struct http_text t, const char *s)
 {
 	return t.len == strlen(s) && memcmp(t.s, s, t.len) == 0;
@@ -16,7 +14,7 @@ bool http_text_is(struct http_text t, const char *s)
 bool http_text_among(struct http_text t, const struct http_text *names, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (t.len == names[i].len && strncasecmp(t.s, names[i].s, t.len) == 0)
+		if (http_text_same(t, names[i]))
 			return true;
 	return false;
 }
@@ -258,7 +256,7 @@ size_t http_field_find(const struct http_head *h, const char *name, struct http_
 	size_t n = 0;
 
 	for (size_t i = 0; i < h->n_fields; i++)
-		if (http_text_among(h->fields[i].name, &wanted, 1) && n++ == 0)
+		if (http_text_same(h->fields[i].name, wanted) && n++ == 0)
 			*ret = h->fields[i].value;
 	return n;
 }
@@ -277,7 +275,7 @@ static bool list_has(struct http_text list, struct http_text token)
 		}
 		while (item.len && is_blank(item.s[item.len - 1]))
 			item.len--;
-		if (item.len == token.len && strncasecmp(item.s, token.s, item.len) == 0)
+		if (http_text_same(item, token))
 			return true;
 	}
 	return false;
@@ -288,8 +286,7 @@ bool http_field_lists(const struct http_head *h, const char *name, struct http_t
 	const struct http_text wanted = { name, strlen(name) };
 
 	for (size_t i = 0; i < h->n_fields; i++)
-		if (http_text_among(h->fields[i].name, &wanted, 1) &&
-		    list_has(h->fields[i].value, token))
+		if (http_text_same(h->fields[i].name, wanted) && list_has(h->fields[i].value, token))
 			return true;
 	return false;
 }
