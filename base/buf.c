@@ -90,18 +90,23 @@ int buf_append_str(struct buf *b, const char *s)
 
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
+	size_t cap = b->cap, spare = b->size - b->off - b->len;
 	va_list copy;
 	uint8_t *dst;
-	size_t cap = b->cap;
 	int n, r;
 
+	/* Mostly it fits into what there is, and needs no second look. */
 	va_copy(copy, ap);
-	n = vsnprintf(NULL, 0, fmt, copy);
+	n = vsnprintf(spare ? (char *)buf_at(b) + b->len : NULL, spare, fmt, copy);
 	va_end(copy);
 	if (n < 0)
 		return -EINVAL;
 	if ((size_t)n > cap - b->len)
 		return -ENOBUFS;
+	if ((size_t)n < spare) {
+		b->len += (size_t)n;
+		return 0;
+	}
 	/* One byte more for vsnprintf's NUL, which is not content. */
 	b->cap = cap + 1;
 	r = buf_reserve(b, (size_t)n + 1, &dst);

@@ -15,19 +15,33 @@ static int text(struct buf *out, struct http_text t)
 	return t.len ? buf_append(out, t.s, t.len) : 0;
 }
 
+static uint8_t *put(uint8_t *p, const char *s, size_t n)
+{
+	return n ? mempcpy(p, s, n) : p;
+}
+
+static int field(const struct http_field *f, struct buf *out)
+{
+	size_t n = f->name.len + f->value.len + 4;
+	uint8_t *p;
+	int r = buf_reserve(out, n, &p);
+
+	if (r < 0)
+		return r;
+	p = put(p, f->name.s, f->name.len);
+	p = put(p, ": ", 2);
+	p = put(p, f->value.s, f->value.len);
+	put(p, "\r\n", 2);
+	buf_commit(out, n);
+	return 0;
+}
+
 static int fields(const struct http_head *h, struct buf *out)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < h->n_fields; i++) {
-		r = text(out, h->fields[i].name);
-		if (r == 0)
-			r = buf_append(out, ": ", 2);
-		if (r == 0)
-			r = text(out, h->fields[i].value);
-		if (r == 0)
-			r = buf_append(out, "\r\n", 2);
-	}
+	for (size_t i = 0; r == 0 && i < h->n_fields; i++)
+		r = field(&h->fields[i], out);
 	return r;
 }
 

@@ -172,12 +172,8 @@ static const char *name_fault(struct http_text t)
 
 static const char *value_fault(struct http_text t)
 {
-	for (size_t i = 0; i < t.len; i++) {
-		uint8_t c = (uint8_t)t.s[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return "control character in a field value";
-	}
+	if (http_plain_run((const uint8_t *)t.s, t.len) < t.len)
+		return "control character in a field value";
 	if (t.len && (is_blank(t.s[0]) || is_blank(t.s[t.len - 1])))
 		return "white space around a field value";
 	return NULL;
@@ -186,12 +182,14 @@ static const char *value_fault(struct http_text t)
 /* Fields of HTTP/1's connections (RFC 9113 8.2.2). */
 static const char *hop_fault(const struct http_field *fld)
 {
-	static const char *const names[] = { "connection", "proxy-connection", "keep-alive",
-					     "transfer-encoding", "upgrade" };
+	static const struct http_text names[] = {
+		HTTP_TEXT("connection"), HTTP_TEXT("proxy-connection"),
+		HTTP_TEXT("keep-alive"), HTTP_TEXT("transfer-encoding"),
+		HTTP_TEXT("upgrade"),
+	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (http_text_is(fld->name, names[i]))
-			return "a connection-specific field";
+	if (http_text_among(fld->name, names, ARRAY_SIZE(names)))
+		return "a connection-specific field";
 	if (http_text_is(fld->name, "te") && !http_text_ieq(fld->value, "trailers"))
 		return "TE is not \"trailers\"";
 	return NULL;

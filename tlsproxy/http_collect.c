@@ -76,11 +76,24 @@ static int step(struct http_collect *c, uint8_t b, bool *ret_keep, const char **
 	return 0;
 }
 
-/* Plain characters within a line: the long stretches. */
-static size_t plain_run(const uint8_t *p, size_t n)
+/* A byte below 0x20, or 0x7f, among eight. */
+static bool has_control(uint64_t w)
+{
+	const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
+	uint64_t del = w ^ ones * 0x7f;
+
+	return ((w - ones * 0x20) & ~w & tops) || ((del - ones) & ~del & tops);
+}
+
+size_t http_plain_run(const uint8_t *p, size_t n)
 {
 	size_t i = 0;
 
+	for (uint64_t w; n - i >= sizeof(w); i += sizeof(w)) {
+		memcpy(&w, p + i, sizeof(w));
+		if (has_control(w))
+			break;
+	}
 	while (i < n && ((p[i] >= 0x20 && p[i] != 0x7f) || p[i] == '\t'))
 		i++;
 	return i;
@@ -114,31 +127,29 @@ static int append(struct buf *b, const uint8_t *p, size_t n)
 int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n, size_t *ret_taken,
 		      bool *ret_done, const char **ret_why)
 {
-	size_t i = 0;
+	size_t i = 0, from = 0; /* what lies between is kept: it goes in with one copy */
 	int r;
 
 	while (i < n && c->state != DONE) {
-		size_t run = c->state == IN ? plain_run(p + i, n - i) : 0;
-		bool keep;
+		size_t room = buf_room(&c->bytes) - (i - from);
+		size_t run = c->state == IN ? MIN(http_plain_run(p + i, n - i), room) : 0;
+		bool keep = true;
 
 		if (!run) {
 			r = step(c, p[i], &keep, ret_why);
 			if (r < 0)
 				return r;
 			run = 1;
-			if (!keep) {
-				i++;
-				continue;
-			}
 		}
-		run = MIN(run, buf_room(&c->bytes));
-		r = run ? append(&c->bytes, p + i, run) : -ENOBUFS;
-		if (r == -ENOBUFS)
+		if (keep && !room)
 			return bad(ret_why, "head section too long", -E2BIG);
-		if (r < 0)
-			return bad(ret_why, "out of memory", r);
+		if (!keep && append(&c->bytes, p + from, i - from) < 0)
+			return bad(ret_why, "out of memory", -ENOMEM);
 		i += run;
+		from = keep ? from : i;
 	}
+	if (append(&c->bytes, p + from, i - from) < 0)
+		return bad(ret_why, "out of memory", -ENOMEM);
 	*ret_taken = i;
 	*ret_done = c->state == DONE;
 	return 0;

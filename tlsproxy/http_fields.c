@@ -99,14 +99,20 @@ static int scrubbed(struct http_exchange *x, struct http_text t, struct http_tex
 static bool field_ends_here(const struct http_exchange *x, const struct http_head *h,
 			    struct http_text name, bool request)
 {
-	static const char *const names[] = {
-		"Host",	   "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
-		"Upgrade", "Expect",	     "HTTP2-Settings",
+	static const struct http_text names[] = {
+		HTTP_TEXT("Host"),
+		HTTP_TEXT("Content-Length"),
+		HTTP_TEXT("Transfer-Encoding"),
+		HTTP_TEXT("Connection"),
+		HTTP_TEXT("Keep-Alive"),
+		HTTP_TEXT("TE"),
+		HTTP_TEXT("Upgrade"),
+		HTTP_TEXT("Expect"),
+		HTTP_TEXT("HTTP2-Settings"),
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (http_text_ieq(name, names[i]))
-			return true;
+	if (http_text_among(name, names, ARRAY_SIZE(names)))
+		return true;
 	/* An explicit proxy is whom the guest talks to. */
 	if (x->proxied && (http_text_ieq(name, "Proxy-Authorization") ||
 			   http_text_ieq(name, "Proxy-Authenticate") ||
@@ -125,22 +131,20 @@ static bool field_ends_here(const struct http_exchange *x, const struct http_hea
  */
 static bool field_hides_reply(struct http_text name)
 {
-	static const char *const names[] = { "Accept-Encoding", "Range", "If-Range" };
+	static const struct http_text names[] = { HTTP_TEXT("Accept-Encoding"), HTTP_TEXT("Range"),
+						  HTTP_TEXT("If-Range") };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (http_text_ieq(name, names[i]))
-			return true;
-	return false;
+	return http_text_among(name, names, ARRAY_SIZE(names));
 }
 
 /* Credentials, which no table of a compressor is to hold (RFC 7541 7.1.3). */
 static bool is_credential(struct http_text name)
 {
-	static const char *const names[] = { "Authorization", "Cookie", "Set-Cookie" };
+	static const struct http_text names[] = { HTTP_TEXT("Authorization"), HTTP_TEXT("Cookie"),
+						  HTTP_TEXT("Set-Cookie") };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (http_text_ieq(name, names[i]))
-			return true;
+	if (http_text_among(name, names, ARRAY_SIZE(names)))
+		return true;
 	return name.len >= 6 && strncasecmp(name.s, "Proxy-", 6) == 0;
 }
 
@@ -260,6 +264,8 @@ static struct http_text authority_text(const struct authority *a, char *out, siz
 {
 	char addr[IP_STRLEN], port[8] = "";
 
+	if (!a->is_addr && !a->port)
+		return (struct http_text){ a->name.s, a->name.len };
 	if (a->port)
 		snprintf(port, sizeof(port), ":%u", a->port);
 	if (!a->is_addr)

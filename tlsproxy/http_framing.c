@@ -8,17 +8,14 @@
 
 bool http_field_is_framing(struct http_text name)
 {
-	static const char *const names[] = {
-		"Content-Length", "Transfer-Encoding",
-		"Host",		  "Connection",
-		"Trailer",	  "TE",
-		"Upgrade",	  "Expect",
+	static const struct http_text names[] = {
+		HTTP_TEXT("Content-Length"), HTTP_TEXT("Transfer-Encoding"),
+		HTTP_TEXT("Host"),	     HTTP_TEXT("Connection"),
+		HTTP_TEXT("Trailer"),	     HTTP_TEXT("TE"),
+		HTTP_TEXT("Upgrade"),	     HTTP_TEXT("Expect"),
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (http_text_ieq(name, names[i]))
-			return true;
-	return false;
+	return http_text_among(name, names, ARRAY_SIZE(names));
 }
 
 /* 1*DIGIT, at most 18: no reader overflows. Zeros in front are read as octal by some. */

@@ -6,17 +6,30 @@
  */
 #include "tlsproxy/http_internal.h"
 
-#include <strings.h>
-
 bool http_text_is(struct http_text t, const char *s)
 {
 	return t.len == strlen(s) && memcmp(t.s, s, t.len) == 0;
 }
 
+bool http_text_among(struct http_text t, const struct http_text *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (http_text_same(t, names[i]))
+			return true;
+	return false;
+}
+
 bool http_is_token_char(uint8_t c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c));
+	static const bool is[256] = {
+		['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true,
+		['#'] = true,	      ['$'] = true,	    ['%'] = true,	  ['&'] = true,
+		['\''] = true,	      ['*'] = true,	    ['+'] = true,	  ['-'] = true,
+		['.'] = true,	      ['^'] = true,	    ['_'] = true,	  ['`'] = true,
+		['|'] = true,	      ['~'] = true,
+	};
+
+	return is[c];
 }
 
 static bool is_token(struct http_text t)
@@ -239,10 +252,11 @@ int http_head_trailers(const struct http_collect *c, struct http_head *h, const 
 
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret)
 {
+	const struct http_text wanted = { name, strlen(name) };
 	size_t n = 0;
 
 	for (size_t i = 0; i < h->n_fields; i++)
-		if (http_text_ieq(h->fields[i].name, name) && n++ == 0)
+		if (http_text_same(h->fields[i].name, wanted) && n++ == 0)
 			*ret = h->fields[i].value;
 	return n;
 }
@@ -261,7 +275,7 @@ static bool list_has(struct http_text list, struct http_text token)
 		}
 		while (item.len && is_blank(item.s[item.len - 1]))
 			item.len--;
-		if (item.len == token.len && strncasecmp(item.s, token.s, item.len) == 0)
+		if (http_text_same(item, token))
 			return true;
 	}
 	return false;
@@ -269,8 +283,10 @@ static bool list_has(struct http_text list, struct http_text token)
 
 bool http_field_lists(const struct http_head *h, const char *name, struct http_text token)
 {
+	const struct http_text wanted = { name, strlen(name) };
+
 	for (size_t i = 0; i < h->n_fields; i++)
-		if (http_text_ieq(h->fields[i].name, name) && list_has(h->fields[i].value, token))
+		if (http_text_same(h->fields[i].name, wanted) && list_has(h->fields[i].value, token))
 			return true;
 	return false;
 }

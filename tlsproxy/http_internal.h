@@ -34,6 +34,8 @@
 #include "tlsproxy/http_side.h"
 #include "tlsproxy/secret_internal.h"
 
+#include <strings.h>
+
 /* ---- a head's bytes ---------------------------------------------------------------- */
 
 enum http_collect_kind {
@@ -57,6 +59,8 @@ bool http_collect_empty(const struct http_collect *c);
  */
 must_check int http_collect_feed(struct http_collect *c, const uint8_t *p, size_t n,
 				 size_t *ret_taken, bool *ret_done, const char **ret_why);
+/* The index of the first control character that is no tab, of which no head has one; n: none. */
+size_t http_plain_run(const uint8_t *p, size_t n);
 
 /* ---- a head's meaning ----------------------------------------------------------------- */
 
@@ -64,6 +68,11 @@ struct http_text {
 	const char *s;
 	size_t len;
 };
+/* Of a literal, for tables. */
+#define HTTP_TEXT(s)                                                                               \
+	{                                                                                          \
+		s, sizeof(s) - 1                                                                   \
+	}
 struct http_field {
 	struct http_text name, value; /* value without surrounding white space */
 	bool sensitive; /* never indexed by HPACK: a secret, or so marked by its sender */
@@ -110,6 +119,12 @@ static inline bool http_text_ieq(struct http_text t, const char *s)
 {
 	return !(t.len && ((t.s[0] ^ s[0]) & ~0x20)) && str_ieq(t.s, t.len, s);
 }
+/* Whatever their case: most names differ in length already. */
+static inline bool http_text_same(struct http_text a, struct http_text b)
+{
+	return a.len == b.len && strncasecmp(a.s, b.s, a.len) == 0;
+}
+bool http_text_among(struct http_text t, const struct http_text *names, size_t n);
 /* Number of fields of that name; *ret is the first. */
 size_t http_field_find(const struct http_head *h, const char *name, struct http_text *ret);
 /* Is `token` an element of the comma-separated lists in all fields of that name. */

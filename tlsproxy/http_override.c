@@ -14,7 +14,7 @@ static bool is_named(struct http_text name, const char *s)
 {
 	char plain[32];
 
-	if (name.len >= sizeof(plain))
+	if (name.len != strlen(s) || name.len > sizeof(plain))
 		return false;
 	for (size_t i = 0; i < name.len; i++)
 		plain[i] = name.s[i] == '_' ? '-' : name.s[i];

@@ -266,19 +266,21 @@ static void nudge(struct session *s)
 
 bool relay_step(struct session *s)
 {
-	bool moved = flush(s);
+	bool flushed = flush(s), fed, moved;
 	size_t before;
 
 	if (s->guest.wr_dead) {
 		session_end(s, true);
 		return true;
 	}
-	moved |= relay_down(s);
+	fed = relay_down(s);
 	if (s->state == SESSION_RELAY)
-		moved |= relay_up(s);
+		fed |= relay_up(s);
+	moved = flushed || fed;
 	before = waiting(s);
+	/* A filter that was given bytes has tried all that waits. */
 	if (s->state == SESSION_RELAY &&
-	    (moved || http_filter_busy(s->filter) || http_filter_awaits(s->filter)))
+	    ((flushed && !fed) || http_filter_busy(s->filter) || http_filter_awaits(s->filter)))
 		nudge(s);
 	if (s->state != SESSION_RELAY)
 		return true;
@@ -297,7 +299,9 @@ static bool discard(struct session *s)
 		return false;
 	if (n > 0) {
 		s->discarded += (size_t)n;
-		if (s->discarded <= TLSPROXY_LINGER_BYTES)
+		/* A short read of what was all over before it leaves nothing but the end. */
+		if (s->discarded <= TLSPROXY_LINGER_BYTES &&
+		    !(s->guest.gone && (size_t)n < TLSPROXY_READ))
 			return true;
 	}
 	session_end(s, false);
