@@ -123,7 +123,7 @@ static void trim_out(struct leg *leg)
 
 	if (b->len || b->size <= LEG_KEEP)
 		return;
-	explicit_bzero(b->data, leg->out_used);
+	explicit_bzero(b->data, MIN(leg->out_used, b->size));
 	leg->out_used = 0;
 	buf_fini(b);
 }
@@ -430,14 +430,12 @@ static void give_ticket(struct leg *leg)
 		ERR_clear_error();
 }
 
-bool leg_flush(struct leg *leg)
+static bool write_out(struct leg *leg)
 {
 	bool moved = false;
 	size_t n = 0;
 	ssize_t r;
 
-	give_ticket(leg);
-	leg->out_used = MAX(leg->out_used, leg->out.off + leg->out.len);
 	while (leg->out.len && !leg->wr_dead && !leg->tls_dead) {
 		if (leg->ssl) {
 			clear_errors();
@@ -461,6 +459,19 @@ bool leg_flush(struct leg *leg)
 		buf_consume(&leg->out, leg->out.len);
 		moved = true;
 	}
+	return moved;
+}
+
+bool leg_flush(struct leg *leg)
+{
+	bool moved;
+
+	give_ticket(leg);
+	leg->out_used = MAX(leg->out_used, leg->out.off + leg->out.len);
+	moved = write_out(leg);
+	/* What is left is moved to the front when more is written: how far it had reached is lost. */
+	if (leg->out.len)
+		leg->out_used = SIZE_MAX;
 	return moved;
 }
 
