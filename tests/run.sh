@@ -45,7 +45,6 @@ if ! packages_ensure $packages_build $packages_lab $packages_test; then
 	finish
 fi
 packages_try $packages_clients
-sh tests/npm.sh >"$logs/npm" 2>&1 || say "npm packages cannot be fetched: $logs/npm"
 
 # ---- building -----------------------------------------------------------------------------
 
@@ -182,6 +181,11 @@ export UBSAN_OPTIONS
 # Leaks cannot be looked for in a process that may not trace itself (seccomp), as most of weir's.
 asan_unit=detect_leaks=1:detect_stack_use_after_return=1 asan_e2e=detect_leaks=0
 
+if can_run; then
+	# For the end-to-end tests, which come last.
+	sh tests/npm.sh >"$logs/npm" 2>&1 &
+	npm_job=$!
+fi
 build build gcc || finish
 unit_begin build
 sh tests/lint.sh >"$logs/lint" 2>&1
@@ -208,6 +212,7 @@ if can_run; then
 	if ! sh tests/e2e/guest-linux.sh "$top/build/guest-linux" >"$logs/guest-linux" 2>&1; then
 		tally "kernel for machines" 0 1 "$logs/guest-linux"
 	fi
+	wait "$npm_job" || say "npm packages cannot be fetched: $logs/npm"
 	# Side by side: each has a lab of its own, and most of it is waiting.
 	if [ "${asan:-}" = yes ]; then
 		for part in $parts_asan; do
