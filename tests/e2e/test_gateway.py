@@ -505,6 +505,7 @@ def test_killed_while_it_writes_leaves_nothing(weir, gateway):
     for name, text in ((ca, "old"), (ca + ".weir-new", "half")):
         with open(name, "w", encoding="ascii") as f:
             f.write(text)
+        os.chmod(name, 0o666)
     os.unlink(env)
     g = gateway("stream:" + weir.path("other.sock"), flags=["--secret", "LAB_TOKEN@api.example.com", "--ca-out", ca,
                                                             "--env-out", env])
