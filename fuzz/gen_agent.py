@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_agent_client, _codec and _hub: conversations of one thing each.
 
-usage: gen_agent.py [FOLDER]    default corpus/, beside this file
+usage: gen_agent.py [CORPUS]    default corpus/, beside this file
 """
-import os
 import struct
-import sys
+
+import seeds
 
 
 def frame(ident, kind, body=b"", flags=0):
@@ -107,13 +107,6 @@ HUB = {
 }
 
 
-def main():
-    top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
-    for folder, seeds, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b""), ("agent_hub", HUB, b"\0")):
-        os.makedirs(os.path.join(top, folder), exist_ok=True)
-        for name, seed in seeds.items():
-            with open(os.path.join(top, folder, name), "wb") as f:
-                f.write(first + seed)
-
-
-main()
+for folder, conversations, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b""),
+                                      ("agent_hub", HUB, b"\0")):
+    seeds.write(folder, ((name, first + steps) for name, steps in conversations.items()))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_vmm_virtio_*: for each device exchanges that work, and the ways in which
-other monitors were once broken. Usage: gen_vmm_virtio.py [FOLDER], default corpus/"""
-import os
+other monitors were once broken. Usage: gen_vmm_virtio.py [CORPUS], default corpus/"""
 import struct
-import sys
+
+import seeds
 
 # The fuzzer, and the form of the device.
 RNG, BLOCK, BLOCK_RO, BLOCK_LAYER = ("rng", 0), ("block", 0), ("block", 1), ("block", 2)
@@ -119,14 +119,5 @@ SEEDS = {
 }
 
 
-def main():
-    corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "corpus")
-    for name, ((device, form), steps) in SEEDS.items():
-        folder = os.path.join(corpus, f"vmm_virtio_{device}")
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, name), "wb") as f:
-            f.write(bytes([form, 1]) + steps)
-
-
-if __name__ == "__main__":
-    main()
+for seed, ((device, form), steps) in SEEDS.items():
+    seeds.write(f"vmm_virtio_{device}", [(seed, bytes([form, 1]) + steps)])

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_weir_image_answer: answers of weir-image, good ones and one thing wrong in each.
 
-usage: gen_weir_image_answer.py [FOLDER]    default corpus/weir_image_answer, beside this file
+usage: gen_weir_image_answer.py [CORPUS]    default corpus/, beside this file
 """
 import json
-import os
-import sys
+
+import seeds
 
 BOOT, FOLDER, ARCHIVE, FILE, VOLUME = range(5)
 KERNEL = {"kernel": "/x/kernel/a", "initrd": "/x/boot/a", "source": "/boot/vmlinuz", "release": "6.1.0", "pvh": True}
@@ -51,13 +51,4 @@ SEEDS = {
 }
 
 
-def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "corpus", "weir_image_answer")
-    os.makedirs(top, exist_ok=True)
-    for name, seed in SEEDS.items():
-        with open(os.path.join(top, name), "wb") as f:
-            f.write(seed)
-
-
-main()
+seeds.write("weir_image_answer", SEEDS.items())

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_weir_pcap: small captures, each of one thing.
 
-usage: fuzz/gen_weir_pcap.py [DIRECTORY]    (default fuzz/corpus/weir_pcap)
+usage: fuzz/gen_weir_pcap.py [CORPUS]    (default fuzz/corpus)
 """
 
 import ipaddress
-import os
 import struct
-import sys
+
+import seeds
 
 GUEST, RESOLVER, API, EVIL = "10.1.2.3", "10.1.2.1", "93.184.216.10", "93.184.216.14"
 GUEST6, API6 = "2001:db8::3", "2606:2800:220:1::10"
@@ -126,7 +126,7 @@ def pcapng(frames):
     return out
 
 
-def seeds():
+def captures():
     dns = list(lookup("api.example.com", [API, API6], "edge.example.com"))
     http = list(conversation(API, 80, REQUEST + REQUEST + POST))
     yield "http.pcap", pcap(ether(dns + http))
@@ -174,14 +174,4 @@ def seeds():
         ip(GUEST, API, 17, b"\0\1\0\2\0\3\0\0"), ip(GUEST, API, 6, tcp(1, 2, 3, SYN)[:12])]))
 
 
-def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    to = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "corpus", "weir_pcap")
-    os.makedirs(to, exist_ok=True)
-    for file, content in seeds():
-        with open(os.path.join(to, file), "wb") as f:
-            f.write(content)
-
-
-if __name__ == "__main__":
-    main()
+seeds.write("weir_pcap", captures())

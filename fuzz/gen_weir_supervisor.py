@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_weir_supervisor: what people ask and how the helpers answer, one thing each.
 
-usage: gen_weir_supervisor.py [FOLDER]    default corpus/weir_supervisor, beside this file
+usage: gen_weir_supervisor.py [CORPUS]    default corpus/, beside this file
 """
-import os
 import struct
-import sys
+
+import seeds
 
 # Steps of fuzz_weir_supervisor.c: enum op.
 (GATEWAY, PROXY, GATEWAY_ANSWERS, PROXY_ANSWERS, ASK, ASK_RAW, READ, HANG_UP, LOADED, PROXY_CLOSES, PROXY_REAPED,
@@ -74,13 +74,4 @@ SEEDS = {
 }
 
 
-def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "corpus", "weir_supervisor")
-    os.makedirs(top, exist_ok=True)
-    for name, seed in SEEDS.items():
-        with open(os.path.join(top, name), "wb") as f:
-            f.write(seed)
-
-
-main()
+seeds.write("weir_supervisor", SEEDS.items())
