@@ -24,6 +24,7 @@ NPM = os.environ.get("WEIR_NPM", os.path.join(TOP, "build", "npm")) + "/node_mod
 
 PROTOS = pytest.mark.parametrize("how, proto", [("--http1.1", "h1"), ("--http2", "h2")])
 
+absent = pytest.mark.netns("a client that the machine's root file system has not")
 heavy = pytest.mark.skipif(sanitized(), reason="a heavy client: only with the plain build")
 
 
@@ -325,6 +326,7 @@ def tgz(files):
 
 
 @needs("npm")
+@absent
 def test_npm_install(weir, h2):
     """A registry of plain files: what npm asks of one, and its check of what it gets."""
     folder = h2.static + "/npm"
@@ -347,7 +349,7 @@ def test_npm_install(weir, h2):
 
 
 @python_has("pip")
-@pytest.mark.netns("a client that the machine's root file system has not")
+@absent
 def test_pip_install(weir, h2):
     folder = h2.static + "/simple/weir-lab"
     os.makedirs(folder, exist_ok=True)
@@ -409,7 +411,7 @@ public class Client {
 # Parity: T08, weak-15.
 @heavy
 @needs("javac")
-@pytest.mark.netns("a client that the machine's root file system has not")
+@absent
 def test_java(weir, h2):
     with open(weir.tmp + "/Client.java", "w", encoding="ascii") as f:
         f.write(JAVA)
@@ -424,7 +426,7 @@ def test_java(weir, h2):
 @heavy
 @needs("keytool")
 @pytest.mark.parametrize("password", ["changeit", None])
-@pytest.mark.netns("a client that the machine's root file system has not")
+@absent
 def test_java_key_stores(weir, h2, password):
     """A JVM with a PKCS 12 store of its own, with a password or without: made here, found by JAVA_HOME."""
     home = weir.tmp + "/jvm"
@@ -500,7 +502,8 @@ OTHERS = {
 
 
 # Parity: T08.
-@pytest.mark.parametrize("program", OTHERS)
+@pytest.mark.parametrize("program", [pytest.param(p, marks=absent) if p in ("ruby", "perl", "php", "deno") else p
+                                     for p in OTHERS])
 def test_others(weir, h2, program):
     if not shutil.which(program):
         pytest.skip(program + " is not installed")
@@ -567,7 +570,7 @@ PAGE = """<!DOCTYPE html><html><body><p id="out">nothing yet</p><script>
 @heavy
 @needs("chromium")
 @pytest.mark.parametrize("host", ["h2.example.com", "h2ws.example.com"])
-@pytest.mark.netns("a client that the machine's root file system has not")
+@absent
 def test_chromium(weir, h2, host):
     if not h2.websocket:
         pytest.skip("node-ws is not installed")
