@@ -194,9 +194,17 @@ void run_on_helper(struct loop_io *io, uint32_t revents)
 
 /* ---- signals --------------------------------------------------------------------- */
 
+/* Its channel was closed before it could be reaped: all it had said is there. A pid: its successor's. */
+static void hear_out(struct child *c)
+{
+	for (unsigned i = 0; i < CHANNEL_MESSAGES && c->io.loop && !c->pid; i++)
+		run_on_helper(&c->io, EPOLLIN);
+}
+
 static void reap(struct run *r)
 {
 	struct child *all[] = { &r->gateway, &r->proxy, &r->sandbox };
+	bool gone[] = { false, false, false };
 	int status;
 	pid_t pid;
 
@@ -207,12 +215,16 @@ static void reap(struct run *r)
 			if (all[i]->pid == pid) {
 				all[i]->pid = 0;
 				all[i]->status = status;
-				if (all[i] == &r->proxy)
-					run_proxy_reaped(r);
-				if (all[i] == &r->sandbox && r->subject->reaped)
-					r->subject->reaped(r);
+				gone[i] = true;
 			}
 	}
+	/* When the command is gone as well the run ends, and this would not be told any more. */
+	if (gone[1]) {
+		hear_out(&r->proxy);
+		run_proxy_reaped(r);
+	}
+	if (gone[2] && r->subject->reaped)
+		r->subject->reaped(r);
 	run_check_end(r);
 }
 
