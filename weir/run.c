@@ -129,8 +129,6 @@ static void record_lines(struct child *c, const char *text, size_t len)
 /* n: its length, or an error. */
 static void take_up(struct child *c, const struct msg *m, ssize_t n)
 {
-	if (n == -EAGAIN)
-		return;
 	if (n < 0)
 		channel_closed(c);
 	else if (m->head.type == MSG_EVENT)
@@ -194,17 +192,10 @@ void run_on_helper(struct loop_io *io, uint32_t revents)
 
 /* ---- signals --------------------------------------------------------------------- */
 
-/* Its channel was closed before it could be reaped: all it had said is there. A pid: its successor's. */
-static void hear_out(struct child *c)
-{
-	for (unsigned i = 0; i < CHANNEL_MESSAGES && c->io.loop && !c->pid; i++)
-		run_on_helper(&c->io, EPOLLIN);
-}
-
 static void reap(struct run *r)
 {
 	struct child *all[] = { &r->gateway, &r->proxy, &r->sandbox };
-	bool gone[] = { false, false, false };
+	bool had_proxy = r->proxy.pid, had_sandbox = r->sandbox.pid;
 	int status;
 	pid_t pid;
 
@@ -215,15 +206,18 @@ static void reap(struct run *r)
 			if (all[i]->pid == pid) {
 				all[i]->pid = 0;
 				all[i]->status = status;
-				gone[i] = true;
 			}
 	}
-	/* When the command is gone as well the run ends, and this would not be told any more. */
-	if (gone[1]) {
-		hear_out(&r->proxy);
+	/*
+	 * When the command is gone as well the run ends, and this would not be told any more. A
+	 * process closes its channel before it can be reaped: all it had said is there.
+	 */
+	if (had_proxy && !r->proxy.pid) {
+		hear_all(&r->gateway);
+		hear_all(&r->proxy);
 		run_proxy_reaped(r);
 	}
-	if (gone[2] && r->subject->reaped)
+	if (had_sandbox && !r->sandbox.pid && r->subject->reaped)
 		r->subject->reaped(r);
 	run_check_end(r);
 }
