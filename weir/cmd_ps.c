@@ -158,7 +158,6 @@ static bool is_listed(const struct ctl_run *runs, size_t n, const char *name)
 /* But for those that were shown as running, and have ended since. */
 static void list_ended(const struct words *w, const struct ctl_run *shown, size_t n_shown, json_t *all)
 {
-	static const char suffix[] = ".log";
 	int dir = -1;
 	struct dirent *de;
 	DIR *d;
@@ -171,14 +170,9 @@ static void list_ended(const struct words *w, const struct ctl_run *shown, size_
 		return;
 	}
 	while ((de = readdir(d))) {
-		size_t n = strlen(de->d_name);
 		json_t *o;
 
-		if (n < sizeof(suffix) || n >= RUN_DETACH_FILE || de->d_name[0] == '.' ||
-		    !str_eq(de->d_name + n - (sizeof(suffix) - 1), suffix))
-			continue;
-		de->d_name[n - (sizeof(suffix) - 1)] = 0;
-		if (is_listed(shown, n_shown, de->d_name))
+		if (!run_detach_file_name(de->d_name, "log") || is_listed(shown, n_shown, de->d_name))
 			continue;
 		o = run_detach_over(dirfd(d), de->d_name);
 		if (!o)

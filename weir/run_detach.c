@@ -57,6 +57,16 @@ void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const c
 	snprintf(out, RUN_DETACH_FILE, "%s.%s", name, what);
 }
 
+bool run_detach_file_name(char *file, const char *what)
+{
+	char *dot = strrchr(file, '.');
+
+	if (!dot || file[0] == '.' || strlen(file) >= RUN_DETACH_FILE || !str_eq(dot + 1, what))
+		return false;
+	*dot = 0;
+	return true;
+}
+
 json_t *run_detach_ended(int dir, const char *file)
 {
 	cleanup_close int fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -114,24 +124,23 @@ json_t *run_detach_over(int dir, const char *name)
 
 /* ---- by id ---------------------------------------------------------------------------- */
 
-/* "NAME.ended" with this id in it. */
-static bool name_of_ended(int dir, const char *file, const char *id,
-			  char ret[static CTL_NAME_MAX + 1])
+static bool has_id(int dir, const char *name, const char *id)
 {
-	json_t *o = run_detach_ended(dir, file);
-	const char *name = json_string_value(json_object_get(o, "name"));
-	const char *its = json_string_value(json_object_get(o, "id"));
-	bool found = name && its && str_eq(its, id) && strlen(name) <= CTL_NAME_MAX;
+	char file[RUN_DETACH_FILE];
+	const char *its;
+	bool has;
+	json_t *o;
 
-	if (found)
-		snprintf(ret, CTL_NAME_MAX + 1, "%s", name);
+	run_detach_file(file, name, "ended");
+	o = run_detach_ended(dir, file);
+	its = json_string_value(json_object_get(o, "id"));
+	has = its && str_eq(its, id);
 	json_decref(o);
-	return found;
+	return has;
 }
 
 static bool find_ended(const char *id, char ret[static CTL_NAME_MAX + 1])
 {
-	static const char suffix[] = ".ended";
 	bool found = false;
 	struct dirent *de;
 	int dir = -1;
@@ -145,11 +154,10 @@ static bool find_ended(const char *id, char ret[static CTL_NAME_MAX + 1])
 		return false;
 	}
 	while (!found && (de = readdir(d))) {
-		size_t n = strlen(de->d_name);
-
-		found = n >= sizeof(suffix) && de->d_name[0] != '.' &&
-			str_eq(de->d_name + n - (sizeof(suffix) - 1), suffix) &&
-			name_of_ended(dirfd(d), de->d_name, id, ret);
+		found = run_detach_file_name(de->d_name, "ended") &&
+			strlen(de->d_name) <= CTL_NAME_MAX && has_id(dirfd(d), de->d_name, id);
+		if (found)
+			snprintf(ret, CTL_NAME_MAX + 1, "%s", de->d_name);
 	}
 	closedir(d);
 	return found;

@@ -13,6 +13,8 @@
 
 /* "NAME.log", "NAME.ended": in the folder of control sockets. */
 void run_detach_file(char out[static RUN_DETACH_FILE], const char *name, const char *what);
+/* The way back: file becomes the name. False, and it stays: it is none of these. */
+bool run_detach_file_name(char *file, const char *what);
 /*
  * What "NAME.ended" in this folder says: name, id, command, status, began, ended (seconds). NULL: it
  * is not there, or is none. The caller's to json_decref().
