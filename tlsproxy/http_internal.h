@@ -114,15 +114,14 @@ struct http_head *http_head_copy(const struct http_head *h);
 bool http_text_is(struct http_text t, const char *s); /* exact */
 /* RFC 9110 5.6.2 */
 bool http_is_token_char(uint8_t c);
-/* ASCII case ignored. Mostly two names differ in their first letter already. */
-static inline bool http_text_ieq(struct http_text t, const char *s)
-{
-	return !(t.len && ((t.s[0] ^ s[0]) & ~0x20)) && str_ieq(t.s, t.len, s);
-}
 /* Whatever their case: most names differ in length already. */
 static inline bool http_text_same(struct http_text a, struct http_text b)
 {
 	return a.len == b.len && strncasecmp(a.s, b.s, a.len) == 0;
+}
+static inline bool http_text_ieq(struct http_text t, const char *s)
+{
+	return http_text_same(t, (struct http_text){ s, strlen(s) });
 }
 bool http_text_among(struct http_text t, const struct http_text *names, size_t n);
 /* Number of fields of that name; *ret is the first. */
