@@ -68,10 +68,9 @@ static int confine(struct options *o, const struct image_store *s, const char *c
 		r = confine_process(&o->confine, o->probe, &why);
 	if (r == -ENOTSUP && o->confine.archive)
 		fputs("weir-image: this kernel has no Landlock, and an archive is not read "
-		      "without, because "
-		      "it could reach other files: unpack it yourself and name the folder "
-		      "(--rootfs), or use a kernel of Linux 5.13 or newer that has it "
-		      "(lsm=landlock)\n",
+		      "without, because it could reach other files: unpack it yourself and "
+		      "name the folder (--rootfs), or use a kernel of Linux 5.13 or newer that "
+		      "has it (lsm=landlock)\n",
 		      stderr);
 	else if (r < 0)
 		fprintf(stderr, "weir-image: cannot isolate itself: %s: %s\n", why, strerror(-r));
