@@ -313,6 +313,20 @@ void random_bytes(void *p, size_t n);
 
 /* ---- event loop ------------------------------------------------------- */
 
+/* A thread that does not interrupt who gives it work while it is busy (busy.c). Times in ns. */
+struct busy {
+	bool on;		 /* false: it is left alone */
+	bool batch;		 /* SCHED_BATCH now */
+	uint64_t looked;	 /* when, last */
+	uint64_t cpu;		 /* what it had used by then */
+	uint64_t changed, pause; /* when the policy was; how long it stays then */
+	uint64_t used;		 /* when it became batch: per cent of a processor */
+};
+/* now: monotonic. Nothing is ever done where the policy is another than SCHED_OTHER. */
+void busy_begin(struct busy *b, uint64_t now);
+/* At every turn. May change the policy: sched_setscheduler(2) has to be allowed. */
+void busy_look(struct busy *b, uint64_t now);
+
 /*
  * epoll, level-triggered. One loop per process, no threads. Callbacks may add,
  * change and remove any source, themselves included: a removed source is never
@@ -348,6 +362,8 @@ int loop_run(struct loop *l);
 /* One iteration: waits at most timeout_ms (-1: until something happens). */
 must_check int loop_step(struct loop *l, int timeout_ms);
 void loop_stop(struct loop *l, int code);
+/* From now on the process does not interrupt who gives it work while it is busy: see busy.c. */
+void loop_give_way(struct loop *l);
 /* Time at the start of this iteration; loop_now_update() reads the clock. */
 uint64_t loop_now(const struct loop *l);
 uint64_t loop_now_update(struct loop *l);

@@ -24,6 +24,7 @@ struct loop {
 	struct loop_timer **heap;
 	size_t heap_n, heap_size;
 	struct loop_task *tasks, **tasks_tail;
+	struct busy busy;
 	struct epoll_event batch[LOOP_BATCH];
 	int batch_at, batch_n;
 };
@@ -62,6 +63,11 @@ uint64_t loop_now(const struct loop *l)
 uint64_t loop_now_update(struct loop *l)
 {
 	return l->now = time_mono_ns();
+}
+
+void loop_give_way(struct loop *l)
+{
+	busy_begin(&l->busy, l->now);
 }
 
 int loop_io_add(struct loop *l, struct loop_io *io, int fd, uint32_t events,
@@ -296,6 +302,7 @@ int loop_step(struct loop *l, int timeout_ms)
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop_now_update(l);
+	busy_look(&l->busy, l->now);
 	l->batch_n = MAX(n, 0);
 	for (l->batch_at = 0; l->batch_at < l->batch_n;) {
 		struct epoll_event *ev = &l->batch[l->batch_at++];

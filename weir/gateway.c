@@ -199,8 +199,10 @@ static int start(struct gateway *gw, const struct gateway_spec *spec, int link)
 	gw->quic = tlsproxy_quic_new();
 	if (r == 0 && !gw->quic)
 		r = -ENOMEM;
-	if (r == 0)
+	if (r == 0) {
+		loop_give_way(gw->loop);
 		record_batch(&gw->record, gw->loop);
+	}
 	if (r == 0)
 		r = hmap_init(&gw->flows, 256);
 	if (r == 0)

@@ -212,6 +212,7 @@ _Noreturn void proxy_main(struct proxy_spec *spec)
 	}
 	if (harden_isolate(HARDEN_TLSPROXY, &err) < 0)
 		fail(spec, &err);
+	loop_give_way(px.loop);
 	record_batch(&px.record, px.loop);
 	proxy_tokens_init(&px.secrets, px.tp, px.loop, &px.record, &px.gateway_io);
 	proxy_masks_init(&px.secrets, px.tp, px.loop, &px.record, tell_known, &px);

@@ -11,6 +11,7 @@
 #include "weir/harden.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -115,6 +116,24 @@ static int add_gateway_rules(scmp_filter_ctx ctx)
 	return r;
 }
 
+/* A busy loop gives way (base/busy.c): its own thread, and between these two policies. */
+static int add_busy_rules(scmp_filter_ctx ctx)
+{
+	static const int policies[] = { SCHED_OTHER, SCHED_BATCH };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(policies); i++) {
+		struct scmp_arg_cmp args[] = {
+			{ 0, SCMP_CMP_MASKED_EQ, 0xffffffff, 0 },
+			{ 1, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)policies[i] },
+		};
+
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler),
+					   ARRAY_SIZE(args), args);
+	}
+	return r;
+}
+
 static int load_filter(scmp_filter_ctx ctx, int r, struct conf_error *err)
 {
 	if (r == 0)
@@ -138,6 +157,8 @@ int harden_seccomp(enum harden_role role, struct conf_error *err)
 		r = calls_allow(ctx, common_calls, ARRAY_SIZE(common_calls));
 	if (r == 0)
 		r = calls_allow_memory(ctx);
+	if (r == 0)
+		r = add_busy_rules(ctx);
 	if (r == 0 && role == HARDEN_GATEWAY)
 		r = add_gateway_rules(ctx);
 	if (r == 0 && role == HARDEN_TLSPROXY)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Big transfers arrive with the right digest: both paths, both directions, both families."""
 
+import contextlib
 import functools
 import os
 
 import pytest
+from conftest import SLACK, wait_for
+from test_isolation import name_of
+from test_secrets import descendants
 
 import data
 
@@ -63,3 +67,26 @@ def test_plain_tcp_counts_are_exact(weir):
     flow = r.find("flow", port=1007)[0]
     end = [e for e in r.find("flow_end") if e["id"] == flow["id"]][0]
     assert end["bytes_up"] == n and end["bytes_down"] == len(r.json["got"]), r
+
+
+def test_busy_ones_give_way(weir, lab):
+    """Who carries much does not interrupt the others (base/busy.c); who does not carry is left as it was."""
+    carriers = ("weir-gateway", "weir-tlsproxy")
+    p = weir.start("curl", "-sS", "-o", "/dev/null", "--max-time", str(60 * SLACK), "--cacert", lab.ca,
+                   "https://files.example.com/bytes/%d" % (1 << 40), intercept=True)
+
+    def policies(of):
+        """Of those that carry, or of all others."""
+        found = set()
+        for pid in descendants(p.pid):
+            if (name_of(pid) in carriers) == of:
+                with contextlib.suppress(ProcessLookupError):
+                    found.add(os.sched_getscheduler(pid))
+        return found
+
+    try:
+        assert wait_for(lambda: policies(True) == {os.SCHED_BATCH}, 30)
+        assert policies(False) == {os.SCHED_OTHER}
+    finally:
+        p.terminate()
+        p.communicate(timeout=30 * SLACK)

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What serves another process should not stop it in the midst of its turn.
+ *
+ * By default the kernel lets who wakes up run at once in place of who woke him, if both share a
+ * processor. For one that sleeps mostly that is right: nobody waits for it. Where many connections
+ * are carried it means a switch to and fro for every single one, though the first process was
+ * about to bring more of them. SCHED_BATCH (sched(7)) says: when it is done, or its time is up.
+ *
+ * Behind processes of others that use up a processor this costs milliseconds at every wake-up. So
+ * it holds only while this thread itself uses much of one; and when it then comes to less than
+ * half of that, they are there or its work is over: it does not hold, and each time that this is
+ * seen soon, it is tried again later.
+ */
+#include "base/base.h"
+
+#include <sched.h>
+#include <time.h>
+
+/* How long is looked at, and how much of a processor is much: per cent. */
+#define BUSY_WINDOW_NS (50 * NS_PER_MS)
+#define BUSY_FROM 20
+/* What ends before this was in vain, and is not tried again for so long. */
+#define BUSY_SOON_NS NS_PER_S
+#define BUSY_PAUSE_NS (200 * NS_PER_MS)
+#define BUSY_PAUSE_MAX_NS (10 * NS_PER_S)
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static bool set_policy(int policy)
+{
+	struct sched_param p = { 0 };
+
+	return sched_setscheduler(0, policy, &p) == 0;
+}
+
+static void enter(struct busy *b, uint64_t now, uint64_t used)
+{
+	b->batch = true;
+	b->changed = now;
+	b->used = used;
+	b->on = set_policy(SCHED_BATCH);
+}
+
+static void leave(struct busy *b, uint64_t now)
+{
+	bool soon = now - b->changed < BUSY_SOON_NS;
+
+	b->batch = false;
+	b->changed = now;
+	b->pause = soon ? MIN(MAX(2 * b->pause, BUSY_PAUSE_NS), BUSY_PAUSE_MAX_NS) : 0;
+	b->on = set_policy(SCHED_OTHER);
+}
+
+void busy_begin(struct busy *b, uint64_t now)
+{
+	/* Whoever started us with another policy meant it. */
+	*b = (struct busy){
+		.on = sched_getscheduler(0) == SCHED_OTHER,
+		.looked = now,
+		.cpu = cpu_ns(),
+	};
+}
+
+void busy_look(struct busy *b, uint64_t now)
+{
+	uint64_t cpu, used, wall = now - b->looked;
+
+	if (!b->on || wall < BUSY_WINDOW_NS)
+		return;
+	cpu = cpu_ns();
+	used = (cpu - b->cpu) * 100 / wall;
+	b->looked = now;
+	b->cpu = cpu;
+	if (b->batch && used < b->used / 2)
+		leave(b, now);
+	else if (!b->batch && used >= BUSY_FROM && now - b->changed >= b->pause)
+		enter(b, now, used);
+}
