@@ -420,14 +420,31 @@ enum leg_status leg_read(struct leg *leg, void *p, size_t n, size_t *ret_n)
 	return st;
 }
 
-/* It is written by the next SSL_write. Without one the client only cannot come back. */
-static void give_ticket(struct leg *leg)
+/*
+ * It is written by the next SSL_write. Without one the client only cannot come back.
+ * True: it goes with that.
+ */
+static bool give_ticket(struct leg *leg)
 {
 	if (!leg->owes_ticket || !leg->out.len)
-		return;
+		return false;
 	leg->owes_ticket = false;
-	if (SSL_version(leg->ssl) >= TLS1_3_VERSION && !SSL_new_session_ticket(leg->ssl))
-		ERR_clear_error();
+	if (SSL_version(leg->ssl) < TLS1_3_VERSION)
+		return false;
+	if (SSL_new_session_ticket(leg->ssl))
+		return true;
+	ERR_clear_error();
+	return false;
+}
+
+/*
+ * To write one, OpenSSL makes a buffer for reading as well, which it would keep until something
+ * has been read: of a client that is silent from then on, for ever.
+ */
+static void free_buffers(struct leg *leg)
+{
+	if (!leg->tls_dead && !SSL_has_pending(leg->ssl))
+		(void)SSL_free_buffers(leg->ssl);
 }
 
 static bool write_out(struct leg *leg)
@@ -464,11 +481,12 @@ static bool write_out(struct leg *leg)
 
 bool leg_flush(struct leg *leg)
 {
-	bool moved;
+	bool ticket = give_ticket(leg), moved;
 
-	give_ticket(leg);
 	leg->out_used = MAX(leg->out_used, leg->out.off + leg->out.len);
 	moved = write_out(leg);
+	if (ticket)
+		free_buffers(leg);
 	/* What is left is moved to the front when more is written: how far it had reached is lost. */
 	if (leg->out.len)
 		leg->out_used = SIZE_MAX;
