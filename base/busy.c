@@ -17,9 +17,11 @@
 #include <sched.h>
 #include <time.h>
 
-/* How long is looked at, and how much of a processor is much: per cent. */
-#define BUSY_WINDOW_NS (50 * NS_PER_MS)
+/* How much of a processor is much, in per cent, and how long that is looked at. */
 #define BUSY_FROM 20
+#define BUSY_WINDOW_NS (50 * NS_PER_MS)
+/* Until it is less: longer than the pauses in which a client draws breath. */
+#define BUSY_REST_NS (200 * NS_PER_MS)
 /* What ends before this was in vain, and is not tried again for so long. */
 #define BUSY_SOON_NS NS_PER_S
 #define BUSY_PAUSE_NS (200 * NS_PER_MS)
@@ -73,7 +75,7 @@ void busy_look(struct busy *b, uint64_t now)
 {
 	uint64_t cpu, used, wall = now - b->looked;
 
-	if (!b->on || wall < BUSY_WINDOW_NS)
+	if (!b->on || wall < (b->batch ? BUSY_REST_NS : BUSY_WINDOW_NS))
 		return;
 	cpu = cpu_ns();
 	used = (cpu - b->cpu) * 100 / wall;
