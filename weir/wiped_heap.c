@@ -16,14 +16,16 @@
 #include <openssl/crypto.h>
 #include <pthread.h>
 
-/* Usable sizes of malloc's chunks are 24, 40, 56 and so on: a class for each. */
+/* Usable sizes of malloc's chunks are 24, 40, 56 and so on: a class for each, up to what
+ * a connection's largest object takes. */
 #define STEP 16
 #define USABLE(i) ((i)*STEP + STEP / 2)
-#define CLASSES 64
-/* Of each so many, as far as that is no more bytes than these: below 2 MiB together. Many
- * connections end at a time, and as many begin. */
-#define KEPT_EACH 256
-#define KEPT_BYTES ((size_t)32 << 10)
+#define CLASSES 512
+/* Of each so many, as far as that is no more bytes than these, and of all no more than those.
+ * Many connections end at a time, and as many begin. */
+#define KEPT_EACH 1024
+#define KEPT_BYTES ((size_t)64 << 10)
+#define KEPT_ALL ((size_t)2 << 20)
 /* Buffers for a record, of which reading and writing take another size each. */
 #define LARGE_MIN 16384
 #define LARGE_MAX 18432
@@ -42,13 +44,15 @@
 #endif
 
 struct shelf {
-	unsigned n;
-	void *p[KEPT_EACH];
+	unsigned n, max;
+	void **p; /* in places */
 };
 
 static bool wiping;
 static pthread_t owner; /* the one thread that shelves are for */
 static struct shelf shelves[CLASSES];
+static void *places[CLASSES * KEPT_EACH / 16];
+static size_t kept_bytes; /* on the shelves */
 static struct {
 	unsigned n;
 	void *p[KEPT_LARGE];
@@ -85,7 +89,10 @@ static void *kept_take(size_t n)
 
 	if (n >= LARGE_MIN && n <= LARGE_MAX)
 		return large_take(n);
-	return i < CLASSES && shelves[i].n ? unmarked(shelves[i].p[--shelves[i].n]) : NULL;
+	if (i >= CLASSES || !shelves[i].n)
+		return NULL;
+	kept_bytes -= USABLE(i);
+	return unmarked(shelves[i].p[--shelves[i].n]);
 }
 
 static bool shelve(void **at, unsigned *n, unsigned max, void *p)
@@ -102,9 +109,15 @@ static bool shelve(void **at, unsigned *n, unsigned max, void *p)
 	return true;
 }
 
-static unsigned kept_of(size_t usable)
+static bool kept_small(void *p, size_t i)
 {
-	return (unsigned)MIN(KEPT_BYTES / usable, (size_t)KEPT_EACH);
+	struct shelf *s = &shelves[i];
+	bool room = kept_bytes + USABLE(i) <= KEPT_ALL;
+
+	if (!shelve(s->p, &s->n, room ? s->max : s->n, p))
+		return false;
+	kept_bytes += USABLE(i);
+	return true;
 }
 
 /* False: no place for it. It is wiped in any case. */
@@ -116,7 +129,7 @@ static bool kept_give(void *p, size_t usable)
 	if (usable >= LARGE_MIN && usable <= LARGE_MAX)
 		kept = shelve(large.p, &large.n, KEPT_LARGE, p);
 	else if (i && i < CLASSES && usable == USABLE(i))
-		kept = shelve(shelves[i].p, &shelves[i].n, kept_of(usable), p);
+		kept = kept_small(p, i);
 	explicit_bzero(p, usable);
 	if (kept)
 		memcpy(p, &mark, sizeof(mark));
@@ -173,8 +186,21 @@ void wiped_heap_prepare(void)
 		log_debug("OpenSSL keeps its own way of giving memory back");
 }
 
+static void make_shelves(void)
+{
+	void **at = places;
+
+	for (size_t i = 1; i < CLASSES; i++) {
+		shelves[i].p = at;
+		shelves[i].max = (unsigned)MIN(KEPT_BYTES / USABLE(i), (size_t)KEPT_EACH);
+		at += shelves[i].max;
+	}
+	assert(at <= places + ARRAY_SIZE(places));
+}
+
 void wiped_heap_begin(void)
 {
+	make_shelves();
 	random_bytes(&mark, sizeof(mark));
 	owner = pthread_self();
 	wiping = true;
