@@ -90,6 +90,7 @@ struct vm_spawn_spec {
 	size_t n_binds;
 	/* isolate: a name in its network namespace that is listened on before it starts, or NULL. */
 	const char *listen;
+	uint64_t file_max; /* bytes that no file it writes to may exceed; 0: it sees to that itself */
 };
 
 struct vm_process {

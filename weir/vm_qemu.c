@@ -21,6 +21,8 @@
 #define LISTEN_NAME "weir-net"
 #define KERNEL_NAME "/vm/kernel"
 #define INITRD_NAME "/vm/initrd"
+/* Headers, and tables that are moved when they grow: bytes. */
+#define LAYER_ROOM ((uint64_t)16 << 20)
 
 /* ---- the guest's clock ------------------------------------------------------------------ */
 
@@ -176,6 +178,21 @@ static void add_disks(struct vm_args *a, const struct vm_parts *p)
 	}
 }
 
+/*
+ * What QEMU may make of any file, a hostile one too: its memory is one, and the root's layer
+ * grows by what is written and by qcow2's tables.
+ */
+static uint64_t file_max(const struct weir_config *cfg, const struct vm_parts *p)
+{
+	uint64_t most = cfg->machine.memory;
+
+	if (p->layer >= 0)
+		most = MAX(most, p->root.size + p->root.size / 1024 + LAYER_ROOM);
+	for (size_t i = 0; i < p->n_volumes; i++)
+		most = MAX(most, p->volumes[i].size);
+	return most;
+}
+
 int vm_qemu_start(const struct weir_config *cfg, const struct vm_choice *choice,
 		  const struct vm_parts *parts, const struct vm_wires *wires,
 		  struct vm_process *ret, struct conf_error *err)
@@ -195,6 +212,7 @@ int vm_qemu_start(const struct weir_config *cfg, const struct vm_choice *choice,
 		.binds = binds,
 		.n_binds = ARRAY_SIZE(binds),
 		.listen = LISTEN_NAME,
+		.file_max = file_max(cfg, parts),
 	};
 	struct vm_args a = { 0 };
 	int r;

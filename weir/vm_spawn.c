@@ -282,6 +282,8 @@ static _Noreturn void monitor_main(const struct monitor *m)
 	signal(SIGTTOU, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &none);
 	inherit(m);
+	if (spec->file_max && rights_limit(RLIMIT_FSIZE, spec->file_max) < 0)
+		step_failed(m, "a limit of files");
 	if (spec->isolate) {
 		if (spec->listen)
 			listen_for_it(m);

@@ -5,8 +5,10 @@ status. Without KVM a boot takes some five seconds on an idle machine, so each d
 import fcntl
 import hashlib
 import json
+import math
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -172,7 +174,10 @@ def test_killed_at_any_moment(vm, cache):
         name = "victim%d" % i
         p = vm.start("sh", "-c", "echo up; sleep 1000", flags=[*vm.machine, "--name", name])
         assert p.stdout.readline() == b"up\n", p.communicate()
-        pid = machines(name)[0] if victim == "machine" else child(p.pid, "weir-gateway")
+        machine = machines(name)[0]
+        # One that was taken over fills no file system: as long as its memory or its largest disk, no longer.
+        assert 256 << 20 <= file_max(machine) < 1 << 40, file_max(machine)
+        pid = machine if victim == "machine" else child(p.pid, "weir-gateway")
         os.kill(pid, signal.SIGKILL)
         err = p.communicate(timeout=20 * SLACK)[1].decode()
         assert p.returncode == 125, err
@@ -182,6 +187,12 @@ def test_killed_at_any_moment(vm, cache):
         assert [e for e in events if e.get("event") == "failed"], events
         assert wait_for(lambda: not machines(name)), machines(name)
     assert store() == kept
+
+
+def file_max(pid):
+    with open("/proc/%d/limits" % pid, encoding="ascii") as f:
+        said = re.search(r"Max file size +(\d+) +(\d+) ", f.read())
+    return int(said[2]) if said else math.inf
 
 
 def child(parent, name):
