@@ -93,6 +93,7 @@ void http_filter_free(struct http_filter *f)
 	http_wiped_free(&f->arena);
 	http_wiped_free(&f->scratch);
 	secret_set_unref(f->secrets);
+	free(f->inside);
 	free(f);
 }
 
@@ -420,7 +421,7 @@ const struct tlsproxy_flow *http_filter_connected(const struct http_filter *f,
 						  struct tlsproxy_verdict *ret)
 {
 	*ret = f->inside_verdict;
-	return &f->inside;
+	return f->inside;
 }
 
 bool http_filter_busy(const struct http_filter *f)

@@ -311,7 +311,7 @@ struct http_filter {
 	bool secret_used;   /* a value went to this upstream */
 	bool bound;	    /* the connection is a client's own (http_filter_bound) */
 	bool connected;	    /* CONNECT was answered 2xx */
-	struct tlsproxy_flow inside;
+	struct tlsproxy_flow *inside; /* the one in it, or NULL: it is large, and rare */
 	struct tlsproxy_verdict inside_verdict;
 	bool switched; /* the whole connection is a tunnel (HTTP/1 after 101) */
 	/* HTTP_CLOSE or HTTP_ABORT was said: nothing changes any more. Sides may set it. */

@@ -146,8 +146,12 @@ static enum http_flow connected(struct http_exchange *x, const struct http_head 
 {
 	struct http_filter *f = x->filter;
 
+	if (!f->inside)
+		f->inside = malloc(sizeof(*f->inside));
+	if (!f->inside)
+		return http_response_bad(x, strerror(ENOMEM));
 	f->connected = true;
-	f->inside = *x->proxied;
+	*f->inside = *x->proxied;
 	f->inside_verdict = x->verdict;
 	if (pass_head(x, h, &(struct http_framing){ 0 }) < 0) {
 		f->connected = false;
