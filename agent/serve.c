@@ -99,7 +99,9 @@ static void on_io(struct loop_io *io, uint32_t events)
 
 	if (events & EPOLLOUT && !flush(s))
 		return;
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && receive(s) < 0)
+	/* A hang-up is told at every turn: who may not be read now is let go, or the loop would spin. */
+	if ((events & (EPOLLHUP | EPOLLERR) && !may_read(s)) ||
+	    (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && receive(s) < 0))
 		s->ops->gone(s);
 }
 

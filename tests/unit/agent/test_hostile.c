@@ -5,7 +5,7 @@
  */
 #include "tests/unit/agent/guest_rig.h"
 
-#include "agent/agent_int.h"
+#include "agent/client_int.h"
 
 struct lab {
 	struct rig r;
@@ -421,6 +421,43 @@ static void init_failed(void **state)
 	told_fini(&t);
 }
 
+/*
+ * A guest that takes nothing, and a relay's client that hangs up behind it: it is let go at once and not
+ * heard of at every turn until the guest takes again, and what it had begun is closed.
+ */
+static void gone_while_nothing_is_taken(void **state)
+{
+	static char variable[700000];
+	struct agent_exec x = { .argv = ARGV("true"), .env = ARGV(variable) };
+	struct told t = told_new();
+	struct rig client = { 0 };
+	struct agent_relay *relay;
+	struct lab l;
+	int pair[2];
+
+	(void)state;
+	memset(variable, 'v', sizeof(variable) - 1);
+	lab_ready(&l);
+	client.loop = l.r.loop;
+	assert_int_equal(agent_relay_new(l.r.loop, l.r.agent, &relay), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(agent_relay_add(relay, pair[1]), 0);
+	assert_int_equal(agent_join(l.r.loop, pair[0], &rig_events, &client, &client.agent), 0);
+	rig_until(&l.r, client.ready);
+	for (int i = 0; i < 3; i++)
+		rig_exec(&client, &x, &t);
+	rig_until(&l.r, l.r.agent->out.len >= CLIENT_OUT_FULL);
+	agent_free(client.agent);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(loop_step(l.r.loop, 1), 0);
+	assert_int_equal(agent_relay_clients(relay), 0);
+	assert_true(l.r.agent->out.len >= CLIENT_OUT_FULL);
+	tell(&l, hear(&l, AGENT_CLOSE), AGENT_FAILED, &(struct agent_failed){ 4, 0, "closed" });
+	agent_relay_free(relay);
+	lab_close(&l);
+	told_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +472,7 @@ int main(void)
 		cmocka_unit_test(zombies_are_bounded),
 		cmocka_unit_test(freed_in_an_event),
 		cmocka_unit_test(init_failed),
+		cmocka_unit_test(gone_while_nothing_is_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
