@@ -10,6 +10,10 @@
 #define CLIENT_OUT_MAX (4 << 20)
 /* Above this nobody is told of room. */
 #define CLIENT_OUT_FULL (1 << 20)
+/* Streams of one client of a relay's; the others get their share of the agent's. */
+#define CLIENT_STREAMS_MAX 64
+/* Waiting for it: all its windows full, and the answers beside them. More, and it is put out. */
+#define RELAY_OUT_MAX (CLIENT_STREAMS_MAX * (size_t)AGENT_WINDOW + (4 << 20))
 
 enum client_state {
 	CLIENT_NEW,	    /* nothing has come */

@@ -13,11 +13,6 @@
 #include "agent/client_int.h"
 #include "agent/serve.h"
 
-/* Streams of one client; the others get their share of the agent's. */
-#define CLIENT_STREAMS_MAX 64
-/* All its windows full, and the answers beside them. */
-#define RELAY_OUT_MAX (CLIENT_STREAMS_MAX * (size_t)AGENT_WINDOW + (4 << 20))
-
 struct relay_stream {
 	struct relay_client *c;
 	uint32_t id; /* the client's */

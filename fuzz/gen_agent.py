@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seeds of fuzz_agent_client, _codec and _hub: conversations of one thing each.
+"""Writes the seeds of fuzz_agent_client, _codec, _hub and _relay: conversations of one thing each.
 
 usage: gen_agent.py [CORPUS]    default corpus/, beside this file
 """
@@ -106,7 +106,77 @@ HUB = {
     "late": attach(0) + output(255) * 6 + bytes([END, READ, 0]) + say(0, 56, field(1, 1 << 18)) + bytes([READ, 0]),
 }
 
+# Steps of fuzz_agent_relay.c: enum op, then what each takes; messages by their place in said[] and answers[].
+(R_COME, R_SAY, R_MANY, R_RAW, R_READ, R_LEAVE, R_SHUT, R_ANSWER, R_ANSWER_RAW, R_GUEST, R_CROWD, R_LOSE) = range(12)
+SAID = {kind: n for n, kind in enumerate((16, 17, 18, 19, 20, 21, 32, 33, 34, 36, 37, 48, 49, 50, 51, 52, 56, 65, 2, 80, 35))}
+ANSWERS = {kind: n for n, kind in enumerate((64, 65, 66, 67, 68, 56, 80, 81, 82, 4, 16))}
+POLITE, HOSTILE, SMALL, IN_EVENT = 0, 1, 2, 4
+
+
+def ask(who, kind, ident=1, value=0, length=0, kept=0):
+    return bytes([R_SAY, who, SAID[kind], ident, value, length, kept])
+
+
+def reply(kind, which=0, value=0, length=0, more=0):
+    return bytes([R_ANSWER, which, ANSWERS[kind], value, length, more])
+
+
+def ops(*numbers):
+    return bytes(numbers)
+
+
+TWO = ops(R_COME, 0, R_COME, 1) + ask(0, 16, 1, 2) + ask(1, 16, 1, 2)
+STREAMS = ops(R_COME, 0, R_MANY, 0, SAID[17], 9)
+# More than waits for the guest: 1 MiB in one request, and as much again that is not read.
+FULL = ops(R_GUEST, 0, R_COME, 0) + ask(0, 16, 1, 2, 250) + ask(0, 33, 2, 0, 250)
+RELAY = {
+    "exec": (POLITE, ops(R_COME, 0) + ask(0, 16, 1, 2) + reply(64) + reply(65, 0, 0, 9) + ask(0, 48, 1) + ask(0, 49, 1)
+             + reply(66) + ops(R_READ, 0) + reply(82) + ops(R_READ, 0)),
+    "side-by-side": (POLITE, TWO + reply(64) + reply(64, 1) + reply(65, 1, 0, 5, 3) + reply(65, 0, 0, 5, 3)
+                     + ops(R_READ, 0, R_READ, 1) + reply(82, 1) + reply(82, 0) + ops(R_READ, 0, R_READ, 1)),
+    "credit": (POLITE, ops(R_COME, 0) + ask(0, 16, 1, 2) + reply(64) + reply(65, 0, 0, 250, 9) + ops(R_READ, 0)
+               + ask(0, 56) + reply(65, 0, 0, 250, 2) + ask(0, 48, 1, 0, 60) + reply(56) + ops(R_READ, 0) + ask(0, 52)),
+    "files": (POLITE, ops(R_COME, 0) + b"".join(ask(0, kind, kind - 16) for kind in (17, 18, 19, 20, 21))
+              + ask(0, 48, 1) + ask(0, 49, 1) + reply(67, 1) + reply(65, 1, 0, 3) + reply(67, 2, 0, 0, 5) + reply(67, 3)
+              + reply(80, 4) + reply(80, 3) + reply(80, 2) + reply(80, 1) + reply(80) + ops(R_READ, 0)),
+    "metrics": (POLITE, ops(R_COME, 2) + ask(2, 32, 3, 1) + ask(2, 32, 4) + ask(2, 33, 5) + ask(2, 34, 6) + reply(68, 0, 1, 0, 4)
+                + reply(68, 1) + reply(80, 1) + ops(R_READ, 2) + ask(2, 52, 3) + reply(80) + ops(R_READ, 2)),
+    "connect": (POLITE, ops(R_COME, 1) + ask(1, 36, 7, 80) + reply(64) + ask(1, 48, 7) + reply(65) + reply(80) + ops(R_READ, 1)),
+    "in-pieces": (POLITE, ops(R_COME, 0) + ask(0, 16, 1, 2, 90, 200) + ops(R_COME, 1) + ask(1, 33, 1, 0, 0, 9)
+                  + ask(0, 48, 1, 0, 0, 20) + ask(1, 33, 2) + ops(R_LEAVE, 0)),
+    "refused": (POLITE, ops(R_COME, 0) + ask(0, 35, 1) + ask(0, 33, 0) + ops(R_READ, 0, R_COME, 1) + ask(1, 2, 0)
+                + ops(R_COME, 2) + ask(2, 48, 1) + ask(2, 16, 1) + ask(2, 16, 1) + ops(R_READ, 1, R_READ, 2)),
+    "too-many": (POLITE, ops(R_COME, 0, R_MANY, 0, SAID[33], 70) + reply(80, 3) + ops(R_MANY, 0, SAID[33], 9, R_READ, 0)),
+    "no-place": (POLITE, b"".join(ops(R_COME, n, R_MANY, n, SAID[33], 64, R_LEAVE, n) for n in (0, 1, 2, 0))
+                 + ops(R_COME, 1, R_MANY, 1, SAID[33], 9, R_READ, 1) + reply(80, 200) + ask(1, 33, 2) + ops(R_READ, 1)),
+    "leaves": (POLITE, TWO + reply(64) + reply(65) + ops(R_LEAVE, 0) + reply(65) + reply(64, 1) + reply(65, 1)
+               + reply(82) + ops(R_COME, 0) + ask(0, 16, 1) + ops(R_READ, 1, R_READ, 0)),
+    "half-closed": (POLITE, TWO + reply(64) + ops(R_SHUT, 0) + reply(65) + ops(R_READ, 0)),
+    "does-not-read": (POLITE | SMALL, TWO + reply(64) + reply(64, 1) + reply(65, 0, 0, 250, 9) + reply(65, 1)
+                      + ops(R_READ, 1, R_READ, 0)),
+    "refused-unread": (POLITE | SMALL, ops(R_COME, 0) + ops(R_MANY, 0, SAID[35], 255) * 9 + ops(R_READ, 0)),
+    "two-of-one": (POLITE, ops(R_COME, 0) + ask(0, 16, 1, 2) + ask(0, 36, 2, 80) + ask(0, 48, 2) + ask(0, 48, 1) + reply(64, 1)
+                   + reply(64) + reply(65, 1) + reply(65) + ops(R_READ, 0) + ask(0, 56, 2) + ask(0, 51, 1) + ask(0, 49, 2)
+                   + reply(80, 1) + reply(82) + ops(R_READ, 0)),
+    "much": (POLITE, ops(R_GUEST, 0, R_COME, 0, R_COME, 1) + b"".join(ask(n % 2, 16, n, 2, 250) for n in range(1, 9))
+             + ops(R_GUEST, 1) + reply(64) + ops(R_READ, 0)),
+    "full": (POLITE, FULL + ops(R_COME, 1) + ask(1, 33) + ops(R_GUEST, 1, R_READ, 1) + reply(64) + reply(82)),
+    "full-and-gone": (POLITE, FULL + ops(R_LEAVE, 0, R_COME, 1) + ask(1, 33) + ops(R_GUEST, 1) + reply(81)),
+    "broken": (POLITE, ops(R_COME, 0, R_COME, 1) + ask(1, 16) + ops(R_RAW, 0, 12) + b"\xff" * 12 + reply(64)
+               + ops(R_READ, 0, R_READ, 1)),
+    "raw-request": (POLITE, ops(R_COME, 0, R_RAW, 0, 12) + frame(9, 33) + reply(80) + ops(R_READ, 0)),
+    "crowd": (POLITE, ops(R_CROWD, R_COME, 0, R_CROWD, R_COME, 0) + ask(0, 33) + reply(80) + ops(R_READ, 0)),
+    "breach": (HOSTILE, TWO + reply(65) + ops(R_READ, 0, R_READ, 1)),
+    "breach-in-event": (HOSTILE | IN_EVENT, TWO + reply(64) + reply(64) + ops(R_READ, 0)),
+    "over-credit": (HOSTILE, TWO + reply(64) + reply(65, 0, 0, 255, 9) + ops(R_READ, 0)),
+    "foreign-id": (HOSTILE, TWO + ops(R_ANSWER_RAW, 12) + frame(0x777, 80) + ops(R_READ, 0)),
+    "raw-answer": (HOSTILE, TWO + ops(R_ANSWER_RAW, 12) + frame(0x100, 64) + ops(R_READ, 0)),
+    "lost": (POLITE, TWO + reply(64) + reply(65) + ops(R_LOSE)),
+    "lost-in-event": (POLITE | IN_EVENT, STREAMS + ops(R_LOSE)),
+}
+
 
 for folder, conversations, first in (("agent_client", CLIENT, b"\x20"), ("agent_codec", CODEC, b""),
                                       ("agent_hub", HUB, b"\0")):
     seeds.write(folder, ((name, first + steps) for name, steps in conversations.items()))
+seeds.write("agent_relay", ((name, bytes([how]) + steps) for name, (how, steps) in RELAY.items()))
