@@ -319,6 +319,7 @@ struct busy {
 	bool batch;		 /* SCHED_BATCH now */
 	uint64_t looked;	 /* when, last */
 	uint64_t cpu;		 /* what it had used by then */
+	bool doubt;		 /* whether that ended because its work had */
 	uint64_t changed, pause; /* when the policy was; how long it stays then */
 	uint64_t used;		 /* when it became batch: per cent of a processor */
 };

@@ -8,9 +8,9 @@
  * about to bring more of them. SCHED_BATCH (sched(7)) says: when it is done, or its time is up.
  *
  * Behind processes of others that use up a processor this costs milliseconds at every wake-up. So
- * it holds only while this thread itself uses much of one; and when it then comes to less than
- * half of that, they are there or its work is over: it does not hold, and each time that this is
- * seen soon, it is tried again later.
+ * it holds only while this thread itself uses much of one, and no more when it then comes to less
+ * than half of that: its work is over, or such others are there. They are if it is busy again as
+ * soon as it need not wait for them; then the next try comes later, each time.
  */
 #include "base/base.h"
 
@@ -18,13 +18,13 @@
 #include <time.h>
 
 /* How much of a processor is much, in per cent, and how long that is looked at. */
-#define BUSY_FROM 20
+#define BUSY_FROM 10
 #define BUSY_WINDOW_NS (50 * NS_PER_MS)
 /* Until it is less: longer than the pauses in which a client draws breath. */
 #define BUSY_REST_NS (200 * NS_PER_MS)
-/* What ends before this was in vain, and is not tried again for so long. */
+/* What ends before this may have been in vain, and if it was is not tried again for so long. */
 #define BUSY_SOON_NS NS_PER_S
-#define BUSY_PAUSE_NS (200 * NS_PER_MS)
+#define BUSY_PAUSE_NS (400 * NS_PER_MS)
 #define BUSY_PAUSE_MAX_NS (10 * NS_PER_S)
 
 static uint64_t cpu_ns(void)
@@ -53,12 +53,19 @@ static void enter(struct busy *b, uint64_t now, uint64_t used)
 
 static void leave(struct busy *b, uint64_t now)
 {
-	bool soon = now - b->changed < BUSY_SOON_NS;
-
+	b->doubt = now - b->changed < BUSY_SOON_NS;
+	if (!b->doubt)
+		b->pause = 0;
 	b->batch = false;
 	b->changed = now;
-	b->pause = soon ? MIN(MAX(2 * b->pause, BUSY_PAUSE_NS), BUSY_PAUSE_MAX_NS) : 0;
 	b->on = set_policy(SCHED_OTHER);
+}
+
+/* What came after it tells why it ended. */
+static void resolve(struct busy *b, uint64_t used)
+{
+	b->doubt = false;
+	b->pause = used < BUSY_FROM ? 0 : MIN(MAX(4 * b->pause, BUSY_PAUSE_NS), BUSY_PAUSE_MAX_NS);
 }
 
 void busy_begin(struct busy *b, uint64_t now)
@@ -81,6 +88,8 @@ void busy_look(struct busy *b, uint64_t now)
 	used = (cpu - b->cpu) * 100 / wall;
 	b->looked = now;
 	b->cpu = cpu;
+	if (b->doubt)
+		resolve(b, used);
 	if (b->batch && used < b->used / 2)
 		leave(b, now);
 	else if (!b->batch && used >= BUSY_FROM && now - b->changed >= b->pause)

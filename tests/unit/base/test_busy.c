@@ -73,7 +73,7 @@ static void test_window(void **state)
 static void test_pauses(void **state)
 {
 	struct busy b;
-	uint64_t now, tried[4];
+	uint64_t now, tried[3];
 
 	(void)state;
 	begin(&b, &now);
@@ -81,21 +81,37 @@ static void test_pauses(void **state)
 		uint64_t from = now;
 
 		do
-			pass(&b, &now, WINDOW / 3);
+			pass(&b, &now, WINDOW / 6);
 		while (sched_getscheduler(0) == SCHED_OTHER);
 		tried[i] = now - from;
 		pass(&b, &now, 0);
 		assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 	}
-	assert_true(tried[0] == WINDOW && tried[1] == WINDOW);
-	assert_true(tried[2] == 2 * WINDOW && tried[3] == 4 * WINDOW);
+	assert_true(tried[0] == WINDOW && tried[1] == 2 * WINDOW && tried[2] == 7 * WINDOW);
 	do
-		pass(&b, &now, WINDOW / 3);
+		pass(&b, &now, WINDOW / 6);
 	while (sched_getscheduler(0) == SCHED_OTHER);
 	now += 2 * NS_PER_S;
 	busy_look(&b, now);
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 	assert_int_equal(b.pause, 0);
+}
+
+/* Bursts of work, each of them short: every one is met at once. */
+static void test_bursts(void **state)
+{
+	struct busy b;
+	uint64_t now;
+
+	(void)state;
+	begin(&b, &now);
+	for (int i = 0; i < 4; i++) {
+		pass(&b, &now, WINDOW / 6);
+		assert_int_equal(sched_getscheduler(0), SCHED_BATCH);
+		pass(&b, &now, 0);
+		assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+		pass(&b, &now, 0);
+	}
 }
 
 static void test_left_alone(void **state)
@@ -120,6 +136,7 @@ int main(void)
 		cmocka_unit_test(test_enters_and_leaves),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_pauses),
+		cmocka_unit_test(test_bursts),
 		cmocka_unit_test(test_left_alone),
 	};
 
