@@ -305,12 +305,12 @@ struct http_filter {
 	size_t preface; /* bytes that are HTTP/2's preface so far */
 	bool begun;	/* it is known which protocol the guest speaks */
 	bool guest_ended;
-	bool upstream_gone; /* takes no more requests */
-	bool upstream_rest; /* it sent more than was asked for, which was dropped */
-	bool busy;	    /* work is left that waits for nothing but its turn */
-	bool secret_used;   /* a value went to this upstream */
-	bool bound;	    /* the connection is a client's own (http_filter_bound) */
-	bool connected;	    /* CONNECT was answered 2xx */
+	bool upstream_gone;	      /* takes no more requests */
+	bool upstream_rest;	      /* it sent more than was asked for, which was dropped */
+	bool busy;		      /* work is left that waits for nothing but its turn */
+	bool secret_used;	      /* a value went to this upstream */
+	bool bound;		      /* the connection is a client's own (http_filter_bound) */
+	bool connected;		      /* CONNECT was answered 2xx */
 	struct tlsproxy_flow *inside; /* the one in it, or NULL: it is large, and rare */
 	struct tlsproxy_verdict inside_verdict;
 	bool switched; /* the whole connection is a tunnel (HTTP/1 after 101) */
