@@ -11,7 +11,7 @@
 #include "agent/agent.h"
 #include "agent/agent_int.h"
 
-#include "fuzz_must.h"
+#include "fuzz_input.h"
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -49,7 +49,6 @@ struct person {
 static struct world {
 	struct agent_hub *hub;
 	struct loop *loop;
-	struct rd in;
 	struct person people[PEOPLE];
 	size_t takes;
 	uint8_t written; /* counts the bytes of output */
@@ -61,13 +60,6 @@ static struct world {
 uint64_t __wrap_time_mono_ns(void)
 {
 	return w.now;
-}
-
-static uint8_t next(void)
-{
-	uint8_t b = 0;
-
-	return rd_u8(&w.in, &b) ? b : 0;
 }
 
 /* ---- the command ------------------------------------------------------------------------ */
@@ -164,17 +156,6 @@ static void say(const struct person *p, const void *bytes, size_t n)
 	/* Whoever does not fit has not said it. */
 	if (p->fd >= 0)
 		(void)!send(p->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/* A length, and as many bytes, or those there are. */
-static const uint8_t *some(size_t *ret_n)
-{
-	size_t n = next();
-	const uint8_t *p;
-
-	*ret_n = MIN(n, rd_left(&w.in));
-	MUST(rd_bytes(&w.in, *ret_n, &p));
-	return p;
 }
 
 static void say_message(const struct person *p)
@@ -315,7 +296,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct agent_hub_events ev = events;
 	uint8_t how;
 
-	w = (struct world){ .in = rd_init(data, size), .now = NS_PER_S };
+	w = (struct world){ .now = NS_PER_S };
+	input = rd_init(data, size);
 	for (size_t i = 0; i < PEOPLE; i++)
 		w.people[i].fd = -1;
 	how = next();
@@ -323,7 +305,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ev.input = NULL;
 	w.end_at_signal = how & 2;
 	MUST(loop_new(&w.loop) == 0 && agent_hub_new(w.loop, &ev, NULL, &w.hub) == 0);
-	for (unsigned i = 0; rd_left(&w.in) && i < OPS_MAX; i++)
+	for (unsigned i = 0; rd_left(&input) && i < OPS_MAX; i++)
 		step();
 	/* Whoever is slow is dropped, and then nobody holds the command up. */
 	pass(AGENT_HUB_PATIENCE + 1);

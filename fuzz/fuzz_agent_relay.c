@@ -16,7 +16,7 @@
 #include "agent/serve.h"
 
 #include "fuzz_agent_stamp.h"
-#include "fuzz_must.h"
+#include "fuzz_input.h"
 
 #include <linux/sockios.h>
 #include <sys/epoll.h>
@@ -102,7 +102,6 @@ static struct world {
 	struct loop *loop;
 	struct agent *agent;
 	struct agent_relay *relay;
-	struct rd in;
 	struct person people[PEOPLE];
 	int crowd[CROWD];
 	size_t n_crowd;
@@ -123,24 +122,6 @@ static struct world {
 	bool too_many; /* not all that was asked is in asked[] */
 	bool small, free_in_event;
 } w;
-
-static uint8_t next(void)
-{
-	uint8_t b = 0;
-
-	return rd_u8(&w.in, &b) ? b : 0;
-}
-
-/* A length, and as many bytes, or those there are. */
-static const uint8_t *some(size_t *ret_n)
-{
-	size_t n = next();
-	const uint8_t *p;
-
-	*ret_n = MIN(n, rd_left(&w.in));
-	MUST(rd_bytes(&w.in, *ret_n, &p));
-	return p;
-}
 
 /* ---- what is replaced ------------------------------------------------------------------- */
 
@@ -817,7 +798,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&w, 0, offsetof(struct world, asked));
 	memset((uint8_t *)&w + offsetof(struct world, n_asked), 0,
 	       sizeof(w) - offsetof(struct world, n_asked));
-	w.in = rd_init(data, size);
+	input = rd_init(data, size);
 	stamp_key = key_of(data, size);
 	for (size_t i = 0; i < PEOPLE; i++)
 		w.people[i].fd = -1;
@@ -826,7 +807,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.small = how & 2;
 	w.free_in_event = how & 4;
 	start();
-	for (unsigned i = 0; rd_left(&w.in) && i < OPS_MAX && !w.lost; i++)
+	for (unsigned i = 0; rd_left(&input) && i < OPS_MAX && !w.lost; i++)
 		step();
 	go();
 	end();

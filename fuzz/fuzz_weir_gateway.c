@@ -18,6 +18,7 @@
 #include "weir/gateway_int.h"
 
 #include "fuzz_frame_check.h"
+#include "fuzz_input.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -70,7 +71,6 @@ static struct world {
 	struct gateway_spec spec;
 	struct weir_config cfg;
 	struct frame_link rules;
-	struct rd in;
 	int link, record, far[FARS];
 	int ping; /* the last socket made for echo requests */
 	unsigned next_far;
@@ -91,13 +91,6 @@ static struct policy *policies[2];
 static struct weir_config *config;
 static int resolver = -1; /* answers what the script says */
 static struct endpoint resolver_at;
-
-static uint8_t next(void)
-{
-	uint8_t b = 0;
-
-	return rd_u8(&w.in, &b) ? b : 0;
-}
 
 /* ---- the second reading of the policy --------------------------------------- */
 
@@ -674,8 +667,8 @@ static size_t payload(uint8_t *p)
 		memset(p, how, n);
 		return n;
 	default:
-		n = MIN(next(), rd_left(&w.in));
-		return rd_copy(&w.in, p, n) ? n : 0;
+		n = MIN(next(), rd_left(&input));
+		return rd_copy(&input, p, n) ? n : 0;
 	}
 }
 
@@ -785,7 +778,7 @@ static void ask(void)
 
 static void run(void)
 {
-	while (rd_left(&w.in)) {
+	while (rd_left(&input)) {
 		uint8_t op = next();
 
 		switch (op % 12) {
@@ -891,7 +884,7 @@ static void begin(const uint8_t *data, size_t size)
 	memset(w.far, 0xff, sizeof(w.far));
 	w.ping = -1;
 	w.now = 1000 * NS_PER_S;
-	w.in = rd_init(data, size);
+	input = rd_init(data, size);
 	w.cfg = *config;
 	w.cfg.dns_mode = next() & 1 ? DNS_REAL : DNS_VIRTUAL;
 	w.cfg.net = sandbox_net_default;

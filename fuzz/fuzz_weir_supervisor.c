@@ -15,7 +15,7 @@
 #include "weir/message.h"
 #include "weir/sealed.h"
 
-#include "fuzz_must.h"
+#include "fuzz_input.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -91,7 +91,6 @@ struct helper {
 static struct world {
 	struct run run;
 	struct helper gateway, proxy;
-	struct rd in;
 	int people[PEOPLE];
 	int next_channel; /* the proxy's end of what run_channel() makes first; -1 */
 	struct worker_job *job;
@@ -102,24 +101,6 @@ static struct world {
 } w;
 
 static int policies[2] = { -1, -1 };
-
-static uint8_t next(void)
-{
-	uint8_t b = 0;
-
-	return rd_u8(&w.in, &b) ? b : 0;
-}
-
-/* A length, and as many bytes, or those there are. */
-static const uint8_t *some(size_t *ret_n)
-{
-	size_t n = next();
-	const uint8_t *p;
-
-	*ret_n = MIN(n, rd_left(&w.in));
-	MUST(rd_bytes(&w.in, *ret_n, &p));
-	return p;
-}
 
 /* ---- the world ---------------------------------------------------------------------------- */
 
@@ -605,14 +586,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	first = lowest_fd();
 	record = memfd_create("record", MFD_CLOEXEC);
-	w = (struct world){ .in = rd_init(data, size),
-			    .now = NS_PER_S,
-			    .last_pid = NOBODY_PID,
-			    .next_channel = -1 };
+	input = rd_init(data, size);
+	w = (struct world){ .now = NS_PER_S, .last_pid = NOBODY_PID, .next_channel = -1 };
 	for (size_t i = 0; i < PEOPLE; i++)
 		w.people[i] = -1;
 	start(fcntl(record, F_DUPFD_CLOEXEC, 3));
-	for (unsigned i = 0; rd_left(&w.in) && i < STEPS_MAX; i++)
+	for (unsigned i = 0; rd_left(&input) && i < STEPS_MAX; i++)
 		step();
 	loaded();
 	turn();
