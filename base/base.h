@@ -308,6 +308,8 @@ struct hmap_node *hmap_next(const struct hmap_node *n);
 
 uint64_t time_mono_ns(void);
 uint64_t time_real_ns(void);
+/* Of a processor, used by this thread. */
+uint64_t time_thread_ns(void);
 /* getrandom(2) that never fails short; aborts only if the kernel has none. */
 void random_bytes(void *p, size_t n);
 

@@ -15,7 +15,6 @@
 #include "base/base.h"
 
 #include <sched.h>
-#include <time.h>
 
 /* How much of a processor is much, in per cent, and how long that is looked at. */
 #define BUSY_FROM 10
@@ -26,15 +25,6 @@
 #define BUSY_SOON_NS NS_PER_S
 #define BUSY_PAUSE_NS (400 * NS_PER_MS)
 #define BUSY_PAUSE_MAX_NS (10 * NS_PER_S)
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 static bool set_policy(int policy)
 {
@@ -74,7 +64,7 @@ void busy_begin(struct busy *b, uint64_t now)
 	*b = (struct busy){
 		.on = sched_getscheduler(0) == SCHED_OTHER,
 		.looked = now,
-		.cpu = cpu_ns(),
+		.cpu = time_thread_ns(),
 	};
 }
 
@@ -84,7 +74,7 @@ void busy_look(struct busy *b, uint64_t now)
 
 	if (!b->on || wall < (b->batch ? BUSY_REST_NS : BUSY_WINDOW_NS))
 		return;
-	cpu = cpu_ns();
+	cpu = time_thread_ns();
 	used = (cpu - b->cpu) * 100 / wall;
 	b->looked = now;
 	b->cpu = cpu;

@@ -40,6 +40,11 @@ uint64_t time_real_ns(void)
 	return clock_ns(CLOCK_REALTIME);
 }
 
+uint64_t time_thread_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void random_bytes(void *p, size_t n)
 {
 	uint8_t *b = p;

@@ -12,7 +12,6 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_COLLAPSE
@@ -59,14 +58,6 @@ static int check_kvm(int kvm, const char **ret_why)
 	return 0;
 }
 
-static uint64_t own_time_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 /*
  * Each small page costs a fault when the guest first touches it: 17,000 of them, three quarters of
  * all exits, on the way to a stock kernel's init. Hosts seldom make shared memory of large pages by
@@ -74,12 +65,12 @@ static uint64_t own_time_ns(void)
  */
 static void use_large_pages(struct vm *vm)
 {
-	uint64_t until = own_time_ns() + LARGE_PAGES_PATIENCE;
+	uint64_t until = time_thread_ns() + LARGE_PAGES_PATIENCE;
 	size_t end = MIN(vm->map_len, LAYOUT_GAP) & ~(LARGE_PAGE - 1);
 
 	if (madvise(vm->map, vm->map_len, MADV_HUGEPAGE) < 0)
 		return;
-	for (size_t at = 0; at < end && own_time_ns() < until; at += LARGE_PAGE) {
+	for (size_t at = 0; at < end && time_thread_ns() < until; at += LARGE_PAGE) {
 		if (at == BOOT_MEMORY && end > BOOT_MEMORY + TOP_MEMORY)
 			at = end - TOP_MEMORY;
 		*(volatile uint8_t *)(vm->map + at) = 0; /* of nothing none is made */

@@ -14,7 +14,6 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <time.h>
 
 #define SEGMENT 60000u
 #define HEADS (L2 + 20 + 20)
@@ -121,22 +120,14 @@ static void listen_to_it(void)
 		owed = !segment(0x10, 0);
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 static uint64_t spent; /* in the loop, kernel included */
 
 static void turn(void)
 {
-	uint64_t from = cpu_ns();
+	uint64_t from = time_thread_ns();
 
 	assert_int_equal(loop_step(rig.r.loop, 0), 0);
-	spent += cpu_ns() - from;
+	spent += time_thread_ns() - from;
 }
 
 static void run_up(uint64_t total)

@@ -4,26 +4,17 @@
 
 #include <sched.h>
 #include <setjmp.h>
-#include <time.h>
 #include <cmocka.h>
 
 /* Longer than any that busy.c looks at. */
 #define WINDOW (250 * NS_PER_MS)
 
-static uint64_t cpu_now(void)
-{
-	struct timespec ts;
-
-	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 /* As if a window had gone by in which this much of a processor was used. */
 static void pass(struct busy *b, uint64_t *now, uint64_t used_ns)
 {
-	uint64_t until = cpu_now() + used_ns;
+	uint64_t until = time_thread_ns() + used_ns;
 
-	while (cpu_now() < until)
+	while (time_thread_ns() < until)
 		;
 	*now += WINDOW;
 	busy_look(b, *now);
