@@ -420,21 +420,12 @@ enum leg_status leg_read(struct leg *leg, void *p, size_t n, size_t *ret_n)
 	return st;
 }
 
-/*
- * It is written by the next SSL_write. Without one the client only cannot come back.
- * True: it goes with that.
- */
-static bool give_ticket(struct leg *leg)
+/* It is written by the next SSL_write. Without one the client only cannot come back. */
+static void give_ticket(struct leg *leg)
 {
-	if (!leg->owes_ticket || !leg->out.len)
-		return false;
 	leg->owes_ticket = false;
-	if (SSL_version(leg->ssl) < TLS1_3_VERSION)
-		return false;
-	if (SSL_new_session_ticket(leg->ssl))
-		return true;
-	ERR_clear_error();
-	return false;
+	if (SSL_version(leg->ssl) >= TLS1_3_VERSION && !SSL_new_session_ticket(leg->ssl))
+		ERR_clear_error();
 }
 
 /*
@@ -481,8 +472,10 @@ static bool write_out(struct leg *leg)
 
 bool leg_flush(struct leg *leg)
 {
-	bool ticket = give_ticket(leg), moved;
+	bool ticket = leg->owes_ticket && leg->out.len, moved;
 
+	if (ticket)
+		give_ticket(leg);
 	leg->out_used = MAX(leg->out_used, leg->out.off + leg->out.len);
 	moved = write_out(leg);
 	if (ticket)
