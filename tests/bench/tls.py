@@ -266,7 +266,7 @@ def load():
 
 def out_of_reach(test, good, rival, least):
     """A rate that nobody comes to, the client without any proxy neither: more is not asked for."""
-    seen = [F.median(test, p.label) or 0 for p in PEERS.values() if not p.label.startswith("weir")]
+    seen = [F.median(test, n) or 0 for n in PEERS if not n.startswith("weir")]
     return good > 0 and F.median(test, "direct") is not None and F.median(test, rival) * least > max(seen)
 
 
