@@ -799,7 +799,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset((uint8_t *)&w + offsetof(struct world, n_asked), 0,
 	       sizeof(w) - offsetof(struct world, n_asked));
 	input = rd_init(data, size);
-	stamp_key = key_of(data, size);
+	stamp_begin(data, size);
 	for (size_t i = 0; i < PEOPLE; i++)
 		w.people[i].fd = -1;
 	how = next();

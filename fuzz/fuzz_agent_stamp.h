@@ -20,25 +20,16 @@ struct stamp {
 	uint32_t sum;
 };
 
-static uint64_t stamp_key;
+static struct hash_key stamp_key;
 
-static uint64_t key_of(const uint8_t *p, size_t n)
+static void stamp_begin(const uint8_t *p, size_t n)
 {
-	uint64_t h = 0xcbf29ce484222325;
-
-	while (n--)
-		h = (h ^ *p++) * 0x100000001b3;
-	return h;
+	stamp_key.k[0] = hash_bytes(&(struct hash_key){ { 0 } }, p, n);
 }
 
 static uint32_t sum_of(const struct stamp *s)
 {
-	uint64_t h = stamp_key;
-
-	h = (h ^ s->who) * 0x9e3779b97f4a7c15;
-	h = (h ^ h >> 29 ^ s->id) * 0xbf58476d1ce4e5b9;
-	h = (h ^ h >> 31 ^ s->n) * 0x94d049bb133111eb;
-	return (uint32_t)(h >> 32);
+	return (uint32_t)hash_bytes(&stamp_key, s, offsetof(struct stamp, sum));
 }
 
 static void field_append(struct buf *b, uint16_t tag, const void *p, uint32_t n)
